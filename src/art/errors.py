@@ -1,0 +1,125 @@
+"""Every error that leaves this library, in one tree.
+
+Each class is also the standard library's error it specialises, so that code that knows nothing of art handles it too.
+
+    ArtError
+    ├── InvalidNameError        (ValueError)         a project, model or reference that cannot be one
+    ├── ConfigurationError      (ValueError)         a setting or an argument that cannot work
+    ├── NotFoundError           (LookupError)        asked for by name, and absent
+    │   ├── ModelNotFoundError
+    │   ├── CheckpointNotFoundError
+    │   └── MetricNotFoundError
+    ├── ConflictError           (FileExistsError)    something else is already there
+    │   ├── CheckpointExistsError                    another checkpoint has this step
+    │   └── DestinationNotEmptyError                 a fork into a model that has checkpoints of its own
+    ├── IncompatibleError       (ValueError)         two things that do not go together
+    │   ├── BaseModelMismatchError
+    │   ├── LoRAShapeMismatchError
+    │   └── FormatVersionError                       written by a newer release
+    ├── CorruptCheckpointError  (OSError)            torn, truncated or altered
+    ├── StorageError            (OSError)            this disk: full, read-only, gone
+    ├── RemoteError             (OSError)            an object store
+    │   ├── RemoteAccessError   (PermissionError)    credentials absent, expired or not allowed
+    │   ├── RemoteNotFoundError (FileNotFoundError)  no such bucket
+    │   └── RemoteUnavailableError (ConnectionError) unreachable, throttled or failing
+    ├── TrainingDataError       (ValueError)         trajectories that cannot be trained on
+    ├── NotRegisteredError      (RuntimeError)       a model without a backend
+    ├── BackendClosedError      (RuntimeError)
+    └── InferenceError          (RuntimeError)       the sampler failed
+"""
+
+
+class ArtError(Exception):
+    """The root of every error this library raises."""
+
+
+class InvalidNameError(ArtError, ValueError):
+    """A project, model or reference that cannot be one."""
+
+
+class ConfigurationError(ArtError, ValueError):
+    """A setting or an argument that cannot work."""
+
+
+class NotFoundError(ArtError, LookupError):
+    """Something asked for by name is absent."""
+
+
+class ModelNotFoundError(NotFoundError):
+    """No model of this name has anything stored."""
+
+
+class CheckpointNotFoundError(NotFoundError):
+    """The model has no committed checkpoint that fits."""
+
+
+class MetricNotFoundError(NotFoundError):
+    """No checkpoint carries the metric asked for."""
+
+
+class ConflictError(ArtError, FileExistsError):
+    """Something else is already there."""
+
+
+class CheckpointExistsError(ConflictError):
+    """Another checkpoint already has this step."""
+
+
+class DestinationNotEmptyError(ConflictError):
+    """A fork was asked into a model that has checkpoints of its own."""
+
+
+class IncompatibleError(ArtError, ValueError):
+    """Two things do not go together."""
+
+
+class BaseModelMismatchError(IncompatibleError):
+    """A checkpoint was trained on another base model."""
+
+
+class LoRAShapeMismatchError(IncompatibleError):
+    """A checkpoint's adapter has another rank or other targets."""
+
+
+class FormatVersionError(IncompatibleError):
+    """A checkpoint was written by a newer release of this library."""
+
+
+class CorruptCheckpointError(ArtError, OSError):
+    """A checkpoint's bytes are not the ones its manifest promises."""
+
+
+class StorageError(ArtError, OSError):
+    """The local disk is full, read-only or gone."""
+
+
+class RemoteError(ArtError, OSError):
+    """An object store did not do what was asked."""
+
+
+class RemoteAccessError(RemoteError, PermissionError):
+    """Credentials are absent, expired or not allowed to do this."""
+
+
+class RemoteNotFoundError(RemoteError, FileNotFoundError):
+    """There is no such bucket or repository."""
+
+
+class RemoteUnavailableError(RemoteError, ConnectionError):
+    """The object store is unreachable, throttling or failing."""
+
+
+class TrainingDataError(ArtError, ValueError):
+    """Trajectories that cannot be trained on."""
+
+
+class NotRegisteredError(ArtError, RuntimeError):
+    """A model is used before it has a backend."""
+
+
+class BackendClosedError(ArtError, RuntimeError):
+    """A backend is used after it was closed."""
+
+
+class InferenceError(ArtError, RuntimeError):
+    """The sampler failed or was stopped before it answered."""

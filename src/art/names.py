@@ -1,0 +1,97 @@
+"""What things are called: `project/model` is a branch, `project/model@500` a position on it.
+
+Knows the rules for names and nothing about where things lie.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+from art.errors import InvalidNameError
+
+MAX_NAME_BYTES = 200
+FORBIDDEN = ("/", "\\", "@", "::")
+
+
+@dataclass(frozen=True, order=True)
+class ModelRef:
+    """A model of a project: the branch that checkpoints lie on."""
+
+    project: str
+    name: str
+
+    def __post_init__(self) -> None:
+        check_name("project", self.project)
+        check_name("model", self.name)
+
+    def __str__(self) -> str:
+        return f"{self.project}/{self.name}"
+
+    def at(self, step: int) -> CheckpointRef:
+        return CheckpointRef(self, step)
+
+    @classmethod
+    def parse(cls, text: str) -> ModelRef:
+        """Read `project/model`; raises `InvalidNameError`."""
+        project, slash, name = text.partition("/")
+        if not slash:
+            raise InvalidNameError(f"{text!r} names no model; write project/model.")
+        return cls(project, name)
+
+
+@dataclass(frozen=True, order=True)
+class CheckpointRef:
+    """A step of a model. Orders by project, model and the step's number."""
+
+    model: ModelRef
+    step: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.step, bool) or not isinstance(self.step, int) or self.step < 0:
+            raise InvalidNameError(f"{self.step!r} is not a step; steps are whole numbers from 0.")
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.step}"
+
+    @classmethod
+    def parse(cls, text: str) -> CheckpointRef:
+        """Read `project/model@step`; raises `InvalidNameError`."""
+        model, step = split_step(text)
+        if step is None:
+            raise InvalidNameError(f"{text!r} names no step; write project/model@500.")
+        return cls(ModelRef.parse(model), step)
+
+
+def split_step(text: str) -> tuple[str, int | None]:
+    """Split `anything@500` into the text before the @ and the step, None when there is no @."""
+    before, at, step = text.rpartition("@")
+    if not at:
+        return text, None
+    if not (step.isascii() and step.isdigit()):
+        raise InvalidNameError(f"{step!r} in {text!r} is not a step; steps are whole numbers from 0.")
+    return before, int(step)
+
+
+def check_name(kind: str, name: str) -> None:
+    """Refuse a name that cannot be a folder and an object key everywhere; raises `InvalidNameError`."""
+    problem = _name_problem(name)
+    if problem:
+        raise InvalidNameError(f"{name!r} cannot be the name of a {kind}: {problem}.")
+
+
+def _name_problem(name: str) -> str | None:
+    if not isinstance(name, str) or not name:
+        return "it is empty"
+    for separator in FORBIDDEN:
+        if separator in name:
+            return f"it contains {separator!r}"
+    if name.startswith(".") or name.endswith("."):
+        return "it begins or ends with a dot"
+    if name != name.strip():
+        return "it begins or ends with a space"
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        return "it contains a control character or a lone surrogate"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        return f"it is longer than {MAX_NAME_BYTES} bytes"
+    return None

@@ -1,0 +1,202 @@
+"""Conversations with rewards: what a rollout returns and training learns from.
+
+Knows OpenAI's message types and what our own inference adds to a `Choice`; knows neither tensors nor the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeAlias, cast
+
+from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
+from openai.types.chat.chat_completion import Choice
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SkipValidation
+
+Messages: TypeAlias = list[ChatCompletionMessageParam]
+MessagesAndChoices: TypeAlias = list[ChatCompletionMessageParam | Choice]
+Tools: TypeAlias = list[ChatCompletionToolParam]
+Scalar: TypeAlias = float | int | bool
+TOKEN_ID_PREFIX = "token_id:"
+
+
+def _read_choices(items: Any) -> Any:
+    """Turn the dicts that are choices back into `Choice`s, as after a round trip through JSON."""
+    if not isinstance(items, list):
+        return items
+    return [Choice.model_validate(item) if _is_choice_dict(item) else item for item in cast("list[object]", items)]
+
+
+def _is_choice_dict(item: object) -> bool:
+    return isinstance(item, dict) and "message" in item and "finish_reason" in item
+
+
+def _write_choices(items: MessagesAndChoices) -> list[Any]:
+    return [item.model_dump(mode="json") if isinstance(item, Choice) else item for item in items]
+
+
+# Message dicts pass through untouched: validating OpenAI's TypedDicts would consume their iterables.
+Conversation = Annotated[
+    SkipValidation[MessagesAndChoices], BeforeValidator(_read_choices), PlainSerializer(_write_choices)
+]
+
+
+class History(BaseModel):
+    """One conversation: message dicts, and `Choice`s where the model under training spoke."""
+
+    messages_and_choices: Conversation
+    tools: SkipValidation[Tools] | None = None
+
+    def messages(self) -> Messages:
+        """Give the conversation as plain message dicts."""
+        return [_as_message(item) for item in self.messages_and_choices]
+
+
+class Trajectory(History):
+    """A rollout: its conversation, what it earned, and what to log about it."""
+
+    model_config = ConfigDict(validate_assignment=False)
+
+    messages_and_choices: Conversation = Field(default_factory=lambda: cast(MessagesAndChoices, []))
+    additional_histories: list[History] = []
+    reward: float = 0.0
+    metrics: dict[str, Scalar] = {}
+    metadata: dict[str, Scalar | str | None] = {}
+    logs: list[str] = []
+    started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    def log(self, message: str) -> None:
+        """Keep a line of text with the trajectory."""
+        self.logs.append(message)
+
+    def histories(self) -> Iterator[History]:
+        """Yield the main conversation, then the additional ones."""
+        yield self
+        yield from self.additional_histories
+
+    def finish(self) -> Trajectory:
+        """Add the rollout's duration to its metrics, in seconds."""
+        self.metrics["duration_s"] = (datetime.now(UTC) - self.started_at).total_seconds()
+        return self
+
+
+class TrajectoryGroup(BaseModel):
+    """Trajectories that compete: each one's advantage is relative to the group's mean reward.
+
+    Built from awaitables it is itself awaitable, and empty until then.
+    """
+
+    trajectories: list[Trajectory] = []
+    exceptions: list[SkipValidation[BaseException]] = Field(default=[], exclude=True)
+    metadata: dict[str, Scalar | str | None] = {}
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    _pending: list[Awaitable[Trajectory]] = []
+
+    def __init__(
+        self,
+        trajectories: Iterable[Trajectory | BaseException | Awaitable[Trajectory]] = (),
+        *,
+        exceptions: Iterable[BaseException] = (),
+        **fields: Any,
+    ) -> None:
+        items = list(trajectories)
+        super().__init__(
+            trajectories=[t for t in items if isinstance(t, Trajectory | dict)],
+            exceptions=[*exceptions, *(t for t in items if isinstance(t, BaseException))],
+            **fields,
+        )
+        self._pending = [t for t in items if isinstance(t, Awaitable)]
+
+    def __iter__(self) -> Iterator[Trajectory]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return iter(self.trajectories)
+
+    def __len__(self) -> int:
+        return len(self.trajectories)
+
+    def __await__(self):
+        return self._gather().__await__()
+
+    async def _gather(self) -> TrajectoryGroup:
+        pending, self._pending = self._pending, []
+        results = await asyncio.gather(*pending, return_exceptions=True)
+        for result in results:
+            self.keep(result)
+        return self
+
+    @property
+    def pending(self) -> list[Awaitable[Trajectory]]:
+        """The rollouts that have not been awaited yet."""
+        return self._pending
+
+    def take_pending(self) -> list[Awaitable[Trajectory]]:
+        """Hand over the rollouts that have not been awaited yet; the caller gives the results to `keep`."""
+        pending, self._pending = self._pending, []
+        return pending
+
+    def keep(self, result: Trajectory | BaseException) -> None:
+        """Add what a rollout returned or raised."""
+        if isinstance(result, Trajectory):
+            self.trajectories.append(result)
+        elif isinstance(result, Exception):
+            self.exceptions.append(result)
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            self.exceptions.append(TypeError(f"A rollout returned {type(result).__name__}, not an art.Trajectory."))
+
+
+@dataclass(frozen=True)
+class SampledTokens:
+    """What our inference says about how a `Choice` was sampled; travels as extra fields of the choice.
+
+    `prompt_ids` is None when another server sampled it and did not say.
+    """
+
+    prompt_ids: tuple[int, ...] | None
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """Log-probability of each token under the sampling temperature, before top_p and top_k cut."""
+    temperature: float
+
+    def as_fields(self) -> dict[str, Any]:
+        """The extra fields of the choice, in JSON types."""
+        return {
+            "prompt_token_ids": list(self.prompt_ids or ()),
+            "token_ids": list(self.token_ids),
+            "token_logprobs": list(self.logprobs),
+            "temperature": self.temperature,
+        }
+
+
+def sampled_tokens(choice: Choice) -> SampledTokens | None:
+    """Read how a choice was sampled: our own extra fields, or the `token_id:123` spelling that vLLM and ART use."""
+    extra = choice.model_extra or {}
+    if "token_ids" in extra and "token_logprobs" in extra:
+        return SampledTokens(
+            prompt_ids=tuple(extra["prompt_token_ids"]) if extra.get("prompt_token_ids") else None,
+            token_ids=tuple(extra["token_ids"]),
+            logprobs=tuple(extra["token_logprobs"]),
+            temperature=float(extra.get("temperature", 1.0)),
+        )
+    content = choice.logprobs.content if choice.logprobs else None
+    if not content or not all(entry.token.startswith(TOKEN_ID_PREFIX) for entry in content):
+        return None
+    token_ids = tuple(int(entry.token.removeprefix(TOKEN_ID_PREFIX)) for entry in content)
+    return SampledTokens(None, token_ids, tuple(entry.logprob for entry in content), 1.0)
+
+
+def mean_reward(trajectories: Iterable[Trajectory]) -> float:
+    """The mean reward, NaN when there is no trajectory."""
+    rewards = [trajectory.reward for trajectory in trajectories]
+    return math.fsum(rewards) / len(rewards) if rewards else math.nan
+
+
+def _as_message(item: ChatCompletionMessageParam | Choice) -> ChatCompletionMessageParam:
+    if isinstance(item, Choice):
+        return cast(ChatCompletionMessageParam, item.message.model_dump(mode="json", exclude_none=True))
+    return item
