@@ -1,0 +1,1 @@
+"""Checkpoints as write-once folders: bytes, digests and lineage. Never sees a tensor."""

@@ -1,0 +1,78 @@
+"""Moving several folders as one: the moves are written down first, and finished by whoever finds them.
+
+A rewind sets folders aside; nothing here deletes one. The caller holds the lock of the folder it passes.
+Knows folders below a root; knows nothing of models or manifests.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from art.errors import CorruptCheckpointError
+from art.store import disk, layout
+
+
+@dataclass(frozen=True)
+class Record:
+    """Folders set aside together: when, why, and the moves that did it, as paths below the root."""
+
+    id: int
+    time: str
+    reason: str
+    kept: int | None
+    """The newest step that stayed, None when none did."""
+    moves: tuple[tuple[str, str], ...]
+
+
+def run(root: Path, folder: Path, record: Record) -> None:
+    """Perform the moves of a record: from the moment its journal is written they will all have happened."""
+    disk.replace_json(folder / layout.JOURNAL, asdict(record))
+    settle(root, folder)
+
+
+def settle(root: Path, folder: Path) -> None:
+    """Finish what a journal says, however much of it was already done, and file the record."""
+    journal = folder / layout.JOURNAL
+    if not journal.exists():
+        return
+    record = _read(journal)
+    for source, target in record.moves:
+        if (root / source).exists():
+            disk.move(root / source, root / target)
+    disk.move(journal, aside(folder, record.id) / layout.RECORD)
+
+
+def is_pending(folder: Path) -> bool:
+    """Tell whether moves were begun and not finished."""
+    return (folder / layout.JOURNAL).exists()
+
+
+def records(folder: Path) -> list[Record]:
+    """Give what was set aside in a folder, oldest first."""
+    return sorted(
+        (_read(path) for path in folder.glob(f"{layout.SET_ASIDE}/*/{layout.RECORD}")), key=lambda record: record.id
+    )
+
+
+def next_id(folder: Path) -> int:
+    """Give the first number that nothing was set aside under."""
+    return max((record.id for record in records(folder)), default=0) + 1
+
+
+def aside(folder: Path, record_id: int) -> Path:
+    """Give the folder that a record's folders lie in."""
+    return folder / layout.SET_ASIDE / layout.step_name(record_id)
+
+
+def _read(path: Path) -> Record:
+    try:
+        fields = json.loads(path.read_bytes())
+        moves = tuple((str(source), str(target)) for source, target in fields["moves"])
+        kept = None if fields["kept"] is None else int(fields["kept"])
+        return Record(int(fields["id"]), str(fields["time"]), str(fields["reason"]), kept, moves)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptCheckpointError(
+            f"{path} is no journal ({error}); what it lists may lie in {layout.SET_ASIDE} or {layout.STAGING}."
+        ) from error

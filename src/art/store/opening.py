@@ -1,0 +1,85 @@
+"""What a step's folder is: a checkpoint of ours, a foreign one, or debris.
+
+Reads manifests and file sizes; writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from art.errors import CorruptCheckpointError
+from art.names import CheckpointRef
+from art.store import disk, foreign, layout
+from art.store.manifest import FileEntry, Manifest, digest_bytes, read_manifest
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A committed checkpoint on this disk, or a foreign one: usable, but written by another program."""
+
+    ref: CheckpointRef
+    path: Path
+    manifest: Manifest
+    digest: str | None
+    """Identity: the digest of the manifest's bytes. None for a foreign checkpoint, which has no manifest."""
+
+    @property
+    def is_foreign(self) -> bool:
+        return self.digest is None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A folder that is named like a step and is no checkpoint."""
+
+    step: int
+    reason: str
+
+
+def look(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
+    """Open a step's folder. Sizes are checked here, digests by whoever reads the files.
+
+    Raises `CorruptCheckpointError` for a committed checkpoint whose files are not what its manifest says.
+    """
+    try:
+        content = (folder / layout.MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return _look_foreign(ref, folder)
+    manifest = read_manifest(content, where=str(folder / layout.MANIFEST))
+    if manifest.ref != ref:
+        return Skipped(ref.step, f"it is a copy of {manifest.ref} made by hand; use `art fork` to make one")
+    for entry in manifest.files:
+        _check_size(folder / entry.path, entry)
+    return Checkpoint(ref, folder, manifest, digest_bytes(content))
+
+
+def looks_whole(folder: Path) -> bool:
+    """Tell by the names of its files alone whether a folder is a checkpoint."""
+    return (folder / layout.MANIFEST).exists() or all((folder / name).exists() for name in foreign.FILES)
+
+
+def check_file(path: Path, entry: FileEntry) -> None:
+    """Read a file again; raises `CorruptCheckpointError` naming it and both digests."""
+    _check_size(path, entry)
+    found = disk.digest(path)
+    if found != entry.blake3:
+        raise CorruptCheckpointError(f"{path} was altered: its digest is {found}, its manifest says {entry.blake3}.")
+
+
+def _look_foreign(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
+    try:
+        return Checkpoint(ref, folder, foreign.describe(ref, folder), digest=None)
+    except CorruptCheckpointError as error:
+        return Skipped(ref.step, str(error))
+
+
+def _check_size(path: Path, entry: FileEntry) -> None:
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError as error:
+        raise CorruptCheckpointError(f"{path} is gone; its manifest lists it with digest {entry.blake3}.") from error
+    if found != entry.size_bytes:
+        raise CorruptCheckpointError(
+            f"{path} has {found:,} bytes, its manifest says {entry.size_bytes:,} (digest {entry.blake3})."
+        )
