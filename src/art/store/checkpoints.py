@@ -164,22 +164,19 @@ class CheckpointStore:
         self, folder: Path, manifest: Manifest, *, overwrite: bool = False
     ) -> tuple[Checkpoint, SetAside | None]:
         """Give a staged folder its place, unless something else is there."""
-        ref = manifest.ref
+        ref, place = manifest.ref, self.root / layout.checkpoint_path(manifest.ref)
         with disk.exclusive(self._folder(ref.model)):
             folders = self._settled_folders(ref.model)
             there = self._look(ref, folders)
-            if isinstance(there, Checkpoint) and there.digest == manifest.digest:
+            if isinstance(there, Checkpoint) and there.digest == disk.digest(folder / layout.MANIFEST):
                 return there, None
             if isinstance(there, Skipped):
-                disk.discard(self._place(ref).with_name(folders[ref.step]), self.staging)
-            replaced = self._replaced_by(manifest, folders, overwrite=overwrite)
-            if replaced:
-                then = [(folder, self._place(ref))]
-                aside = self._set_aside(
-                    ref.model, replaced, kept=None, reason=f"replaced by a fork at {ref.step}", then=then
-                )
+                disk.discard(place.with_name(folders[ref.step]), self.staging)
+            if replaced := self._replaced_by(manifest, folders, overwrite=overwrite):
+                reason = f"replaced by a fork at {ref.step}"
+                aside = self._set_aside(ref.model, replaced, kept=None, reason=reason, then=[(folder, place)])
                 return self.open(ref), aside
-            if isinstance(there, Checkpoint) or not disk.publish(folder, self._place(ref)):
+            if isinstance(there, Checkpoint) or not disk.publish(folder, place):
                 raise CheckpointExistsError(
                     f"{ref} is there already, with other contents; {self._has(ref.model)}. "
                     f"Is another process training {ref.model}?"
@@ -187,7 +184,7 @@ class CheckpointStore:
             return self.open(ref), None
 
     def rewind(self, checkpoint: Checkpoint) -> SetAside | None:
-        """Make a checkpoint its model's newest again. Later ones are set aside, never deleted; None if there are none."""
+        """Make a checkpoint its model's newest again. Later ones are set aside, never deleted; None if none were."""
         model, step = checkpoint.ref.model, checkpoint.ref.step
         with disk.exclusive(self._folder(model)):
             later = [number for number in self._settled_folders(model) if number > step]
@@ -211,7 +208,10 @@ class CheckpointStore:
             replaced = [step for step in self._settled_folders(model) if chosen.kept is None or step > chosen.kept]
             aside = journal.aside(folder, chosen.id)
             names = layout.folders_by_step(disk.names(aside))
-            back = [(aside / name, self._place(model.at(step))) for step, name in sorted(names.items())]
+            back = [
+                (aside / name, self.root / layout.checkpoint_path(model.at(step)))
+                for step, name in sorted(names.items())
+            ]
             reason = f"made way for {chosen.id}"
             self._set_aside(model, replaced, kept=chosen.kept, reason=reason, then=back)
         return chosen
@@ -261,9 +261,6 @@ class CheckpointStore:
 
     def _folder(self, model: ModelRef) -> Path:
         return self.root / layout.model_path(model)
-
-    def _place(self, ref: CheckpointRef) -> Path:
-        return self.root / layout.checkpoint_path(ref)
 
     def _folders(self, model: ModelRef) -> Mapping[int, str]:
         folder = self._folder(model)
