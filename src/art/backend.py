@@ -1,0 +1,84 @@
+"""What a backend does for a model: the protocol that `art.Model` speaks, and nothing about how it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import JsonValue
+
+from art.config import LoRAConfig, TrainConfig
+from art.names import ModelRef
+from art.trajectories import Trajectory, TrajectoryGroup
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Where a registered model answers."""
+
+    base_url: str
+    api_key: str
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A training step that is done: its checkpoint is on the disk and inference serves it."""
+
+    step: int
+    metrics: Mapping[str, float]
+    path: Path
+
+
+class AnyModel(Protocol):
+    """A model as a backend knows it."""
+
+    @property
+    def ref(self) -> ModelRef: ...
+    @property
+    def trainable(self) -> bool: ...
+
+
+class Trainable(AnyModel, Protocol):
+    """A model that a backend can train."""
+
+    @property
+    def base_model(self) -> str: ...
+    @property
+    def lora(self) -> LoRAConfig | None: ...
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+    state: JsonValue
+
+
+class Backend(Protocol):
+    """Trains models, serves them, and keeps their checkpoints and histories."""
+
+    async def register(self, model: AnyModel, *, port: int = 0) -> Inference | None: ...
+
+    async def train(
+        self,
+        model: Trainable,
+        trajectory_groups: Iterable[TrajectoryGroup],
+        *,
+        config: TrainConfig | None = None,
+        verbose: bool = False,
+    ) -> TrainResult: ...
+
+    async def log(self, model: AnyModel, groups: Sequence[TrajectoryGroup], *, split: str) -> None: ...
+
+    async def get_step(self, model: AnyModel) -> int: ...
+
+    async def delete_checkpoints(self, model: AnyModel, *, best_metric: str | None) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def as_groups(items: Iterable[Trajectory | TrajectoryGroup]) -> list[TrajectoryGroup]:
+    """Put loose trajectories into one group, after the groups."""
+    items = list(items)
+    loose = [item for item in items if isinstance(item, Trajectory)]
+    groups = [item for item in items if isinstance(item, TrajectoryGroup)]
+    return [*groups, TrajectoryGroup(loose)] if loose else groups

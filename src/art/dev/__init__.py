@@ -1,0 +1,76 @@
+"""ART's internal settings, as scripts write them: typed dicts that are accepted.
+
+What has a meaning here is used; the rest is named once in a warning.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
+
+_log = logging.getLogger("art")
+
+
+class InitArgs(TypedDict, total=False):
+    """How the base model is loaded."""
+
+    max_seq_length: int
+    dtype: str
+
+
+class EngineArgs(TypedDict, total=False):
+    """How inference runs."""
+
+    max_num_seqs: int
+    max_model_len: int
+
+
+class PeftArgs(TypedDict, total=False):
+    """The shape of the adapter."""
+
+    r: int
+    lora_alpha: float
+    lora_dropout: float
+    target_modules: list[str] | str
+
+
+class TrainerArgs(TypedDict, total=False):
+    """How the optimiser steps."""
+
+    max_grad_norm: float
+    weight_decay: float
+    adam_beta1: float
+    adam_beta2: float
+
+
+class InternalModelConfig(TypedDict, total=False):
+    """Everything that ART lets a model set."""
+
+    init_args: InitArgs
+    engine_args: EngineArgs
+    peft_args: PeftArgs
+    trainer_args: TrainerArgs
+
+
+class TrainConfig(TypedDict, total=False):
+    """What `model.train(..., _config=...)` may say."""
+
+    epsilon: float
+    epsilon_high: float | None
+    scale_rewards: bool
+    max_grad_norm: float
+
+
+class OpenAIServerConfig(TypedDict, total=False):
+    """Where inference listens."""
+
+    server_args: dict[str, Any]
+    engine_args: dict[str, Any]
+
+
+def ignore(where: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Name, in one warning, the settings that have no meaning here."""
+    without_meaning = sorted(set(given) - set(known))
+    if without_meaning:
+        _log.warning("%s: no meaning here, ignored: %s", where, ", ".join(without_meaning))

@@ -1,0 +1,171 @@
+"""Running rollouts at once, with one progress bar that shows the mean reward.
+
+Knows awaitables and trajectories; knows no backend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from art.errors import ConfigurationError
+from art.trajectories import Trajectory, TrajectoryGroup
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Progress:
+    """How many rollouts are done, what they earned, and how many more may fail."""
+
+    bar: tqdm[Any]
+    failures_left: float
+    rewards: list[float] = field(default_factory=list)
+
+    def finished(self, trajectory: Trajectory) -> None:
+        self.rewards.append(trajectory.reward)
+        self._show(1)
+
+    def failed(self, error: Exception) -> None:
+        """Count a failure; raises it when it is one too many."""
+        self.failures_left -= 1
+        self._show(1)
+        if self.failures_left < 0:
+            raise error
+
+    def _show(self, done: int) -> None:
+        if self.rewards:
+            self.bar.set_postfix(reward=f"{sum(self.rewards) / len(self.rewards):.3f}", refresh=False)
+        self.bar.update(done)
+
+
+async def gather_trajectory_groups(
+    groups: Iterable[Awaitable[TrajectoryGroup]],
+    *,
+    pbar_desc: str | None = "gather",
+    pbar_total_completion_tokens: bool = True,
+    max_exceptions: float = 0,
+    after_each: Callable[[TrajectoryGroup], Awaitable[TrajectoryGroup | None]] | None = None,
+) -> list[TrajectoryGroup]:
+    """Run the rollouts of all groups at once.
+
+    Up to `max_exceptions` failures (a count, or a fraction of all when below 1) stay in their groups as exceptions;
+    one more is raised, and the rollouts still running are cancelled. `after_each` may judge or replace a group
+    that is complete; a group for which it returns None is left out.
+    """
+    waiting = list(groups)
+    total = sum(max(1, _rollouts(group)) for group in waiting)
+    with _bar(pbar_desc, total) as bar:
+        progress = _Progress(bar, _allowed(max_exceptions, total))
+        done = await _all([_run_group(group, progress, after_each) for group in waiting])
+    return [group for group in done if group is not None]
+
+
+async def gather_trajectories(
+    trajectories: Iterable[Awaitable[Trajectory]],
+    *,
+    pbar_desc: str | None = "gather",
+    pbar_total_completion_tokens: bool = True,
+    max_exceptions: float = 0,
+) -> list[Trajectory | BaseException]:
+    """Run rollouts at once; of those that fail within `max_exceptions` the exception is in their place."""
+    waiting = list(trajectories)
+    with _bar(pbar_desc, len(waiting)) as bar:
+        progress = _Progress(bar, _allowed(max_exceptions, len(waiting)))
+        return await _all([_run(rollout, progress) for rollout in waiting])
+
+
+async def trajectory_group_batches(
+    groups: Iterable[Awaitable[TrajectoryGroup]],
+    *,
+    batch_size: int,
+    max_batch_exceptions: float = 0,
+    max_concurrent_batches: int = 4,
+    skip_batches: int = 0,
+    pbar_desc: str | None = "batches",
+    pbar_total_completion_tokens: bool = True,
+) -> AsyncIterator[list[TrajectoryGroup]]:
+    """Yield groups in batches, in their order, while the next batches already run."""
+    if batch_size < 1 or max_concurrent_batches < 1:
+        raise ConfigurationError("batch_size and max_concurrent_batches must be at least 1.")
+    waiting = list(groups)
+    batches = [waiting[start : start + batch_size] for start in range(0, len(waiting), batch_size)][skip_batches:]
+    running: list[asyncio.Task[list[TrajectoryGroup]]] = []
+    try:
+        for number in range(len(batches)):
+            for batch in batches[number + len(running) : number + max_concurrent_batches]:
+                gathered = gather_trajectory_groups(batch, pbar_desc=pbar_desc, max_exceptions=max_batch_exceptions)
+                running.append(asyncio.create_task(gathered))
+            yield await running.pop(0)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _rollouts(group: Awaitable[TrajectoryGroup]) -> int:
+    return len(group.pending) if isinstance(group, TrajectoryGroup) else 1
+
+
+def _allowed(max_exceptions: float, total: int) -> float:
+    if max_exceptions < 0:
+        raise ConfigurationError(f"max_exceptions is {max_exceptions}; it is a count, or a fraction of all below 1.")
+    return max_exceptions * total if 0 < max_exceptions < 1 else max_exceptions
+
+
+def _bar(description: str | None, total: int) -> tqdm[Any]:
+    return tqdm(desc=description, total=total, disable=description is None)
+
+
+async def _run(rollout: Awaitable[Trajectory], progress: _Progress) -> Trajectory | Exception:
+    try:
+        trajectory = await rollout
+    except Exception as error:  # noqa: BLE001 - whatever a user's rollout raises is counted, kept or raised again
+        progress.failed(error)
+        return error
+    progress.finished(trajectory)
+    return trajectory
+
+
+async def _run_group(
+    group: Awaitable[TrajectoryGroup],
+    progress: _Progress,
+    after_each: Callable[[TrajectoryGroup], Awaitable[TrajectoryGroup | None]] | None,
+) -> TrajectoryGroup | None:
+    if isinstance(group, TrajectoryGroup):
+        complete = group
+        for result in await _all([_run(rollout, progress) for rollout in group.take_pending()]):
+            complete.keep(result)
+    else:
+        complete = await _run_made(group, progress)
+    return await after_each(complete) if after_each else complete
+
+
+async def _run_made(group: Awaitable[TrajectoryGroup], progress: _Progress) -> TrajectoryGroup:
+    """Run a coroutine that makes a whole group; its failures count like those of rollouts."""
+    try:
+        made = await group
+    except Exception as error:  # noqa: BLE001 - as in _run
+        progress.failed(error)
+        return TrajectoryGroup([], exceptions=[error])
+    for error in made.exceptions:
+        if isinstance(error, Exception):
+            progress.failed(error)
+    progress.rewards += [trajectory.reward for trajectory in made.trajectories]
+    progress.bar.update(1)
+    return made
+
+
+async def _all(running: list[Awaitable[T]]) -> list[T]:
+    """Wait for all, in their order; when one raises, cancel the others and raise it."""
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in running]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,108 @@
+"""Small helps for writing rollouts: try again, not too many at once, a data set in steps."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, ParamSpec, TypeVar
+
+from tqdm import tqdm
+
+from art.errors import ConfigurationError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+def retry(
+    max_attempts: int = 3,
+    delay: float = 1.0,
+    backoff_factor: float = 2.0,
+    exceptions: tuple[type[Exception], ...] = (Exception,),
+    on_retry: Callable[[Exception, int], None] | None = None,
+) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
+    """Make an async function try again when it raises, waiting `delay` seconds and then ever longer.
+
+    `on_retry` is called with the exception and the number of the attempt that failed, from 1.
+    The last attempt's exception is raised.
+    """
+    if max_attempts < 1:
+        raise ConfigurationError(f"max_attempts is {max_attempts}; it must be at least 1.")
+
+    def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+        @functools.wraps(function)
+        async def tried(*args: P.args, **kwargs: P.kwargs) -> R:
+            for attempt in range(1, max_attempts):
+                try:
+                    return await function(*args, **kwargs)
+                except exceptions as error:
+                    if on_retry:
+                        on_retry(error, attempt)
+                    await asyncio.sleep(delay * backoff_factor ** (attempt - 1))
+            return await function(*args, **kwargs)
+
+        return tried
+
+    return decorate
+
+
+def limit_concurrency(
+    n: int, derive_key: Callable[..., str] | None = None
+) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
+    """Let at most `n` calls of an async function run at once; per key, when `derive_key` of its arguments gives one."""
+    if n < 1:
+        raise ConfigurationError(f"n is {n}; at least 1 call must be allowed.")
+
+    def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+        gates: dict[str, asyncio.Semaphore] = {}
+
+        @functools.wraps(function)
+        async def limited(*args: P.args, **kwargs: P.kwargs) -> R:
+            key = derive_key(*args, **kwargs) if derive_key else ""
+            async with gates.setdefault(key, asyncio.Semaphore(n)):
+                return await function(*args, **kwargs)
+
+        return limited
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class DatasetBatch(Generic[T]):
+    """The items of one training step, and where in the data they lie."""
+
+    items: list[T]
+    step: int
+    epoch: int
+    epoch_step: int
+
+
+def iterate_dataset(
+    dataset: Sequence[T],
+    groups_per_step: int = 1,
+    num_epochs: int = 1,
+    initial_step: int = 0,
+    use_tqdm: bool = True,
+) -> Iterator[DatasetBatch[T]]:
+    """Cut a data set into the items of one step after another, from `initial_step` on; each epoch in its own order.
+
+    The order depends on the epoch alone, so that a run that starts again at a step sees the items it would have seen.
+    """
+    if groups_per_step < 1:
+        raise ConfigurationError(f"groups_per_step is {groups_per_step}; it must be at least 1.")
+    steps_per_epoch = -(-len(dataset) // groups_per_step)
+    total = steps_per_epoch * num_epochs
+    for step in tqdm(range(initial_step, total), initial=initial_step, total=total, desc="steps", disable=not use_tqdm):
+        epoch, epoch_step = divmod(step, steps_per_epoch)
+        chosen = _order(len(dataset), epoch)[epoch_step * groups_per_step : (epoch_step + 1) * groups_per_step]
+        yield DatasetBatch([dataset[index] for index in chosen], step, epoch, epoch_step)
+
+
+def _order(size: int, epoch: int) -> list[int]:
+    order = list(range(size))
+    random.Random(epoch).shuffle(order)  # noqa: S311 - an order, not a secret
+    return order
