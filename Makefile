@@ -1,0 +1,55 @@
+# What a clone can do, from one command each. Python 3.11 or newer must be there; everything else goes into .venv.
+
+PYTHONS := python3 python3.13 python3.12 python3.14 python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+CHECKED := src tests examples bench
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench clean
+
+help:  ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/demo-installed  ## train a real model, wreck it, fork it from its last good step (2 minutes)
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/test-installed  ## every check and every test
+	@echo "== style and formatting"
+	@$(BIN)/ruff check $(CHECKED)
+	@$(BIN)/ruff format --check $(CHECKED)
+	@echo "== types"
+	@$(BIN)/pyright
+	@echo "== imports point down"
+	@$(BIN)/lint-imports --no-cache
+	@echo "== tests"
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/test-installed  ## every benchmark; bench/README.md says what each one shows
+	@for script in bench/bench_*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
+
+clean:  ## remove .venv and what the tools left; the cache of models stays
+	rm -rf $(VENV) build dist demo-out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/made:
+	@for python in $(PYTHONS); do \
+		if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "== creating $(VENV) with $$($$python --version)"; \
+			$$python -m venv $(VENV) && $(PIP) install --upgrade 'pip>=25.1' && touch $@; \
+			exit; \
+		fi; \
+	done; \
+	echo "No Python 3.11 or newer with its venv module was found; install one (Debian: python3 python3-venv)." >&2; exit 1
+
+$(VENV)/demo-installed: $(VENV)/made pyproject.toml constraints.txt
+	@echo "== installing artfork and its demo extra (torch is large: a few minutes the first time)"
+	@$(PIP) install -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/test-installed: $(VENV)/demo-installed
+	@echo "== installing the tools of the tests"
+	@$(PIP) install -c constraints.txt -e '.[demo,aws]' --group dev
+	@touch $@

@@ -1,0 +1,58 @@
+"""What every test finds: no network, a Hugging Face cache of its own, small models, and skips that say why."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from small import write_small_model
+from smollm2 import PreparationError, prepare_smollm2
+
+# Before anything imports huggingface_hub or botocore, which read these once; processes that tests start inherit them.
+HUB = tempfile.mkdtemp(prefix="artfork-tests-hub-")
+atexit.register(shutil.rmtree, HUB, ignore_errors=True)
+os.environ.update(
+    AWS_EC2_METADATA_DISABLED="true",
+    HF_HOME=HUB,
+    HF_HUB_OFFLINE="1",
+    TOKENIZERS_PARALLELISM="false",
+)
+for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+    os.environ.pop(variable, None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot do."""
+    if os.geteuid() != 0:
+        _skip(items, marker="root", reason="needs root")
+    if any(item.get_closest_marker("gpu") for item in items):
+        import torch
+
+        if not torch.cuda.is_available():
+            _skip(items, marker="gpu", reason="needs a CUDA device")
+
+
+def _skip(items: list[pytest.Item], *, marker: str, reason: str) -> None:
+    for item in items:
+        if item.get_closest_marker(marker):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a Qwen3 of 91 thousand parameters with a byte-level tokenizer. Read it, never write to it."""
+    return write_small_model(tmp_path_factory.mktemp("models") / "small-qwen3")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The folder of SmolLM2-135M-Instruct; converting it takes half a minute once, then it lies in the user's cache."""
+    try:
+        return prepare_smollm2()
+    except PreparationError as error:
+        pytest.skip(str(error).splitlines()[0])
