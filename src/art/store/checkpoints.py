@@ -79,6 +79,11 @@ class CheckpointStore:
         folder = self.root / layout.checkpoints_path(model)
         return sorted(step for step, name in self._folders(model).items() if looks_whole(folder / name))
 
+    def folders(self, model: ModelRef) -> dict[int, Path]:
+        """Map every step that has a folder, committed or not, to where it lies."""
+        folder = self.root / layout.checkpoints_path(model)
+        return {step: folder / name for step, name in sorted(self._folders(model).items())}
+
     def open(self, ref: CheckpointRef) -> Checkpoint:
         """Open one checkpoint; raises `CheckpointNotFoundError` or `CorruptCheckpointError`."""
         found = self._look(ref, self._folders(ref.model))
