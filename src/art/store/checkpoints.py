@@ -166,9 +166,12 @@ class CheckpointStore:
         raise self._occupied(destination)
 
     def publish(
-        self, folder: Path, manifest: Manifest, *, overwrite: bool = False
+        self, folder: Path, manifest: Manifest, *, overwrite: bool = False, is_copy: bool = False
     ) -> tuple[Checkpoint, SetAside | None]:
-        """Give a staged folder its place, unless something else is there."""
+        """Give a staged folder its place, unless something else is there.
+
+        A copy from a remote belongs beside the other steps of its model, also where it once was a fork.
+        """
         ref, place = manifest.ref, self.root / layout.checkpoint_path(manifest.ref)
         with disk.exclusive(self._folder(ref.model)):
             folders = self._settled_folders(ref.model)
@@ -177,7 +180,8 @@ class CheckpointStore:
                 return there, None
             if isinstance(there, Skipped):
                 disk.discard(place.with_name(folders[ref.step]), self.staging)
-            if replaced := self._replaced_by(manifest, folders, overwrite=overwrite):
+            replaced = [] if is_copy else self._replaced_by(manifest, folders, overwrite=overwrite)
+            if replaced:
                 reason = f"replaced by a fork at {ref.step}"
                 aside = self._set_aside(ref.model, replaced, kept=None, reason=reason, then=[(folder, place)])
                 return self.open(ref), aside
@@ -386,7 +390,7 @@ class Stage:
         self, source: Manifest, hop: Hop, *, share_from: Checkpoint | None = None, overwrite: bool = False
     ) -> Forked:
         """Make this a fork of `source`, with the files of a checkpoint on this disk or with those already staged."""
-        manifest = _forked_manifest(source, hop, self.ref)
+        manifest = forked_manifest(source, hop, self.ref)
         how = {entry: self.share(entry, share_from) for entry in manifest.files} if share_from else {}
         try:
             checkpoint, aside = self._publish(manifest, overwrite=overwrite)
@@ -408,7 +412,7 @@ class Stage:
     def commit_copy(self, manifest: bytes) -> Checkpoint:
         """Make what was fetched the very checkpoint that its manifest describes."""
         disk.write_file(self.path / layout.MANIFEST, manifest)
-        return self._store.publish(self.path, read_manifest(manifest, where=str(self.ref)))[0]
+        return self._store.publish(self.path, read_manifest(manifest, where=str(self.ref)), is_copy=True)[0]
 
     def share(self, entry: FileEntry, holder: Checkpoint) -> disk.Sharing:
         """Take a file from a checkpoint on this disk."""
@@ -424,7 +428,7 @@ def _sealed(path: Path) -> FileEntry:
     return FileEntry(path=path.name, size_bytes=path.stat().st_size, blake3=disk.digest(path))
 
 
-def _forked_manifest(source: Manifest, hop: Hop, destination: CheckpointRef) -> Manifest:
+def forked_manifest(source: Manifest, hop: Hop, destination: CheckpointRef) -> Manifest:
     """Describe the fork of a checkpoint: its files and all that is known of it, under another name and parent."""
     reset = tuple(sorted({*source.reset, *hop.reset}))
     left_out = {layout.OPTIMIZER} if "optimizer" in hop.reset else set[str]()
