@@ -6,10 +6,12 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import filesystems
 from small import write_small_model
 from smollm2 import PreparationError, prepare_smollm2
 
@@ -56,3 +58,16 @@ def smollm2() -> Path:
         return prepare_smollm2()
     except PreparationError as error:
         pytest.skip(str(error).splitlines()[0])
+
+
+@pytest.fixture(scope="session", params=[pytest.param(name, marks=pytest.mark.root) for name in filesystems.KINDS])
+def mount(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[filesystems.Mount]:
+    """Each of Linux's usual file systems in turn, on a loop device, with a few hundred MiB; shared by the session."""
+    kind = filesystems.KINDS[request.param]
+    if reason := filesystems.missing(kind):
+        pytest.skip(reason)
+    try:
+        with filesystems.mounted(kind, tmp_path_factory.mktemp("image")) as mount:
+            yield mount
+    except filesystems.MountError as error:
+        pytest.skip(str(error))
