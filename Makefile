@@ -3,7 +3,8 @@
 PYTHONS := python3 python3.13 python3.12 python3.14 python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Errors only: indexes and warnings about them differ from machine to machine.
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 CHECKED := src tests examples bench
 PYTEST_ARGS ?=
 
