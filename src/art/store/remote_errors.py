@@ -1,0 +1,166 @@
+"""What went wrong at an object store, in our own words: which bucket, which key, why, and what to do.
+
+The client library says most of it only as text, so this is the one module that reads that text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+
+from art.errors import ArtError, RemoteAccessError, RemoteError, RemoteNotFoundError, RemoteUnavailableError
+
+_STATUS = re.compile(r"status code: (\d{3})|HTTP status (?:client|server) error \((\d{3})")
+_CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
+_SAID = re.compile(r"<Message>([^<]{1,300})</Message>")
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
+_EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "ExpiredTokenException", "RequestExpired")
+_BAD_KEY = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthorizationHeaderMalformed")
+_NO_CREDENTIALS = ("169.254.", "credential", "Credential", "token from metadata", "No such profile")
+_THROTTLED = ("SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling")
+_NO_SPACE = ("QuotaExceeded", "InsufficientStorage")
+
+SIGN_IN = (
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role is attached; "
+    "AWS_SKIP_SIGNATURE=true reads a public bucket without"
+)
+
+
+class NotPartialError(Exception):
+    """The server answered a request for a range with the whole object."""
+
+
+class BeyondEndError(Exception):
+    """A range begins after the object's last byte."""
+
+
+class TakenError(Exception):
+    """Something lies under a key that was to be written only if absent."""
+
+
+class MissingError(Exception):
+    """Nothing lies under a key, in a bucket that exists."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a request went, for the message."""
+
+    bucket: str
+    key: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.bucket}/{self.key}" if self.key else self.bucket
+
+
+@contextmanager
+def explained(doing: str, place: Place) -> Generator[None]:
+    """Turn what the client library raises into our errors; absent and taken keys into the two signals above."""
+    try:
+        yield
+    except ArtError:
+        raise
+    except (BaseError, FileNotFoundError, PermissionError, OSError, ValueError) as error:
+        raise explain(doing, place, error) from error
+
+
+def explain(doing: str, place: Place, error: Exception) -> Exception:
+    """Choose the error that a failed request becomes."""
+    text = str(error)
+    status = _status(text)
+    # A listing of nothing is empty, so a listing that is not found has no bucket.
+    if any(sign in text for sign in _NO_BUCKET) or (doing == "list" and status == 404):
+        return _error(RemoteNotFoundError, doing, place, f"there is no bucket {place.bucket}", _CHECK_NAME)
+    if isinstance(error, FileNotFoundError) or status == 404:
+        return MissingError(str(place))
+    if isinstance(error, AlreadyExistsError) or status in (409, 412):
+        return TakenError(str(place))
+    if "non-partial response" in text:
+        return NotPartialError(str(place))
+    if status == 416 or "StartTooLarge" in text:
+        return BeyondEndError(str(place))
+    if denied := _access_problem(error, text, status):
+        return _error(RemoteAccessError, doing, place, *denied)
+    return _other(doing, place, text, status)
+
+
+def no_credentials(bucket: str, why: str) -> RemoteAccessError:
+    """Say that there is nothing to sign requests with."""
+    return RemoteAccessError(f"No credentials for {bucket}: {why}. {SIGN_IN}.")
+
+
+_CHECK_NAME = "Check its name and AWS_ENDPOINT_URL; nothing was created"
+_RETRY = "Nothing was changed; try again later, or check AWS_ENDPOINT_URL and the network"
+
+
+def _access_problem(error: Exception, text: str, status: int | None) -> tuple[str, str] | None:
+    code = _code(text)
+    if code in _EXPIRED:
+        return f"the credentials have expired ({code})", "Sign in again (aws sso login), or renew AWS_SESSION_TOKEN"
+    if code in _BAD_KEY:
+        return f"the credentials are not accepted ({code})", SIGN_IN
+    if code == "RequestTimeTooSkewed":
+        return "this machine's clock is wrong (RequestTimeTooSkewed)", "Set it"
+    denied = isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError) or status in (401, 403)
+    if denied:
+        because = code or f"status {status}"
+        return (
+            f"permission is denied ({because})",
+            "Check the policy of these credentials: docs/guides/object-stores.md",
+        )
+    if status is None and any(sign in text for sign in _NO_CREDENTIALS):
+        return f"no credentials were found ({_first_line(text)})", SIGN_IN
+    return None
+
+
+def _other(doing: str, place: Place, text: str, status: int | None) -> Exception:
+    code = _code(text)
+    if "redirect" in text or status in (301, 307):
+        return _error(RemoteError, doing, place, "the bucket lies in another region", "Set AWS_REGION to the bucket's")
+    if status == 429 or code in _THROTTLED:
+        return _error(RemoteUnavailableError, doing, place, f"the server throttles requests ({code or status})", _RETRY)
+    if code in _NO_SPACE or status == 507:
+        return _error(RemoteError, doing, place, f"the bucket is full ({code or status})", "Free some of it")
+    if status is not None and status >= 500:
+        return _error(
+            RemoteUnavailableError, doing, place, f"the server failed ({status} {code or ''})".strip(), _RETRY
+        )
+    if status is None:
+        return _error(RemoteUnavailableError, doing, place, _connection(text), _RETRY)
+    said = _SAID.search(text)
+    why = f"the server answered {status} {code or ''}{': ' + said[1] if said else ''}"
+    return _error(RemoteError, doing, place, why, "See the server's documentation for this code")
+
+
+def _error(kind: type[RemoteError], doing: str, place: Place, why: str, way_out: str) -> RemoteError:
+    return kind(f"Could not {doing} {place}: {why}. {way_out}.")
+
+
+def _connection(text: str) -> str:
+    if "dns error" in text or "failed to lookup" in text:
+        return "the server's name cannot be resolved"
+    if "Connection refused" in text or "ConnectionRefused" in text:
+        return "the connection is refused"
+    if "TimedOut" in text or "timed out" in text:
+        return "the server does not answer in time"
+    if "body error" in text or "UnexpectedEof" in text or "IncompleteMessage" in text:
+        return "the connection broke off"
+    return f"the server cannot be reached ({_first_line(text)})"
+
+
+def _status(text: str) -> int | None:
+    found = _STATUS.search(text)
+    return int(found[1] or found[2]) if found else None
+
+
+def _code(text: str) -> str | None:
+    found = _CODE.search(text)
+    return found[1] if found else None
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0][:200]

@@ -1,0 +1,111 @@
+"""What a step's folder in a bucket is: a checkpoint of ours, a foreign one, or debris. Writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from art.errors import CorruptCheckpointError
+from art.names import CheckpointRef
+from art.store import foreign, layout
+from art.store.manifest import Manifest, digest_bytes, read_manifest
+from art.store.opening import Skipped
+from art.store.remote_errors import MissingError
+from art.store.remote_objects import Object, Objects
+
+HEADER_GUESS_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a checkpoint in a bucket."""
+
+    name: str
+    size_bytes: int
+    blake3: str | None
+    """None for a foreign checkpoint: nobody wrote its digests down."""
+
+
+@dataclass(frozen=True)
+class RemoteCheckpoint:
+    """A checkpoint in a bucket, whose files have not been read yet."""
+
+    ref: CheckpointRef
+    key: str
+    """Its folder, relative to the remote's prefix."""
+    url: str
+    manifest: Manifest
+    """Of a foreign checkpoint: what its adapter configuration says, without files."""
+    content: bytes | None
+    """The manifest's own bytes; None for a foreign checkpoint."""
+    files: tuple[RemoteFile, ...]
+
+    @property
+    def digest(self) -> str | None:
+        """Identity: the digest of the manifest's bytes. None for a foreign checkpoint."""
+        return None if self.content is None else digest_bytes(self.content)
+
+    @property
+    def is_foreign(self) -> bool:
+        return self.content is None
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+
+@dataclass(frozen=True)
+class RemoteSelection:
+    """A checkpoint that was chosen, among how many steps, and which newer folders were passed over."""
+
+    checkpoint: RemoteCheckpoint
+    considered: int
+    skipped: tuple[Skipped, ...] = ()
+
+
+def look(objects: Objects, ref: CheckpointRef, key: str) -> RemoteCheckpoint | Skipped:
+    """Open a step's folder with one request where it is ours; raises `CorruptCheckpointError` for a torn manifest."""
+    content = objects.find(f"{key}/{layout.MANIFEST}")
+    if content is None:
+        return _look_foreign(objects, ref, key)
+    manifest = read_manifest(content, where=str(objects.place(f"{key}/{layout.MANIFEST}")))
+    if manifest.ref != ref:
+        return Skipped(ref.step, f"it is a copy of {manifest.ref} made by hand; use `art fork` to make one")
+    files = tuple(RemoteFile(entry.path, entry.size_bytes, entry.blake3) for entry in manifest.files)
+    return RemoteCheckpoint(ref, key, str(objects.place(key)), manifest, content, files)
+
+
+def _look_foreign(objects: Objects, ref: CheckpointRef, key: str) -> RemoteCheckpoint | Skipped:
+    files = objects.files(key)
+    for name in foreign.FILES:
+        if name not in files:
+            return Skipped(ref.step, f"it has neither {layout.MANIFEST} nor {name}")
+    try:
+        manifest = describe_foreign(objects, ref, files)
+    except CorruptCheckpointError as error:
+        return Skipped(ref.step, str(error))
+    except MissingError:
+        return Skipped(ref.step, "it was being deleted")
+    found = tuple(RemoteFile(name, files[name].size_bytes, None) for name in foreign.FILES)
+    return RemoteCheckpoint(ref, key, str(objects.place(key)), manifest, None, found)
+
+
+def describe_foreign(objects: Objects, ref: CheckpointRef, files: dict[str, Object]) -> Manifest:
+    """Read what a foreign checkpoint says of itself; raises `CorruptCheckpointError` when it is not whole."""
+    config = foreign.read_config(objects.read(files[layout.ADAPTER_CONFIG].key))
+    weights = files[layout.ADAPTER_WEIGHTS]
+    check_weights(objects, weights)
+    return foreign.manifest_of(ref, config, [], written=weights.modified.timestamp())
+
+
+def check_weights(objects: Objects, weights: Object) -> None:
+    """Check by its header that a safetensors object is as long as it says."""
+    if weights.size_bytes == 0:
+        raise CorruptCheckpointError(f"its {layout.ADAPTER_WEIGHTS} is empty")
+    start = objects.read_start(weights.key, min(HEADER_GUESS_BYTES, weights.size_bytes))
+
+    def read(header_bytes: int) -> bytes:
+        if 8 + header_bytes <= len(start):
+            return start[8 : 8 + header_bytes]
+        return objects.read_start(weights.key, 8 + header_bytes)[8:]
+
+    foreign.check_safetensors(start[:8], read, weights.size_bytes)

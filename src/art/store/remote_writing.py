@@ -1,0 +1,139 @@
+"""How a checkpoint gets into a bucket: claim, files, manifest, in this order and only where nothing else is.
+
+Put-if-absent is all that a bucket offers. The claim is the manifest itself, put first and if absent under a key
+of its own; whoever put it owns the step for good, so two writers never mix their files, however large these
+are and whichever way they are written. `checkpoint.json` comes last and makes the checkpoint one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from art.errors import CheckpointExistsError
+from art.names import CheckpointRef, ModelRef
+from art.store import layout, transfer
+from art.store.manifest import FileEntry, Manifest, digest_bytes, read_manifest
+from art.store.remote_errors import MissingError, TakenError
+from art.store.remote_objects import Object, Objects
+
+logger = logging.getLogger(__name__)
+
+CLAIMS = "claims"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write did."""
+
+    manifest: Manifest
+    digest: str
+    sent_bytes: int
+    there_bytes: int
+    """Files that an earlier, broken attempt had written, or all of them when there was nothing to do."""
+
+
+PutFile = Callable[[FileEntry, str], None]
+"""Writes one file under a key where nothing lies; may raise `TakenError` when something does now."""
+
+
+def claim_key(ref: CheckpointRef) -> str:
+    """Give the key under which the first writer of a step says what it writes."""
+    return f"{layout.model_path(ref.model)}/{CLAIMS}/{layout.step_name(ref.step)}.json"
+
+
+def checkpoint_key(ref: CheckpointRef) -> str:
+    return str(layout.checkpoint_path(ref))
+
+
+def checkpoints_key(model: ModelRef) -> str:
+    return str(layout.checkpoints_path(model))
+
+
+def write(objects: Objects, manifest: Manifest, content: bytes, put_file: PutFile) -> Written:
+    """Write a checkpoint, or the rest of it; raises `CheckpointExistsError` naming the key that something else has."""
+    ref, digest = manifest.ref, digest_bytes(content)
+    manifest_key = f"{checkpoint_key(ref)}/{layout.MANIFEST}"
+    there = objects.find(manifest_key)
+    if there is not None:
+        _require_same_manifest(objects, manifest_key, there, digest)
+        return Written(manifest, digest, 0, manifest.size_bytes)
+    _claim(objects, ref, content)
+    sent = _write_files(objects, manifest, put_file)
+    create_or_same(objects, manifest_key, content)
+    return Written(manifest, digest, sent, manifest.size_bytes - sent)
+
+
+def create_or_same(objects: Objects, key: str, content: bytes) -> None:
+    """Write a small object; one that is there already with the same bytes counts as written.
+
+    So a write whose answer was lost heals itself. Raises `CheckpointExistsError` for other bytes.
+    """
+    try:
+        objects.create(key, content)
+    except TakenError:
+        there = objects.find(key)
+        if there is None:
+            # It was deleted between the two requests, or a conditional write beside ours was undone.
+            objects.create(key, content)
+        elif there != content:
+            raise _taken(objects, key) from None
+
+
+def claimed(objects: Objects, ref: CheckpointRef) -> bytes | None:
+    """Read what the first writer of a step said it writes, None when nobody has begun."""
+    return objects.find(claim_key(ref))
+
+
+def _claim(objects: Objects, ref: CheckpointRef, content: bytes) -> None:
+    key = claim_key(ref)
+    there = objects.find(key)
+    if there is None:
+        create_or_same(objects, key, content)
+    elif digest_bytes(there) != digest_bytes(content):
+        owner = read_manifest(there, where=str(objects.place(key)))
+        raise CheckpointExistsError(
+            f"{ref} is being written by another push, or one that broke off: {objects.place(key)} belongs to the "
+            f"checkpoint of {owner.created_at}. Push that one again, or delete {ref} there first."
+        )
+
+
+def _write_files(objects: Objects, manifest: Manifest, put_file: PutFile) -> int:
+    folder = checkpoint_key(manifest.ref)
+    there, sent = objects.files(folder), 0
+    for entry in manifest.files:
+        key = f"{folder}/{entry.path}"
+        if entry.path in there:
+            _require_same_file(objects, there[entry.path], entry)
+            continue
+        try:
+            put_file(entry, key)
+            sent += entry.size_bytes
+        except TakenError:
+            # Another writer of the same checkpoint, or ourselves: the answer to our request was lost.
+            _require_same_file(objects, objects.files(folder)[entry.path], entry)
+    return sent
+
+
+def _require_same_manifest(objects: Objects, key: str, there: bytes, digest: str) -> None:
+    if digest_bytes(there) != digest:
+        raise _taken(objects, key)
+
+
+def _require_same_file(objects: Objects, there: Object, entry: FileEntry) -> None:
+    try:
+        same = there.size_bytes == entry.size_bytes and (
+            transfer.digest_of(objects, there.key, there.size_bytes) == entry.blake3
+        )
+    except MissingError:
+        same = False
+    if not same:
+        raise _taken(objects, there.key)
+
+
+def _taken(objects: Objects, key: str) -> CheckpointExistsError:
+    return CheckpointExistsError(
+        f"{objects.place(key)} is there already, with other contents; nothing was overwritten. "
+        "Push under another model's name, or delete that checkpoint first."
+    )

@@ -1,0 +1,59 @@
+"""Checkpoints to move about: real adapter files, small, different for every seed."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+from art.names import CheckpointRef, ModelRef
+from art.store import layout
+from art.store.checkpoints import CheckpointStore
+from art.store.opening import Checkpoint
+
+MODEL = ModelRef("shop", "agent 1 ü")
+CONFIG = {
+    "peft_type": "LORA",
+    "base_model_name_or_path": "base/model",
+    "r": 8,
+    "lora_alpha": 16,
+    "target_modules": ["q"],
+}
+
+
+def safetensors(size_bytes: int, seed: int) -> bytes:
+    """One tensor of random bytes, in the format's own layout."""
+    header = json.dumps({"lora_A": {"dtype": "U8", "shape": [size_bytes], "data_offsets": [0, size_bytes]}}).encode()
+    return len(header).to_bytes(8, "little") + header + random.Random(seed).randbytes(size_bytes)
+
+
+def write_adapter(folder: Path, *, seed: int = 0, size_bytes: int = 1000) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / layout.ADAPTER_CONFIG).write_text(json.dumps(CONFIG))
+    (folder / layout.ADAPTER_WEIGHTS).write_bytes(safetensors(size_bytes, seed))
+
+
+def make(
+    store: CheckpointStore, ref: CheckpointRef, *, seed: int | None = None, size_bytes: int = 1000, **details: object
+) -> Checkpoint:
+    """Commit a checkpoint with adapter, optimizer and trainer state."""
+    seed = ref.step if seed is None else seed
+    with store.stage(ref) as stage:
+        write_adapter(Path(str(stage.path)), seed=seed, size_bytes=size_bytes)
+        (stage.path / layout.OPTIMIZER).write_bytes(safetensors(2 * size_bytes, seed + 1))
+        (stage.path / layout.TRAINER).write_text(json.dumps({"seed": seed}))
+        return stage.commit(**details)
+
+
+def put_foreign(
+    client: object, bucket: str, prefix: str, ref: CheckpointRef, *, seed: int = 0, folder: str = ""
+) -> None:
+    """Put an adapter into a bucket as ART lays it out, without a manifest."""
+    key = f"{prefix}{layout.checkpoints_path(ref.model)}/{folder or layout.step_name(ref.step)}"
+    client.put_object(Bucket=bucket, Key=f"{key}/{layout.ADAPTER_CONFIG}", Body=json.dumps(CONFIG).encode())
+    client.put_object(Bucket=bucket, Key=f"{key}/{layout.ADAPTER_WEIGHTS}", Body=safetensors(1000, seed))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
