@@ -26,6 +26,7 @@ Each class is also the standard library's error it specialises, so that code tha
     ├── NotRegisteredError      (RuntimeError)       a model without a backend
     ├── BackendClosedError      (RuntimeError)
     └── InferenceError          (RuntimeError)       the sampler failed
+        └── QueueFullError                           too many requests are waiting
 """
 
 
@@ -123,3 +124,7 @@ class BackendClosedError(ArtError, RuntimeError):
 
 class InferenceError(ArtError, RuntimeError):
     """The sampler failed or was stopped before it answered."""
+
+
+class QueueFullError(InferenceError):
+    """Too many requests are waiting for the sampler; try again shortly."""

@@ -1,0 +1,141 @@
+"""Keys and values of a running batch: prompts that rows share, and each row's own tokens in preallocated slabs.
+
+Knows tensors and rows; neither requests nor sampling. Lives in the engine's worker thread alone.
+
+A row's own tokens lie in the slab of the smallest capacity (a power of two) that holds them, so that no row pays for
+the longest one. A row moves up when it is full; the last row of a slab fills the gap that a leaving row makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+SMALLEST_SLAB = 64
+FIRST_ROWS = 8
+
+
+class Prompt:
+    """The keys and values of a prefilled prompt, and what the model says after it."""
+
+    def __init__(self, token_ids: tuple[int, ...]) -> None:
+        self.token_ids = token_ids
+        self.keys: list[torch.Tensor] = []
+        self.values: list[torch.Tensor] = []
+        self.logits_V: torch.Tensor | None = None
+        self.users = 0
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+@dataclass(eq=False, kw_only=True)
+class Row:
+    """A sequence that is being continued."""
+
+    last_token: int
+    prompt: Prompt | None = None
+    """The prompt whose keys it shares with other rows; None when it has a copy among its own."""
+    slab: Slab = field(init=False)
+    slot: int = field(init=False)
+    length: int = field(init=False)
+    """How many tokens lie in the slab."""
+
+    @property
+    def position(self) -> int:
+        """Where `last_token` stands in the sequence, before it is stored."""
+        return self.length + (len(self.prompt) if self.prompt else 0)
+
+
+class Slab:
+    """Rows of one capacity, without gaps."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.rows: list[Row] = []
+        self.keys: list[torch.Tensor] = []
+        self.values: list[torch.Tensor] = []
+
+    def add(self, row: Row, keys: Sequence[torch.Tensor], values: Sequence[torch.Tensor], *, length: int) -> None:
+        """Give the row a slot and copy `length` tokens of [key heads, tokens, size] a layer into it."""
+        slot = len(self.rows)
+        _make_room(self.keys, keys, slot=slot, capacity=self.capacity)
+        _make_room(self.values, values, slot=slot, capacity=self.capacity)
+        for ours, theirs in zip([*self.keys, *self.values], [*keys, *values], strict=True):
+            ours[slot, :, :length] = theirs[:, :length]
+        self.rows.append(row)
+        row.slab, row.slot, row.length = self, slot, length
+
+    def free(self, slot: int) -> None:
+        """Let the last row fill the slot, unless it is the last one's."""
+        last = self.rows.pop()
+        if slot == len(self.rows):
+            return
+        for tensor in (*self.keys, *self.values):
+            tensor[slot, :, : last.length] = tensor[last.slot, :, : last.length]
+        self.rows[slot] = last
+        last.slot = slot
+
+
+def _make_room(tensors: list[torch.Tensor], like: Sequence[torch.Tensor], *, slot: int, capacity: int) -> None:
+    if tensors and slot < tensors[0].shape[0]:
+        return
+    rows = max(FIRST_ROWS, 2 * slot)
+    # Zeros, not empty: what masked slots hold is multiplied by zero, and NaN times zero is NaN.
+    grown = [
+        torch.zeros(rows, each.shape[0], capacity, each.shape[2], dtype=each.dtype, device=each.device) for each in like
+    ]
+    for new, old in zip(grown, tensors, strict=False):
+        new[: old.shape[0]] = old
+    tensors[:] = grown
+
+
+class Rows:
+    """The live rows of one version."""
+
+    def __init__(self) -> None:
+        self._slabs: dict[int, Slab] = {}
+
+    def __len__(self) -> int:
+        return sum(len(slab.rows) for slab in self._slabs.values())
+
+    def all(self) -> list[Row]:
+        """List the rows, those of a slab next to each other in the order of their slots."""
+        return [row for _, slab in sorted(self._slabs.items()) for row in slab.rows]
+
+    def add(self, row: Row, prompt: Prompt, *, shared: bool) -> None:
+        """Let the row begin after the prompt, on the prompt's own keys or on a copy."""
+        length = 0 if shared else len(prompt)
+        keys = [tensor[0] for tensor in prompt.keys]
+        values = [tensor[0] for tensor in prompt.values]
+        self._slab(length + 1).add(row, keys, values, length=length)
+        if shared:
+            row.prompt = prompt
+            prompt.users += 1
+
+    def remove(self, row: Row) -> None:
+        self._free(row.slab, row.slot)
+        if row.prompt:
+            row.prompt.users -= 1
+
+    def make_room(self) -> None:
+        """See to it that every row has room for one more token."""
+        for row in self.all():
+            if row.length < row.slab.capacity:
+                continue
+            full, slot, length = row.slab, row.slot, row.length
+            keys = [tensor[slot] for tensor in full.keys]
+            values = [tensor[slot] for tensor in full.values]
+            self._slab(length + 1).add(row, keys, values, length=length)
+            self._free(full, slot)
+
+    def _slab(self, length: int) -> Slab:
+        capacity = max(SMALLEST_SLAB, 1 << (length - 1).bit_length())
+        return self._slabs.setdefault(capacity, Slab(capacity))
+
+    def _free(self, slab: Slab, slot: int) -> None:
+        slab.free(slot)
+        if not slab.rows:
+            del self._slabs[slab.capacity]

@@ -1,0 +1,112 @@
+"""From logits to a token and its log-probability.
+
+Knows tensors and a request's sampling values; neither the model nor what is batched. Each row draws with a number of
+its own, which depends on its seed, its choice and its position only, so no row's draw depends on another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from blake3 import blake3
+
+from art.errors import InferenceError
+
+UNIFORM_BITS = 53
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the tokens of a request are chosen."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 keeps all."""
+    seed: int | None = None
+    """With a seed, a choice's tokens and log-probabilities repeat bit for bit, whatever else is being sampled."""
+    top_logprobs: int = 0
+    stop_ids: frozenset[int] = frozenset()
+    """Tokens that end a choice; they count as its last token."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One row's values for the next token."""
+
+    sampling: Sampling
+    uniform: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A token, and what the model thought of it."""
+
+    token_id: int
+    logprob: float
+    """Under the temperature, before top_p and top_k cut; at temperature 0, under temperature 1."""
+    top: tuple[tuple[int, float], ...] = ()
+    """The likeliest tokens and their log-probabilities, best first."""
+
+
+def uniform(seed: int, *, choice: int, position: int) -> float:
+    """Give the number in [0, 1) that this seed means for the token at this position of this choice."""
+    digest = blake3(f"{seed}/{choice}/{position}".encode()).digest(length=8)
+    return (int.from_bytes(digest) >> (64 - UNIFORM_BITS)) / (1 << UNIFORM_BITS)
+
+
+def draw(logits_BV: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
+    """Choose a token for each row of the float32 logits."""
+    temperatures = [each.sampling.temperature or 1.0 for each in draws]
+    if any(temperature != 1.0 for temperature in temperatures):
+        logits_BV = logits_BV / torch.tensor(temperatures, device=logits_BV.device)[:, None]
+    logp_BV = torch.log_softmax(logits_BV, dim=-1)
+    token_B = _choose(logp_BV, draws)
+    logp_B = logp_BV.gather(-1, token_B[:, None])[:, 0]
+    if not bool(torch.isfinite(logp_B).all()):
+        raise InferenceError("The model's logits are not finite: its weights are broken, or its numbers overflow.")
+    drawn = zip(token_B.tolist(), logp_B.tolist(), draws, strict=True)
+    return [
+        Drawn(token, logprob, _top(logp_BV[row], each.sampling.top_logprobs))
+        for row, (token, logprob, each) in enumerate(drawn)
+    ]
+
+
+def _choose(logp_BV: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
+    """Invert the cumulative distribution at each row's uniform number."""
+    if all(each.sampling.temperature == 0 for each in draws):
+        return logp_BV.argmax(-1)
+    weight_BV = logp_BV.exp()
+    for row, each in enumerate(draws):
+        if each.sampling.temperature > 0 and (each.sampling.top_k or each.sampling.top_p < 1):
+            weight_BV[row] = _truncate(weight_BV[row], each.sampling)
+    cumulative_BV = weight_BV.cumsum(-1)
+    total_B1 = cumulative_BV[:, -1:].contiguous()
+    uniform_B1 = torch.tensor([each.uniform for each in draws], dtype=torch.float64, device=logp_BV.device)[:, None]
+    target_B1 = (uniform_B1 * total_B1).to(total_B1.dtype)
+    # Rounding may lift the target to the total, past every token: then the last one that has any weight.
+    last_B1 = torch.searchsorted(cumulative_BV, total_B1)
+    token_B = torch.minimum(torch.searchsorted(cumulative_BV, target_B1, right=True), last_B1)[:, 0]
+    token_B = token_B.clamp(max=logp_BV.shape[-1] - 1)
+    greedy_B = torch.tensor([each.sampling.temperature == 0 for each in draws], device=logp_BV.device)
+    return torch.where(greedy_B, logp_BV.argmax(-1), token_B) if bool(greedy_B.any()) else token_B
+
+
+def _truncate(weight_V: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Keep the top_k likeliest tokens, then the fewest of those whose share reaches top_p."""
+    count = min(sampling.top_k or len(weight_V), len(weight_V))
+    best = weight_V.topk(count)
+    weights, share = best.values, best.values.cumsum(-1)
+    kept = (share - weights) < sampling.top_p * share[-1]
+    return torch.zeros_like(weight_V).scatter_(0, best.indices[kept], weights[kept])
+
+
+def _top(logp_V: torch.Tensor, count: int) -> tuple[tuple[int, float], ...]:
+    if not count:
+        return ()
+    best = logp_V.topk(min(count, len(logp_V)))
+    return tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))

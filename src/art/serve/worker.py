@@ -1,0 +1,172 @@
+"""The decoding loop's body: requests become rows, rows become tokens.
+
+Knows the model, its versions and the rows; lives in the engine's worker thread alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from art.errors import InferenceError
+from art.serve.cache import Prompt, Row, Rows
+from art.serve.generation import FinishReason, Generation, Outbox, Token
+from art.serve.passes import decode, prefill
+from art.serve.sampling import Draw, Drawn, draw, uniform
+from art.serve.versions import LiveModel, Version
+
+
+@dataclass(eq=False, kw_only=True)
+class ChoiceRow(Row):
+    """A choice that is being sampled."""
+
+    generation: Generation
+    choice: int
+    seed: int
+    sampled: int
+    """How many tokens of the choice there are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """Choices of one request that are to begin now."""
+
+    generation: Generation
+    version: Version
+    seed: int
+    choices: tuple[int, ...]
+    is_repeated: bool
+    """Whether other requests or choices are known that share the prompt."""
+
+
+class Worker:
+    """Runs rows of any versions side by side, one forward pass a version and turn."""
+
+    def __init__(self, live: LiveModel, *, exact_places: int, is_stopping: Callable[[], bool]) -> None:
+        self._live = live
+        self._exact_places = exact_places
+        self._is_stopping = is_stopping
+        self._outbox = Outbox()
+        self._versions: list[Version] = []
+        self.prompts_prefilled = 0
+        self.row_count = 0
+
+    def drop_cancelled(self) -> None:
+        """Free the slots of choices that nobody waits for."""
+        for version in self._versions:
+            for row in _choice_rows(version.rows):
+                if row.generation.is_cancelled(row.choice):
+                    version.rows.remove(row)
+        self._count_rows()
+
+    def begin(self, order: Order) -> None:
+        """Prefill the request's prompt, unless it is known, and sample the first token of its choices."""
+        version, generation = order.version, order.generation
+        with self._failing(version, [generation]):
+            prompt = version.prompts.find(generation.prompt_ids)
+            shared = order.is_repeated or prompt is not None or generation.sampling.seed is not None
+            if prompt is None:
+                prompt = self._prefill(order)
+                if prompt is None:
+                    return
+                version.prompts.keep(prompt)
+            assert prompt.logits_V is not None
+            draws = [_draw(generation, order.seed, choice=choice, sampled=0) for choice in order.choices]
+            first = draw(prompt.logits_V.expand(len(draws), -1), draws)
+            for choice, drawn in zip(order.choices, first, strict=True):
+                if self._hand_out(generation, choice, drawn, sampled=1) is None:
+                    row = ChoiceRow(
+                        last_token=drawn.token_id, generation=generation, choice=choice, seed=order.seed, sampled=1
+                    )
+                    version.rows.add(row, prompt, shared=shared)
+            version.prompts.trim()
+        if version.rows and version not in self._versions:
+            self._versions.append(version)
+        self._count_rows()
+        self._outbox.send()
+
+    def step(self) -> None:
+        """Sample one more token for every row."""
+        for version in self._versions:
+            rows = _choice_rows(version.rows)
+            with self._failing(version, [row.generation for row in rows]):
+                if rows:
+                    self._step(version)
+            version.prompts.trim()
+        self._versions = [version for version in self._versions if version.rows]
+        self._count_rows()
+        self._outbox.send()
+
+    def fail(self, generations: Iterable[Generation], message: str) -> None:
+        """Tell the requests that they will not be answered."""
+        for generation in generations:
+            generation.give_up()
+            self._outbox.put(generation, InferenceError(message))
+        self._outbox.send()
+
+    def fail_all(self, message: str) -> None:
+        rows = itertools.chain.from_iterable(_choice_rows(version.rows) for version in self._versions)
+        self.fail({row.generation: None for row in rows}, message)
+        self._versions = []
+        self._count_rows()
+
+    def _count_rows(self) -> None:
+        self.row_count = sum(len(version.rows) for version in self._versions)
+
+    def _prefill(self, order: Order) -> Prompt | None:
+        model = self._live.switch(order.version)
+        prompt, done = Prompt(order.generation.prompt_ids), 0
+        while done < len(prompt):
+            if self._is_stopping():
+                raise InferenceError("the engine was closed")
+            if all(order.generation.is_cancelled(choice) for choice in order.choices):
+                return None
+            done = prefill(model, prompt, start=done)
+        self.prompts_prefilled += 1
+        return prompt
+
+    def _step(self, version: Version) -> None:
+        model = self._live.switch(version)
+        version.rows.make_room()
+        rows = _choice_rows(version.rows)
+        is_exact = any(row.generation.sampling.seed is not None for row in rows)
+        logits_BV = decode(model, rows, exact_places=self._exact_places if is_exact else None)
+        draws = [_draw(row.generation, row.seed, choice=row.choice, sampled=row.sampled) for row in rows]
+        for row, drawn in zip(rows, draw(logits_BV, draws), strict=True):
+            row.last_token, row.sampled = drawn.token_id, row.sampled + 1
+            if self._hand_out(row.generation, row.choice, drawn, sampled=row.sampled):
+                version.rows.remove(row)
+
+    def _hand_out(self, generation: Generation, choice: int, drawn: Drawn, *, sampled: int) -> FinishReason | None:
+        reason: FinishReason | None = None
+        if drawn.token_id in generation.sampling.stop_ids:
+            reason = "stop"
+        elif sampled >= generation.sampling.max_tokens:
+            reason = "length"
+        self._outbox.put(generation, [Token(choice, drawn, reason)])
+        return reason
+
+    @contextmanager
+    def _failing(self, version: Version, generations: Sequence[Generation]) -> Generator[None]:
+        """Turn whatever goes wrong into the failure of these requests; the others go on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the thread's edge: who waits must hear of it, whatever it is
+            hit = set(generations)
+            staying = [row for row in _choice_rows(version.rows) if row.generation not in hit]
+            for row in _choice_rows(version.rows) if staying else ():
+                if row.generation in hit:
+                    version.rows.remove(row)
+            if not staying:
+                version.rows, version.prompts = Rows(), type(version.prompts)()
+            self.fail(dict.fromkeys(generations), f"Sampling from {version.key} failed: {error}")
+
+
+def _choice_rows(rows: Rows) -> list[ChoiceRow]:
+    return [row for row in rows.all() if isinstance(row, ChoiceRow)]
+
+
+def _draw(generation: Generation, seed: int, *, choice: int, sampled: int) -> Draw:
+    return Draw(generation.sampling, uniform(seed, choice=choice, position=sampled))
