@@ -1,0 +1,47 @@
+"""The `art` program: reads, forks, rewinds, checks and moves checkpoints.
+
+Starts fast: the store, tables and digests are imported by the command that needs them, tensors by none but the
+check of continuation. Everything it does is also in the library; here are words, columns and exit codes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from art.errors import ArtError
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the program; an error of ours is one line on stderr and exit status 1."""
+    try:
+        _survive_narrow_encodings()
+        from art.cli.app import app
+
+        app(prog_name="art")
+    except BrokenPipeError:
+        # The reader (`head`, a pager) had enough. Nothing may be flushed into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except (ArtError, OSError) as error:
+        _complain(error)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _complain(error: Exception) -> None:
+    from art.cli.output import words
+
+    # An OSError made with an errno prints it in front; the sentence is its strerror.
+    named = isinstance(error, ArtError) and isinstance(error, OSError) and error.strerror
+    words().print(f"art: {named or error}", style="red", markup=False, soft_wrap=True)
+
+
+def _survive_narrow_encodings() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if "utf" not in (stream.encoding or "").lower():
+            stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]

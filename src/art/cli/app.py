@@ -1,0 +1,52 @@
+"""The commands and their options. Holds no work of its own: each module beside this one does one kind."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from art.cli import changing, checking, looking, moving
+from art.cli.session import AsJson, Project, Root, settle, with_session
+
+app = typer.Typer(
+    help="Checkpoints that fork like branches: look at them, fork, rewind, check and move them.",
+    epilog="A checkpoint is written project/model@500; a model is project/model, "
+    "or just its name where there is one project. In a bucket: s3://bucket/prefix::project/model@500.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for panel, commands in (
+    ("Look", {"log": looking.log, "show": looking.show, "verify": checking.verify}),
+    (
+        "Change",
+        {"fork": changing.fork, "rewind": changing.rewind, "rm": changing.remove, "gc": changing.collect},
+    ),
+    ("Move", {"push": moving.push, "pull": moving.pull}),
+):
+    for name, function in commands.items():
+        app.command(name, rich_help_panel=panel)(with_session(function))
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"artfork {version('artfork')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    root: Root = None,
+    project: Project = None,
+    as_json: AsJson = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Settle the options that stand before the command."""
+    context.obj = settle(None, root, project, as_json)

@@ -1,0 +1,177 @@
+"""What `art show` prints: a checkpoint's manifest, where it came from and who holds the same files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from art.cli import wording
+from art.errors import CorruptCheckpointError
+from art.names import CheckpointRef
+from art.store.checkpoints import CheckpointStore
+from art.store.manifest import FileEntry, Hop, Parent
+from art.store.opening import Checkpoint
+
+NAME_WIDTH = 12
+SHORT_DIGEST = 12
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Another checkpoint with the same file; `linked` when it is one file on the disk by a hard link."""
+
+    ref: CheckpointRef
+    linked: bool
+
+
+@dataclass(frozen=True)
+class Details:
+    """A checkpoint and what the rest of the store knows about it."""
+
+    checkpoint: Checkpoint
+    holders: Mapping[str, tuple[Holder, ...]]
+    """By the name of the file."""
+    ancestors: tuple[tuple[Parent, str], ...]
+    """Its parent and the forks in its past, newest first, with what is there now."""
+
+
+def read(store: CheckpointStore, checkpoint: Checkpoint) -> Details:
+    """Gather what is known. Only a fork shares files, and a fork keeps the step: the others with it are looked at."""
+    step, manifest = checkpoint.ref.step, checkpoint.manifest
+    others = [model.at(step) for model in store.models() if model != checkpoint.ref.model]
+    alike = [other for ref in others if (other := _find(store, ref))]
+    holders = {entry.path: tuple(_holders(checkpoint, entry, alike)) for entry in manifest.files}
+    hops = [hop for hop in reversed(manifest.ancestry) if manifest.parent is None or hop.ref != manifest.parent.ref]
+    known: list[Parent] = [*([manifest.parent] if manifest.parent else []), *hops]
+    return Details(checkpoint, holders, tuple((past, _whereabouts(store, past)) for past in known))
+
+
+def lines(details: Details, *, now: datetime) -> Iterator[Text]:
+    """Yield the page that a person reads."""
+    checkpoint, manifest = details.checkpoint, details.checkpoint.manifest
+    yield Text.assemble(
+        (str(checkpoint.ref), "bold cyan"), ("  foreign: no manifest" * checkpoint.is_foreign, "yellow")
+    )
+    yield Text()
+    for name, value in _facts(checkpoint, now):
+        yield Text.assemble((f"  {name:<{NAME_WIDTH}}", "dim"), value)
+    for title, values in (
+        ("metrics", {name: "–" if v is None else wording.value(v) for name, v in manifest.metrics.items()}),
+        ("environment", manifest.environment),
+        ("libraries", manifest.libraries),
+    ):
+        yield from _pairs(title, values)
+    yield Text()
+    yield from _lineage(details)
+    yield from _files(details)
+
+
+def document(details: Details) -> dict[str, Any]:
+    """Give everything as one document."""
+    checkpoint = details.checkpoint
+    return {
+        "ref": str(checkpoint.ref),
+        "path": str(checkpoint.path),
+        "digest": checkpoint.digest,
+        "foreign": checkpoint.is_foreign,
+        "size_bytes": checkpoint.manifest.size_bytes,
+        "manifest": checkpoint.manifest.model_dump(mode="json"),
+        "past": [{**past.model_dump(mode="json"), "where": where} for past, where in details.ancestors],
+        "shared": {
+            name: [{"ref": str(holder.ref), "hard_link": holder.linked} for holder in holders]
+            for name, holders in details.holders.items()
+        },
+    }
+
+
+def _find(store: CheckpointStore, ref: CheckpointRef) -> Checkpoint | None:
+    # Another model's damage is not this page's news.
+    try:
+        return store.find(ref)
+    except CorruptCheckpointError:
+        return None
+
+
+def _holders(checkpoint: Checkpoint, entry: FileEntry, others: list[Checkpoint]) -> Iterator[Holder]:
+    for other in others:
+        for file in other.manifest.files:
+            if (file.path, file.blake3) == (entry.path, entry.blake3):
+                yield Holder(other.ref, _is_linked(checkpoint.path / entry.path, other.path / file.path))
+
+
+def _is_linked(one: Path, other: Path) -> bool:
+    return one.stat().st_ino == other.stat().st_ino and one.stat().st_dev == other.stat().st_dev
+
+
+def _whereabouts(store: CheckpointStore, past: Parent) -> str:
+    if past.remote:
+        return f"in {past.remote}"
+    try:
+        found = store.find(past.ref)
+    except CorruptCheckpointError:
+        return "damaged"
+    if found is None:
+        aside = any(past.step in record.steps for record in store.set_aside(past.ref.model))
+        return "set aside" if aside else "gone"
+    return "here" if found.digest == past.digest else "gone; another checkpoint has its step"
+
+
+def _facts(checkpoint: Checkpoint, now: datetime) -> Iterator[tuple[str, Text | str]]:
+    manifest = checkpoint.manifest
+    yield "written", f"{manifest.created_at}  ({wording.age(manifest.created_at, now)})"
+    if base := manifest.base_model:
+        revision = f" at {base.revision}" if base.revision else ""
+        fingerprint = f" · fingerprint {base.fingerprint[:SHORT_DIGEST]}" if base.fingerprint else ""
+        yield "base model", f"{base.id}{revision}{fingerprint}"
+    if lora := manifest.lora:
+        targets = lora.targets if isinstance(lora.targets, str) else ", ".join(lora.targets)
+        yield "LoRA", f"rank {lora.rank} · alpha {lora.alpha:g} · {targets}"
+    yield "carries", ", ".join(manifest.carried)
+    if manifest.reset:
+        yield "reset", Text(", ".join(manifest.reset), "yellow")
+    if checkpoint.is_foreign:
+        yield "foreign", Text("written by another program; its optimizer starts afresh", "yellow")
+    yield "identity", checkpoint.digest or "none"
+    yield "folder", str(checkpoint.path)
+
+
+def _pairs(title: str, values: Mapping[str, object]) -> Iterator[Text]:
+    width = max((len(name) for name in values), default=0)
+    for number, (name, value) in enumerate(sorted(values.items())):
+        yield Text.assemble((f"  {'' if number else title:<{NAME_WIDTH}}", "dim"), f"{name:<{width}}  {value}")
+
+
+def _lineage(details: Details) -> Iterator[Text]:
+    yield Text("  lineage", "bold")
+    yield Text.assemble(("  ● ", "cyan"), (str(details.checkpoint.ref), "bold"))
+    for past, where in details.ancestors:
+        forked = past.ref.model != details.checkpoint.ref.model
+        node = ("  ● ", "cyan") if where == "here" else ("  ◌ ", "yellow")
+        line = Text.assemble(node, str(past.ref), ("  forked" if forked else "  parent", "dim"))
+        if isinstance(past, Hop):
+            line.append(f", not after {past.not_after}" if past.not_after is not None else "", "dim")
+        yield line.append("" if where == "here" else f"  {where}", "yellow")
+    yield Text()
+
+
+def _files(details: Details) -> Iterator[Text]:
+    manifest = details.checkpoint.manifest
+    width = max((len(entry.path) for entry in manifest.files), default=0)
+    shared_bytes = sum(entry.size_bytes for entry in manifest.files if details.holders[entry.path])
+    yield Text.assemble(
+        ("  files", "bold"),
+        (f"  {wording.count(len(manifest.files), 'file')}, {wording.size(manifest.size_bytes)}", "dim"),
+        (f", {wording.size(shared_bytes)} also in others" * bool(shared_bytes), "dim"),
+    )
+    for entry in manifest.files:
+        line = Text.assemble(
+            f"  {entry.path:<{width}}  {wording.size(entry.size_bytes):>9}", (f"  {entry.blake3[:SHORT_DIGEST]}", "dim")
+        )
+        for holder in details.holders[entry.path]:
+            line.append(f"  = {holder.ref}" + " (hard link)" * holder.linked, "magenta")
+        yield line

@@ -1,0 +1,66 @@
+"""`art log` and `art show`: read and print, change nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from art.cli import output
+from art.cli.session import Session
+from art.errors import MetricNotFoundError, ModelNotFoundError
+
+DEFAULT_METRIC = "train/reward"
+
+
+def log(
+    session: Session,
+    model: Annotated[str | None, typer.Argument(help="Only this model, its sources and its forks.")] = None,
+    graph: Annotated[bool, typer.Option("--graph", help="Draw the branches.")] = False,
+    whole: Annotated[bool, typer.Option("--all", help="Every step, not only those that matter.")] = False,
+    metric: Annotated[str, typer.Option(help="What is shown beside each step, and best by.")] = DEFAULT_METRIC,
+) -> None:
+    """Show models, their steps and forks, what was set aside, the newest and the best.
+
+    Of many steps only the first, the last, the best and those that were forked are shown one by one.
+    """
+    from art.cli import family, log, wording
+
+    store = session.existing_store
+    if model is None:
+        models = store.models(session.project)
+    else:
+        named = session.place(model).model
+        if named not in store.models():
+            store.select(named)  # says which models there are
+            raise ModelNotFoundError(f"There is no model {named}.")
+        models = family.related(store, named)
+    branches = family.read_family(store, models, metric=metric, whole=whole or session.as_json)
+    if metric != DEFAULT_METRIC and branches and not any(branch.scores for branch in branches):
+        raise MetricNotFoundError(f"No checkpoint has the metric {metric!r}; write split/name, as in val/reward.")
+    if session.as_json:
+        output.print_json(log.document(branches, root=str(store.root), metric=metric))
+        return
+    if not branches:
+        output.words().print(f"There are no models below {store.root} yet.", markup=False)
+    now = wording.utc_now()
+    output.print_lines(
+        log.graph_lines(branches, now=now) if graph else log.list_lines(branches, metric=metric, now=now)
+    )
+
+
+def show(
+    session: Session,
+    checkpoint: Annotated[str, typer.Argument(metavar="MODEL@STEP", help="The newest without a step.")],
+) -> None:
+    """Show all that is known of a checkpoint: manifest, lineage, files with their digests, who shares them."""
+    from art.cli import details, wording
+
+    store = session.existing_store
+    place = session.place(checkpoint)
+    opened = store.open(place.ref) if place.ref else store.select(place.model).checkpoint
+    known = details.read(store, opened)
+    if session.as_json:
+        output.print_json(details.document(known))
+    else:
+        output.print_lines(details.lines(known, now=wording.utc_now()))

@@ -1,0 +1,53 @@
+"""What a user types for a model or a checkpoint: `agent-1`, `shop/agent-1@500`, `s3://bucket/prefix::shop/agent-1@500`.
+
+Parses and completes names; opens nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from art.errors import InvalidNameError
+from art.names import CheckpointRef, ModelRef, split_step
+
+BETWEEN = "::"
+SCHEME = "://"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A model, or one step of it, on this disk or below a remote's URL."""
+
+    url: str | None
+    model: ModelRef
+    step: int | None
+
+    @property
+    def ref(self) -> CheckpointRef | None:
+        return None if self.step is None else self.model.at(self.step)
+
+    def __str__(self) -> str:
+        name = str(self.ref or self.model)
+        return f"{self.url}{BETWEEN}{name}" if self.url else name
+
+
+def parse(text: str, *, projects: Sequence[str] = ()) -> Place:
+    """Read a place; a model without its project belongs to the only one of `projects`.
+
+    Raises `InvalidNameError` when it is not clear which is meant.
+    """
+    url, between, rest = text.rpartition(BETWEEN)
+    if SCHEME in text and not between:
+        raise InvalidNameError(f"{text!r} names no model; write {text.rstrip('/')}{BETWEEN}project/model@500.")
+    name, step = split_step(rest)
+    return Place(url or None, _model(name, projects), step)
+
+
+def _model(name: str, projects: Sequence[str]) -> ModelRef:
+    if "/" in name:
+        return ModelRef.parse(name)
+    if len(projects) == 1:
+        return ModelRef(projects[0], name)
+    known = f"; there are {', '.join(projects)}" if projects else ""
+    raise InvalidNameError(f"{name!r} does not say which project{known}. Write project/{name}, or give --project.")
