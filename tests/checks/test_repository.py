@@ -14,7 +14,7 @@ CODE = MODULES + [path for folder in ("tests", "examples", "bench") for path in 
 
 # Spelled so that this file does not hold what it looks for.
 MACHINE_PATHS = re.compile(r"/(?:wor[k]|hom[e]/\w|roo[t]|op[t]/pypi|Users)/")
-INDEX_HOSTS = re.compile(r"--(?:extra-)?inde[x]-url|download\.pytorc[h]\.org|file[:]//")
+INDEX_HOSTS = re.compile(r"--(?:extra-)?inde[x]-url|download\.pytorc[h]\.org")
 UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 

@@ -1,0 +1,71 @@
+"""Forks on real file systems: bytes are shared where the file system can, and nothing costs room twice."""
+
+import os
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from art.names import ModelRef
+from art.store import disk
+from art.store.checkpoints import CheckpointStore
+from filesystems import Mount
+
+from .conftest import safetensors, write_checkpoint
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def mounted_store(mount: Mount) -> CheckpointStore:
+    return CheckpointStore(mount.path / uuid.uuid4().hex)
+
+
+def test_a_fork_shares_its_bytes(mounted_store: CheckpointStore, mount: Mount, main: ModelRef, branch: ModelRef):
+    source = write_checkpoint(mounted_store, main, 5)
+    expected = disk.Sharing.REFLINK if mount.kind.reflinks else disk.Sharing.HARD_LINK
+
+    forked = mounted_store.fork(source, branch)
+
+    assert forked.sharing == {expected}
+    assert forked.copied_bytes == 0
+
+
+def test_sharing_a_large_file_takes_no_room(mount: Mount):
+    folder = mount.path / uuid.uuid4().hex
+    folder.mkdir()
+    original = folder / "original"
+    original.write_bytes(safetensors(os.urandom(32 * MIB)))
+    disk.seal(original)
+    before = mount.used_bytes()
+
+    disk.share(original, folder / "shared")
+
+    assert mount.used_bytes() - before < MIB
+    assert (folder / "shared").read_bytes() == original.read_bytes()
+
+
+def test_a_full_device_leaves_nothing_of_a_checkpoint(mounted_store: CheckpointStore, main: ModelRef, mount: Mount):
+    write_checkpoint(mounted_store, main, 1)
+    filler = mount.path / "filler"
+
+    fill(filler)
+    with pytest.raises(OSError, match="No space left"):
+        write_large_checkpoint(mounted_store, main, 2)
+    filler.unlink()
+
+    assert mounted_store.steps(main) == [1]
+    assert write_checkpoint(mounted_store, main, 2)
+
+
+def write_large_checkpoint(store: CheckpointStore, model: ModelRef, step: int) -> None:
+    with store.stage(model.at(step)) as stage:
+        (stage.path / "adapter_model.safetensors").write_bytes(os.urandom(8 * MIB))
+
+
+def fill(path: Path) -> None:
+    """Write until the device holds no more."""
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(os.urandom(MIB))
