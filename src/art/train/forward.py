@@ -1,0 +1,165 @@
+"""One forward pass over a micro-batch: the log-probability of every loss token, with gradient.
+
+Knows any causal language model of transformers by its two halves, the decoder and what follows it. Knows no loss.
+Axes as in `batch`, and H hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from art.train.batch import MicroBatch
+
+# Logits kept for the backward pass: 256 MiB in float32. Beyond it they are computed again, a piece at a time.
+MAX_LOGITS = 2**26
+UNBOUNDED = 2**62
+PLAIN_LAYERS = {"full_attention", "sliding_attention"}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the model says about loss tokens, under the temperatures they were sampled at. Float32."""
+
+    logp_N: Tensor
+    entropy_N: Tensor
+    """Of the distribution that the token was drawn from; without gradient."""
+
+
+class Scorer:
+    """A causal language model as decoder and head, the head applied only where a loss token is predicted."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        prefix = model.base_model_prefix
+        self._decoder = cast(nn.Module, getattr(model, prefix))
+        self._head = _Head(model, prefix)
+        self._vocabulary = cast(Tensor, model.get_input_embeddings().weight).shape[0]
+        self.longest_shared = _longest_shared(model, self._decoder)
+
+    def score(self, batch: MicroBatch) -> Scores:
+        """Give each loss token's log-probability and entropy."""
+        hidden_QH = self._hidden(batch).index_select(0, batch.query_Q)
+        pieces = list(_pieces(batch, max(1, MAX_LOGITS // self._vocabulary)))
+        again = len(pieces) > 1 and torch.is_grad_enabled()
+        logps: list[Tensor] = []
+        entropies: list[Tensor] = []
+        for queries, tokens in pieces:
+            arguments = (
+                hidden_QH[queries],
+                batch.temperature_Q[queries],
+                batch.query_N[tokens] - queries.start,
+                batch.target_N[tokens],
+            )
+            logp_N, entropy_N = (
+                cast("tuple[Tensor, Tensor]", checkpoint(self._score_piece, *arguments, use_reentrant=False))
+                if again
+                else self._score_piece(*arguments)
+            )
+            logps.append(logp_N)
+            entropies.append(entropy_N)
+        return Scores(torch.cat(logps), torch.cat(entropies))
+
+    def _score_piece(
+        self, hidden_QH: Tensor, temperature_Q: Tensor, query_N: Tensor, target_N: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        logits_QV = self._head(hidden_QH).float() / temperature_Q[:, None]
+        normaliser_Q = logits_QV.logsumexp(-1)
+        logp_N = logits_QV[query_N, target_N] - normaliser_Q[query_N]
+        with torch.no_grad():
+            entropy_Q = torch.special.entr((logits_QV - normaliser_Q[:, None]).exp()).sum(-1)
+        return logp_N, entropy_Q[query_N]
+
+    def _hidden(self, batch: MicroBatch) -> Tensor:
+        """Run prompts, then branches against the keys and values of theirs; give all positions, axis 0, of both."""
+        if batch.branches_BT.numel() == 0:
+            return self._decoder(input_ids=batch.prompts_PT, use_cache=False).last_hidden_state.flatten(0, 1)
+        cache = DynamicCache()
+        prompts_PTH = self._decoder(input_ids=batch.prompts_PT, past_key_values=cache, use_cache=True).last_hidden_state
+        branches_BTH = self._decoder(
+            input_ids=batch.branches_BT,
+            attention_mask=batch.branch_mask_BT,
+            position_ids=batch.branch_positions_BT,
+            past_key_values=_spread(cache, batch.branches_per_prompt),
+            use_cache=True,
+        ).last_hidden_state
+        return torch.cat([prompts_PTH.flatten(0, 1), branches_BTH.flatten(0, 1)])
+
+
+class _Head:
+    """Everything a causal model does after its decoder: output layer, soft caps, scales.
+
+    It runs the model's own forward with a decoder that returns what it is given, so that no family needs a case.
+    """
+
+    def __init__(self, model: PreTrainedModel, prefix: str) -> None:
+        self._given = _Given()
+        self._model = copy.copy(model)
+        self._model.__dict__["_modules"] = {**dict(model.named_children()), prefix: self._given}
+
+    def __call__(self, hidden_QH: Tensor) -> Tensor:
+        self._given.hidden_1QH = hidden_QH[None]
+        logits_1QV = self._model(input_ids=None, use_cache=False).logits
+        self._given.hidden_1QH = None
+        return logits_1QV[0]
+
+
+class _Given(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden_1QH: Tensor | None = None
+
+    def forward(self, *_: object, **__: object) -> BaseModelOutputWithPast:
+        return BaseModelOutputWithPast(last_hidden_state=cast(Any, self.hidden_1QH))
+
+
+def _spread(cache: DynamicCache, branches_per_prompt: tuple[int, ...]) -> DynamicCache:
+    """Give every branch its prompt's keys and values, as views whose gradients add up in a fixed order."""
+    spread = DynamicCache()
+    for place, layer in enumerate(cache.layers):
+        plain = cast(DynamicLayer, layer)
+        keys_BT, values_BT = (_repeat(cast(Tensor, of_P), branches_per_prompt) for of_P in (plain.keys, plain.values))
+        spread.update(keys_BT, values_BT, place)
+    return spread
+
+
+def _repeat(of_P: Tensor, times: tuple[int, ...]) -> Tensor:
+    return torch.cat([of_P[place : place + 1].expand(count, -1, -1, -1) for place, count in enumerate(times)])
+
+
+def _longest_shared(model: PreTrainedModel, decoder: nn.Module) -> int:
+    """Give how many columns prompt and branch may have for sharing to be exact, 0 where it never is.
+
+    A sliding window counts columns, padding included, so that sharing is exact only while nothing slides out of it.
+    """
+    config = model.config.get_text_config(decoder=True)
+    accepted = inspect.signature(decoder.forward).parameters
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    shares_keys = bool(getattr(config, "num_kv_shared_layers", 0))
+    if not {"position_ids", "past_key_values"} <= accepted.keys() or not layers <= PLAIN_LAYERS or shares_keys:
+        return 0
+    window = getattr(config, "sliding_window", None)
+    slides = "sliding_attention" in layers or getattr(config, "layer_types", None) is None
+    return window if window and slides else UNBOUNDED
+
+
+def _pieces(batch: MicroBatch, queries_per_piece: int) -> Iterator[tuple[slice, slice]]:
+    """Cut the queries into runs, each with the run of loss tokens that ask for them."""
+    count = len(batch.query_Q)
+    starts = range(0, count, queries_per_piece)
+    ends = [min(start + queries_per_piece, count) for start in starts]
+    edges = torch.tensor(ends, device=batch.query_N.device)
+    token_ends = torch.searchsorted(batch.query_N, edges).tolist()
+    token_start = 0
+    for start, end, token_end in zip(starts, ends, token_ends, strict=True):
+        yield slice(start, end), slice(token_start, token_end)
+        token_start = token_end

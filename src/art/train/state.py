@@ -1,0 +1,185 @@
+"""Everything but the adapter that continuing needs: moments, schedule, random state, counters, the user's state.
+
+Knows two files, `optimizer.safetensors` and `trainer.json`; nothing in them is pickled.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from art.config import TrainConfig
+from art.errors import ConfigurationError, CorruptCheckpointError, FormatVersionError
+from art.train.adapter import read_json
+
+OPTIMIZER_FILE = "optimizer.safetensors"
+TRAINER_FILE = "trainer.json"
+FORMAT = 1
+STEP = "step"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+PARTS = ("optimizer", "schedule", "random", "state")
+
+
+@dataclass
+class Progress:
+    """How far training has come."""
+
+    optimizer_steps: int = 0
+    """Training steps taken, also those in which no group had anything to teach."""
+    schedule_step: int = 0
+    """Where on its schedule the learning rate is."""
+    random: dict[str, bytes] = field(default_factory=dict)
+    """The state of the generator that dropout draws from, by type of device."""
+    state: Any = None
+    """The user's own: where in their data they are."""
+
+
+def learning_rate(config: TrainConfig, schedule_step: int) -> float:
+    """Give the rate of the step with this number, counted from 0; raises `ConfigurationError`."""
+    if schedule_step < config.warmup_steps:
+        return config.learning_rate * (schedule_step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.learning_rate
+    if config.total_steps is None or config.total_steps <= config.warmup_steps:
+        raise ConfigurationError(
+            f"A {config.schedule} schedule needs total_steps above its {config.warmup_steps} warmup_steps."
+        )
+    done = (schedule_step - config.warmup_steps) / (config.total_steps - config.warmup_steps)
+    left = 1 - min(done, 1.0)
+    return config.learning_rate * (left if config.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2)
+
+
+def fresh_optimizer(parameters: Mapping[str, nn.Parameter]) -> torch.optim.AdamW:
+    """Make AdamW over the parameters in their order, its moments zero; rate and decay are set at each step."""
+    # One tensor after another: the same order of operations everywhere, and no slower for matrices this small.
+    optimizer = torch.optim.AdamW(list(parameters.values()), foreach=False, fused=False)
+    for parameter in parameters.values():
+        optimizer.state[parameter] = {
+            STEP: torch.zeros((), dtype=torch.float32),
+            **{moment: torch.zeros_like(parameter.data) for moment in MOMENTS},
+        }
+    return optimizer
+
+
+def optimizer_tensors(optimizer: torch.optim.AdamW, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Give the moments by parameter name, on the CPU."""
+    first = next(iter(parameters.values()))
+    tensors = {STEP: optimizer.state[first][STEP].clone()}
+    for moment in MOMENTS:
+        for name, parameter in parameters.items():
+            tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment].detach().cpu().contiguous()
+    return tensors
+
+
+def restored_optimizer(tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> torch.optim.AdamW:
+    """Make AdamW with moments that `read_optimizer` checked."""
+    optimizer = fresh_optimizer(parameters)
+    for name, parameter in parameters.items():
+        state = optimizer.state[parameter]
+        state[STEP].copy_(tensors[STEP])
+        for moment in MOMENTS:
+            state[moment].copy_(tensors[f"{moment}.{name}"])
+    return optimizer
+
+
+def write_optimizer(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    save_file(dict(tensors), folder / OPTIMIZER_FILE)
+
+
+def read_optimizer(folder: Path, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor] | None:
+    """Read the moments, None where there are none; raises `CorruptCheckpointError`."""
+    path = folder / OPTIMIZER_FILE
+    if not path.exists():
+        return None
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CorruptCheckpointError(f"{path} cannot be read: {error}") from error
+    expected = {f"{moment}.{name}": value.shape for moment in MOMENTS for name, value in parameters.items()}
+    expected[STEP] = torch.Size()
+    if {name: tensor.shape for name, tensor in tensors.items()} != expected:
+        raise CorruptCheckpointError(f"{path} does not hold the moments of the adapter beside it.")
+    return tensors
+
+
+def write_progress(folder: Path, progress: Progress, *, environment: Mapping[str, object]) -> None:
+    """Write `trainer.json`; raises `ConfigurationError` when the user's state is not JSON."""
+    values = {
+        "format": FORMAT,
+        "optimizer_steps": progress.optimizer_steps,
+        "schedule_step": progress.schedule_step,
+        "random": {device: base64.b64encode(state).decode() for device, state in progress.random.items()},
+        "environment": dict(environment),
+        "state": progress.state,
+    }
+    try:
+        text = json.dumps(values, indent=2, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"model.state can only hold what JSON can: {error}") from error
+    (folder / TRAINER_FILE).write_text(text, encoding="utf-8")
+
+
+def read_progress(folder: Path) -> tuple[Progress, dict[str, object]] | None:
+    """Read `trainer.json` and the environment it was written in, None where there is none."""
+    path = folder / TRAINER_FILE
+    if not path.exists():
+        return None
+    values = read_json(path)
+    if isinstance(values.get("format"), int) and values["format"] > FORMAT:
+        raise FormatVersionError(
+            f"{path} has format {values['format']}; this release reads up to {FORMAT}. Upgrade artfork."
+        )
+    try:
+        progress = Progress(
+            optimizer_steps=int(values["optimizer_steps"]),
+            schedule_step=int(values["schedule_step"]),
+            random={device: base64.b64decode(state, validate=True) for device, state in values["random"].items()},
+            state=values["state"],
+        )
+        environment = dict(cast("dict[str, object]", values["environment"]))
+    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+        raise CorruptCheckpointError(f"{path} is not what a trainer writes: {error!r}") from error
+    return progress, environment
+
+
+def seeded_random(seed: int, device: torch.device) -> dict[str, bytes]:
+    """Give the state of a generator of this device's type, seeded."""
+    return {device.type: _state_bytes(torch.Generator(device).manual_seed(seed).get_state())}
+
+
+class DropoutRandom:
+    """The generator state that a step starts from and, afterwards, the one it ended with."""
+
+    def __init__(self, state: bytes, device: torch.device) -> None:
+        self.state = state
+        self._device = device
+
+    @contextmanager
+    def installed(self) -> Generator[None]:
+        """Let the device's global generator continue from the state, and put it back as it was afterwards."""
+        on_cuda = self._device.type == "cuda"
+        with torch.random.fork_rng(devices=[self._device] if on_cuda else []):
+            state = torch.frombuffer(bytearray(self.state), dtype=torch.uint8)
+            if on_cuda:
+                torch.cuda.set_rng_state(state, self._device)
+            else:
+                torch.set_rng_state(state)
+            yield
+            ended = torch.cuda.get_rng_state(self._device) if on_cuda else torch.get_rng_state()
+            self.state = _state_bytes(ended)
+
+
+def _state_bytes(state: Tensor) -> bytes:
+    return state.cpu().numpy().tobytes()
