@@ -7,19 +7,27 @@ system can. Knows bytes, names and digests; never sees a tensor or a network.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from art.errors import CheckpointExistsError, CheckpointNotFoundError, DestinationNotEmptyError, ModelNotFoundError
+from art.errors import (
+    ArtError,
+    CheckpointExistsError,
+    CheckpointNotFoundError,
+    DestinationNotEmptyError,
+    ModelNotFoundError,
+)
 from art.names import CheckpointRef, ModelRef
 from art.store import disk, journal, layout, lineage
 from art.store.manifest import FileEntry, Hop, Manifest, Parent, read_manifest, utc_now
-from art.store.opening import Checkpoint, Skipped, check_file, look, looks_whole
+from art.store.opening import Checkpoint, Skipped, check_file, is_debris, look, looks_whole
 
 NAMES_IN_A_MESSAGE = 12
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -77,16 +85,18 @@ class CheckpointStore:
     def steps(self, model: ModelRef) -> list[int]:
         """List the steps that have a checkpoint, ours or foreign, lowest first."""
         folder = self.root / layout.checkpoints_path(model)
-        return sorted(step for step, name in self._folders(model).items() if looks_whole(folder / name))
+        return self._read(
+            model, lambda names: sorted(step for step, name in names.items() if looks_whole(folder / name))
+        )
 
     def folders(self, model: ModelRef) -> dict[int, Path]:
         """Map every step that has a folder, committed or not, to where it lies."""
         folder = self.root / layout.checkpoints_path(model)
-        return {step: folder / name for step, name in sorted(self._folders(model).items())}
+        return self._read(model, lambda names: {step: folder / name for step, name in sorted(names.items())})
 
     def open(self, ref: CheckpointRef) -> Checkpoint:
         """Open one checkpoint; raises `CheckpointNotFoundError` or `CorruptCheckpointError`."""
-        found = self._look(ref, self._folders(ref.model))
+        found = self._read(ref.model, partial(self._look, ref))
         if isinstance(found, Checkpoint):
             return found
         self._require_model(ref.model)
@@ -95,25 +105,22 @@ class CheckpointStore:
 
     def find(self, ref: CheckpointRef) -> Checkpoint | None:
         """Open one checkpoint, None when there is none; raises `CorruptCheckpointError`."""
-        found = self._look(ref, self._folders(ref.model))
+        found = self._read(ref.model, partial(self._look, ref))
         return found if isinstance(found, Checkpoint) else None
 
     def newest(self, model: ModelRef) -> Checkpoint | None:
         """Open the newest checkpoint, None when the model has none."""
-        found = self._newest_first(model, self._folders(model))
-        return next((checkpoint for checkpoint in found if isinstance(checkpoint, Checkpoint)), None)
+        found = self._choose(model)
+        return found.checkpoint if isinstance(found, Selection) else None
 
     def select(self, model: ModelRef, *, not_after: int | None = None) -> Selection:
         """Choose the newest checkpoint, or the newest at or before a step. Opens no more than it needs."""
-        folders = {step: name for step, name in self._folders(model).items() if not_after is None or step <= not_after}
-        skipped: list[Skipped] = []
-        for found in self._newest_first(model, folders):
-            if isinstance(found, Checkpoint):
-                return Selection(found, len(folders), tuple(skipped))
-            skipped.append(found)
+        found = self._choose(model, not_after=not_after)
+        if isinstance(found, Selection):
+            return found
         self._require_model(model)
         limit = "" if not_after is None else f" at or before step {not_after}"
-        passed = "".join(f" Step {skip.step} was skipped: {skip.reason}." for skip in skipped)
+        passed = "".join(f" Step {skip.step} was skipped: {skip.reason}." for skip in found)
         raise CheckpointNotFoundError(f"No checkpoint of {model}{limit}; {self._has(model)}.{passed}")
 
     def best(self, model: ModelRef, scores: Mapping[int, float]) -> Checkpoint | None:
@@ -131,6 +138,12 @@ class CheckpointStore:
     def stage(self, ref: CheckpointRef) -> Stage:
         """Open a folder to write a checkpoint into; leaving it without a commit discards it."""
         return Stage(self, ref)
+
+    def discard(self, stage: Stage) -> None:
+        """Delete what a stage did not commit."""
+        # Moves that were begun and not finished may need the folder: whoever settles the journal takes it from there.
+        if not journal.is_pending(self._folder(stage.ref.model)):
+            disk.remove(stage.path)
 
     def fork(
         self,
@@ -165,64 +178,62 @@ class CheckpointStore:
             return None
         raise self._occupied(destination)
 
-    def publish(
-        self, folder: Path, manifest: Manifest, *, overwrite: bool = False, is_copy: bool = False
-    ) -> tuple[Checkpoint, SetAside | None]:
-        """Give a staged folder its place, unless something else is there.
-
-        A copy from a remote belongs beside the other steps of its model, also where it once was a fork.
-        """
+    def publish(self, folder: Path, manifest: Manifest) -> Checkpoint:
+        """Give a staged folder its place, unless something else is there."""
         ref, place = manifest.ref, self.root / layout.checkpoint_path(manifest.ref)
-        with disk.exclusive(self._folder(ref.model)):
-            folders = self._settled_folders(ref.model)
-            there = self._look(ref, folders)
-            if isinstance(there, Checkpoint) and there.digest == disk.digest(folder / layout.MANIFEST):
-                return there, None
-            if isinstance(there, Skipped):
-                disk.discard(place.with_name(folders[ref.step]), self.staging)
-            replaced = [] if is_copy else self._replaced_by(manifest, folders, overwrite=overwrite)
-            if replaced:
-                reason = f"replaced by a fork at {ref.step}"
-                aside = self._set_aside(ref.model, replaced, kept=None, reason=reason, then=[(folder, place)])
-                return self.open(ref), aside
-            if isinstance(there, Checkpoint) or not disk.publish(folder, place):
+        with self._alone(ref.model) as names:
+            there = self._cleared(ref, names)
+            if there and there.digest == disk.digest(folder / layout.MANIFEST):
+                return there
+            if there or not disk.publish(folder, place):
                 raise CheckpointExistsError(
                     f"{ref} is there already, with other contents; {self._has(ref.model)}. "
                     f"Is another process training {ref.model}?"
                 )
-            return self.open(ref), None
+            return self.open(ref)
+
+    def publish_fork(self, folder: Path, manifest: Manifest, hop: Hop, *, overwrite: bool = False) -> Forked:
+        """Give a staged fork its place: alone in its model, unless the same fork is there already."""
+        ref, place = manifest.ref, self.root / layout.checkpoint_path(manifest.ref)
+        with self._alone(ref.model) as names:
+            if repeated := self.find_fork(ref.model, hop, overwrite=overwrite):
+                return repeated
+            aside = None
+            if all(is_debris(path) for path in self._paths(ref.model, names)):
+                self._cleared(ref, names)
+                disk.publish(folder, place)
+            elif overwrite:
+                disk.finish(folder)
+                reason = f"replaced by a fork at {ref.step}"
+                aside = self._set_aside(ref.model, names, kept=None, reason=reason, then=[(folder, place)])
+            else:
+                raise self._occupied(ref.model)
+            return Forked(self.open(ref), ref.step, set_aside=aside)
 
     def rewind(self, checkpoint: Checkpoint) -> SetAside | None:
         """Make a checkpoint its model's newest again. Later ones are set aside, never deleted; None if none were."""
         model, step = checkpoint.ref.model, checkpoint.ref.step
-        with disk.exclusive(self._folder(model)):
-            later = [number for number in self._settled_folders(model) if number > step]
+        with self._alone(model) as names:
+            later = {number: name for number, name in names.items() if number > step}
             return self._set_aside(model, later, kept=step, reason=f"rewound to {step}") if later else None
 
     def set_aside(self, model: ModelRef) -> list[SetAside]:
         """List what was set aside and nobody brought back, oldest first."""
         folder = self._folder(model)
-        found = [_aside_of(folder, record) for record in journal.records(folder)]
+        found = self._read(model, lambda _: [_aside_of(folder, record) for record in journal.records(folder)])
         return [aside for aside in found if aside.steps]
 
     def restore(self, model: ModelRef, aside_id: int | None = None) -> SetAside:
         """Bring back what was set aside, the last time unless told; what took its place is set aside in turn."""
-        folder, candidates = self._folder(model), self.set_aside(model)
-        chosen = next((aside for aside in reversed(candidates) if aside_id in (None, aside.id)), None)
-        if chosen is None:
-            asked = "" if aside_id is None else f" as {aside_id}"
-            known = ", ".join(str(aside.id) for aside in candidates) or "nothing"
-            raise CheckpointNotFoundError(f"{model} has no checkpoints set aside{asked}; it has {known}.")
-        with disk.exclusive(folder):
-            replaced = [step for step in self._settled_folders(model) if chosen.kept is None or step > chosen.kept]
-            aside = journal.aside(folder, chosen.id)
-            names = layout.folders_by_step(disk.names(aside))
+        with self._alone(model) as names:
+            chosen = self._chosen_aside(model, aside_id)
+            replaced = {step: name for step, name in names.items() if chosen.kept is None or step > chosen.kept}
+            aside = journal.aside(self._folder(model), chosen.id)
             back = [
                 (aside / name, self.root / layout.checkpoint_path(model.at(step)))
-                for step, name in sorted(names.items())
+                for step, name in sorted(layout.folders_by_step(disk.names(aside)).items())
             ]
-            reason = f"made way for {chosen.id}"
-            self._set_aside(model, replaced, kept=chosen.kept, reason=reason, then=back)
+            self._set_aside(model, replaced, kept=chosen.kept, reason=f"made way for {chosen.id}", then=back)
         return chosen
 
     def lineage(self, ref: CheckpointRef) -> Iterator[tuple[CheckpointRef, Checkpoint | None]]:
@@ -230,9 +241,11 @@ class CheckpointStore:
         checkpoint: Checkpoint | None = self.open(ref)
         yield ref, checkpoint
         while checkpoint and checkpoint.manifest.parent:
-            child, parent = checkpoint.manifest, checkpoint.manifest.parent.ref
-            checkpoint = self.find(parent)
-            yield parent, checkpoint
+            child, parent = checkpoint.manifest, checkpoint.manifest.parent
+            found = self.find(parent.ref)
+            # After a rewind another checkpoint may lie where the parent was.
+            checkpoint = found if found and found.digest == parent.digest else None
+            yield parent.ref, checkpoint
             if checkpoint is None and (checkpoint := self._next_known(child, parent.step)):
                 yield checkpoint.ref, checkpoint
 
@@ -249,42 +262,95 @@ class CheckpointStore:
 
     def delete(self, checkpoint: Checkpoint) -> None:
         """Delete one checkpoint; files that a fork shares stay with the fork."""
-        with disk.exclusive(self._folder(checkpoint.ref.model)):
+        with self._alone(checkpoint.ref.model):
             disk.discard(checkpoint.path, self.staging)
 
     def debris(self) -> list[Path]:
         """List what no reader counts: step folders that are no checkpoint, and abandoned staging folders."""
-        found: list[Path] = []
-        for model in self.models():
-            folders = self._folders(model)
-            torn = [step for step in folders if isinstance(self._look(model.at(step), folders), Skipped)]
-            found += [self.root / layout.checkpoints_path(model) / folders[step] for step in torn]
-        return found + [path for path in self.staging.glob("*/") if disk.is_abandoned(path)]
+        abandoned = self._abandoned()
+        torn = [path for model in self.models() for path in self._read(model, partial(self._torn, model))]
+        return torn + [folder for folder in abandoned if folder.exists()]
 
     def collect(self) -> list[Path]:
         """Delete the debris; gives what was deleted."""
-        found = self.debris()
-        for path in found:
-            disk.discard(path, self.staging)
-        return found
+        # Listed before the models settle: what a journal names is then moved away, and not deleted.
+        abandoned = self._abandoned()
+        deleted: list[Path] = []
+        for model in self.models():
+            with self._alone(model) as names:
+                for path in self._torn(model, names):
+                    disk.discard(path, self.staging)
+                    deleted.append(path)
+        return deleted + [folder for folder in abandoned if disk.remove_abandoned(folder)]
 
     def _folder(self, model: ModelRef) -> Path:
         return self.root / layout.model_path(model)
 
-    def _folders(self, model: ModelRef) -> Mapping[int, str]:
-        folder = self._folder(model)
-        if journal.is_pending(folder):
-            with disk.exclusive(folder):
-                return self._settled_folders(model)
-        return layout.folders_by_step(disk.names(folder / layout.CHECKPOINTS))
+    def _paths(self, model: ModelRef, names: Mapping[int, str]) -> list[Path]:
+        folder = self.root / layout.checkpoints_path(model)
+        return [folder / name for name in names.values()]
 
-    def _settled_folders(self, model: ModelRef) -> Mapping[int, str]:
-        journal.settle(self.root, self._folder(model))
+    def _read(self, model: ModelRef, read: Callable[[Mapping[int, str]], T]) -> T:
+        """Read the folders of a model's steps, again when a rewind, restore or overwriting fork came in between."""
+        folder = self._folder(model)
+        while True:
+            count = journal.count(folder)
+            if journal.is_pending(folder):
+                with self._alone(model) as names:
+                    return read(names)
+            try:
+                result = read(self._names(model))
+            except ArtError:
+                if journal.is_settled_at(folder, count):
+                    raise
+            else:
+                if journal.is_settled_at(folder, count):
+                    return result
+
+    @contextmanager
+    def _alone(self, model: ModelRef) -> Generator[Mapping[int, str]]:
+        """Hold the lock of a model and finish what a crash left half done; gives the folders of its steps."""
+        with disk.exclusive(self._folder(model)):
+            journal.settle(self.root, self._folder(model))
+            yield self._names(model)
+
+    def _names(self, model: ModelRef) -> Mapping[int, str]:
         return layout.folders_by_step(disk.names(self._folder(model) / layout.CHECKPOINTS))
 
-    def _look(self, ref: CheckpointRef, folders: Mapping[int, str]) -> Checkpoint | Skipped | None:
-        name = folders.get(ref.step)
+    def _look(self, ref: CheckpointRef, names: Mapping[int, str]) -> Checkpoint | Skipped | None:
+        name = names.get(ref.step)
         return look(ref, self.root / layout.checkpoints_path(ref.model) / name) if name else None
+
+    def _choose(self, model: ModelRef, *, not_after: int | None = None) -> Selection | list[Skipped]:
+        """Find the newest checkpoint; without one, tell what was passed over."""
+
+        def choose(names: Mapping[int, str]) -> Selection | list[Skipped]:
+            eligible = {step: name for step, name in names.items() if not_after is None or step <= not_after}
+            skipped: list[Skipped] = []
+            for found in self._newest_first(model, eligible):
+                if isinstance(found, Checkpoint):
+                    return Selection(found, len(eligible), tuple(skipped))
+                skipped.append(found)
+            return skipped
+
+        return self._read(model, choose)
+
+    def _torn(self, model: ModelRef, names: Mapping[int, str]) -> list[Path]:
+        return [path for path in self._paths(model, names) if is_debris(path)]
+
+    def _abandoned(self) -> list[Path]:
+        return [folder for folder in self.staging.glob("*/") if disk.is_abandoned(folder)]
+
+    def _cleared(self, ref: CheckpointRef, names: Mapping[int, str]) -> Checkpoint | None:
+        """Give the checkpoint at a step; debris in its place is deleted."""
+        there = self._look(ref, names)
+        if not isinstance(there, Skipped):
+            return there
+        place = self.root / layout.checkpoints_path(ref.model) / names[ref.step]
+        if not is_debris(place):
+            raise CheckpointExistsError(f"{ref} cannot be written, {place} is in its place: {there.reason}.")
+        disk.discard(place, self.staging)
+        return None
 
     def _newest_first(self, model: ModelRef, folders: Mapping[int, str]) -> Iterator[Checkpoint | Skipped]:
         # By number: "10000" < "9999" as text.
@@ -292,43 +358,40 @@ class CheckpointStore:
             if found := self._look(model.at(step), folders):
                 yield found
 
-    def _replaced_by(self, manifest: Manifest, folders: Mapping[int, str], *, overwrite: bool) -> list[int]:
-        """Give the steps that a fork sets aside: none unless it is a fork and may; raises when it may not."""
-        model = manifest.ref.model
-        if manifest.parent is None or manifest.parent.ref.model == model:
-            return []
-        taken = [step for step in folders if isinstance(self._look(model.at(step), folders), Checkpoint)]
-        if taken and not overwrite:
-            raise self._occupied(model)
-        return taken
-
     def _set_aside(
         self,
         model: ModelRef,
-        steps: Collection[int],
+        names: Mapping[int, str],
         *,
         kept: int | None,
         reason: str,
         then: Collection[tuple[Path, Path]] = (),
     ) -> SetAside:
         folder = self._folder(model)
-        names = layout.folders_by_step(disk.names(folder / layout.CHECKPOINTS))
         record_id = journal.next_id(folder)
         aside = journal.aside(folder, record_id)
-        out = [(folder / layout.CHECKPOINTS / names[step], aside / names[step]) for step in sorted(steps)]
+        out = [(folder / layout.CHECKPOINTS / name, aside / name) for _, name in sorted(names.items())]
         moves = [(_below(self.root, source), _below(self.root, target)) for source, target in [*out, *then]]
         record = journal.Record(record_id, utc_now(), reason, kept, tuple(moves))
         journal.run(self.root, folder, record)
         return _aside_of(folder, record)
 
+    def _chosen_aside(self, model: ModelRef, aside_id: int | None) -> SetAside:
+        candidates = self.set_aside(model)
+        chosen = next((aside for aside in reversed(candidates) if aside_id in (None, aside.id)), None)
+        if chosen is None:
+            asked = "" if aside_id is None else f" as {aside_id}"
+            known = ", ".join(str(aside.id) for aside in candidates) or "nothing"
+            raise CheckpointNotFoundError(f"{model} has no checkpoints set aside{asked}; it has {known}.")
+        return chosen
+
     def _next_known(self, child: Manifest, below: int) -> Checkpoint | None:
         """Find the newest checkpoint before a step that is gone, in the same model or before the fork it came from."""
         for segment in reversed(lineage.segments(child.ref.model, child)):
-            folders = self._folders(segment.model)
-            here = {step: name for step, name in folders.items() if step in segment and step < below}
-            for found in self._newest_first(segment.model, here):
-                if isinstance(found, Checkpoint):
-                    return found
+            last = below - 1 if segment.last is None else min(below - 1, segment.last)
+            found = self._choose(segment.model, not_after=last)
+            if isinstance(found, Selection) and found.checkpoint.ref.step >= segment.first:
+                return found.checkpoint
         return None
 
     def _require_model(self, model: ModelRef) -> None:
@@ -361,13 +424,12 @@ class Stage:
         self._opened = ExitStack()
 
     def __enter__(self) -> Self:
-        self.path = disk.new_staging(self._store.staging)
-        self._opened.callback(disk.remove, self.path)
-        self._opened.enter_context(disk.held(self.path))
+        self.path = self._opened.enter_context(disk.new_staging(self._store.staging))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._opened.close()
+        with self._opened:
+            self._store.discard(self)
 
     def commit(self, *, parent: Checkpoint | None = None, **details: Any) -> Checkpoint:
         """Make what was written a checkpoint that continues `parent`.
@@ -384,7 +446,8 @@ class Stage:
             ancestry=parent.manifest.ancestry if parent else (),
             **details,
         )
-        return self._publish(manifest)[0]
+        disk.write_file(self.path / layout.MANIFEST, manifest.to_bytes())
+        return self._store.publish(self.path, manifest)
 
     def commit_fork(
         self, source: Manifest, hop: Hop, *, share_from: Checkpoint | None = None, overwrite: bool = False
@@ -392,35 +455,26 @@ class Stage:
         """Make this a fork of `source`, with the files of a checkpoint on this disk or with those already staged."""
         manifest = forked_manifest(source, hop, self.ref)
         how = {entry: self.share(entry, share_from) for entry in manifest.files} if share_from else {}
-        try:
-            checkpoint, aside = self._publish(manifest, overwrite=overwrite)
-        except DestinationNotEmptyError:
-            if repeated := self._store.find_fork(self.ref.model, hop):
-                return repeated
-            raise
+        disk.write_file(self.path / layout.MANIFEST, manifest.to_bytes())
+        forked = self._store.publish_fork(self.path, manifest, hop, overwrite=overwrite)
+        if forked.repeated:
+            return forked
         copied = sum(entry.size_bytes for entry, sharing in how.items() if sharing is disk.Sharing.COPY)
         shared = sum(entry.size_bytes for entry in how) - copied
-        return Forked(
-            checkpoint,
-            self.ref.step,
-            shared_bytes=shared,
-            copied_bytes=copied,
-            sharing=frozenset(how.values()),
-            set_aside=aside,
-        )
+        return replace(forked, shared_bytes=shared, copied_bytes=copied, sharing=frozenset(how.values()))
 
     def commit_copy(self, manifest: bytes) -> Checkpoint:
         """Make what was fetched the very checkpoint that its manifest describes."""
         disk.write_file(self.path / layout.MANIFEST, manifest)
-        return self._store.publish(self.path, read_manifest(manifest, where=str(self.ref)), is_copy=True)[0]
+        return self._store.publish(self.path, read_manifest(manifest, where=str(self.ref)))
 
     def share(self, entry: FileEntry, holder: Checkpoint) -> disk.Sharing:
         """Take a file from a checkpoint on this disk."""
-        return disk.share(holder.path / entry.path, self.path / entry.path, immutable=not holder.is_foreign)
-
-    def _publish(self, manifest: Manifest, *, overwrite: bool = False) -> tuple[Checkpoint, SetAside | None]:
-        disk.write_file(self.path / layout.MANIFEST, manifest.to_bytes())
-        return self._store.publish(self.path, manifest, overwrite=overwrite)
+        sharing = disk.share(holder.path / entry.path, self.path / entry.path, immutable=not holder.is_foreign)
+        if holder.is_foreign:
+            # Its program may have written it again since it was opened.
+            check_file(self.path / entry.path, entry)
+        return sharing
 
 
 def _sealed(path: Path) -> FileEntry:

@@ -13,9 +13,10 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from enum import StrEnum
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,14 @@ def explained(doing: str, path: Path) -> Generator[None]:
         raise StorageError(error.errno, f"Could not {doing} {path}: {why}.") from error
 
 
-def new_staging(staging: Path) -> Path:
-    """Make a folder of one's own below `staging`."""
-    folder = staging / uuid.uuid4().hex
+@contextmanager
+def new_staging(staging: Path) -> Generator[Path]:
+    """Make a folder of one's own below `staging`, and hold it: until this ends, nobody takes it for abandoned."""
     with explained("write in", staging):
-        folder.mkdir(parents=True)
-    return folder
+        _make_folders(staging.parent)
+    folder = staging / uuid.uuid4().hex
+    with _locked(folder, make=_make_fleeting):
+        yield folder
 
 
 def remove(folder: Path) -> None:
@@ -73,20 +76,42 @@ def remove(folder: Path) -> None:
         folder.parent.rmdir()
 
 
+def remove_abandoned(folder: Path) -> bool:
+    """Delete a staging folder that nobody holds any more; False when somebody does or it is gone."""
+    with _claimed(folder) as abandoned:
+        if abandoned:
+            remove(folder)
+    return abandoned
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Tell whether nobody holds a staging folder any more."""
+    with _claimed(folder) as abandoned:
+        return abandoned
+
+
 def discard(folder: Path, staging: Path) -> None:
     """Take a folder out of sight in one step, then delete it."""
-    trash = new_staging(staging)
-    with explained("delete", folder):
-        folder.rename(trash / folder.name)
-        sync(folder.parent)
-    remove(trash)
+    with new_staging(staging) as trash:
+        try:
+            with explained("delete", folder):
+                folder.rename(trash / folder.name)
+                sync(folder.parent)
+        finally:
+            remove(trash)
+
+
+def finish(folder: Path) -> None:
+    """Make the entries of a staged folder durable: nothing is added to it any more."""
+    with explained("write", folder):
+        sync(folder)
 
 
 def publish(folder: Path, target: Path) -> bool:
-    """Give a finished folder its place in one step; False, and nothing changed, when something is there."""
+    """Give a staged folder its place in one step; False, and nothing changed, when something is there."""
+    finish(folder)
     with explained("write", target):
         _make_folders(target.parent)
-        sync(folder)
         try:
             folder.rename(target)
         except OSError as error:
@@ -105,36 +130,41 @@ def write_file(path: Path, content: bytes) -> None:
         _full_sync(file.fileno())
 
 
-def replace_json(path: Path, value: Any) -> None:
+def put_json(path: Path, value: Any, staging: Path) -> None:
     """Write a small JSON file as a whole or not at all."""
-    fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    write_file(fresh, json.dumps(value, indent=2).encode())
-    with explained("write", path):
-        fresh.rename(path)
-        sync(path.parent)
+    with new_staging(staging) as fresh:
+        try:
+            write_file(fresh / path.name, json.dumps(value, indent=2).encode())
+            with explained("write", path):
+                (fresh / path.name).rename(path)
+                sync(path.parent)
+        finally:
+            remove(fresh)
 
 
 def append_lines(path: Path, lines: Iterable[bytes]) -> None:
     """Append lines and wait until they are on the disk. A line that an earlier crash tore is ended first."""
-    with explained("append to", path):
-        _make_folders(path.parent)
-        with path.open("ab+", buffering=0) as file:
-            _flock(file.fileno(), fcntl.LOCK_EX)
-            size_bytes = os.fstat(file.fileno()).st_size
-            torn = size_bytes > 0 and os.pread(file.fileno(), 1, size_bytes - 1) != b"\n"
-            content = memoryview((b"\n" if torn else b"") + b"".join(line + b"\n" for line in lines))
-            while content:
-                content = content[file.write(content) :]
-            os.fsync(file.fileno())
+    with explained("append to", path), _opened_to_append(path) as file:
+        _flock(file.fileno(), fcntl.LOCK_EX)
+        size_bytes = os.fstat(file.fileno()).st_size
+        torn = size_bytes > 0 and os.pread(file.fileno(), 1, size_bytes - 1) != b"\n"
+        content = memoryview((b"\n" if torn else b"") + b"".join(line + b"\n" for line in lines))
+        while content:
+            content = content[file.write(content) :]
+        os.fsync(file.fileno())
+        if size_bytes == 0:
+            sync(path.parent)
 
 
-def move(source: Path, target: Path) -> None:
-    """Move a folder or file on the same file system, making the folders above its target."""
-    with explained("move", source):
-        _make_folders(target.parent)
+def move(moves: Iterable[tuple[Path, Path]], between: tuple[Path, Path]) -> None:
+    """Move folders or files from one folder into another on the same file system; durable when it returns."""
+    source_folder, target_folder = between
+    _make_folders(target_folder)
+    for source, target in moves:
         source.rename(target)
-        sync(target.parent)
-        sync(source.parent)
+    sync(target_folder)
+    if source_folder.exists():
+        sync(source_folder)
 
 
 def names(folder: Path) -> list[str]:
@@ -154,15 +184,16 @@ def sync(path: Path) -> None:
 
 
 def seal(path: Path) -> None:
-    """Make a file durable and read-only: from here on it never changes."""
+    """Make a file read-only and durable: from here on it never changes."""
     with explained("write", path):
-        sync(path)
         path.chmod(READ_ONLY)
+        sync(path)
 
 
 def digest(path: Path) -> str:
     """Give the BLAKE3 digest of a file as 64 hexadecimal digits."""
-    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+    with explained("read", path):
+        return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
 
 
 def share(source: Path, target: Path, *, immutable: bool = True) -> Sharing:
@@ -190,30 +221,35 @@ def free_bytes(folder: Path) -> int:
 
 @contextmanager
 def exclusive(folder: Path) -> Generator[None]:
-    """Hold the only lock on a folder, made if need be; one left empty is removed again.
+    """Hold the only lock on a folder, made if need be; one left without anything in it is removed again.
 
     The kernel drops the lock when a process dies. A file system without locks is used without: publishing
     is a rename that never replaces, so one step is still written by one process only.
     """
-    handle = _lock(folder)
+    with _locked(folder, make=_make_folders):
+        try:
+            yield
+        finally:
+            _prune(folder)
+
+
+@contextmanager
+def _locked(folder: Path, *, make: Callable[[Path], None]) -> Generator[None]:
+    handle = _lock(folder, make)
     try:
         yield
     finally:
-        with suppress(OSError):
-            folder.rmdir()
-            folder.parent.rmdir()
-            folder.parent.parent.rmdir()
-        os.close(handle)
+        _unlock(handle)
 
 
-def _lock(folder: Path) -> int:
+def _lock(folder: Path, make: Callable[[Path], None]) -> int:
     while True:
         with explained("write in", folder):
             try:
-                _make_folders(folder)
+                make(folder)
                 handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             except FileNotFoundError:
-                # The last holder removed the empty folder while we made it: make it again.
+                # Another process removed a folder above, empty until now, while we made this one: make it again.
                 continue
             if _flock(handle, fcntl.LOCK_EX) and not _is_at(handle, folder):
                 os.close(handle)
@@ -221,24 +257,35 @@ def _lock(folder: Path) -> int:
             return handle
 
 
-def is_abandoned(folder: Path) -> bool:
-    """Tell whether nobody holds a staging folder any more."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        return _flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    finally:
-        os.close(handle)
+def _unlock(handle: int) -> None:
+    # Closing alone would leave the lock with a child that was forked meanwhile.
+    _flock(handle, fcntl.LOCK_UN)
+    os.close(handle)
 
 
 @contextmanager
-def held(folder: Path) -> Generator[None]:
-    """Mark a staging folder as in use, until the process ends at the latest."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _claimed(folder: Path) -> Generator[bool]:
+    """Hold a staging folder if nobody else does."""
     try:
-        _flock(handle, fcntl.LOCK_EX)
-        yield
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield _flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
-        os.close(handle)
+        _unlock(handle)
+
+
+def _prune(folder: Path) -> None:
+    """Remove a model's folder, what is empty in it, and the two folders above it, as far as nothing is in them."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            with suppress(OSError):
+                Path(entry).rmdir()
+        folder.rmdir()
+        folder.parent.rmdir()
+        folder.parent.parent.rmdir()
 
 
 def _flock(handle: int, how: int) -> bool:
@@ -266,6 +313,26 @@ def _make_folders(folder: Path) -> None:
     _make_folders(folder.parent)
     folder.mkdir(exist_ok=True)
     sync(folder.parent)
+
+
+def _make_fleeting(folder: Path) -> None:
+    """Make a staging folder: nothing is lost when a power failure takes it."""
+    folder.parent.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
+
+
+@contextmanager
+def _opened_to_append(path: Path) -> Generator[FileIO]:
+    while True:
+        _make_folders(path.parent)
+        try:
+            file = path.open("ab+", buffering=0)
+        except FileNotFoundError:
+            # Another process removed the folder, empty until now.
+            continue
+        break
+    with file:
+        yield file
 
 
 def _read_only(path: str, flags: int) -> int:

@@ -23,14 +23,20 @@ MAX_HEADER_BYTES = 100_000_000
 
 def describe(ref: CheckpointRef, folder: Path) -> Manifest:
     """Say about a foreign checkpoint what its manifest would; raises `CorruptCheckpointError` when it is not whole."""
+    config = check_whole(folder)
+    written = (folder / layout.ADAPTER_WEIGHTS).stat().st_mtime
+    return manifest_of(ref, config, [_entry(folder / name) for name in FILES], written=written)
+
+
+def check_whole(folder: Path) -> dict[str, Any]:
+    """Give the configuration of a foreign checkpoint, without reading its weights; raises `CorruptCheckpointError`."""
     for name in FILES:
         if not (folder / name).is_file():
             raise CorruptCheckpointError(f"it has neither {layout.MANIFEST} nor {name}")
-    config = read_config((folder / layout.ADAPTER_CONFIG).read_bytes())
     weights = folder / layout.ADAPTER_WEIGHTS
     with weights.open("rb") as file:
         check_safetensors(file.read(8), file.read, weights.stat().st_size)
-    return manifest_of(ref, config, [_entry(folder / name) for name in FILES], written=weights.stat().st_mtime)
+    return read_config((folder / layout.ADAPTER_CONFIG).read_bytes())
 
 
 def manifest_of(ref: CheckpointRef, config: dict[str, Any], files: list[FileEntry], *, written: float) -> Manifest:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 from art.errors import CorruptCheckpointError
@@ -28,7 +29,7 @@ class Record:
 
 def run(root: Path, folder: Path, record: Record) -> None:
     """Perform the moves of a record: from the moment its journal is written they will all have happened."""
-    disk.replace_json(folder / layout.JOURNAL, asdict(record))
+    disk.put_json(folder / layout.JOURNAL, asdict(record), root / layout.STAGING)
     settle(root, folder)
 
 
@@ -38,15 +39,29 @@ def settle(root: Path, folder: Path) -> None:
     if not journal.exists():
         return
     record = _read(journal)
-    for source, target in record.moves:
-        if (root / source).exists():
-            disk.move(root / source, root / target)
-    disk.move(journal, aside(folder, record.id) / layout.RECORD)
+    moves = [(root / source, root / target) for source, target in record.moves]
+    filed = aside(folder, record.id) / layout.RECORD
+    with disk.explained("finish the moves that were begun in", folder):
+        # Folder by folder: what makes way is durably gone before another takes its place.
+        for between, together in groupby(moves, key=lambda move: (move[0].parent, move[1].parent)):
+            disk.move(filter(_is_due, together), between)
+        disk.move([(journal, filed)], (folder, filed.parent))
 
 
 def is_pending(folder: Path) -> bool:
     """Tell whether moves were begun and not finished."""
     return (folder / layout.JOURNAL).exists()
+
+
+def count(folder: Path) -> int:
+    """Give how many times folders were set aside here."""
+    return len(disk.names(folder / layout.SET_ASIDE))
+
+
+def is_settled_at(folder: Path, number: int) -> bool:
+    """Tell whether nothing was moved, and nothing is about to be, since `count` gave a number."""
+    # In this order: moves that are over have left their record.
+    return not is_pending(folder) and count(folder) == number
 
 
 def records(folder: Path) -> list[Record]:
@@ -64,6 +79,12 @@ def next_id(folder: Path) -> int:
 def aside(folder: Path, record_id: int) -> Path:
     """Give the folder that a record's folders lie in."""
     return folder / layout.SET_ASIDE / layout.step_name(record_id)
+
+
+def _is_due(move: tuple[Path, Path]) -> bool:
+    # A source that is there is no sign: after the move another folder may have taken its place.
+    source, target = move
+    return source.exists() and not target.exists()
 
 
 def _read(path: Path) -> Record:

@@ -72,9 +72,12 @@ def hop_from(
 
 
 def is_same_fork(done: Hop, asked: Hop) -> bool:
-    """Tell whether a fork asks for what was done: of the same checkpoint, or again of a source that moved on."""
+    """Tell whether a fork asks for what was done: of the same checkpoint, or again of a source that moved on.
+
+    Of the same limit a source only ever yields later steps: an earlier one was asked for on purpose.
+    """
     if (done.ref.model, done.remote, done.reset) != (asked.ref.model, asked.remote, asked.reset):
         return False
     if done.step == asked.step:
         return done.digest == asked.digest
-    return done.not_after == asked.not_after
+    return done.step < asked.step and done.not_after == asked.not_after

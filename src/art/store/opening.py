@@ -31,7 +31,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A folder that is named like a step and is no checkpoint."""
+    """A folder that is named like a step and is no checkpoint of it."""
 
     step: int
     reason: str
@@ -49,14 +49,30 @@ def look(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
     manifest = read_manifest(content, where=str(folder / layout.MANIFEST))
     if manifest.ref != ref:
         return Skipped(ref.step, f"it is a copy of {manifest.ref} made by hand; use `art fork` to make one")
-    for entry in manifest.files:
-        _check_size(folder / entry.path, entry)
+    try:
+        for entry in manifest.files:
+            _check_size(folder / entry.path, entry)
+    except CorruptCheckpointError:
+        if (folder / layout.MANIFEST).exists():
+            raise
+        return Skipped(ref.step, "it was just deleted")
     return Checkpoint(ref, folder, manifest, digest_bytes(content))
 
 
 def looks_whole(folder: Path) -> bool:
     """Tell by the names of its files alone whether a folder is a checkpoint."""
     return (folder / layout.MANIFEST).exists() or all((folder / name).exists() for name in foreign.FILES)
+
+
+def is_debris(folder: Path) -> bool:
+    """Tell whether nothing is lost with a folder: it has no manifest, and is no whole checkpoint of another program."""
+    if (folder / layout.MANIFEST).exists():
+        return False
+    try:
+        foreign.check_whole(folder)
+    except CorruptCheckpointError:
+        return True
+    return False
 
 
 def check_file(path: Path, entry: FileEntry) -> None:
