@@ -1,0 +1,207 @@
+"""What crosses the wire: the chat request as a pydantic model, and errors in OpenAI's shape.
+
+Knows OpenAI's names and rules; neither the tokenizer nor the engine. What is accepted and has no effect is listed in
+`ChatRequest`; everything else that has no effect is refused, so that no setting is ignored unseen.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+MAX_CHOICES = 128
+MAX_TOP_LOGPROBS = 20
+
+
+class RequestError(Exception):
+    """An answer in OpenAI's error shape; stays inside the server."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        kind: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _Lenient(BaseModel):
+    """Parts of messages: clients send back whatever the server or another library put into them."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+class TextPart(_Lenient):
+    type: Literal["text"]
+    text: str
+
+
+class FunctionCall(_Lenient):
+    name: str
+    arguments: str
+
+
+class ToolCall(_Lenient):
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class Message(_Lenient):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Message:
+        if self.content is None and self.role != "assistant":
+            raise ValueError(f"a message of role {self.role} needs content")
+        return self
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class Function(_Lenient):
+    name: Annotated[str, Field(min_length=1)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(_Lenient):
+    type: Literal["function"]
+    function: Function
+
+
+class ResponseFormat(_Lenient):
+    type: Literal["text"]
+
+
+class StreamOptions(_Lenient):
+    include_usage: bool = False
+
+
+class ChatRequest(_Strict):
+    """The body of POST /v1/chat/completions."""
+
+    model: str
+    messages: Annotated[list[Message], Field(min_length=1)]
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None
+    """Not OpenAI's; 0 and -1 keep all."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: str | list[str] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    """Not OpenAI's; variables of the tokenizer's chat template, such as `enable_thinking`."""
+
+    # Only these values, which change nothing, are accepted.
+    frequency_penalty: Literal[0, None] = None
+    presence_penalty: Literal[0, None] = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
+    modalities: list[Literal["text"]] | None = None
+
+    # Accepted, and without effect here: they are about accounts, billing, caching and transport.
+    metadata: dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    store: bool | None = None
+    timeout: float | None = None
+    user: str | None = None
+
+    @field_validator("stop")
+    @classmethod
+    def _not_empty(cls, stop: str | list[str] | None) -> str | list[str] | None:
+        if any(not each for each in ([stop] if isinstance(stop, str) else stop or [])):
+            raise ValueError("a stop sequence must not be empty")
+        return stop
+
+    @field_validator("frequency_penalty", "presence_penalty", mode="before")
+    @classmethod
+    def _as_int(cls, value: object) -> object:
+        return 0 if value == 0 and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ChatRequest:
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs to be true")
+        if self.stream_options and not self.stream:
+            raise ValueError("stream_options needs stream to be true")
+        return self
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def offered_tools(self) -> list[dict[str, Any]]:
+        """The tools that may be called, as the template wants them."""
+        if self.tool_choice == "none":
+            return []
+        return [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
+
+    def content(self) -> str:
+        """What decides the answer, as canonical JSON: all but names, transport and the seed."""
+        kept = {
+            "messages", "tools", "tool_choice", "temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens",
+            "stop", "n", "chat_template_kwargs",
+        }  # fmt: skip
+        return json.dumps(self.model_dump(mode="json", include=kept, exclude_none=True), sort_keys=True)
+
+
+def parse_chat_request(body: bytes) -> ChatRequest:
+    """Read a chat request; raises `RequestError` that names the parameter."""
+    try:
+        return ChatRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise _as_request_error(error) from error
+
+
+def _as_request_error(error: ValidationError) -> RequestError:
+    # A union reports each of its branches; the deepest location is the branch that was meant.
+    first = max(error.errors(include_url=False, include_context=False), key=lambda each: _depth(each["loc"]))
+    param = ".".join(str(part) for part in first["loc"] if not _is_branch(part)) or None
+    if first["type"] == "json_invalid":
+        return RequestError(f"The body is not JSON: {first['msg']}.", code="invalid_json")
+    if first["type"] == "extra_forbidden":
+        return RequestError(f"Unrecognized request argument supplied: {param}", param=param, code="unknown_parameter")
+    where = f"{param}: " if param else ""
+    return RequestError(f"Invalid request: {where}{first['msg']}.", param=param, code="invalid_value")
+
+
+def _depth(location: tuple[int | str, ...]) -> int:
+    return len(location)
+
+
+def _is_branch(part: int | str) -> bool:
+    return isinstance(part, str) and (part in ("str", "int", "float") or "[" in part)
