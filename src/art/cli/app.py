@@ -45,7 +45,7 @@ def options(
     project: Project = None,
     as_json: AsJson = False,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", metavar="", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Settle the options that stand before the command."""

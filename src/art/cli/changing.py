@@ -12,6 +12,8 @@ from art.cli.session import Session
 from art.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from art.store.checkpoints import CheckpointStore
     from art.store.opening import Checkpoint
 
@@ -24,8 +26,8 @@ def fork(
     reset: Annotated[
         list[str] | None, typer.Option(metavar="PART", help="Start afresh: optimizer, schedule, random or state.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Set aside what DST has.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="What was considered, chosen and skipped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Set aside what DST has.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Also what was considered.")] = False,
 ) -> None:
     """Begin a model with a checkpoint of another one, at the same step. No bytes move where they can be shared.
 
@@ -42,13 +44,17 @@ def fork(
     asked = forks.Asked(start, end, not_after, tuple(reset or ()), overwrite)
     began_s = wording.clock_s()
     done = forks.perform(session, asked)
-    _report_fork(session, done, wording.clock_s() - began_s, verbose)
+    duration_s = wording.clock_s() - began_s
+    if session.as_json:
+        output.print_json(forks.document(done, duration_s))
+    else:
+        output.print_lines(forks.lines(done, duration_s, verbose=verbose))
 
 
 def rewind(
     session: Session,
     model: Annotated[str, typer.Argument(metavar="MODEL@STEP", help="The step to stand at; with --undo a MODEL.")],
-    undo: Annotated[bool, typer.Option("--undo", help="Bring back what was set aside last.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", metavar="", help="Bring back what was set aside last.")] = False,
     aside_id: Annotated[int | None, typer.Option("--id", help="With --undo: bring back this one.")] = None,
 ) -> None:
     """Make an earlier step the newest again. Later ones are set aside, never deleted; --undo brings them back."""
@@ -72,7 +78,7 @@ def rewind(
 def remove(
     session: Session,
     checkpoints: Annotated[list[str], typer.Argument(metavar="MODEL@STEP...")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.")] = False,
 ) -> None:
     """Delete checkpoints for good. Forks of them keep their bytes."""
     from art.cli import wording
@@ -94,7 +100,7 @@ def remove(
 
 def collect(
     session: Session,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only list.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", metavar="", help="Only list.")] = False,
 ) -> None:
     """Delete debris: folders of unfinished checkpoints and transfers. Keeps what a rewind set aside."""
     from art.cli import wording
@@ -110,16 +116,6 @@ def collect(
     freed = wording.size(sum(sizes.get(path, 0) for path in found))
     verb = "Would delete" if dry_run else "Deleted"
     output.print_lines([f"{verb} {wording.count(len(found), 'folder')}, {freed}." if found else "Nothing to delete."])
-
-
-def _report_fork(session: Session, done: object, duration_s: float, verbose: bool) -> None:
-    from art.cli import forks
-
-    assert isinstance(done, forks.Done)
-    if session.as_json:
-        output.print_json(forks.document(done, duration_s))
-    else:
-        output.print_lines(forks.lines(done, duration_s, verbose=verbose))
 
 
 def _report_moved(
@@ -156,8 +152,5 @@ def _ask(question: str) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
-def _size_bytes_below(folder: object) -> int:
-    from pathlib import Path
-
-    assert isinstance(folder, Path)
+def _size_bytes_below(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())

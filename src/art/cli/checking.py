@@ -14,10 +14,11 @@ def verify(
     session: Session,
     what: Annotated[str | None, typer.Argument(metavar="MODEL[@STEP]", help="Everything in the root, if none.")] = None,
     continuation: Annotated[
-        bool, typer.Option("--continuation", help="Train on from a fork, from never stopping and from weights only.")
+        bool,
+        typer.Option("--continuation", metavar="", help="Train on from here in three ways and compare the bits."),
     ] = False,
     base_model: Annotated[str | None, typer.Option(help="Where the base model lies, for --continuation.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Store the verdict beside the checkpoint.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", metavar="", help="Store the verdict beside the checkpoint.")] = False,
 ) -> None:
     """Check every digest; name each file that is not what its manifest says, with what was expected and found.
 
@@ -26,7 +27,7 @@ def verify(
     if continuation:
         _verify_continuation(session, what, base_model, keep)
         return
-    if keep or base_model:
+    if keep or base_model is not None:
         raise typer.BadParameter("--base-model and --keep belong to --continuation.")
     from art.cli import digests
 
@@ -43,8 +44,12 @@ def verify(
         for step, path in store.folders(model).items()
         if place is None or place.step in (None, step)
     ]
-    with output.byte_progress("checking", digests.total_bytes(path for _, path in folders)) as advance:
-        reports = [digests.check(ref, path, advance) for ref, path in folders]
+    total_bytes = digests.total_bytes(path for _, path in folders)
+    reports: list[digests.Report] = []
+    with output.byte_bar("checking") as show:
+        for ref, path in folders:
+            reports.append(digests.check(ref, path))
+            show(sum(report.size_bytes for report in reports), total_bytes)
     if session.as_json:
         output.print_json(digests.document(reports))
     else:
@@ -57,12 +62,10 @@ def _verify_continuation(session: Session, what: str | None, base_model: str | N
     from art.cli import wording
     from art.errors import ConfigurationError
 
-    store = session.existing_store if what else session.store
-    place = session.place(what) if what else None
-    if place is None:
-        ref = None
-    else:
-        ref = place.ref or store.select(place.model).checkpoint.ref
+    if what is None:
+        raise typer.BadParameter("--continuation needs a MODEL[@STEP] to continue from.")
+    store, place = session.existing_store, session.place(what)
+    ref = place.ref or store.select(place.model).checkpoint.ref
     try:
         from art.local.continuation import verify_continuation
     except ModuleNotFoundError as error:

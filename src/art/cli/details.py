@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -14,19 +13,27 @@ from art.cli import wording
 from art.errors import CorruptCheckpointError
 from art.names import CheckpointRef
 from art.store.checkpoints import CheckpointStore
+from art.store.layout import ADAPTER_WEIGHTS
 from art.store.manifest import FileEntry, Hop, Parent
 from art.store.opening import Checkpoint
 
 NAME_WIDTH = 12
 SHORT_DIGEST = 12
+DIGEST_SHOWN = 32
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Another checkpoint with the same file; `linked` when it is one file on the disk by a hard link."""
+    """Another checkpoint with the same adapter, and the files it has in common with this one."""
 
     ref: CheckpointRef
-    linked: bool
+    files: tuple[FileEntry, ...]
+    linked: frozenset[str]
+    """Names of the files that are one file on the disk by a hard link; a clone cannot be told from a copy."""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(entry.size_bytes for entry in self.files)
 
 
 @dataclass(frozen=True)
@@ -34,8 +41,7 @@ class Details:
     """A checkpoint and what the rest of the store knows about it."""
 
     checkpoint: Checkpoint
-    holders: Mapping[str, tuple[Holder, ...]]
-    """By the name of the file."""
+    holders: tuple[Holder, ...]
     ancestors: tuple[tuple[Parent, str], ...]
     """Its parent and the forks in its past, newest first, with what is there now."""
 
@@ -44,19 +50,17 @@ def read(store: CheckpointStore, checkpoint: Checkpoint) -> Details:
     """Gather what is known. Only a fork shares files, and a fork keeps the step: the others with it are looked at."""
     step, manifest = checkpoint.ref.step, checkpoint.manifest
     others = [model.at(step) for model in store.models() if model != checkpoint.ref.model]
-    alike = [other for ref in others if (other := _find(store, ref))]
-    holders = {entry.path: tuple(_holders(checkpoint, entry, alike)) for entry in manifest.files}
+    found = [other for ref in others if (other := _find(store, ref))]
+    holders = [holder for other in found if (holder := _holder(checkpoint, other))]
     hops = [hop for hop in reversed(manifest.ancestry) if manifest.parent is None or hop.ref != manifest.parent.ref]
     known: list[Parent] = [*([manifest.parent] if manifest.parent else []), *hops]
-    return Details(checkpoint, holders, tuple((past, _whereabouts(store, past)) for past in known))
+    return Details(checkpoint, tuple(holders), tuple((past, _whereabouts(store, past)) for past in known))
 
 
 def lines(details: Details, *, now: datetime) -> Iterator[Text]:
     """Yield the page that a person reads."""
     checkpoint, manifest = details.checkpoint, details.checkpoint.manifest
-    yield Text.assemble(
-        (str(checkpoint.ref), "bold cyan"), ("  foreign: no manifest" * checkpoint.is_foreign, "yellow")
-    )
+    yield Text(str(checkpoint.ref), "bold cyan")
     yield Text()
     for name, value in _facts(checkpoint, now):
         yield Text.assemble((f"  {name:<{NAME_WIDTH}}", "dim"), value)
@@ -82,10 +86,15 @@ def document(details: Details) -> dict[str, Any]:
         "size_bytes": checkpoint.manifest.size_bytes,
         "manifest": checkpoint.manifest.model_dump(mode="json"),
         "past": [{**past.model_dump(mode="json"), "where": where} for past, where in details.ancestors],
-        "shared": {
-            name: [{"ref": str(holder.ref), "hard_link": holder.linked} for holder in holders]
-            for name, holders in details.holders.items()
-        },
+        "also_in": [
+            {
+                "ref": str(holder.ref),
+                "files": [entry.path for entry in holder.files],
+                "size_bytes": holder.size_bytes,
+                "hard_links": sorted(holder.linked),
+            }
+            for holder in details.holders
+        ],
     }
 
 
@@ -97,24 +106,22 @@ def _find(store: CheckpointStore, ref: CheckpointRef) -> Checkpoint | None:
         return None
 
 
-def _holders(checkpoint: Checkpoint, entry: FileEntry, others: list[Checkpoint]) -> Iterator[Holder]:
-    for other in others:
-        for file in other.manifest.files:
-            if (file.path, file.blake3) == (entry.path, entry.blake3):
-                yield Holder(other.ref, _is_linked(checkpoint.path / entry.path, other.path / file.path))
-
-
-def _is_linked(one: Path, other: Path) -> bool:
-    return one.stat().st_ino == other.stat().st_ino and one.stat().st_dev == other.stat().st_dev
+def _holder(checkpoint: Checkpoint, other: Checkpoint) -> Holder | None:
+    theirs = set(other.manifest.files)
+    same = tuple(entry for entry in checkpoint.manifest.files if entry in theirs)
+    if ADAPTER_WEIGHTS not in {entry.path for entry in same}:
+        return None
+    linked = (entry.path for entry in same if (checkpoint.path / entry.path).samefile(other.path / entry.path))
+    return Holder(other.ref, same, frozenset(linked))
 
 
 def _whereabouts(store: CheckpointStore, past: Parent) -> str:
-    if past.remote:
-        return f"in {past.remote}"
     try:
         found = store.find(past.ref)
     except CorruptCheckpointError:
         return "damaged"
+    if past.remote and (found is None or found.digest != past.digest):
+        return f"in {past.remote}"
     if found is None:
         aside = any(past.step in record.steps for record in store.set_aside(past.ref.model))
         return "set aside" if aside else "gone"
@@ -162,16 +169,17 @@ def _lineage(details: Details) -> Iterator[Text]:
 def _files(details: Details) -> Iterator[Text]:
     manifest = details.checkpoint.manifest
     width = max((len(entry.path) for entry in manifest.files), default=0)
-    shared_bytes = sum(entry.size_bytes for entry in manifest.files if details.holders[entry.path])
     yield Text.assemble(
         ("  files", "bold"),
         (f"  {wording.count(len(manifest.files), 'file')}, {wording.size(manifest.size_bytes)}", "dim"),
-        (f", {wording.size(shared_bytes)} also in others" * bool(shared_bytes), "dim"),
     )
     for entry in manifest.files:
-        line = Text.assemble(
-            f"  {entry.path:<{width}}  {wording.size(entry.size_bytes):>9}", (f"  {entry.blake3[:SHORT_DIGEST]}", "dim")
-        )
-        for holder in details.holders[entry.path]:
-            line.append(f"  = {holder.ref}" + " (hard link)" * holder.linked, "magenta")
-        yield line
+        size = wording.size(entry.size_bytes)
+        yield Text.assemble(f"  {entry.path:<{width}}  {size:>9}", (f"  {entry.blake3[:DIGEST_SHOWN]}", "dim"))
+    if details.holders:
+        yield Text()
+        yield Text("  same bytes in", "bold")
+    for holder in details.holders:
+        facts = f"  {wording.count(len(holder.files), 'file')}, {wording.size(holder.size_bytes)}"
+        how = ", one on the disk (hard links)" if len(holder.linked) == len(holder.files) else ""
+        yield Text.assemble(f"  {holder.ref}", (facts + how, "dim"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from art.cli import wording
 from art.errors import ArtError
-from art.names import CheckpointRef
+from art.names import CheckpointRef, ModelRef
 from art.store import disk, layout
 from art.store.manifest import FileEntry, read_manifest
 from art.store.opening import Checkpoint, look
@@ -58,11 +59,12 @@ class Verdict(Protocol):
 
 
 def total_bytes(folders: Iterable[Path]) -> int:
-    return sum(path.stat().st_size for folder in folders for path in folder.glob("*") if path.is_file())
+    files = (path for folder in folders for path in folder.glob("*") if path.name != layout.MANIFEST)
+    return sum(path.stat().st_size for path in files if path.is_file())
 
 
-def check(ref: CheckpointRef, folder: Path, advance: Callable[[int], None]) -> Report:
-    """Compare every file in a step's folder with its manifest; `advance` is told the bytes read."""
+def check(ref: CheckpointRef, folder: Path) -> Report:
+    """Compare every file in a step's folder with its manifest."""
     manifest_file = folder / layout.MANIFEST
     try:
         manifest = read_manifest(manifest_file.read_bytes(), where=str(manifest_file))
@@ -70,22 +72,20 @@ def check(ref: CheckpointRef, folder: Path, advance: Callable[[int], None]) -> R
         return _without_manifest(ref, folder)
     except ArtError as error:
         return Report(ref, 0, 0, (Fault(layout.MANIFEST, str(error)),))
-    faults = [fault for entry in manifest.files if (fault := _compare(folder, entry, advance))]
+    faults = [fault for entry in manifest.files if (fault := _compare(folder, entry))]
     if manifest.ref != ref:
         faults.append(Fault(layout.MANIFEST, f"it belongs to {manifest.ref}: this folder was copied by hand"))
     return Report(ref, len(manifest.files), manifest.size_bytes, tuple(faults))
 
 
 def lines(reports: Sequence[Report]) -> Iterator[Text]:
-    """Yield one line for each checkpoint, those of each fault below it, and the sum."""
-    width = max((len(str(report.ref)) for report in reports), default=0)
-    for report in reports:
-        yield _report_line(report, width)
-        for fault in report.faults:
-            yield Text.assemble(("    ✗ ", "bold red"), (fault.file, "bold"), f"  {fault.problem}")
-            if fault.expected:
-                yield Text.assemble(("      expected  ", "dim"), (fault.expected, "green"))
-                yield Text.assemble(("      found     ", "dim"), (fault.found or "no file", "red"))
+    """Yield a line for each model's checkpoints that are right, one for each that is not, its faults, and the sum."""
+    for model, members in groupby(reports, key=lambda report: report.ref.model):
+        of_model = list(members)
+        if right := [report for report in of_model if not report.is_wrong and report.note is None]:
+            yield _right_line(model, right)
+        for report in of_model:
+            yield from _report_lines(report)
     wrong = sum(report.is_wrong for report in reports)
     checked = sum(report.note is None for report in reports)
     summary = f"{wording.count(checked, 'checkpoint')}, {wording.size(sum(r.size_bytes for r in reports))}: "
@@ -101,7 +101,7 @@ def document(reports: Sequence[Report]) -> dict[str, Any]:
     }
 
 
-def verdict_lines(verdict: Verdict, ref: CheckpointRef | None, duration_s: float) -> Iterator[Text]:
+def verdict_lines(verdict: Verdict, ref: CheckpointRef, duration_s: float) -> Iterator[Text]:
     """Yield the three digests and what they mean."""
     same = "bold green" if verdict.uninterrupted == verdict.forked else "bold red"
     differs = "green" if verdict.weights_only != verdict.forked else "bold red"
@@ -111,20 +111,18 @@ def verdict_lines(verdict: Verdict, ref: CheckpointRef | None, duration_s: float
         ("weights only, continued", verdict.weights_only, differs),
     ):
         yield Text.assemble((f"  {name:<25}", "dim"), (digest, style))
-    subject = f"A fork of {ref}" if ref else "A fork"
     took = f"  ({wording.seconds(duration_s)})"
     if verdict.continues:
-        yield Text.assemble((f"✓ {subject} continues bit for bit.", "bold green"), (took, "dim"))
+        yield Text.assemble((f"✓ A fork of {ref} continues bit for bit.", "bold green"), (took, "dim"))
     else:
-        yield Text.assemble((f"✗ {subject} does not continue exactly.", "bold red"), (took, "dim"))
+        yield Text.assemble((f"✗ A fork of {ref} does not continue exactly.", "bold red"), (took, "dim"))
 
 
-def _compare(folder: Path, entry: FileEntry, advance: Callable[[int], None]) -> Fault | None:
+def _compare(folder: Path, entry: FileEntry) -> Fault | None:
     path = folder / entry.path
     if not path.is_file():
         return Fault(entry.path, "is gone", entry.blake3)
     size_bytes, found = path.stat().st_size, disk.digest(path)
-    advance(size_bytes)
     if size_bytes != entry.size_bytes:
         return Fault(entry.path, f"has {size_bytes:,} bytes of {entry.size_bytes:,}", entry.blake3, found)
     return None if found == entry.blake3 else Fault(entry.path, "was altered", entry.blake3, found)
@@ -138,12 +136,21 @@ def _without_manifest(ref: CheckpointRef, folder: Path) -> Report:
     return Report(ref, 0, 0, note=f"no checkpoint: {found.reason} (`art gc` removes it)")
 
 
-def _report_line(report: Report, width: int) -> Text:
-    name = f"{report.ref!s:<{width}}"
+def _right_line(model: ModelRef, reports: Sequence[Report]) -> Text:
+    size_bytes = wording.size(sum(report.size_bytes for report in reports))
+    name = f"{model}@{wording.span([report.ref.step for report in reports])}"
+    files = wording.count(sum(report.files for report in reports), "file")
+    many = f"{wording.count(len(reports), 'checkpoint')}, " if len(reports) > 1 else ""
+    return Text.assemble(("✓ ", "green"), name, (f"  {many}{files}, {size_bytes}", "dim"))
+
+
+def _report_lines(report: Report) -> Iterator[Text]:
     if report.note:
-        return Text.assemble(("– ", "yellow"), name, (f"  {report.note}", "yellow"))
+        yield Text.assemble(("– ", "yellow"), str(report.ref), (f"  {report.note}", "yellow"))
     if report.is_wrong:
-        wrong = wording.count(len(report.faults), "fault")
-        return Text.assemble(("✗ ", "bold red"), (name, "bold"), (f"  {wrong}", "red"))
-    facts = f"  {wording.count(report.files, 'file')}, {wording.size(report.size_bytes)}"
-    return Text.assemble(("✓ ", "green"), name, (facts, "dim"))
+        yield Text.assemble(("✗ ", "bold red"), (str(report.ref), "bold"))
+    for fault in report.faults:
+        yield Text.assemble("  ", (fault.file, "bold"), (f"  {fault.problem}", "red"))
+        if fault.expected:
+            yield Text.assemble(("    expected  ", "dim"), (fault.expected, "green"))
+            yield Text.assemble(("    found     ", "dim"), (fault.found or "no file", "red"))

@@ -1,4 +1,4 @@
-"""A fork from the command line: wherever its two sides lie, performed and told in the same words."""
+"""A fork from the command line: wherever its source lies, performed and told in the same words."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from art.cli import wording
+from art.cli import output, wording
 from art.cli.places import Place
-from art.errors import ConfigurationError
+from art.errors import ConfigurationError, DestinationNotEmptyError
+from art.names import CheckpointRef
 from art.store.checkpoints import CheckpointStore, Forked, Selection
 from art.store.layout import OPTIMIZER
+from art.store.opening import Skipped
 
 if TYPE_CHECKING:
     from art.cli.session import Session
@@ -34,42 +36,34 @@ class Done:
     """What was selected and what became of it."""
 
     asked: Asked
-    selection: Selection
+    source: CheckpointRef
+    considered: int
+    skipped: tuple[Skipped, ...]
     forked: Forked
+    fetched_bytes: int = 0
+    reused_bytes: int = 0
+    """Of a source in a bucket: what was fetched, and what this disk had already."""
 
 
 def perform(session: Session, asked: Asked) -> Done:
     """Select, then fork."""
-    if asked.source.url or asked.destination.url:
-        raise ConfigurationError("needs the remote")
-    return _locally(session.existing_store, asked)
-
-
-def _locally(store: CheckpointStore, asked: Asked) -> Done:
-    selection = _select(store, asked)
-    checkpoint, destination = selection.checkpoint, asked.destination.model
-    if checkpoint.ref.model == destination:
-        return Done(asked, selection, Forked(checkpoint, checkpoint.ref.step, set_aside=store.rewind(checkpoint)))
-    forked = store.fork(
-        checkpoint, destination, not_after=asked.not_after, reset=asked.reset, overwrite=asked.overwrite
-    )
-    return Done(asked, selection, forked)
-
-
-def _select(store: CheckpointStore, asked: Asked) -> Selection:
-    if ref := asked.source.ref:
-        return Selection(store.open(ref), 1)
-    return store.select(asked.source.model, not_after=asked.not_after)
+    if asked.destination.url:
+        raise ConfigurationError("A fork into a bucket is not wired yet.")
+    try:
+        return _from_remote(session.store, asked) if asked.source.url else _locally(session.existing_store, asked)
+    except DestinationNotEmptyError as error:
+        raise DestinationNotEmptyError(str(error).replace("overwrite=True", "--overwrite")) from error
 
 
 def lines(done: Done, duration_s: float, *, verbose: bool) -> Iterator[Text]:
     """Yield what happened, a fact a line; `verbose` adds how the checkpoint was chosen."""
-    forked, source = done.forked, done.selection.checkpoint.ref
+    forked = done.forked
     here = Text(str(forked.checkpoint.ref), "bold cyan")
-    if forked.checkpoint.ref.model == source.model:
+    if forked.checkpoint.ref == done.source and done.asked.source.url is None:
         yield Text.assemble(here, " is the newest of its model again")
     else:
-        yield Text.assemble(here, " is a fork of ", (str(source), "bold"))
+        source = f"{Place(done.asked.source.url, done.source.model, done.source.step)}"
+        yield Text.assemble(here, " is a fork of ", (source, "bold"))
     if verbose:
         yield from _choice(done)
     if forked.repeated:
@@ -78,50 +72,103 @@ def lines(done: Done, duration_s: float, *, verbose: bool) -> Iterator[Text]:
     if aside := forked.set_aside:
         words = f"  set aside {wording.span(aside.steps)}; art rewind --undo {forked.checkpoint.ref.model} brings back"
         yield Text(words, "yellow")
-    if forked.sharing:
-        yield from _cost(done, duration_s)
+    if forked.sharing or done.asked.source.url:
+        yield Text(f"  {_cost(done)}, in {wording.seconds(duration_s)}")
+        yield from _parts(forked)
 
 
 def document(done: Done, duration_s: float) -> dict[str, Any]:
     """Give what happened as one document."""
-    forked, selection = done.forked, done.selection
+    forked = done.forked
     return {
-        "source": str(selection.checkpoint.ref),
+        "source": str(done.source),
         "from": done.asked.source.url,
         "destination": str(forked.checkpoint.ref),
         "path": str(forked.checkpoint.path),
         "newest": forked.newest_step,
         "repeated": forked.repeated,
-        "considered": selection.considered,
-        "skipped": [{"step": skip.step, "reason": skip.reason} for skip in selection.skipped],
+        "considered": done.considered,
+        "skipped": [{"step": skip.step, "reason": skip.reason} for skip in done.skipped],
         "carried": list(forked.checkpoint.manifest.carried),
         "reset": list(forked.checkpoint.manifest.reset),
         "shared_bytes": forked.shared_bytes,
         "copied_bytes": forked.copied_bytes,
+        "fetched_bytes": done.fetched_bytes,
+        "reused_bytes": done.reused_bytes,
         "set_aside": list(forked.set_aside.steps) if forked.set_aside else [],
         "seconds": round(duration_s, 6),
     }
 
 
+def _locally(store: CheckpointStore, asked: Asked) -> Done:
+    selection = _select(store, asked)
+    checkpoint, destination = selection.checkpoint, asked.destination.model
+    if checkpoint.ref.model == destination:
+        forked = Forked(checkpoint, checkpoint.ref.step, set_aside=store.rewind(checkpoint))
+    else:
+        forked = store.fork(
+            checkpoint, destination, not_after=asked.not_after, reset=asked.reset, overwrite=asked.overwrite
+        )
+    return Done(asked, checkpoint.ref, selection.considered, selection.skipped, forked)
+
+
+def _select(store: CheckpointStore, asked: Asked) -> Selection:
+    if ref := asked.source.ref:
+        return Selection(store.open(ref), 1)
+    return store.select(asked.source.model, not_after=asked.not_after)
+
+
+def _from_remote(store: CheckpointStore, asked: Asked) -> Done:
+    from art.store.remote import Remote
+
+    source = asked.source
+    remote = Remote.open(source.url or "")
+    selection = remote.select(source.model, step=source.step, not_after=asked.not_after)
+    with output.byte_bar(f"forking {selection.checkpoint.ref}") as show:
+        done = remote.fetch_fork(
+            selection.checkpoint,
+            asked.destination.model,
+            store,
+            not_after=asked.not_after,
+            reset=asked.reset,
+            overwrite=asked.overwrite,
+            progress=show,
+        )
+    return Done(
+        asked,
+        selection.checkpoint.ref,
+        selection.considered,
+        selection.skipped,
+        done.forked,
+        done.fetched_bytes,
+        done.reused_bytes,
+    )
+
+
 def _choice(done: Done) -> Iterator[Text]:
-    asked, selection = done.asked, done.selection
+    asked = done.asked
     if asked.source.step is not None:
         yield Text("  chosen by its step", "dim")
     else:
         limit = "" if asked.not_after is None else f" at or before step {asked.not_after}"
-        considered = wording.count(selection.considered, "step")
-        yield Text(f"  considered {considered}{limit}, chose the newest that is whole", "dim")
-    for skip in selection.skipped:
+        yield Text(f"  considered {wording.count(done.considered, 'step')}{limit}, chose the newest whole one", "dim")
+    for skip in done.skipped:
         yield Text(f"  skipped step {skip.step}: {skip.reason}", "yellow")
 
 
-def _cost(done: Done, duration_s: float) -> Iterator[Text]:
-    forked, manifest = done.forked, done.forked.checkpoint.manifest
+def _cost(done: Done) -> str:
+    forked = done.forked
+    files = wording.count(len(forked.checkpoint.manifest.files), "file")
+    if done.asked.source.url:
+        return f"{files}, {wording.size(done.fetched_bytes)} fetched, {wording.size(done.reused_bytes)} were here"
     how = ", ".join(sorted(forked.sharing))
-    copied = f"{wording.size(forked.copied_bytes)} copied" if forked.copied_bytes else "nothing copied"
     shared = f"{wording.size(forked.shared_bytes)} shared ({how}), " if forked.shared_bytes else ""
-    files = wording.count(len(manifest.files), "file")
-    yield Text(f"  {files}, {shared}{copied}, in {wording.seconds(duration_s)}")
+    copied = f"{wording.size(forked.copied_bytes)} copied" if forked.copied_bytes else "nothing copied"
+    return f"{files}, {shared}{copied}"
+
+
+def _parts(forked: Forked) -> Iterator[Text]:
+    manifest = forked.checkpoint.manifest
     yield Text(f"  carries {', '.join(manifest.carried)}")
     if manifest.reset:
         yield Text(f"  starts afresh: {', '.join(manifest.reset)}", "yellow")

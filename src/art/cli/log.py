@@ -199,8 +199,6 @@ def _set_aside(aside: SetAside, branch: Branch, now: datetime, *, in_graph: bool
 
 def _origin_name(origin: Origin, model: ModelRef) -> str:
     ref = origin.hop.ref
-    if origin.hop.remote:
-        return f"{origin.hop.remote}::{ref}"
     return str(ref) if ref.model.project != model.project else f"{ref.model.name}@{ref.step}"
 
 
@@ -213,7 +211,7 @@ def _whereabouts(origin: Origin) -> str:
         case Whereabouts.GONE:
             return "  gone since"
         case Whereabouts.ELSEWHERE:
-            return ""
+            return f"  in {origin.hop.remote}" if origin.hop.remote else ""
 
 
 def _model_document(branch: Branch) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,14 +10,17 @@ from art.cli import output
 from art.cli.session import Session
 from art.errors import MetricNotFoundError, ModelNotFoundError
 
+if TYPE_CHECKING:
+    from art.names import ModelRef
+
 DEFAULT_METRIC = "train/reward"
 
 
 def log(
     session: Session,
-    model: Annotated[str | None, typer.Argument(help="Only this model, its sources and its forks.")] = None,
-    graph: Annotated[bool, typer.Option("--graph", help="Draw the branches.")] = False,
-    whole: Annotated[bool, typer.Option("--all", help="Every step, not only those that matter.")] = False,
+    model: Annotated[str | None, typer.Argument(help="This model, its sources and its forks; or a project.")] = None,
+    graph: Annotated[bool, typer.Option("--graph", metavar="", help="Draw the branches.")] = False,
+    whole: Annotated[bool, typer.Option("--all", metavar="", help="Every step, not only those that matter.")] = False,
     metric: Annotated[str, typer.Option(help="What is shown beside each step, and best by.")] = DEFAULT_METRIC,
 ) -> None:
     """Show models, their steps and forks, what was set aside, the newest and the best.
@@ -27,15 +30,7 @@ def log(
     from art.cli import family, log, wording
 
     store = session.existing_store
-    if model is None:
-        models = store.models(session.project)
-    else:
-        named = session.place(model).model
-        if named not in store.models():
-            store.select(named)  # says which models there are
-            raise ModelNotFoundError(f"There is no model {named}.")
-        models = family.related(store, named)
-    branches = family.read_family(store, models, metric=metric, whole=whole or session.as_json)
+    branches = family.read_family(store, _wanted(session, model), metric=metric, whole=whole or session.as_json)
     if metric != DEFAULT_METRIC and branches and not any(branch.scores for branch in branches):
         raise MetricNotFoundError(f"No checkpoint has the metric {metric!r}; write split/name, as in val/reward.")
     if session.as_json:
@@ -64,3 +59,19 @@ def show(
         output.print_json(details.document(known))
     else:
         output.print_lines(details.lines(known, now=wording.utc_now()))
+
+
+def _wanted(session: Session, text: str | None) -> list[ModelRef]:
+    from art.cli import family
+
+    store = session.existing_store
+    models = store.models(session.project)
+    if text is None:
+        return models
+    if of_project := [model for model in models if model.project == text]:
+        return of_project
+    named = session.place(text).model
+    if named not in models:
+        known = ", ".join(str(model) for model in models) or "none"
+        raise ModelNotFoundError(f"There is no model {named} below {store.root}; there are: {known}.")
+    return family.related(store, named)

@@ -19,14 +19,14 @@ def words() -> Console:
     """Open stderr, for everything that is said and not asked for."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def print_lines(lines: Iterable[Text | str]) -> None:
     """Print line by line: cut to the width of a terminal, whole into a pipe or a file."""
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     for line in lines:
         if console.is_terminal:
             console.print(line, no_wrap=True, overflow="ellipsis", markup=False)
@@ -40,14 +40,14 @@ def print_json(document: Any) -> None:
 
 
 @contextmanager
-def byte_progress(what: str, total_bytes: int) -> Generator[Callable[[int], None]]:
-    """Show a bar of bytes on stderr while it is a terminal; yields what to call with each number of bytes done."""
+def byte_bar(what: str) -> Generator[Callable[[int, int], None]]:
+    """Show a bar on stderr while that is a terminal; yields what to tell the bytes done so far, and of how many."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     console = words()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
     with Progress(
         *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task(what, total=total_bytes)
-        yield lambda done_bytes: progress.advance(task, done_bytes)
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done_bytes, total_bytes: bar.update(task, completed=done_bytes, total=total_bytes)

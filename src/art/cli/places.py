@@ -32,8 +32,8 @@ class Place:
         return f"{self.url}{BETWEEN}{name}" if self.url else name
 
 
-def parse(text: str, *, projects: Sequence[str] = ()) -> Place:
-    """Read a place; a model without its project belongs to the only one of `projects`.
+def parse(text: str, *, project: str | None = None, models: Sequence[ModelRef] = ()) -> Place:
+    """Read a place; a bare name belongs to `project`, to the one project of `models`, or to the one that has it.
 
     Raises `InvalidNameError` when it is not clear which is meant.
     """
@@ -41,13 +41,17 @@ def parse(text: str, *, projects: Sequence[str] = ()) -> Place:
     if SCHEME in text and not between:
         raise InvalidNameError(f"{text!r} names no model; write {text.rstrip('/')}{BETWEEN}project/model@500.")
     name, step = split_step(rest)
-    return Place(url or None, _model(name, projects), step)
+    return Place(url or None, _model(name, project, models), step)
 
 
-def _model(name: str, projects: Sequence[str]) -> ModelRef:
+def _model(name: str, project: str | None, models: Sequence[ModelRef]) -> ModelRef:
     if "/" in name:
         return ModelRef.parse(name)
+    projects = [project] if project else sorted({model.project for model in models})
     if len(projects) == 1:
         return ModelRef(projects[0], name)
+    named = [model for model in models if model.name == name]
+    if len(named) == 1:
+        return named[0]
     known = f"; there are {', '.join(projects)}" if projects else ""
     raise InvalidNameError(f"{name!r} does not say which project{known}. Write project/{name}, or give --project.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,7 +33,7 @@ Project = Annotated[
     str | None,
     typer.Option("--project", metavar="NAME", help="Project of models named without one.", rich_help_panel=PANEL),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=PANEL)]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document.", rich_help_panel=PANEL)]
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,14 @@ class Session:
         return self.store
 
     def place(self, text: str, *, project: str | None = None) -> places.Place:
-        """Read what the user typed; `project` is what a bare name belongs to when nothing else says."""
-        return places.parse(text, projects=self._projects(project))
+        """Read what the user typed; `project` is what a bare name belongs to when nothing else says.
 
-    def _projects(self, project: str | None) -> Sequence[str]:
-        if chosen := self.project or project:
-            return [chosen]
-        return sorted({model.project for model in self.store.models()}) if self.root.is_dir() else []
+        What lies in a bucket has to say its project: the projects on this disk say nothing about it.
+        """
+        chosen = self.project or project
+        needed = chosen is None and "/" not in text
+        models = self.store.models() if needed and self.root.is_dir() else []
+        return places.parse(text, project=chosen, models=models)
 
 
 def settle(outer: Session | None, root: Path | None, project: str | None, as_json: bool) -> Session:

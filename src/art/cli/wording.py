@@ -25,6 +25,12 @@ def seconds(duration_s: float) -> str:
     return f"{duration_s * 1000:.0f} ms" if duration_s < 1 else f"{duration_s:.1f} s"
 
 
+def moved(verb: str, size_bytes: int, duration_s: float) -> str:
+    """Say how many bytes moved in what time: `fetched 30.1 MiB in 0.2 s (150.5 MiB/s)`."""
+    rate = f" ({size(round(size_bytes / duration_s))}/s)" if size_bytes and duration_s else ""
+    return f"{verb} {size(size_bytes)} in {seconds(duration_s)}{rate}"
+
+
 def count(number: int, thing: str) -> str:
     """Say how many there are: `1 step`, `3 steps`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
