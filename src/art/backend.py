@@ -39,6 +39,8 @@ class AnyModel(Protocol):
     @property
     def trainable(self) -> bool: ...
 
+    async def disconnect(self) -> None: ...
+
 
 class Trainable(AnyModel, Protocol):
     """A model that a backend can train."""

@@ -85,6 +85,12 @@ class Model(Generic[ConfigT]):
             self._clients[loop] = client
         return client
 
+    async def disconnect(self) -> None:
+        """Close the connections of this event loop's client; the backend does so when it closes."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.close()
+
     def get_inference_name(self, step: int | None = None) -> str:
         """Give the name to pass as `model=`: the newest weights, or those of an earlier step."""
         name = self.inference_model_name or self.name

@@ -6,7 +6,7 @@ import pytest
 import torch
 from plain import open_with_peft, plain_loss
 from safetensors.torch import load_file
-from worlds import CONFIGS, make_base, random_groups
+from worlds import FAMILIES, make_base, random_groups
 
 from art.config import LoRAConfig, TrainConfig
 from art.train.trainer import Trainer
@@ -84,7 +84,7 @@ def assert_same(found, expected):
         )
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_the_plain_loss_and_gradient(family, started, tmp_path):
     trainer, folder = started(family)
     groups = random_groups(seed=5, temperature=0.7)

@@ -7,68 +7,27 @@ from collections.abc import Sequence
 
 import torch
 from openai.types.chat.chat_completion import Choice
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    Gemma2Config,
-    Gemma3TextConfig,
-    LlamaConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen3Config,
-)
-from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+from transformers import PreTrainedModel
 
 from art.trajectories import SampledTokens, Trajectory, TrajectoryGroup
+from small import byte_tokenizer, small_causal_lm
 
-VOCABULARY = 260
-SHAPE = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.25,
-    "pad_token_id": 256,
-    "bos_token_id": 257,
-    "eos_token_id": 258,
+# Windows of 64 hold every test's rows; one of 6 holds none.
+FAMILIES: dict[str, dict[str, object]] = {
+    "llama": {"family": "llama"},
+    "mistral-short-window": {"family": "mistral", "sliding_window": 6},
+    "qwen2": {"family": "qwen2"},
+    "qwen3": {"family": "qwen3"},
+    "gemma2": {"family": "gemma2", "sliding_window": 64},
+    "gemma3": {"family": "gemma3_text", "sliding_window": 64, "final_logit_softcapping": 10.0},
+    "gemma3-short-window": {"family": "gemma3_text", "sliding_window": 6},
+    "granite": {"family": "granite", "logits_scaling": 4.0, "embedding_multiplier": 3.0, "attention_multiplier": 0.2},
+    "phi3": {"family": "phi3"},
 }
-CONFIGS = {
-    "llama": lambda: LlamaConfig(**SHAPE, tie_word_embeddings=True),
-    "qwen2": lambda: Qwen2Config(**SHAPE),
-    "qwen3": lambda: Qwen3Config(**SHAPE),
-    "gemma2": lambda: Gemma2Config(**SHAPE, sliding_window=64),
-    "gemma3": lambda: Gemma3TextConfig(**SHAPE, sliding_window=64, final_logit_softcapping=10.0),
-    "gemma3-short-window": lambda: Gemma3TextConfig(**SHAPE, sliding_window=6),
-}
-TEMPLATE = (
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}"
-    "{% for c in m.tool_calls or [] %}[{{ c.function.name }}:{{ c.function.arguments.x }}]{% endfor %}\n"
-    "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
-)
 
 
-def make_base(family: str = "qwen3", *, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
-    config = CONFIGS[family]()
-    config.name_or_path = f"tests/tiny-{family}"
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
-
-
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """One token for each byte, then <pad>, <bos>, <eos>."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {character: place for place, character in enumerate(alphabet)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>")
-    fast.chat_template = TEMPLATE
-    return fast
+def make_base(name: str = "qwen3", *, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
+    return small_causal_lm(byte_tokenizer(), seed=seed, **FAMILIES[name]).to(dtype).eval()
 
 
 def choice(

@@ -35,7 +35,7 @@ class History:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def append(self, model: ModelRef, step: int, *, split: str, metrics: Mapping[str, float]) -> Entry:
+    def append(self, model: ModelRef, step: int, *, split: str, metrics: Mapping[str, float | None]) -> Entry:
         """Write the metrics of a step; returns when they are on the disk."""
         named = {f"{split}/{name}": value for name, value in finite_metrics(metrics).items()}
         entry = Entry(model, step, split, utc_now(), named)

@@ -137,9 +137,9 @@ def canonical_json(value: Any) -> bytes:
     return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def finite_metrics(metrics: Mapping[str, float]) -> dict[str, float | None]:
+def finite_metrics(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
     """Make metrics fit for JSON, which has no NaN and no infinity: those become null."""
-    return {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+    return {name: float(value) if value is not None and math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def utc_now() -> str:

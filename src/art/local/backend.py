@@ -1,0 +1,250 @@
+"""The local backend: async at the door, synchronous behind it. It owns what is open and closes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from art.backend import AnyModel, Inference, Trainable, TrainResult
+from art.config import TrainConfig
+from art.dev import ignore
+from art.errors import (
+    BackendClosedError,
+    ConfigurationError,
+    MetricNotFoundError,
+    NotRegisteredError,
+    TrainingDataError,
+)
+from art.local import words
+from art.local.bases import Bases
+from art.local.forking import ForkReport, fork_local, lines
+from art.local.session import Session
+from art.names import ModelRef
+from art.store.checkpoints import CheckpointStore
+from art.store.history import History
+from art.store.manifest import BaseModelInfo
+from art.store.opening import Checkpoint
+from art.trajectories import TrajectoryGroup, mean_reward
+
+USED_SETTINGS = ("init_args", "engine_args", "peft_args", "trainer_args")
+
+
+class LocalBackend:
+    """Trains and serves on this machine, and keeps everything durable below one root folder.
+
+    With `deterministic=True` whole runs repeat, rollouts included: a request without a seed gets one from the run's
+    seed, the step and its content. It costs inference some speed; see docs/concepts/exactness.md.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | Path = ".art",
+        deterministic: bool = False,
+        seed: int = 0,
+        device: str = "auto",
+        dtype: str | None = None,
+        max_rows: int = 64,
+        in_process: bool = True,
+    ) -> None:
+        self.store = CheckpointStore(path)
+        self.history = History(self.store.root)
+        self._seed = seed
+        self._run_seed = seed if deterministic else None
+        self._bases = Bases(device=device, dtype=dtype, max_rows=max_rows)
+        self._sessions: dict[ModelRef, Session] = {}
+        self._models: list[AnyModel] = []
+        self._registering = asyncio.Lock()
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop inference and let go of every model. What was committed stays; a second call does nothing."""
+        while self._models:
+            await self._models.pop().disconnect()
+        await asyncio.to_thread(self._close)
+
+    async def register(self, model: AnyModel, *, port: int = 0) -> Inference | None:
+        """Load a trainable model's base, stand at its newest checkpoint, and start inference. Writes nothing."""
+        self._require_open()
+        self._models.append(model)
+        if not model.trainable:
+            return None
+        async with self._registering:
+            session = self._sessions.get(model.ref)
+            if session is None:
+                session = await asyncio.to_thread(self._open_session, model, port)
+                self._sessions[model.ref] = session
+        return Inference(session.base_url, "local")
+
+    async def train(
+        self,
+        model: Trainable,
+        trajectory_groups: Iterable[TrajectoryGroup],
+        *,
+        config: TrainConfig | None = None,
+        verbose: bool = False,
+        **settings: Any,
+    ) -> TrainResult:
+        """Take one optimiser step on the groups, commit a checkpoint at step + 1, and serve it.
+
+        `settings` are fields of `TrainConfig`: `backend.train(model, groups, learning_rate=1e-5)`. Raises
+        `TrainingDataError` for groups that cannot be trained on; nothing has changed then.
+        """
+        groups = list(trajectory_groups)
+        if not groups:
+            raise TrainingDataError(f"There are no groups to train {model.ref} on; gather some first.")
+        config = TrainConfig.model_validate({**(config or TrainConfig()).model_dump(), **settings})
+        result = await asyncio.to_thread(self._session(model).train, groups, config)
+        if verbose:
+            words.say(words.step_line(model.ref, result))
+        return result
+
+    async def log(self, model: AnyModel, groups: Sequence[TrajectoryGroup], *, split: str) -> None:
+        """Write trajectories, and the means of their rewards and metrics, to the model's history at its newest step."""
+        self._require_open()
+        await asyncio.to_thread(self._log, model.ref, groups, split)
+
+    async def get_step(self, model: AnyModel) -> int:
+        """Give the newest step, 0 for an untrained model."""
+        self._require_open()
+        newest = await asyncio.to_thread(self.store.newest, model.ref)
+        return newest.ref.step if newest else 0
+
+    async def delete_checkpoints(self, model: AnyModel, *, best_metric: str | None) -> None:
+        """Keep the newest checkpoint and the best by a metric; see `art.TrainableModel.delete_checkpoints`."""
+        self._require_open()
+        await asyncio.to_thread(self._delete_checkpoints, model.ref, best_metric)
+
+    async def _experimental_fork_checkpoint(
+        self,
+        model: Trainable,
+        from_model: str,
+        from_project: str | None = None,
+        from_s3_bucket: str | None = None,
+        not_after_step: int | None = None,
+        verbose: bool = False,
+        prefix: str | None = None,
+        *,
+        reset: Collection[Literal["optimizer", "schedule", "random", "state"]] = (),
+        overwrite: bool = False,
+    ) -> ForkReport:
+        """Begin `model` with a checkpoint of another one, at the same step; training continues from there, bit for bit.
+
+        The newest checkpoint is taken, or the newest at or before `not_after_step`. `reset` names parts that start
+        afresh. Into a model that has checkpoints only the same fork can be repeated, unless `overwrite` sets them
+        aside. From `model` itself it is a rewind: later checkpoints are set aside.
+        """
+        self._require_open()
+        source = ModelRef(from_project or model.ref.project, from_model)
+        report = await asyncio.to_thread(
+            fork_local,
+            self.store,
+            source,
+            model,
+            not_after=not_after_step,
+            reset=reset,
+            overwrite=overwrite,
+            base_of=lambda: self._base_info(model),
+        )
+        if session := self._sessions.get(model.ref):
+            await asyncio.to_thread(session.resume)
+        if verbose:
+            words.say("\n".join(lines(report, destination=model.ref)))
+        return report
+
+    async def _experimental_deploy(self, *_: Any, **__: Any) -> None:
+        """Deploying is not done here; raises `ConfigurationError` that says what to use instead."""
+        raise ConfigurationError(
+            "artfork does not deploy models. A checkpoint folder is a PEFT adapter: serve it with vLLM "
+            "(`--lora-modules name=FOLDER`) or any other server that loads LoRA adapters."
+        )
+
+    def _open_session(self, model: AnyModel, port: int) -> Session:
+        trainable: Trainable = model  # pyright: ignore[reportAssignmentType] - `trainable` was asked
+        ignore(f"{model.ref}: _internal_config", trainable.settings, USED_SETTINGS)
+        return Session(
+            trainable,
+            self._bases.open(trainable.base_model),
+            self.store,
+            seed=self._seed,
+            run_seed=self._run_seed,
+            port=port,
+            on_commit=self._committed,
+        )
+
+    def _committed(self, checkpoint: Checkpoint) -> None:
+        """Called with every checkpoint a session has written."""
+
+    def _base_info(self, model: Trainable) -> BaseModelInfo:
+        return self._bases.open(model.base_model).info
+
+    def _session(self, model: AnyModel) -> Session:
+        self._require_open()
+        if model.ref not in self._sessions:
+            raise NotRegisteredError(f"{model.ref} is not registered; call `await model.register(backend)` first.")
+        return self._sessions[model.ref]
+
+    def _log(self, model: ModelRef, groups: Sequence[TrajectoryGroup], split: str) -> None:
+        trajectories = [trajectory for group in groups for trajectory in group]
+        if not trajectories:
+            raise TrainingDataError(f"There are no trajectories to log for {model}.")
+        newest = self.store.newest(model)
+        step = newest.ref.step if newest else 0
+        metrics = {"reward": mean_reward(trajectories), **_mean_metrics(groups)}
+        self.history.append_trajectories(model, step, split=split, trajectories=(g.model_dump_json() for g in groups))
+        self.history.append(model, step, split=split, metrics=metrics)
+
+    def _delete_checkpoints(self, model: ModelRef, best_metric: str | None) -> None:
+        steps = self.store.steps(model)
+        scores = self._scores(model, best_metric)
+        best = self.store.best(model, {step: score for step, score in scores.items() if step in steps})
+        kept = {steps[-1], *([best.ref.step] if best else [])} if steps else set[int]()
+        for step in steps:
+            if step not in kept:
+                self.store.delete(self.store.open(model.at(step)))
+
+    def _scores(self, model: ModelRef, metric: str | None) -> Mapping[int, float]:
+        segments = self.store.segments(model)
+        names = [metric] if metric else ["val/reward", "train/reward"]
+        for name in names:
+            if scores := self.history.scores(segments, name):
+                return scores
+        if metric is None:
+            return {}
+        known = sorted({name for entry in self.history.read_lineage(segments) for name in entry.metrics})
+        raise MetricNotFoundError(f"{model} has no metric {metric!r}; it has {', '.join(known) or 'none'}.")
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise BackendClosedError(f"The backend of {self.store.root} is closed; create a new LocalBackend.")
+
+    def _close(self) -> None:
+        self._closed = True
+        while self._sessions:
+            self._sessions.popitem()[1].close()
+        self._bases.close()
+
+
+def _mean_metrics(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:
+    """Average each metric over the trajectories that have it, and count the rollouts that failed."""
+    values: dict[str, list[float]] = {}
+    for group in groups:
+        for trajectory in group:
+            for name, value in trajectory.metrics.items():
+                values.setdefault(name, []).append(float(value))
+    failed = sum(len(group.exceptions) for group in groups)
+    return {name: sum(found) / len(found) for name, found in values.items()} | {"exceptions": float(failed)}

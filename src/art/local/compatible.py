@@ -1,0 +1,55 @@
+"""Whether a checkpoint can continue as a model: the same base, and an adapter of the same shape."""
+
+from __future__ import annotations
+
+from art.backend import Trainable
+from art.config import LoRAConfig
+from art.errors import BaseModelMismatchError, LoRAShapeMismatchError
+from art.store.manifest import BaseModelInfo, LoRAShape, Manifest
+
+
+def check_base(model: Trainable, manifest: Manifest, base: BaseModelInfo) -> None:
+    """Compare base models; raises `BaseModelMismatchError`.
+
+    Fingerprints decide where both have one: a folder may have moved, and a name may have got other contents. Adapters
+    that other programs wrote have none, and name their base as they like: their tensors are checked when they load.
+    """
+    trained_on = manifest.base_model
+    if trained_on is None or trained_on.fingerprint is None or trained_on.fingerprint == base.fingerprint:
+        return
+    raise BaseModelMismatchError(
+        f"{manifest.ref} was trained on {trained_on.id} (fingerprint {trained_on.fingerprint[:12]}), "
+        f"{model.ref} has {base.id} (fingerprint {(base.fingerprint or 'unknown')[:12]}). "
+        f"Create {model.ref.name!r} with base_model={trained_on.id!r}."
+    )
+
+
+def check_shape(model: Trainable, manifest: Manifest) -> None:
+    """Compare the adapter's shape with the one the user asked for, if any; raises `LoRAShapeMismatchError`."""
+    asked, there = model.lora, manifest.lora
+    if asked is None or there is None or shape_of(asked) == there:
+        return
+    raise LoRAShapeMismatchError(
+        f"{manifest.ref} has a LoRA adapter with {_words(there)}; {model.ref} asks for {_words(shape_of(asked))}. "
+        "Leave lora out to take the checkpoint's shape."
+    )
+
+
+def adapter_shape(model: Trainable, manifest: Manifest | None) -> LoRAConfig:
+    """Choose the adapter's shape: the checkpoint's, else the one the user asks for, else the default."""
+    asked = model.lora or LoRAConfig()
+    if manifest is None or manifest.lora is None:
+        return asked
+    shape = manifest.lora
+    return LoRAConfig.model_validate({**shape.model_dump(), "dropout": asked.dropout})
+
+
+def shape_of(lora: LoRAConfig) -> LoRAShape:
+    """Give what must agree for one adapter to continue another."""
+    targets = lora.targets if isinstance(lora.targets, str) else tuple(sorted(lora.targets))
+    return LoRAShape(rank=lora.rank, alpha=lora.alpha, targets=targets)
+
+
+def _words(shape: LoRAShape) -> str:
+    targets = shape.targets if isinstance(shape.targets, str) else ", ".join(shape.targets)
+    return f"rank {shape.rank}, alpha {shape.alpha:g} on {targets}"

@@ -1,0 +1,232 @@
+"""One registered model: its trainer, the weights that inference serves, and the checkpoint both stand at.
+
+Synchronous; the backend hops over with threads. A session is always at a committed checkpoint, or at step 0: a step
+that fails anywhere leaves it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from pydantic import JsonValue
+
+from art.backend import Trainable, TrainResult
+from art.config import TrainConfig
+from art.errors import ConfigurationError, ModelNotFoundError
+from art.local.bases import Base
+from art.local.compatible import adapter_shape, check_base, check_shape, shape_of
+from art.names import split_step
+from art.serve.app import create_app
+from art.serve.server import Server
+from art.store.checkpoints import CheckpointStore
+from art.store.history import History
+from art.store.manifest import canonical_json, finite_metrics
+from art.store.opening import Checkpoint
+from art.train.adapter import merged_weights_of
+from art.train.fingerprint import LIBRARIES, environment
+from art.train.trainer import Trainer
+from art.trajectories import TrajectoryGroup
+
+EARLIER_VERSIONS = 2
+_log = logging.getLogger("art")
+
+
+class Session:
+    """Trains and serves one model. `on_commit` is called with every checkpoint that was written."""
+
+    def __init__(
+        self,
+        model: Trainable,
+        base: Base,
+        store: CheckpointStore,
+        *,
+        seed: int,
+        run_seed: int | None,
+        port: int,
+        on_commit: Callable[[Checkpoint], None],
+    ) -> None:
+        self._model = model
+        self._base = base
+        self._store = store
+        self._history = History(store.root)
+        self._seed = seed
+        self._on_commit = on_commit
+        self._training = threading.Lock()
+        self._serving = threading.Lock()
+        self._publications = itertools.count()
+        self._versions: dict[int, str] = {}
+        self._parent: Checkpoint | None = None
+        self._lora = adapter_shape(model, None)
+        self._trainer = self._new_trainer()
+        self._environment = environment(base.module)
+        self._settled = False
+        self._resume()
+        app = create_app(base.engine, base.tokenizer, resolve=self._resolve, model_names=self._names, run_seed=run_seed)
+        self._server = Server(app, port=port)
+        self._server.start()
+
+    @property
+    def base_url(self) -> str:
+        return self._server.base_url
+
+    def resume(self) -> None:
+        """Stand at the newest checkpoint: after a fork, a rewind, or another process's step."""
+        with self._training:
+            self._resume()
+
+    def train(self, groups: Sequence[TrajectoryGroup], config: TrainConfig) -> TrainResult:
+        """Take one optimiser step and commit it; on any error the session stays where it was."""
+        with self._training:
+            if not self._settled or self._moved():
+                self._resume()
+            return self._train(groups, config)
+
+    def close(self) -> None:
+        """Stop answering, and let go of the weights."""
+        self._server.stop()
+        with self._training, self._serving:
+            self._retire(*self._versions)
+
+    def _train(self, groups: Sequence[TrajectoryGroup], config: TrainConfig) -> TrainResult:
+        reference = self._reference(config)
+        self._trainer.state = self._state()
+        # From here to the commit the trainer is ahead of its checkpoint; an error in between makes the next step
+        # begin with a resume.
+        self._settled = False
+        metrics = self._trainer.step(groups, config, reference=reference)
+        step = self._step + 1
+        with self._store.stage(self._model.ref.at(step)) as stage:
+            self._trainer.save(stage.path)
+            checkpoint = stage.commit(
+                parent=self._parent,
+                base_model=self._base.info,
+                lora=shape_of(self._lora),
+                libraries={name: str(self._environment[name]) for name in LIBRARIES},
+                environment={name: value for name, value in self._environment.items() if name not in LIBRARIES},
+                metrics=finite_metrics(metrics),
+            )
+        self._parent = checkpoint
+        self._serve()
+        self._settled = True
+        self._record(groups, checkpoint)
+        self._on_commit(checkpoint)
+        return TrainResult(step, metrics, checkpoint.path)
+
+    @property
+    def _step(self) -> int:
+        return self._parent.ref.step if self._parent else 0
+
+    def _moved(self) -> bool:
+        newest = self._store.newest(self._model.ref)
+        return (newest and newest.digest) != (self._parent and self._parent.digest)
+
+    def _resume(self) -> None:
+        newest = self._store.newest(self._model.ref)
+        if newest:
+            check_base(self._model, newest.manifest, self._base.info)
+            check_shape(self._model, newest.manifest)
+            self._store.verify(newest)
+        lora = adapter_shape(self._model, newest.manifest if newest else None)
+        if lora != self._lora:
+            self._lora = lora
+            self._trainer = self._new_trainer()
+        if newest:
+            self._load(newest)
+        else:
+            self._trainer.start()
+        self._parent = newest
+        self._serve()
+        self._settled = True
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        afresh = self._trainer.load(checkpoint.path, reset=frozenset(checkpoint.manifest.reset))
+        if checkpoint.is_foreign:
+            _log.warning("%s has no manifest; these parts start afresh: %s.", checkpoint.ref, ", ".join(afresh))
+        self._model.state = self._trainer.state
+        self._complete_history(checkpoint)
+
+    def _new_trainer(self) -> Trainer:
+        base = self._base
+        return Trainer(base.module, base.tokenizer, lora=self._lora, seed=self._seed, base_name=base.info.id)
+
+    def _state(self) -> JsonValue:
+        try:
+            canonical_json(self._model.state)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"{self._model.ref}.state cannot be written as JSON: {error}.") from error
+        return self._model.state
+
+    def _reference(self, config: TrainConfig) -> Path | None:
+        if not config.beta or config.kl_reference == "base":
+            return None
+        checkpoint = self._store.ancestor(self._model.ref, config.kl_reference)
+        self._store.verify(checkpoint)
+        return checkpoint.path
+
+    def _record(self, groups: Sequence[TrajectoryGroup], checkpoint: Checkpoint) -> None:
+        """Write the step's metrics, and the trajectories that led from the step before to it."""
+        self._history.append(
+            checkpoint.ref.model, checkpoint.ref.step, split="train", metrics=checkpoint.manifest.metrics
+        )
+        lines = [group.model_dump_json() for group in groups]
+        self._history.append_trajectories(
+            checkpoint.ref.model, checkpoint.ref.step - 1, split="train", trajectories=lines
+        )
+
+    def _complete_history(self, newest: Checkpoint) -> None:
+        """Write the metrics of a checkpoint that was committed right before a crash."""
+        parent = newest.manifest.parent
+        is_own_step = not newest.is_foreign and (parent is None or parent.ref.model == newest.ref.model)
+        if is_own_step and all(entry.step != newest.ref.step for entry in self._history.read(newest.ref.model)):
+            self._history.append(newest.ref.model, newest.ref.step, split="train", metrics=newest.manifest.metrics)
+
+    def _serve(self) -> None:
+        """Let new requests see the trainer's weights; running ones finish on the old."""
+        with self._serving:
+            before = list(self._versions)
+            self._publish(self._step, self._trainer.merged_weights())
+            self._retire(*(step for step in before if step != self._step))
+
+    def _publish(self, step: int, weights: Mapping[str, torch.Tensor]) -> str:
+        # A key of its own: after a rewind the same step has other weights, while requests may still run on the old.
+        # What follows the @ is the step, which seeds are derived from.
+        key = f"{self._model.ref}#{next(self._publications)}@{step}"
+        self._base.engine.publish(key, weights)
+        self._retire(step)
+        self._versions[step] = key
+        return key
+
+    def _retire(self, *steps: int) -> None:
+        for step in steps:
+            if key := self._versions.pop(step, None):
+                self._base.engine.retire(key)
+
+    def _names(self) -> list[str]:
+        name = self._model.ref.name
+        return [name, *(f"{name}@{step}" for step in self._store.steps(self._model.ref))]
+
+    async def _resolve(self, name: str) -> str:
+        return await asyncio.to_thread(self._find_version, name)
+
+    def _find_version(self, name: str) -> str:
+        """Give the weights that a request's model name asks for; an earlier step's are read from its checkpoint."""
+        ref = self._model.ref
+        plain, step = split_step(name)
+        if plain not in (ref.name, str(ref)):
+            raise ModelNotFoundError(f"This server serves {ref.name!r} and its steps ({ref.name}@500), not {name!r}.")
+        with self._serving:
+            wanted = self._step if step is None else step
+            return self._versions.get(wanted) or self._load_earlier(wanted)
+
+    def _load_earlier(self, step: int) -> str:
+        checkpoint = self._store.ancestor(self._model.ref, step)
+        self._store.verify(checkpoint)
+        earlier = [other for other in self._versions if other != self._step]
+        self._retire(*earlier[: len(earlier) + 1 - EARLIER_VERSIONS])
+        return self._publish(step, merged_weights_of(checkpoint.path, self._base.module))

@@ -1,0 +1,207 @@
+"""Bad input gets one clear error, and changes nothing."""
+
+import asyncio
+import math
+from pathlib import Path
+
+import digits
+import pytest
+
+import art
+from art.errors import (
+    BackendClosedError,
+    BaseModelMismatchError,
+    CheckpointNotFoundError,
+    ConfigurationError,
+    CorruptCheckpointError,
+    DestinationNotEmptyError,
+    InvalidNameError,
+    LoRAShapeMismatchError,
+    ModelNotFoundError,
+    NotRegisteredError,
+    TrainingDataError,
+)
+from art.local import LocalBackend
+from art.store.checkpoints import CheckpointStore
+from small import write_small_model
+
+
+def make(small_model: Path, name: str = "one", **settings: object) -> art.TrainableModel:
+    return art.TrainableModel(name=name, project="p", base_model=str(small_model), **settings)  # pyright: ignore
+
+
+@pytest.fixture
+def trained(small_model: Path, tmp_path: Path) -> Path:
+    """A root with one model of two steps."""
+
+    async def body() -> None:
+        async with LocalBackend(path=tmp_path / "root") as backend:
+            one = make(small_model)
+            await one.register(backend)
+            await digits.train(one, 2)
+
+    asyncio.run(body())
+    return tmp_path / "root"
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"from_model": "two"}, ModelNotFoundError, "There is no model p/two; there are p/one"),
+        ({"from_model": "one", "from_project": "q"}, ModelNotFoundError, "There is no model q/one"),
+        ({"from_model": "one", "not_after_step": 0}, CheckpointNotFoundError, "has steps 1, 2"),
+        ({"from_model": "../one"}, InvalidNameError, "contains '/'"),
+        ({"from_model": "one", "reset": ["weights"]}, ConfigurationError, "'weights' cannot be reset"),
+    ],
+)
+def test_a_fork_that_cannot_be_says_what_there_is(
+    small_model: Path, trained: Path, arguments: dict[str, str], error: type[Exception], message: str
+) -> None:
+    before = files(trained)
+
+    async def body() -> None:
+        async with LocalBackend(path=trained) as backend:
+            await backend._experimental_fork_checkpoint(make(small_model, "new"), **arguments)  # pyright: ignore
+
+    with pytest.raises(error, match=message):
+        asyncio.run(body())
+    assert files(trained) == before
+    assert not (trained / "p/models/new").exists()
+
+
+def test_another_base_model_or_shape_is_refused_before_a_byte_moves(
+    small_model: Path, trained: Path, tmp_path: Path
+) -> None:
+    other = write_small_model(tmp_path / "other", hidden_size=32, head_dim=8)
+    before = files(trained)
+
+    async def body() -> None:
+        async with LocalBackend(path=trained) as backend:
+            fork = backend._experimental_fork_checkpoint
+            with pytest.raises(BaseModelMismatchError, match="was trained on"):
+                await fork(make(other, "new"), from_model="one")
+            with pytest.raises(LoRAShapeMismatchError, match=r"rank 8.*asks for rank 4"):
+                await fork(make(small_model, "new", lora=art.LoRAConfig(rank=4)), from_model="one")
+
+    asyncio.run(body())
+    assert files(trained) == before
+
+
+def test_a_destination_with_checkpoints_of_its_own_is_refused(small_model: Path, trained: Path) -> None:
+    async def body() -> None:
+        async with LocalBackend(path=trained) as backend:
+            other = make(small_model, "other")
+            await other.register(backend)
+            await digits.train(other, 1)
+            before = files(trained)
+            with pytest.raises(DestinationNotEmptyError, match=r"p/other cannot be forked into: it has step 1"):
+                await backend._experimental_fork_checkpoint(other, from_model="one")
+            assert files(trained) == before
+
+    asyncio.run(body())
+
+
+def test_an_altered_file_is_named_when_the_model_is_opened(small_model: Path, trained: Path) -> None:
+    weights = trained / "p/models/one/checkpoints/0002/adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.chmod(0o644)
+    weights.write_bytes(bytes(content))
+
+    async def body() -> None:
+        async with LocalBackend(path=trained) as backend:
+            await make(small_model).register(backend)
+
+    with pytest.raises(CorruptCheckpointError, match=r"0002/adapter_model.safetensors was altered: its digest is"):
+        asyncio.run(body())
+
+
+def test_bad_trajectories_are_refused_and_the_run_goes_on(small_model: Path, trained: Path) -> None:
+    async def body() -> int:
+        async with LocalBackend(path=trained) as backend:
+            one = make(small_model)
+            await one.register(backend)
+            good = await digits.gather(one)
+            nan = [art.TrajectoryGroup([t.model_copy(update={"reward": math.nan}) for t in good[0]])]
+            mute = [art.TrajectoryGroup([art.Trajectory(messages_and_choices=[{"role": "user", "content": "hi"}])] * 2)]
+            for bad in ([], nan, mute, [art.TrajectoryGroup([])]):
+                with pytest.raises(TrainingDataError):
+                    await one.train(bad)
+            await one.train(good, digits.TRAIN)
+            return await one.get_step()
+
+    assert asyncio.run(body()) == 3
+    assert CheckpointStore(trained).steps(art.ModelRef("p", "one")) == [1, 2, 3]
+
+
+def test_a_step_that_fails_half_way_leaves_the_run_where_it_was(
+    small_model: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> tuple[str | None, str | None]:
+        async with LocalBackend(path=trained, deterministic=True) as backend:
+            one = make(small_model)
+            await one.register(backend)
+            groups = await digits.gather(one)
+            with monkeypatch.context() as patched:
+                patched.setattr("art.store.disk.seal", fail)
+                with pytest.raises(OSError, match="no space"):
+                    await one.train(groups, digits.TRAIN)
+            await one.train(groups, digits.TRAIN)
+            two = make(small_model, "two")
+            await backend._experimental_fork_checkpoint(two, from_model="one", not_after_step=2)
+            await two.register(backend)
+            await two.train(groups, digits.TRAIN)
+            return adapter(backend, one), adapter(backend, two)
+
+    def adapter(backend: LocalBackend, model: art.TrainableModel) -> str | None:
+        newest = backend.store.newest(model.ref)
+        assert newest is not None
+        return next(entry.blake3 for entry in newest.manifest.files if entry.path == "optimizer.safetensors")
+
+    one, two = asyncio.run(body())
+
+    assert one == two
+
+
+def fail(path: Path) -> None:
+    raise OSError(28, f"no space for {path}")
+
+
+def test_a_model_without_a_backend_says_register(small_model: Path) -> None:
+    one = make(small_model)
+
+    async def body() -> None:
+        for call in (one.get_step(), one.train([]), one.log([])):
+            with pytest.raises(NotRegisteredError, match="register"):
+                await call
+        with pytest.raises(NotRegisteredError, match="register"):
+            one.openai_client()
+
+    asyncio.run(body())
+
+
+def test_a_closed_backend_says_so(small_model: Path, tmp_path: Path) -> None:
+    async def body() -> None:
+        backend = LocalBackend(path=tmp_path)
+        one = make(small_model)
+        await one.register(backend)
+        await backend.close()
+        await backend.close()
+        for call in (one.get_step(), one.train([art.TrajectoryGroup([])]), one.register(backend)):
+            with pytest.raises(BackendClosedError, match="is closed"):
+                await call
+
+    asyncio.run(body())
+
+
+def test_a_base_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with LocalBackend(path=tmp_path) as backend:
+            await make(tmp_path / "nowhere").register(backend)
+
+    with pytest.raises(ModelNotFoundError, match="nowhere"):
+        asyncio.run(body())
