@@ -126,7 +126,8 @@ def test_a_rewind_and_its_undoing_are_on_the_disk_when_they_return(
 
 
 def test_a_journal_is_on_the_disk_before_the_first_folder_moves(store: CheckpointStore, main: ModelRef, watch: Watch):
-    first, *_ = write_run(store, main, 1, 2, 3)
+    first, _, _, fourth, _ = write_run(store, main, 1, 2, 3, 4, 5)
+    store.rewind(fourth)
     watch.moves.clear()
 
     store.rewind(first)
@@ -134,7 +135,7 @@ def test_a_journal_is_on_the_disk_before_the_first_folder_moves(store: Checkpoin
     (journal, _), (second, lost), *others = watch.moves
     assert (journal, second) == ("journal.json", "0002")
     assert not lost
-    assert [name for name, _ in others] == ["0003", "record.json"]
+    assert [name for name, _ in others] == ["0003", "0004", "record.json"]
 
 
 def test_a_deletion_is_on_the_disk_when_it_returns(store: CheckpointStore, main: ModelRef, watch: Watch):
