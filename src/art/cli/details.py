@@ -52,9 +52,10 @@ def read(store: CheckpointStore, checkpoint: Checkpoint) -> Details:
     others = [model.at(step) for model in store.models() if model != checkpoint.ref.model]
     found = [other for ref in others if (other := _find(store, ref))]
     holders = [holder for other in found if (holder := _holder(checkpoint, other))]
-    hops = [hop for hop in reversed(manifest.ancestry) if manifest.parent is None or hop.ref != manifest.parent.ref]
-    known: list[Parent] = [*([manifest.parent] if manifest.parent else []), *hops]
-    return Details(checkpoint, tuple(holders), tuple((past, _whereabouts(store, past)) for past in known))
+    past: list[Parent] = list(reversed(manifest.ancestry))
+    if manifest.parent and (not past or past[0].ref != manifest.parent.ref):
+        past.insert(0, manifest.parent)
+    return Details(checkpoint, tuple(holders), tuple((one, _whereabouts(store, one)) for one in past))
 
 
 def lines(details: Details, *, now: datetime) -> Iterator[Text]:
@@ -122,10 +123,10 @@ def _whereabouts(store: CheckpointStore, past: Parent) -> str:
         return "damaged"
     if past.remote and (found is None or found.digest != past.digest):
         return f"in {past.remote}"
-    if found is None:
-        aside = any(past.step in record.steps for record in store.set_aside(past.ref.model))
-        return "set aside" if aside else "gone"
-    return "here" if found.digest == past.digest else "gone; another checkpoint has its step"
+    if found and found.digest == past.digest:
+        return "here"
+    aside = any(past.step in record.steps for record in store.set_aside(past.ref.model))
+    return ("set aside" if aside else "gone") + ("; another checkpoint has its step" if found else "")
 
 
 def _facts(checkpoint: Checkpoint, now: datetime) -> Iterator[tuple[str, Text | str]]:

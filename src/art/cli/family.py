@@ -138,8 +138,10 @@ def _read(store: CheckpointStore, model: ModelRef, metric: str) -> _Reading:
     past = segments(model, manifest)
     reading.scores.update(History(store.root).scores(past, metric))
     for step in reading.steps:
-        # A checkpoint that was pulled came without its history: its manifest knows its metrics.
-        if step not in reading.scores and (manifest := reading.row(step).manifest):
+        # A checkpoint that was pulled came without its history; and where a model was forked, its source may have
+        # trained that step again since. The manifest knows its own metrics.
+        is_fork = reading.hop is not None and reading.hop.step == step
+        if (is_fork or step not in reading.scores) and (manifest := reading.row(step).manifest):
             reading.scores.update(_score_of(manifest, metric))
     reading.set_aside.extend(store.set_aside(model))
     return reading

@@ -1,0 +1,64 @@
+"""The `art` program as a user runs it, on a store that holds a small story.
+
+shop/agent-1  50 -> 100 -> 150          trained, went wrong after 100
+shop/agent-2        100 -> 150 -> 200   forked from agent-1@100, without its optimizer
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from art.names import ModelRef
+from art.store.checkpoints import CheckpointStore
+from art.store.history import History
+from store.conftest import write_checkpoint
+
+MAIN = ModelRef("shop", "agent-1")
+BRANCH = ModelRef("shop", "agent-2")
+
+Art = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    store = CheckpointStore(tmp_path / "root")
+    train(store, MAIN, {50: 0.42, 100: 0.91, 150: 0.12})
+    store.fork(store.open(MAIN.at(100)), BRANCH, not_after=120, reset=("optimizer",))
+    train(store, BRANCH, {150: 0.95, 200: 0.97})
+    return store
+
+
+@pytest.fixture
+def art(tmp_path: Path, store: CheckpointStore) -> Art:
+    """Run `art` with the store as its root."""
+
+    def run(*arguments: str, root: Path | None = store.root, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "COLUMNS": "80", **variables}
+        environment.pop("ART_ROOT", None)
+        if root:
+            environment["ART_ROOT"] = str(root)
+        return subprocess.run(
+            [Path(sys.executable).with_name("art"), *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run
+
+
+def train(store: CheckpointStore, model: ModelRef, rewards: dict[int, float]) -> None:
+    """Commit checkpoints that continue the model's newest, and write their history."""
+    parent = store.newest(model)
+    for step, reward in rewards.items():
+        parent = write_checkpoint(store, model, step, parent=parent, reward=reward)
+        History(store.root).append(model, step, split="train", metrics={"reward": reward})
