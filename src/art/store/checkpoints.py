@@ -24,7 +24,7 @@ from art.errors import (
 from art.names import CheckpointRef, ModelRef
 from art.store import disk, journal, layout, lineage
 from art.store.manifest import FileEntry, Hop, Manifest, Parent, read_manifest, utc_now
-from art.store.opening import Checkpoint, Skipped, check_file, is_debris, look, looks_whole
+from art.store.opening import Checkpoint, Skipped, check_file, is_debris, look
 
 NAMES_IN_A_MESSAGE = 12
 T = TypeVar("T")
@@ -84,15 +84,15 @@ class CheckpointStore:
 
     def steps(self, model: ModelRef) -> list[int]:
         """List the steps that have a checkpoint, ours or foreign, lowest first."""
-        folder = self.root / layout.checkpoints_path(model)
-        return self._read(
-            model, lambda names: sorted(step for step, name in names.items() if looks_whole(folder / name))
-        )
+
+        def whole(names: Mapping[int, str]) -> list[int]:
+            return [step for step, path in self._paths(model, names).items() if not is_debris(path)]
+
+        return self._read(model, whole)
 
     def folders(self, model: ModelRef) -> dict[int, Path]:
         """Map every step that has a folder, committed or not, to where it lies."""
-        folder = self.root / layout.checkpoints_path(model)
-        return self._read(model, lambda names: {step: folder / name for step, name in sorted(names.items())})
+        return self._read(model, partial(self._paths, model))
 
     def open(self, ref: CheckpointRef) -> Checkpoint:
         """Open one checkpoint; raises `CheckpointNotFoundError` or `CorruptCheckpointError`."""
@@ -199,7 +199,7 @@ class CheckpointStore:
             if repeated := self.find_fork(ref.model, hop, overwrite=overwrite):
                 return repeated
             aside = None
-            if all(is_debris(path) for path in self._paths(ref.model, names)):
+            if all(is_debris(path) for path in self._paths(ref.model, names).values()):
                 self._cleared(ref, names)
                 disk.publish(folder, place)
             elif overwrite:
@@ -286,9 +286,9 @@ class CheckpointStore:
     def _folder(self, model: ModelRef) -> Path:
         return self.root / layout.model_path(model)
 
-    def _paths(self, model: ModelRef, names: Mapping[int, str]) -> list[Path]:
+    def _paths(self, model: ModelRef, names: Mapping[int, str]) -> dict[int, Path]:
         folder = self.root / layout.checkpoints_path(model)
-        return [folder / name for name in names.values()]
+        return {step: folder / name for step, name in sorted(names.items())}
 
     def _read(self, model: ModelRef, read: Callable[[Mapping[int, str]], T]) -> T:
         """Read the folders of a model's steps, again when a rewind, restore or overwriting fork came in between."""
@@ -336,7 +336,7 @@ class CheckpointStore:
         return self._read(model, choose)
 
     def _torn(self, model: ModelRef, names: Mapping[int, str]) -> list[Path]:
-        return [path for path in self._paths(model, names) if is_debris(path)]
+        return [path for path in self._paths(model, names).values() if is_debris(path)]
 
     def _abandoned(self) -> list[Path]:
         return [folder for folder in self.staging.glob("*/") if disk.is_abandoned(folder)]

@@ -59,11 +59,6 @@ def look(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
     return Checkpoint(ref, folder, manifest, digest_bytes(content))
 
 
-def looks_whole(folder: Path) -> bool:
-    """Tell by the names of its files alone whether a folder is a checkpoint."""
-    return (folder / layout.MANIFEST).exists() or all((folder / name).exists() for name in foreign.FILES)
-
-
 def is_debris(folder: Path) -> bool:
     """Tell whether nothing is lost with a folder: it has no manifest, and is no whole checkpoint of another program."""
     if (folder / layout.MANIFEST).exists():
