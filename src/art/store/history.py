@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from art.names import ModelRef
+from art.names import ModelRef, check_name
 from art.store import disk, layout
 from art.store.lineage import Segment
 from art.store.manifest import finite_metrics, utc_now
@@ -37,6 +37,7 @@ class History:
 
     def append(self, model: ModelRef, step: int, *, split: str, metrics: Mapping[str, float | None]) -> Entry:
         """Write the metrics of a step; returns when they are on the disk."""
+        check_name("split", split)
         named = {f"{split}/{name}": value for name, value in finite_metrics(metrics).items()}
         entry = Entry(model, step, split, utc_now(), named)
         fields = {"step": step, "split": split, "time": entry.time, **named}
@@ -45,6 +46,7 @@ class History:
 
     def append_trajectories(self, model: ModelRef, step: int, *, split: str, trajectories: Iterable[str]) -> Path:
         """Write trajectories, each already a line of JSON, beside those that the step has."""
+        check_name("split", split)
         path = self.root / layout.trajectories_path(model, split, step)
         disk.append_lines(path, (trajectory.encode() for trajectory in trajectories))
         return path
