@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from art.config import LoRAConfig, TrainConfig
-from art.errors import CorruptCheckpointError, StorageError, TrainingDataError
+from art.errors import ConfigurationError, CorruptCheckpointError, StorageError, TrainingDataError
 from art.train.adapter import Adapter, read_adapter
 from art.train.batch import Example, MicroBatch, collate, micro_batches, worth_sharing
 from art.train.fingerprint import environment, warn_of_change
@@ -99,8 +99,8 @@ class Trainer:
         A folder that ART or PEFT wrote has only the adapter. Raises `LoRAShapeMismatchError` or
         `CorruptCheckpointError`, and has then changed nothing.
         """
-        unknown = reset - set(PARTS)
-        assert not unknown, f"no such parts: {unknown}"
+        if unknown := sorted(reset - set(PARTS)):
+            raise ConfigurationError(f"{', '.join(unknown)} cannot be reset; the parts are {', '.join(PARTS)}.")
         tensors = self._adapter.checked(read_adapter(folder))
         moments = None if "optimizer" in reset else read_optimizer(folder, self._adapter.parameters)
         saved = read_progress(folder)
