@@ -1,0 +1,176 @@
+"""How rows are laid out for a forward pass: nothing twice, nothing too large, and one result however it is cut."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from worlds import choice, make_base, random_groups, trajectory
+
+from art.config import LoRAConfig, TrainConfig
+from art.train import forward
+from art.train.advantage import group_advantages
+from art.train.batch import Example, collate, micro_batches, worth_sharing
+from art.train.forward import Scorer
+from art.train.loss import token_terms
+from art.train.tokenize import Row, Span
+from art.train.trainer import Trainer
+from art.trajectories import TrajectoryGroup
+
+CPU = torch.device("cpu")
+# Sums in another order, in float32.
+CLOSE = 1e-5
+
+
+def example(prompt: list[int], said: list[int], *, temperature: float = 1.0) -> Example:
+    return Example(Row((*prompt, *said), (Span(len(prompt), (-1.0,) * len(said), temperature),)), 1.0)
+
+
+def many_examples(count: int) -> list[Example]:
+    draw = random.Random(count)
+    prompts = [[draw.randrange(256) for _ in range(draw.randint(2, 12))] for _ in range(3)]
+    return [example(prompts[place % 3], [draw.randrange(256) for _ in range(1 + place % 5)]) for place in range(count)]
+
+
+def test_prompts_and_repeated_branches_are_laid_out_once():
+    examples = [example([1, 2], said) for said in ([5, 6, 7], [5, 6, 8], [5, 6, 7], [9])]
+
+    batch = collate(examples, share=True, device=CPU)
+
+    assert batch.prompts_PT.tolist() == [[1, 2]]
+    assert batch.branches_BT.tolist() == [[5, 6]]
+    assert len(batch.target_N) == 10
+    assert len(batch.query_Q) == 3
+
+
+def test_rows_of_one_text_at_two_temperatures_are_asked_twice():
+    batch = collate([example([1], [5]), example([1], [5], temperature=0.5)], share=True, device=CPU)
+
+    assert sorted(batch.temperature_Q.tolist()) == [0.5, 1.0]
+
+
+def test_greedy_rows_count_as_temperature_one():
+    batch = collate([example([1], [5], temperature=0.0)], share=True, device=CPU)
+
+    assert batch.temperature_Q.tolist() == [1.0]
+
+
+def test_sharing_needs_a_common_prompt_and_a_window_that_holds_all_columns():
+    common = [example([1, 2], [3, 4]), example([1, 2], [5, 6])]
+    apart = [example([1, 2], [3, 4]), example([2, 2], [5, 6])]
+
+    assert worth_sharing(common, 3)
+    assert not worth_sharing(common, 2)
+    assert not worth_sharing(apart, 100)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_micro_batches_keep_the_order_and_the_limit(share):
+    examples = many_examples(40)
+
+    batches = list(micro_batches(examples, max_tokens=60, share=share))
+
+    assert [example for batch in batches for example in batch] == examples
+    assert len(batches) > 1
+    for batch in batches:
+        laid_out = collate(batch, share=share, device=CPU)
+        assert laid_out.prompts_PT.numel() + laid_out.branches_BT.numel() <= 60
+
+
+def test_a_row_larger_than_a_micro_batch_stands_alone():
+    examples = many_examples(5)
+
+    assert [len(batch) for batch in micro_batches(examples, max_tokens=1, share=True)] == [1] * 5
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+@pytest.mark.parametrize("pieces", [1, 3, 1000])
+def test_scores_do_not_depend_on_sharing_or_on_pieces_of_logits(family, pieces, monkeypatch):
+    model = make_base(family)
+    examples = sorted(many_examples(30), key=lambda found: found.row.token_ids)
+    alone = [Scorer(model).score(collate([found], share=False, device=CPU)).logp_N for found in examples]
+
+    monkeypatch.setattr(forward, "MAX_LOGITS", 259 * pieces)
+    batch = collate(examples, share=True, device=CPU)
+    scores = Scorer(model).score(batch)
+
+    assert torch.allclose(scores.logp_N.sort().values, torch.cat(alone).sort().values, atol=1e-4)
+
+
+def test_logits_computed_again_in_pieces_give_the_same_gradient(tokenizer, monkeypatch):
+    def step(pieces: int) -> dict[str, float]:
+        monkeypatch.setattr(forward, "MAX_LOGITS", 259 * pieces)
+        trainer = Trainer(make_base(), tokenizer, lora=LoRAConfig(rank=4), seed=0)
+        return trainer.step(random_groups(seed=2), TrainConfig())
+
+    whole, cut = step(10_000), step(5)
+
+    assert cut["grad_norm"] == pytest.approx(whole["grad_norm"], rel=CLOSE)
+    assert cut["loss"] == pytest.approx(whole["loss"], rel=CLOSE)
+
+
+def test_a_conversation_of_two_turns_trains_as_its_two_rows_would(tokenizer):
+    def step(*, same_spelling: bool) -> dict[str, float]:
+        groups = [TrajectoryGroup() for _ in range(2)]
+        for place, group in enumerate(groups):
+            for reward, first, second in ((0.0, 21, 31), (1.0, 22, 32)):
+                one = choice([first], prompt_ids=[1, 2, place])
+                history = [1, 2, place, first, 3]
+                two = choice([second, 40], prompt_ids=history)
+                # A choice in a trajectory of its own keeps its row; the other member's split the same way.
+                parts = [trajectory(one, two, reward=reward)]
+                if not same_spelling:
+                    parts = [trajectory(choice, reward=reward) for choice in (one, two)]
+                group.trajectories.extend(parts)
+        return Trainer(make_base(), tokenizer, lora=LoRAConfig(rank=4), seed=0).step(groups, TrainConfig())
+
+    merged, apart = step(same_spelling=True), step(same_spelling=False)
+
+    assert (merged["rows"], apart["rows"]) == (4.0, 8.0)
+    for name in ("loss", "grad_norm", "entropy", "tokens"):
+        assert merged[name] == pytest.approx(apart[name], rel=CLOSE, abs=CLOSE)
+
+
+def test_advantages_are_centred_and_scaled_when_asked():
+    scaled = group_advantages([0.0, 1.0, 1.0, 0.0], scale=True)
+
+    assert scaled == pytest.approx([-1, 1, 1, -1], abs=1e-5)
+    assert group_advantages([0.0, 1.0, 1.0, 0.0], scale=False) == [-0.5, 0.5, 0.5, -0.5]
+    assert group_advantages([0.3, 0.3], scale=True) is None
+    assert group_advantages([0.3], scale=True) is None
+
+
+@pytest.mark.parametrize(
+    ("advantage", "shift", "clipped"), [(1.0, 0.5, True), (1.0, -0.5, False), (-1.0, 0.5, False), (-1.0, -0.5, True)]
+)
+def test_ppo_stops_a_token_only_where_it_has_moved_far_enough_already(advantage, shift, clipped):
+    logp = torch.tensor([-1.0 + shift], requires_grad=True)
+
+    terms = token_terms(
+        logp,
+        torch.tensor([-1.0]),
+        advantage_N=torch.tensor([advantage]),
+        reference_logp_N=None,
+        config=TrainConfig(),
+    )
+    terms.loss_N(0.0).sum().backward()
+
+    assert bool(terms.clipped_N) == clipped
+    assert (logp.grad.item() == 0.0) == clipped
+
+
+def test_cispo_lets_a_clipped_token_teach_with_a_bounded_weight():
+    logp = torch.tensor([1.0], requires_grad=True)
+
+    terms = token_terms(
+        logp,
+        torch.tensor([-1.0]),
+        advantage_N=torch.tensor([2.0]),
+        reference_logp_N=None,
+        config=TrainConfig(loss="cispo", epsilon_high=0.5),
+    )
+    terms.loss_N(0.0).sum().backward()
+
+    assert bool(terms.clipped_N)
+    assert logp.grad.item() == pytest.approx(-1.5 * 2.0)

@@ -1,0 +1,167 @@
+"""Conversations become rows of exactly the tokens that were read and sampled."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from openai.types.chat.chat_completion import Choice
+from worlds import choice, make_base, random_groups, trajectory
+
+from art.config import LoRAConfig, TrainConfig
+from art.errors import TrainingDataError
+from art.train.tokenize import Limits, Row, Span, trajectory_rows
+from art.train.trainer import Trainer
+from art.trajectories import History, Trajectory, TrajectoryGroup
+
+LIMITS = Limits(vocabulary=259, context=64)
+
+
+def rows_of(rollout: Trajectory, tokenizer) -> list[Row]:
+    return trajectory_rows(rollout, tokenizer, limits=LIMITS, where="Group 0, trajectory 0")
+
+
+def spelled_elsewhere(token_ids: list[int]) -> Choice:
+    """A choice as vLLM returns it: token ids in place of the tokens' text, and no word about the prompt."""
+    entries = [{"token": f"token_id:{t}", "logprob": -1.5, "bytes": None, "top_logprobs": []} for t in token_ids]
+    message = {"role": "assistant", "content": "ok"}
+    return Choice.model_validate(
+        {"index": 0, "finish_reason": "stop", "message": message, "logprobs": {"content": entries, "refusal": None}}
+    )
+
+
+def test_a_turn_is_its_prompt_and_what_was_sampled(tokenizer):
+    rollout = trajectory(choice([7, 8], prompt_ids=[1, 2, 3], logprobs=[-1, -2], temperature=0.5))
+
+    assert rows_of(rollout, tokenizer) == [Row((1, 2, 3, 7, 8), (Span(3, (-1.0, -2.0), 0.5),))]
+
+
+def test_turns_that_continue_one_another_are_one_row(tokenizer):
+    rollout = trajectory(
+        choice([7, 8], prompt_ids=[1, 2], logprobs=[-1, -2]),
+        choice([9], prompt_ids=[1, 2, 7, 8, 3], logprobs=[-3], temperature=0.7),
+    )
+
+    (row,) = rows_of(rollout, tokenizer)
+
+    assert row == Row((1, 2, 7, 8, 3, 9), (Span(2, (-1.0, -2.0), 1.0), Span(5, (-3.0,), 0.7)))
+
+
+def test_a_turn_whose_past_was_spelled_differently_is_a_row_of_its_own(tokenizer):
+    rollout = trajectory(choice([7, 8], prompt_ids=[1, 2]), choice([9], prompt_ids=[1, 2, 78, 3]))
+
+    assert [row.token_ids for row in rows_of(rollout, tokenizer)] == [(1, 2, 7, 8), (1, 2, 78, 3, 9)]
+
+
+def test_additional_histories_are_further_rows(tokenizer):
+    main = choice([7], prompt_ids=[1, 2])
+    other = History(messages_and_choices=[{"role": "user", "content": "x"}, choice([8], prompt_ids=[3])])
+    rollout = trajectory(main, additional_histories=[other])
+
+    assert [row.token_ids for row in rows_of(rollout, tokenizer)] == [(1, 2, 7), (3, 8)]
+
+
+def test_a_prompt_that_was_not_spelled_out_is_rendered_with_tools(tokenizer):
+    tools = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
+    messages = [{"role": "user", "content": "1+1?"}]
+    rollout = Trajectory(messages_and_choices=[*messages, spelled_elsewhere([50, 51])], tools=tools)
+    rendered = tokenizer.apply_chat_template(
+        messages, tools=tools, add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+
+    limits = Limits(vocabulary=259, context=None)
+    (row,) = trajectory_rows(rollout, tokenizer, limits=limits, where="")
+
+    assert row == Row((*rendered, 50, 51), (Span(len(rendered), (-1.5, -1.5), 1.0),))
+    assert '"add"' in tokenizer.decode(row.token_ids)
+
+
+def test_tool_calls_are_rendered_with_their_arguments_as_an_object(tokenizer):
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"x": 3}'}}
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "go"}]},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "4"},
+    ]
+    rollout = Trajectory(messages_and_choices=[*messages, spelled_elsewhere([50])])
+
+    (row,) = trajectory_rows(rollout, tokenizer, limits=Limits(vocabulary=259, context=None), where="")
+
+    text = tokenizer.decode(row.token_ids)
+    assert '{"name": "add", "arguments": {"x": 3}}' in text
+    assert "user\ngo<" in text
+
+
+def without_token_ids() -> Choice:
+    return Choice.model_validate(
+        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}
+    )
+
+
+BAD_ROLLOUTS = {
+    "no Choice": Trajectory(messages_and_choices=[{"role": "user", "content": "hi"}]),
+    "no token ids": trajectory(without_token_ids()),
+    "2 tokens but 1 log": trajectory(choice([7, 8], prompt_ids=[1], logprobs=[-1.0])),
+    "log-probability that is not": trajectory(choice([7], prompt_ids=[1], logprobs=[math.nan])),
+    "temperature -1": trajectory(choice([7], prompt_ids=[1], temperature=-1.0)),
+    "65 tokens .* context of 64": trajectory(choice([7] * 5, prompt_ids=[1] * 60)),
+    "token 999 is outside": trajectory(choice([999], prompt_ids=[1])),
+}
+
+
+@pytest.mark.parametrize("message", BAD_ROLLOUTS)
+def test_a_rollout_that_cannot_be_trained_on_is_named(message, tokenizer):
+    with pytest.raises(TrainingDataError, match=f"^Group 0, trajectory 0: .*{message}"):
+        rows_of(BAD_ROLLOUTS[message], tokenizer)
+
+
+def test_a_prompt_that_no_template_can_render_is_refused(tokenizer):
+    bare = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer)
+    rollout = Trajectory(messages_and_choices=[{"role": "user", "content": "x"}, spelled_elsewhere([5])])
+
+    with pytest.raises(TrainingDataError, match="chat template"):
+        rows_of(rollout, bare)
+
+
+def awaited_later() -> TrajectoryGroup:
+    class Later:
+        def __await__(self):
+            yield
+
+    return TrajectoryGroup([Later()])
+
+
+def with_reward(reward: float) -> TrajectoryGroup:
+    return TrajectoryGroup([trajectory(choice([7], prompt_ids=[1]), reward=reward)])
+
+
+BAD_GROUPS = {
+    "There are no groups": [],
+    "None of 2 groups has a trajectory": [TrajectoryGroup([]), TrajectoryGroup([])],
+    "boom": [TrajectoryGroup([RuntimeError("boom")])],
+    "not awaited": [awaited_later()],
+    "reward is nan": [with_reward(1.0), with_reward(math.nan)],
+    "reward is inf": [with_reward(math.inf)],
+}
+
+
+@pytest.mark.parametrize("message", BAD_GROUPS)
+def test_groups_that_cannot_be_trained_on_change_nothing(message, tokenizer, tmp_path):
+    trainer = Trainer(make_base(), tokenizer, lora=LoRAConfig(rank=2), seed=0)
+    trainer.save(tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    with pytest.raises(TrainingDataError, match=message):
+        trainer.step(BAD_GROUPS[message], TrainConfig())
+
+    trainer.save(tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_group_of_which_every_rollout_failed_does_not_stop_the_others(tokenizer):
+    trainer = Trainer(make_base(), tokenizer, lora=LoRAConfig(rank=2), seed=0)
+
+    metrics = trainer.step([*random_groups(seed=1, groups=2), TrajectoryGroup([RuntimeError("boom")])], TrainConfig())
+
+    assert metrics["groups"] == 3
+    assert metrics["groups_without_signal"] == 1
