@@ -57,8 +57,12 @@ def art(tmp_path: Path, store: CheckpointStore) -> Art:
 
 
 def train(store: CheckpointStore, model: ModelRef, rewards: dict[int, float]) -> None:
-    """Commit checkpoints that continue the model's newest, and write their history."""
-    parent = store.newest(model)
+    """Commit checkpoints that continue the model's newest, and write down what each earned.
+
+    As training does: the history has it at the step itself, the manifest of the next step has it again.
+    """
+    parent, earned = store.newest(model), 0.0
     for step, reward in rewards.items():
-        parent = write_checkpoint(store, model, step, parent=parent, reward=reward)
+        parent = write_checkpoint(store, model, step, parent=parent, reward=earned)
         History(store.root).append(model, step, split="train", metrics={"reward": reward})
+        earned = reward

@@ -100,7 +100,6 @@ def test_a_fork_point_that_was_set_aside_is_said_to_be(art: Art, store: Checkpoi
     branch = _model(document, "agent-2")
     assert branch["forked_from"]["where"] == "set aside"
     # The new step 100 is another checkpoint: the fork grows from 50, where the old one left.
-    assert _score(document, "agent-2", 100) == 0.91
     order = [drawn.index(name) for name in ("●  agent-1@100", "◆  agent-2@100", "◌  agent-1@100 ", "●  agent-1@50")]
     assert order == sorted(order)
 
@@ -189,10 +188,6 @@ def test_an_empty_store_is_no_error(art: Art, store: CheckpointStore):
 
     assert (done.returncode, done.stdout) == (0, "")
     assert "no models" in done.stderr
-
-
-def _score(document: dict, name: str, step: int) -> float:
-    return next(one["score"] for one in _model(document, name)["checkpoints"] if one["step"] == step)
 
 
 def _line(lines: list[str], part: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -17,23 +16,30 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # rich's panels would double the time that --help takes.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for panel, commands in (
-    ("Look", {"log": looking.log, "show": looking.show, "verify": checking.verify}),
-    (
-        "Change",
-        {"fork": changing.fork, "rewind": changing.rewind, "rm": changing.remove, "gc": changing.collect},
-    ),
-    ("Move", {"push": moving.push, "pull": moving.pull}),
-):
-    for name, function in commands.items():
-        app.command(name, rich_help_panel=panel)(with_session(function))
+COMMANDS = {
+    "log": looking.log,
+    "show": looking.show,
+    "verify": checking.verify,
+    "fork": changing.fork,
+    "rewind": changing.rewind,
+    "rm": changing.remove,
+    "gc": changing.collect,
+    "push": moving.push,
+    "pull": moving.pull,
+}
+for name, function in COMMANDS.items():
+    app.command(name)(with_session(function))
 
 
 def _print_version(asked: bool) -> None:
     if asked:
+        from importlib.metadata import version
+
         typer.echo(f"artfork {version('artfork')}")
         raise typer.Exit
 

@@ -20,9 +20,10 @@ def verify(
     base_model: Annotated[str | None, typer.Option(help="Where the base model lies, for --continuation.")] = None,
     keep: Annotated[bool, typer.Option("--keep", metavar="", help="Store the verdict beside the checkpoint.")] = False,
 ) -> None:
-    """Check every digest; name each file that is not what its manifest says, with what was expected and found.
+    """Check every digest, or that a fork continues bit for bit.
 
-    With --continuation: check that a fork of this checkpoint continues bit for bit.
+    Names each file that is not what its manifest says, with what was expected and found. With --continuation it
+    trains on from the checkpoint: never stopped, forked, and from the weights alone. Exit status 1 when it is wrong.
     """
     if continuation:
         _verify_continuation(session, what, base_model, keep)

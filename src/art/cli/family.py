@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 
 from art.cli.condense import Gap, condense
@@ -137,12 +138,10 @@ def _read(store: CheckpointStore, model: ModelRef, metric: str) -> _Reading:
     manifest = reading.row(reading.newest).manifest if reading.newest is not None else None
     past = segments(model, manifest)
     reading.scores.update(History(store.root).scores(past, metric))
-    for step in reading.steps:
-        # A checkpoint that was pulled came without its history; and where a model was forked, its source may have
-        # trained that step again since. The manifest knows its own metrics.
-        is_fork = reading.hop is not None and reading.hop.step == step
-        if (is_fork or step not in reading.scores) and (manifest := reading.row(step).manifest):
-            reading.scores.update(_score_of(manifest, metric))
+    for step, later in pairwise(reading.steps):
+        # A checkpoint that was pulled came without its history, but the next one's manifest knows what it earned.
+        if step not in reading.scores and (child := reading.row(later).manifest):
+            reading.scores.update(_score_of_parent(child, metric))
     reading.set_aside.extend(store.set_aside(model))
     return reading
 
@@ -168,10 +167,10 @@ def _open(model: ModelRef, step: int, folder: Path | None) -> Row:
             return Row(step, problem=found.reason)
 
 
-def _score_of(manifest: Manifest, metric: str) -> dict[int, float]:
+def _score_of_parent(manifest: Manifest, metric: str) -> dict[int, float]:
     named = metric if "/" in metric else f"train/{metric}"
     found = manifest.metrics.get(named, manifest.metrics.get(named.removeprefix("train/")))
-    return {} if found is None else {manifest.step: found}
+    return {} if found is None or manifest.parent is None else {manifest.parent.step: found}
 
 
 def _origin(hop: Hop, readings: Mapping[ModelRef, _Reading]) -> Origin:

@@ -23,9 +23,10 @@ def log(
     whole: Annotated[bool, typer.Option("--all", metavar="", help="Every step, not only those that matter.")] = False,
     metric: Annotated[str, typer.Option(help="What is shown beside each step, and best by.")] = DEFAULT_METRIC,
 ) -> None:
-    """Show models, their steps and forks, what was set aside, the newest and the best.
+    """Show models, their steps and where they were forked.
 
-    Of many steps only the first, the last, the best and those that were forked are shown one by one.
+    Also the newest and the best of each, and what was set aside. Of many steps only the first, the last, the best
+    and those that were forked are shown one by one.
     """
     from art.cli import family, log, wording
 
@@ -48,7 +49,10 @@ def show(
     session: Session,
     checkpoint: Annotated[str, typer.Argument(metavar="MODEL@STEP", help="The newest without a step.")],
 ) -> None:
-    """Show all that is known of a checkpoint: manifest, lineage, files with their digests, who shares them."""
+    """Show all that is known of a checkpoint.
+
+    Its manifest, its lineage, its files with their digests, and who has the same bytes.
+    """
     from art.cli import details, wording
 
     store = session.existing_store

@@ -23,17 +23,16 @@ if TYPE_CHECKING:
 
 DEFAULT_ROOT = ".art"
 ROOT_VARIABLE = "ART_ROOT"
-PANEL = "Everywhere"
 
 Root = Annotated[
     Path | None,
-    typer.Option("--root", metavar="PATH", help="Root folder [ART_ROOT, or ./.art].", rich_help_panel=PANEL),
+    typer.Option("--root", metavar="PATH", help="Root folder [ART_ROOT, or ./.art]."),
 ]
 Project = Annotated[
     str | None,
-    typer.Option("--project", metavar="NAME", help="Project of models named without one.", rich_help_panel=PANEL),
+    typer.Option("--project", metavar="NAME", help="Project of models named without one."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document.", rich_help_panel=PANEL)]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document.")]
 
 
 @dataclass(frozen=True)
