@@ -108,7 +108,7 @@ def test_a_run_that_is_killed_goes_on_with_the_numbers_it_would_have_had(small_m
 
     assert digests(tmp_path / "killed", REF) == digests(tmp_path / "whole", REF)
     logged = [entry.step for entry in History(tmp_path / "killed").read(REF)]
-    assert logged == [1, 2, 3, 4, 5]
+    assert logged == [0, 1, 2, 3, 4]
 
 
 def test_register_writes_nothing_and_either_order_serves_the_fork(small_model: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_the_first_example_forks_and_trains_on(
 
     store, forked = CheckpointStore(".art"), art.ModelRef("my-project", "my-model-v2")
     assert store.steps(forked) == [500, 501]
-    assert [entry.step for entry in History(store.root).read(forked)] == [501]
+    assert [entry.step for entry in History(store.root).read(forked)] == [500]
     assert "fork of my-project/my-model-v1@500" in capsys.readouterr().err
 
 

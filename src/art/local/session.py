@@ -170,21 +170,20 @@ class Session:
         return checkpoint.path
 
     def _record(self, groups: Sequence[TrajectoryGroup], checkpoint: Checkpoint) -> None:
-        """Write the step's metrics, and the trajectories that led from the step before to it."""
-        self._history.append(
-            checkpoint.ref.model, checkpoint.ref.step, split="train", metrics=checkpoint.manifest.metrics
-        )
-        lines = [group.model_dump_json() for group in groups]
-        self._history.append_trajectories(
-            checkpoint.ref.model, checkpoint.ref.step - 1, split="train", trajectories=lines
-        )
+        """Write the update's metrics and trajectories at the step whose weights earned them: the one before."""
+        model, step = checkpoint.ref.model, checkpoint.ref.step - 1
+        lines = (group.model_dump_json() for group in groups)
+        self._history.append_trajectories(model, step, split="train", trajectories=lines)
+        self._history.append(model, step, split="train", metrics=checkpoint.manifest.metrics)
 
     def _complete_history(self, newest: Checkpoint) -> None:
         """Write the metrics of a checkpoint that was committed right before a crash."""
         parent = newest.manifest.parent
-        is_own_step = not newest.is_foreign and (parent is None or parent.ref.model == newest.ref.model)
-        if is_own_step and all(entry.step != newest.ref.step for entry in self._history.read(newest.ref.model)):
-            self._history.append(newest.ref.model, newest.ref.step, split="train", metrics=newest.manifest.metrics)
+        model, step = newest.ref.model, newest.ref.step - 1
+        is_own_step = not newest.is_foreign and (parent is None or parent.ref.model == model)
+        trained = (entry.step for entry in self._history.read(model) if entry.split == "train")
+        if is_own_step and step not in trained:
+            self._history.append(model, step, split="train", metrics=newest.manifest.metrics)
 
     def _serve(self) -> None:
         """Let new requests see the trainer's weights; running ones finish on the old."""

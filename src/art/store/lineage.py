@@ -25,13 +25,13 @@ class Segment:
 def segments(model: ModelRef, newest: Manifest | None) -> list[Segment]:
     """Cut the past of a model at its forks, oldest first.
 
-    The step of a fork belongs to the model it was forked from: that is where its metrics were written.
+    The step of a fork belongs to both: each side writes down what the shared weights earned it.
     """
     parts: list[Segment] = []
     first = 0
     for hop in newest.ancestry if newest else ():
         parts.append(Segment(hop.ref.model, first, hop.step))
-        first = hop.step + 1
+        first = hop.step
     return [*parts, Segment(model, first, None)]
 
 

@@ -95,6 +95,7 @@ class Manifest(_Value):
     reset: tuple[str, ...] = ()
     """Parts that the fork asked to start afresh; whoever loads this checkpoint must leave them out."""
     metrics: dict[str, float | None] = {}
+    """Of the update that led here. Its reward was earned by the parent's weights."""
 
     @property
     def ref(self) -> CheckpointRef:
@@ -139,7 +140,9 @@ def canonical_json(value: Any) -> bytes:
 
 def finite_metrics(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
     """Make metrics fit for JSON, which has no NaN and no infinity: those become null."""
-    return {name: float(value) if value is not None and math.isfinite(value) else None for name, value in metrics.items()}
+    return {
+        name: float(value) if value is not None and math.isfinite(value) else None for name, value in metrics.items()
+    }
 
 
 def utc_now() -> str:
