@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ class Watch:
     def __init__(self) -> None:
         self.files: set[Path] = set()
         self.folders: dict[Path, Path] = {}
+        self.lock = Lock()
         self.early: list[Path] = []
         """Folders and files that were moved into place before their contents were on the disk."""
         self.moves: list[tuple[str, set[str]]] = []
@@ -43,6 +45,10 @@ class Watch:
 
     def synced(self, handle: int) -> None:
         found = os.fstat(handle)
+        with self.lock:
+            self._synced(found)
+
+    def _synced(self, found: os.stat_result) -> None:
         self.files = {path for path in self.files if not _is(path, found)}
         self.folders = {folder: entry for folder, entry in self.folders.items() if not _is(folder, found)}
 

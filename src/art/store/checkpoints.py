@@ -441,7 +441,7 @@ class Stage:
             model=self.ref.model.name,
             step=self.ref.step,
             created_at=utc_now(),
-            files=tuple(_sealed(path) for path in sorted(self.path.iterdir())),
+            files=tuple(_protected(path) for path in sorted(self.path.iterdir())),
             parent=_parent_of(parent.ref, parent.digest) if parent else None,
             ancestry=parent.manifest.ancestry if parent else (),
             **details,
@@ -477,8 +477,8 @@ class Stage:
         return sharing
 
 
-def _sealed(path: Path) -> FileEntry:
-    disk.seal(path)
+def _protected(path: Path) -> FileEntry:
+    disk.protect(path)
     return FileEntry(path=path.name, size_bytes=path.stat().st_size, blake3=disk.digest(path))
 
 

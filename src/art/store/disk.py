@@ -13,7 +13,8 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from io import FileIO
@@ -102,9 +103,9 @@ def discard(folder: Path, staging: Path) -> None:
 
 
 def finish(folder: Path) -> None:
-    """Make the entries of a staged folder durable: nothing is added to it any more."""
+    """Make a staged folder durable, with every file in it: nothing is added any more."""
     with explained("write", folder):
-        sync(folder)
+        _sync_all([*folder.iterdir(), folder])
 
 
 def publish(folder: Path, target: Path) -> bool:
@@ -123,11 +124,9 @@ def publish(folder: Path, target: Path) -> bool:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a new read-only file that is on the disk when this returns."""
+    """Write a new read-only file; durable once its folder is finished."""
     with explained("write", path), open(path, "xb", opener=_read_only) as file:
         file.write(content)
-        file.flush()
-        _full_sync(file.fileno())
 
 
 def put_json(path: Path, value: Any, staging: Path) -> None:
@@ -135,6 +134,7 @@ def put_json(path: Path, value: Any, staging: Path) -> None:
     with new_staging(staging) as fresh:
         try:
             write_file(fresh / path.name, json.dumps(value, indent=2).encode())
+            finish(fresh)
             with explained("write", path):
                 (fresh / path.name).rename(path)
                 sync(path.parent)
@@ -183,10 +183,16 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def seal(path: Path) -> None:
-    """Make a file read-only and durable: from here on it never changes."""
+def protect(path: Path) -> None:
+    """Make a file read-only: from here on it never changes. Durable once its folder is finished."""
     with explained("write", path):
         path.chmod(READ_ONLY)
+
+
+def seal(path: Path) -> None:
+    """Make a file read-only and durable at once."""
+    protect(path)
+    with explained("write", path):
         sync(path)
 
 
@@ -200,16 +206,18 @@ def share(source: Path, target: Path, *, immutable: bool = True) -> Sharing:
     """Put a file in a second place, moving no byte where the file system can share them.
 
     A hard link is only made of an immutable source: a program that rewrites its file must not rewrite ours.
+    Durable once the folder is finished.
     """
-    with explained("write", target):
+    with explained(f"share {source} with", target):
         if _reflink(source, target):
-            seal(target)
-            return Sharing.REFLINK
-        if immutable and _hard_link(source, target):
+            sharing = Sharing.REFLINK
+        elif immutable and _hard_link(source, target):
             return Sharing.HARD_LINK
-        shutil.copyfile(source, target)
-        seal(target)
-    return Sharing.COPY
+        else:
+            shutil.copyfile(source, target)
+            sharing = Sharing.COPY
+    protect(target)
+    return sharing
 
 
 def free_bytes(folder: Path) -> int:
@@ -313,6 +321,12 @@ def _make_folders(folder: Path) -> None:
     _make_folders(folder.parent)
     folder.mkdir(exist_ok=True)
     sync(folder.parent)
+
+
+def _sync_all(paths: Collection[Path]) -> None:
+    # At once: a file system gathers what is asked for together into one write, and the time is in the waiting.
+    with ThreadPoolExecutor(max_workers=len(paths)) as pool:
+        list(pool.map(sync, paths))
 
 
 def _make_fleeting(folder: Path) -> None:
