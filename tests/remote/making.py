@@ -34,13 +34,20 @@ def write_adapter(folder: Path, *, seed: int = 0, size_bytes: int = 1000) -> Non
 
 
 def make(
-    store: CheckpointStore, ref: CheckpointRef, *, seed: int | None = None, size_bytes: int = 1000, **details: object
+    store: CheckpointStore,
+    ref: CheckpointRef,
+    *,
+    seed: int | None = None,
+    size_bytes: int = 1000,
+    optimizer_bytes: int | None = None,
+    **details: object,
 ) -> Checkpoint:
     """Commit a checkpoint with adapter, optimizer and trainer state."""
     seed = ref.step if seed is None else seed
     with store.stage(ref) as stage:
         write_adapter(Path(str(stage.path)), seed=seed, size_bytes=size_bytes)
-        (stage.path / layout.OPTIMIZER).write_bytes(safetensors(2 * size_bytes, seed + 1))
+        moments = safetensors(2 * size_bytes if optimizer_bytes is None else optimizer_bytes, seed + 1)
+        (stage.path / layout.OPTIMIZER).write_bytes(moments)
         (stage.path / layout.TRAINER).write_text(json.dumps({"seed": seed}))
         return stage.commit(**details)
 

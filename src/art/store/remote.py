@@ -21,11 +21,12 @@ from art.store import foreign, layout, transfer
 from art.store.checkpoints import CheckpointStore
 from art.store.manifest import FileEntry
 from art.store.opening import Checkpoint, Skipped
+from art.store.remote_copying import Copied, fork_between
 from art.store.remote_fetching import Fetched, RemoteForked, fetch_copy, fetch_fork
 from art.store.remote_location import Location, Patience, open_store, parse_location
 from art.store.remote_objects import Objects
-from art.store.remote_opening import RemoteCheckpoint, RemoteSelection, look
-from art.store.remote_writing import Written, checkpoint_key, checkpoints_key, claim_key, write
+from art.store.remote_opening import RemoteCheckpoint, RemoteSelection, claim_key, claims_key, look
+from art.store.remote_writing import Written, checkpoint_key, checkpoints_key, write
 from art.store.transfer import Meter, Progress
 
 NAMES_IN_A_MESSAGE = 12
@@ -51,8 +52,9 @@ class Pushed:
 class Remote:
     """The checkpoints below one prefix of a bucket."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, patience: Patience | None = None) -> None:
         self._objects = objects
+        self._patience = patience or Patience()
 
     @classmethod
     def open(cls, url_or_bucket: str, *, prefix: str | None = None, patience: Patience | None = None) -> Remote:
@@ -63,7 +65,7 @@ class Remote:
         location = parse_location(url_or_bucket, prefix=prefix)
         if location.scheme == "hf":
             raise ConfigurationError(f"{location} can be forked from, not opened as a remote; see art.store.hub.")
-        return cls(Objects(open_store(location, patience or Patience()), location))
+        return cls(Objects(open_store(location, patience or Patience()), location), patience)
 
     @property
     def location(self) -> Location:
@@ -84,8 +86,9 @@ class Remote:
         for item in self._objects.all(checkpoints_key(model)):
             folder, _, name = item.key.rpartition("/")
             files.setdefault(folder.rpartition("/")[2], set()).add(name)
-        whole = [name for name, found in files.items() if layout.MANIFEST in found or found >= set(foreign.FILES)]
-        return sorted(layout.folders_by_step(whole))
+        ours = [name for name, found in files.items() if layout.MANIFEST in found]
+        others = layout.folders_by_step(name for name, found in files.items() if found >= set(foreign.FILES))
+        return sorted({*layout.folders_by_step(ours), *(set(others) - self._begun(model, others))})
 
     def open_checkpoint(self, ref: CheckpointRef) -> RemoteCheckpoint:
         """Open one checkpoint; raises `CheckpointNotFoundError` or `CorruptCheckpointError`."""
@@ -164,6 +167,38 @@ class Remote:
         written = write(self._objects, checkpoint.manifest, content, put_file)
         return self._pushed(checkpoint, written, time.monotonic() - began)
 
+    def fork(
+        self,
+        checkpoint: RemoteCheckpoint,
+        destination: ModelRef,
+        *,
+        to: Remote | None = None,
+        not_after: int | None = None,
+        reset: Collection[str] = (),
+        progress: Progress | None = None,
+    ) -> Copied:
+        """Begin a model in this bucket, or in another one, with a checkpoint of this one.
+
+        The server copies the bytes where it can; the rest passes through this machine and is checked.
+        """
+        target = to or self
+        return fork_between(
+            self._objects,
+            checkpoint,
+            target._objects,
+            destination,
+            newest=target.newest(destination),
+            not_after=not_after,
+            reset=reset,
+            patience=target._patience,
+            progress=progress,
+        )
+
+    def newest(self, model: ModelRef) -> RemoteCheckpoint | None:
+        """Open the newest checkpoint, None when the model has none."""
+        found = self._newest_first(model, self._folders(model))
+        return next((checkpoint for checkpoint in found if isinstance(checkpoint, RemoteCheckpoint)), None)
+
     def delete(self, ref: CheckpointRef) -> None:
         """Delete a checkpoint, or what a broken push of it left: the manifest first, the claim last."""
         folder = self._folders(ref.model).get(ref.step)
@@ -173,6 +208,11 @@ class Remote:
         self._objects.delete([f"{key}/{layout.MANIFEST}"])
         self._objects.delete([item.key for item in self._objects.all(key)])
         self._objects.delete([claim_key(ref)])
+
+    def _begun(self, model: ModelRef, steps: Collection[int]) -> set[int]:
+        """Give the steps that a push of ours began: without a manifest they are not whole, and not foreign either."""
+        claims = self._objects.files(claims_key(model)) if steps else {}
+        return {step for name in claims if (step := layout.parse_step(name.removesuffix(".json"))) is not None}
 
     def _folders(self, model: ModelRef) -> Mapping[int, str]:
         return layout.folders_by_step(self._objects.folders(checkpoints_key(model)))

@@ -72,8 +72,11 @@ def explain(doing: str, place: Place, error: Exception) -> Exception:
     """Choose the error that a failed request becomes."""
     text = str(error)
     status = _status(text)
-    # A listing of nothing is empty, so a listing that is not found has no bucket.
-    if any(sign in text for sign in _NO_BUCKET) or (doing == "list" and status == 404):
+    if "NoSuchUpload" in text:
+        # Completed already, and the answer was lost.
+        return TakenError(str(place))
+    # A listing of nothing is empty and a write needs nothing there: not found, they have no bucket.
+    if any(sign in text for sign in _NO_BUCKET) or (doing in ("list", "write") and status == 404):
         return _error(RemoteNotFoundError, doing, place, f"there is no bucket {place.bucket}", _CHECK_NAME)
     if isinstance(error, FileNotFoundError) or status == 404:
         return MissingError(str(place))

@@ -54,8 +54,10 @@ class Patience:
     """How long a request that fails for a passing reason is tried again, with growing, jittered pauses."""
 
     retries: int = 6
-    timeout_s: float = 60
-    """No retry begins later than this after the first attempt; a server that stays silent this long has failed."""
+    timeout_s: float = 90
+    """No retry begins later than this after the first attempt."""
+    silence_s: float = 30
+    """A server that sends nothing for so long has failed this attempt."""
 
 
 def parse_location(url_or_bucket: str, *, prefix: str | None = None) -> Location:
@@ -150,8 +152,8 @@ def _open_folder(location: Location) -> LocalStore:
 def _client(patience: Patience, *, allow_http: bool) -> ClientConfig:
     return {
         "allow_http": allow_http,
-        "connect_timeout": timedelta(seconds=min(10, patience.timeout_s)),
-        "read_timeout": timedelta(seconds=patience.timeout_s),
+        "connect_timeout": timedelta(seconds=min(10, patience.silence_s)),
+        "read_timeout": timedelta(seconds=patience.silence_s),
         # A whole request may take long where the network is slow; silence is what fails it.
         "timeout": timedelta(hours=1),
     }

@@ -128,10 +128,15 @@ class Objects:
             for page in obstore.list(self.store, self.path(key) or None, chunk_size=PAGE):
                 yield from map(self._object, page)
 
-    def copy(self, source: str, target: str) -> None:
+    def size_bytes(self, key: str) -> int:
+        """Give the size of an object; raises `MissingError`."""
+        with explained("look at", self.place(key)):
+            return obstore.head(self.store, self.path(key))["size"]
+
+    def copy_from(self, source: Objects, source_key: str, key: str) -> None:
         """Copy an object inside the bucket, over whatever lies there: only for one who holds the claim."""
-        with explained("copy", self.place(source)):
-            obstore.copy(self.store, self.path(source), self.path(target), overwrite=True)
+        with explained("copy", source.place(source_key)):
+            obstore.copy(self.store, source.path(source_key), self.path(key), overwrite=True)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; ones that are not there do not matter."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from art.errors import CorruptCheckpointError
-from art.names import CheckpointRef
+from art.errors import CorruptCheckpointError, RemoteUnavailableError
+from art.names import CheckpointRef, ModelRef
 from art.store import foreign, layout
 from art.store.manifest import Manifest, digest_bytes, read_manifest
 from art.store.opening import Skipped
 from art.store.remote_errors import MissingError
 from art.store.remote_objects import Object, Objects
 
+CLAIMS = "claims"
 HEADER_GUESS_BYTES = 256 * 1024
 
 
@@ -64,21 +65,57 @@ class RemoteSelection:
 
 def look(objects: Objects, ref: CheckpointRef, key: str) -> RemoteCheckpoint | Skipped:
     """Open a step's folder with one request where it is ours; raises `CorruptCheckpointError` for a torn manifest."""
-    content = objects.find(f"{key}/{layout.MANIFEST}")
+    manifest_key = f"{key}/{layout.MANIFEST}"
+    content = objects.find(manifest_key)
     if content is None:
-        return _look_foreign(objects, ref, key)
-    manifest = read_manifest(content, where=str(objects.place(f"{key}/{layout.MANIFEST}")))
+        files = objects.files(key)
+        if layout.MANIFEST not in files:
+            return _look_foreign(objects, ref, key, files)
+        # It was written between the two requests; a server that lists what it does not have is no server to trust.
+        content = _read_listed(objects, manifest_key)
+    content, manifest = _parsed(objects, manifest_key, content)
     if manifest.ref != ref:
         return Skipped(ref.step, f"it is a copy of {manifest.ref} made by hand; use `art fork` to make one")
     files = tuple(RemoteFile(entry.path, entry.size_bytes, entry.blake3) for entry in manifest.files)
     return RemoteCheckpoint(ref, key, str(objects.place(key)), manifest, content, files)
 
 
-def _look_foreign(objects: Objects, ref: CheckpointRef, key: str) -> RemoteCheckpoint | Skipped:
-    files = objects.files(key)
+def claim_key(ref: CheckpointRef) -> str:
+    """Give the key under which the first writer of a step says what it writes."""
+    return f"{claims_key(ref.model)}/{layout.step_name(ref.step)}.json"
+
+
+def claims_key(model: ModelRef) -> str:
+    return f"{layout.model_path(model)}/{CLAIMS}"
+
+
+def _parsed(objects: Objects, key: str, content: bytes) -> tuple[bytes, Manifest]:
+    where = str(objects.place(key))
+    try:
+        return content, read_manifest(content, where=where)
+    except CorruptCheckpointError:
+        # It may have been spoiled on the way only.
+        again = objects.find(key) or content
+        return again, read_manifest(again, where=where)
+
+
+def _read_listed(objects: Objects, key: str) -> bytes:
+    try:
+        return objects.read(key)
+    except MissingError as error:
+        raise RemoteUnavailableError(
+            f"{objects.place(key)} is listed and cannot be read; nothing was changed. Try again."
+        ) from error
+
+
+def _look_foreign(
+    objects: Objects, ref: CheckpointRef, key: str, files: dict[str, Object]
+) -> RemoteCheckpoint | Skipped:
     for name in foreign.FILES:
         if name not in files:
             return Skipped(ref.step, f"it has neither {layout.MANIFEST} nor {name}")
+    if objects.find(claim_key(ref)) is not None:
+        return Skipped(ref.step, "its push has not finished; push it again to complete it")
     try:
         manifest = describe_foreign(objects, ref, files)
     except CorruptCheckpointError as error:

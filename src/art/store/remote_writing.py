@@ -7,20 +7,16 @@ are and whichever way they are written. `checkpoint.json` comes last and makes t
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from art.errors import CheckpointExistsError
+from art.errors import CheckpointExistsError, RemoteUnavailableError
 from art.names import CheckpointRef, ModelRef
 from art.store import layout, transfer
 from art.store.manifest import FileEntry, Manifest, digest_bytes, read_manifest
 from art.store.remote_errors import MissingError, TakenError
 from art.store.remote_objects import Object, Objects
-
-logger = logging.getLogger(__name__)
-
-CLAIMS = "claims"
+from art.store.remote_opening import claim_key
 
 
 @dataclass(frozen=True)
@@ -36,11 +32,6 @@ class Written:
 
 PutFile = Callable[[FileEntry, str], None]
 """Writes one file under a key where nothing lies; may raise `TakenError` when something does now."""
-
-
-def claim_key(ref: CheckpointRef) -> str:
-    """Give the key under which the first writer of a step says what it writes."""
-    return f"{layout.model_path(ref.model)}/{CLAIMS}/{layout.step_name(ref.step)}.json"
 
 
 def checkpoint_key(ref: CheckpointRef) -> str:
@@ -59,9 +50,16 @@ def write(objects: Objects, manifest: Manifest, content: bytes, put_file: PutFil
     if there is not None:
         _require_same_manifest(objects, manifest_key, there, digest)
         return Written(manifest, digest, 0, manifest.size_bytes)
-    _claim(objects, ref, content)
-    sent = _write_files(objects, manifest, put_file)
+    begun = _require_free(objects, ref, digest)
+    # Before the claim: a step that cannot be written stays as it is, claimed by nobody.
+    there = _require_same_files(objects, manifest)
+    if not begun:
+        create_or_same(objects, claim_key(ref), content)
+    missing = [entry for entry in manifest.files if entry.path not in there]
+    for entry in missing:
+        _write_file(objects, ref, entry, put_file)
     create_or_same(objects, manifest_key, content)
+    sent = sum(entry.size_bytes for entry in missing)
     return Written(manifest, digest, sent, manifest.size_bytes - sent)
 
 
@@ -72,6 +70,10 @@ def create_or_same(objects: Objects, key: str, content: bytes) -> None:
     """
     try:
         objects.create(key, content)
+    except RemoteUnavailableError:
+        # Whether it was written is what the lost answer would have said.
+        if objects.find(key) != content:
+            raise
     except TakenError:
         there = objects.find(key)
         if there is None:
@@ -81,39 +83,45 @@ def create_or_same(objects: Objects, key: str, content: bytes) -> None:
             raise _taken(objects, key) from None
 
 
-def claimed(objects: Objects, ref: CheckpointRef) -> bytes | None:
-    """Read what the first writer of a step said it writes, None when nobody has begun."""
-    return objects.find(claim_key(ref))
-
-
-def _claim(objects: Objects, ref: CheckpointRef, content: bytes) -> None:
+def _require_free(objects: Objects, ref: CheckpointRef, digest: str) -> bool:
+    """Tell whether this very checkpoint was begun before; raises when another one was."""
     key = claim_key(ref)
     there = objects.find(key)
     if there is None:
-        create_or_same(objects, key, content)
-    elif digest_bytes(there) != digest_bytes(content):
+        return False
+    if digest_bytes(there) != digest:
         owner = read_manifest(there, where=str(objects.place(key)))
         raise CheckpointExistsError(
             f"{ref} is being written by another push, or one that broke off: {objects.place(key)} belongs to the "
             f"checkpoint of {owner.created_at}. Push that one again, or delete {ref} there first."
         )
+    return True
 
 
-def _write_files(objects: Objects, manifest: Manifest, put_file: PutFile) -> int:
-    folder = checkpoint_key(manifest.ref)
-    there, sent = objects.files(folder), 0
-    for entry in manifest.files:
-        key = f"{folder}/{entry.path}"
-        if entry.path in there:
-            _require_same_file(objects, there[entry.path], entry)
-            continue
-        try:
-            put_file(entry, key)
-            sent += entry.size_bytes
-        except TakenError:
-            # Another writer of the same checkpoint, or ourselves: the answer to our request was lost.
-            _require_same_file(objects, objects.files(folder)[entry.path], entry)
-    return sent
+def _require_same_files(objects: Objects, manifest: Manifest) -> set[str]:
+    """Name the files that are there already with the right bytes; raises when one has others."""
+    there = objects.files(checkpoint_key(manifest.ref))
+    entries = [entry for entry in manifest.files if entry.path in there]
+    for entry in entries:
+        _require_same_file(objects, there[entry.path], entry)
+    return {entry.path for entry in entries}
+
+
+def _write_file(objects: Objects, ref: CheckpointRef, entry: FileEntry, put_file: PutFile) -> None:
+    folder = checkpoint_key(ref)
+    try:
+        put_file(entry, f"{folder}/{entry.path}")
+    except TakenError:
+        # Another writer of the same checkpoint, or ourselves: the answer to our request was lost.
+        _require_same_file(objects, _written(objects, folder, entry), entry)
+
+
+def _written(objects: Objects, folder: str, entry: FileEntry) -> Object:
+    there = objects.files(folder).get(entry.path)
+    if there is None:
+        place = objects.place(f"{folder}/{entry.path}")
+        raise RemoteUnavailableError(f"{place} was written and is not there; nothing was committed. Try again.")
+    return there
 
 
 def _require_same_manifest(objects: Objects, key: str, there: bytes, digest: str) -> None:

@@ -89,37 +89,54 @@ def fetch(objects: Objects, wanted: list[Wanted], meter: Meter) -> None:
 
 def send(objects: Objects, key: str, path: Path, entry: FileEntry, meter: Meter) -> None:
     """Write a file where nothing lies, checking its bytes on the way; raises `TakenError`, `CorruptCheckpointError`."""
-    blocks = checked_blocks(path, entry.blake3)
-    if entry.size_bytes <= SINGLE_PUT_BYTES:
+    send_blocks(objects, key, checked(_blocks_of(path), entry.blake3, str(path)), entry.size_bytes, meter)
+
+
+def send_blocks(objects: Objects, key: str, blocks: Iterable[bytes], size_bytes: int, meter: Meter) -> None:
+    """Write blocks where nothing lies: at once when they are few, in parts when they are many."""
+    if size_bytes <= SINGLE_PUT_BYTES:
         objects.create(key, b"".join(blocks))
-        meter.add(entry.size_bytes)
+        meter.add(size_bytes)
     else:
-        objects.upload(key, _metered(blocks, meter), entry.size_bytes)
+        objects.upload(key, _metered(blocks, meter), size_bytes)
+
+
+def checked(blocks: Iterable[Buffer], digest: str, where: str) -> Iterator[bytes]:
+    """Pass blocks on; raises `CorruptCheckpointError` after the last when they are not what was promised."""
+    hasher = blake3(max_threads=blake3.AUTO)
+    for block in blocks:
+        hasher.update(block)
+        yield bytes(block)
+    if hasher.hexdigest() != digest:
+        raise CorruptCheckpointError(f"{where} was altered: its digest is {hasher.hexdigest()}, not {digest}.")
 
 
 def digest_of(objects: Objects, key: str, size_bytes: int) -> str:
     """Give the BLAKE3 digest of an object, read through memory; raises `MissingError`."""
     hasher = blake3(max_threads=blake3.AUTO)
-    try:
-        with ThreadPoolExecutor(RANGES_AT_ONCE, thread_name_prefix="art-digest") as pool:
-            for block in in_order(pool, lambda part: objects.read_range(key, *part)[0], _parts(size_bytes)):
-                hasher.update(block)
-    except NotPartialError:
-        hasher = blake3(max_threads=blake3.AUTO)
-        for block in objects.stream(key, BLOCK_BYTES):
-            hasher.update(block)
+    for block in read_blocks(objects, key, size_bytes):
+        hasher.update(block)
     return hasher.hexdigest()
 
 
-def checked_blocks(path: Path, digest: str, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """Read a file in blocks; raises `CorruptCheckpointError` after the last when they are not what was promised."""
-    hasher = blake3(max_threads=blake3.AUTO)
-    with disk.explained("read", path), path.open("rb", buffering=0) as file:
-        while block := file.read(block_bytes):
-            hasher.update(block)
-            yield block
-    if hasher.hexdigest() != digest:
-        raise CorruptCheckpointError(f"{path} was altered: its digest is {hasher.hexdigest()}, not {digest}.")
+def read_blocks(objects: Objects, key: str, size_bytes: int) -> Iterator[Buffer]:
+    """Read an object in order, in parallel ranges where the server knows them; raises `MissingError`.
+
+    The requests are made in threads of their own: the client library may be the one that asks for the next block,
+    and must not be called from there.
+    """
+    with ThreadPoolExecutor(RANGES_AT_ONCE, thread_name_prefix="art-read") as pool:
+        given = 0
+        try:
+            for block in in_order(pool, lambda part: objects.read_range(key, *part)[0], _parts(size_bytes)):
+                given += len(block)
+                yield block
+        except NotPartialError:
+            stream = objects.stream(key, BLOCK_BYTES)
+            for block in iter(lambda: pool.submit(next, stream, None).result(), None):
+                fresh = memoryview(block)[given:]
+                given = max(0, given - len(block))
+                yield fresh
 
 
 def in_order(
@@ -149,11 +166,12 @@ def preallocated(path: Path, size_bytes: int) -> Generator[int]:
     """Open a new file that has its space on the disk already; raises `StorageError` when there is not enough."""
     with disk.explained("write", path):
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-        try:
+    try:
+        with disk.explained("write", path):
             _allocate(handle, size_bytes)
-            yield handle
-        finally:
-            os.close(handle)
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _fetch_one(objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolExecutor | None) -> None:
@@ -198,7 +216,7 @@ def _in_ranges(objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolExe
             raise _WrongBytesError(f"it ends before byte {end:,}") from error
         if whole_bytes != want.size_bytes or len(block) != end - start:
             raise _WrongBytesError(f"{whole_bytes:,} bytes, expected {want.size_bytes:,}")
-        _write_at(handle, block, start)
+        _write_at(handle, block, start, want.target)
         meter.add(len(block))
         return block
 
@@ -217,7 +235,7 @@ def _in_one_stream(objects: Objects, want: Wanted, meter: Meter, handle: int) ->
             for block in objects.stream(want.key, BLOCK_BYTES):
                 if place + len(block) > want.size_bytes:
                     raise _WrongBytesError(f"more than {want.size_bytes:,} bytes")
-                _write_at(handle, block, place)
+                _write_at(handle, block, place, want.target)
                 hasher.update(block)
                 meter.add(len(block))
                 place += len(block)
@@ -231,6 +249,12 @@ def _in_one_stream(objects: Objects, want: Wanted, meter: Meter, handle: int) ->
     raise AssertionError("the last attempt returns or raises")
 
 
+def _blocks_of(path: Path) -> Iterator[bytes]:
+    with disk.explained("read", path), path.open("rb", buffering=0) as file:
+        while block := file.read(BLOCK_BYTES):
+            yield block
+
+
 def _metered(blocks: Iterable[bytes], meter: Meter) -> Iterator[bytes]:
     for block in blocks:
         yield block
@@ -242,11 +266,12 @@ def _parts(size_bytes: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + BLOCK_BYTES, size_bytes)
 
 
-def _write_at(handle: int, block: Buffer, place: int) -> None:
+def _write_at(handle: int, block: Buffer, place: int, path: Path) -> None:
     rest = memoryview(block)
-    while rest:
-        written = os.pwrite(handle, rest, place)
-        rest, place = rest[written:], place + written
+    with disk.explained("write", path):
+        while rest:
+            written = os.pwrite(handle, rest, place)
+            rest, place = rest[written:], place + written
 
 
 def _allocate(handle: int, size_bytes: int) -> None:
