@@ -59,6 +59,27 @@ def test_a_fork_of_a_fork_hangs_on_the_fork(art: Art, store: CheckpointStore):
     assert drawn[at + 2].startswith("│ ●  agent-2@150")
 
 
+def test_a_long_name_is_cut_and_its_step_is_not(art: Art, store: CheckpointStore):
+    train(store, ModelRef("wide", "agent-with-a-name-that-goes-on-and-on-訓練"), {7: 0.5})
+
+    drawn = art("log", "wide", "--graph").stdout
+
+    assert "agent-with-a-name-that-goes…@7 " in drawn
+
+
+def test_twelve_forks_in_a_row_still_fit(art: Art, store: CheckpointStore):
+    for number in range(12):
+        model = ModelRef("deep", f"m{number}")
+        if number:
+            store.fork(store.open(ModelRef("deep", f"m{number - 1}").at(number)), model)
+        train(store, model, {number + 1: 0.5, number + 2: 0.5})
+
+    lines = art("log", "deep", "--graph").stdout.splitlines()
+
+    assert max(len(line) for line in lines) <= 80
+    assert "│││││││││││◆  m11@11" in "\n".join(lines)
+
+
 def test_of_many_steps_those_that_matter_are_shown(art: Art, store: CheckpointStore):
     train(store, ModelRef("long", "run"), {step: step / 100 if step < 60 else 0.1 for step in range(1, 101)})
     store.fork(store.open(ModelRef("long", "run").at(30)), ModelRef("long", "side"))

@@ -52,6 +52,24 @@ def test_fork_from_a_bucket_fetches_the_chosen_checkpoint_only(art: Art, bucket:
     assert "agent-1@100  in file://" in art("log", "--graph", root=elsewhere.root).stdout
 
 
+def test_fork_inside_a_bucket(art: Art, bucket: str, tmp_path: Path):
+    art("push", "agent-1", bucket)
+
+    done = art("fork", f"{bucket}::shop/agent-1@100", f"{bucket}::agent-3", "--reset", "optimizer", "--json")
+    pulled = art("pull", f"{bucket}::shop/agent-3", root=tmp_path / "elsewhere")
+
+    document = json.loads(done.stdout)
+    assert (document["destination"], document["reset"]) == ("shop/agent-3@100", ["optimizer"])
+    assert pulled.returncode == 0, pulled.stderr
+
+
+def test_a_fork_of_this_disk_into_a_bucket_says_how(art: Art, bucket: str):
+    done = art("fork", "agent-1@100", f"{bucket}::shop/agent-3")
+
+    assert done.returncode == 1
+    assert f"art push shop/agent-3 {bucket}" in done.stderr
+
+
 def test_a_pull_from_nowhere_changes_nothing(art: Art, store: CheckpointStore, tmp_path: Path):
     before = tree(store.root)
 
@@ -74,10 +92,13 @@ def test_push_and_pull_speak_s3(art: Art, store: CheckpointStore, tmp_path: Path
         server.client().create_bucket(Bucket="runs")
         pushed = art("push", "agent-1@100", "s3://runs/here", **server.environment())
         forked = art("fork", "s3://runs/here::shop/agent-1@100", "shop/b", root=tmp_path / "b", **server.environment())
+        inside = art("fork", "s3://runs/here::shop/agent-1", "s3://runs/here::c", "-v", **server.environment())
         missing = art("pull", "s3://typo/here::shop/agent-1", **server.environment())
 
     assert pushed.returncode == 0, pushed.stderr
     assert forked.returncode == 0, forked.stderr
+    assert inside.returncode == 0, inside.stderr
+    assert "copied by the server" in inside.stdout
     assert missing.returncode == 1
     assert missing.stderr.count("\n") == 1
     assert "typo" in missing.stderr

@@ -14,6 +14,7 @@ from art.errors import ConfigurationError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from art.cli.forks import Asked
     from art.store.checkpoints import CheckpointStore
     from art.store.opening import Checkpoint
 
@@ -42,6 +43,9 @@ def fork(
     if end.step is not None:
         raise typer.BadParameter(f"A fork keeps the step of its source; write {end.model}.", param_hint="DST")
     asked = forks.Asked(start, end, not_after, tuple(reset or ()), overwrite)
+    if end.url:
+        _fork_into_bucket(session, asked, verbose)
+        return
     began_s = wording.clock_s()
     done = forks.perform(session, asked)
     duration_s = wording.clock_s() - began_s
@@ -116,6 +120,16 @@ def collect(
     freed = wording.size(sum(sizes.get(path, 0) for path in found))
     verb = "Would delete" if dry_run else "Deleted"
     output.print_lines([f"{verb} {wording.count(len(found), 'folder')}, {freed}." if found else "Nothing to delete."])
+
+
+def _fork_into_bucket(session: Session, asked: Asked, verbose: bool) -> None:
+    from art.cli import bucket_forks
+
+    done = bucket_forks.perform(asked)
+    if session.as_json:
+        output.print_json(bucket_forks.document(done))
+    else:
+        output.print_lines(bucket_forks.lines(done, verbose=verbose))
 
 
 def _report_moved(

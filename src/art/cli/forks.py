@@ -1,4 +1,4 @@
-"""A fork from the command line: wherever its source lies, performed and told in the same words."""
+"""A fork onto this disk: wherever its source lies, performed and told in the same words."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from rich.text import Text
 
 from art.cli import output, wording
 from art.cli.places import Place
-from art.errors import ConfigurationError, DestinationNotEmptyError
+from art.errors import DestinationNotEmptyError
 from art.names import CheckpointRef
 from art.store.checkpoints import CheckpointStore, Forked, Selection
 from art.store.layout import OPTIMIZER
+from art.store.manifest import Manifest
 from art.store.opening import Skipped
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ class Done:
 
 def perform(session: Session, asked: Asked) -> Done:
     """Select, then fork."""
-    if asked.destination.url:
-        raise ConfigurationError("A fork into a bucket is not wired yet.")
     try:
         return _from_remote(session.store, asked) if asked.source.url else _locally(session.existing_store, asked)
     except DestinationNotEmptyError as error:
@@ -65,7 +64,7 @@ def lines(done: Done, duration_s: float, *, verbose: bool) -> Iterator[Text]:
         source = f"{Place(done.asked.source.url, done.source.model, done.source.step)}"
         yield Text.assemble(here, " is a fork of ", (source, "bold"))
     if verbose:
-        yield from _choice(done)
+        yield from choice_lines(done.asked, done.considered, done.skipped)
     if forked.repeated:
         yield Text(f"  this fork was made before; the model goes on at step {forked.newest_step}")
         return
@@ -74,7 +73,7 @@ def lines(done: Done, duration_s: float, *, verbose: bool) -> Iterator[Text]:
         yield Text(words, "yellow")
     if forked.sharing or done.asked.source.url:
         yield Text(f"  {_cost(done)}, in {wording.seconds(duration_s)}")
-        yield from _parts(forked)
+        yield from part_lines(forked.checkpoint.manifest)
 
 
 def document(done: Done, duration_s: float) -> dict[str, Any]:
@@ -145,14 +144,14 @@ def _from_remote(store: CheckpointStore, asked: Asked) -> Done:
     )
 
 
-def _choice(done: Done) -> Iterator[Text]:
-    asked = done.asked
+def choice_lines(asked: Asked, considered: int, skipped: tuple[Skipped, ...]) -> Iterator[Text]:
+    """Yield how the checkpoint was chosen."""
     if asked.source.step is not None:
         yield Text("  chosen by its step", "dim")
     else:
         limit = "" if asked.not_after is None else f" at or before step {asked.not_after}"
-        yield Text(f"  considered {wording.count(done.considered, 'step')}{limit}, chose the newest whole one", "dim")
-    for skip in done.skipped:
+        yield Text(f"  considered {wording.count(considered, 'step')}{limit}, chose the newest whole one", "dim")
+    for skip in skipped:
         yield Text(f"  skipped step {skip.step}: {skip.reason}", "yellow")
 
 
@@ -167,8 +166,8 @@ def _cost(done: Done) -> str:
     return f"{files}, {shared}{copied}"
 
 
-def _parts(forked: Forked) -> Iterator[Text]:
-    manifest = forked.checkpoint.manifest
+def part_lines(manifest: Manifest) -> Iterator[Text]:
+    """Yield what a fork carries and what starts afresh."""
     yield Text(f"  carries {', '.join(manifest.carried)}")
     if manifest.reset:
         yield Text(f"  starts afresh: {', '.join(manifest.reset)}", "yellow")

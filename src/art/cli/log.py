@@ -23,7 +23,7 @@ from art.store.checkpoints import SetAside
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_red", "bright_cyan", "bright_magenta")
 BAR_WIDTH = 8
-LABEL_WIDTH = 36
+LABEL_WIDTH = 30
 FORKS_NAMED = 3
 
 
@@ -114,16 +114,23 @@ def _gutter_width(line: Drawn) -> int:
 def _label(line: Drawn, *, in_graph: bool) -> str:
     match line.beside:
         case Row():
-            label = f"{line.branch.model.name}@{line.beside.step}" if in_graph else f"{line.beside.step:>6}"
+            label = _named(line.branch.model.name, str(line.beside.step)) if in_graph else f"{line.beside.step:>6}"
         case Gap():
             label = wording.count(len(line.beside.steps), "step") if in_graph else f"{'┆':>6}"
         case SetAside():
-            label = f"{line.branch.model.name}@{wording.span(line.beside.steps)}" if in_graph else f"{'◌':>6}"
+            label = _named(line.branch.model.name, wording.span(line.beside.steps)) if in_graph else f"{'◌':>6}"
         case Origin():
-            label = _origin_name(line.beside, line.branch.model)
+            name, _, step = _origin_name(line.beside, line.branch.model).rpartition("@")
+            label = _named(name, step)
         case None:
             label = ""
-    return label if cell_len(label) <= LABEL_WIDTH else set_cell_size(label, LABEL_WIDTH - 1) + "…"
+    return label
+
+
+def _named(model: str, steps: str) -> str:
+    """Join a model's name and its steps, the name cut where both together are too wide."""
+    room = max(8, LABEL_WIDTH - 1 - cell_len(steps))
+    return f"{model if cell_len(model) <= room else set_cell_size(model, room - 1) + '…'}@{steps}"
 
 
 def _label_style(line: Drawn) -> str:
