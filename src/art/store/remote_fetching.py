@@ -17,7 +17,7 @@ from art.store.checkpoints import CheckpointStore, Forked, Stage
 from art.store.manifest import FileEntry, Manifest
 from art.store.opening import Checkpoint
 from art.store.remote_objects import Objects
-from art.store.remote_opening import RemoteCheckpoint, RemoteFile
+from art.store.remote_opening import RemoteCheckpoint, RemoteFile, file_key
 from art.store.transfer import Meter, Progress, Wanted, fetch
 
 
@@ -110,7 +110,8 @@ def _bring(
         raise StorageError(f"{source.ref} needs {needed:,} bytes on {store.root}, which has {free:,} left; free some.")
     meter = Meter(needed, progress)
     wanted = [
-        Wanted(f"{source.key}/{file.name}", file.size_bytes, file.blake3, stage.path / file.name) for file in missing
+        Wanted(file_key(source, file), file.size_bytes, file.blake3, stage.path / file.name, file.sha256)
+        for file in missing
     ]
     fetch(objects, wanted, meter)
     return meter.moved_bytes, sum(file.size_bytes for file in files) - needed

@@ -88,9 +88,9 @@ def open_store(location: Location, patience: Patience) -> ObjectStore:
             return MemoryStore()
         case _:
             url = f"{location.scheme}://{location.bucket}"
-            options = _client(patience, allow_http=_emulated(location))
+            options = client_options(patience, allow_http=_emulated(location))
             try:
-                return from_url(url, client_options=options, retry_config=_retry(patience))
+                return from_url(url, client_options=options, retry_config=retry_options(patience))
             except (BaseError, ValueError) as error:
                 raise ConfigurationError(f"{location} cannot be opened: {str(error).partition(chr(10))[0]}") from error
 
@@ -136,8 +136,8 @@ def _open_s3(location: Location, patience: Patience) -> S3Store:
     return S3Store(
         location.bucket,
         config=config,  # pyright: ignore[reportArgumentType]
-        client_options=_client(patience, allow_http=bool(endpoint and endpoint.startswith("http://"))),
-        retry_config=_retry(patience),
+        client_options=client_options(patience, allow_http=bool(endpoint and endpoint.startswith("http://"))),
+        retry_config=retry_options(patience),
         credential_provider=provider,
     )
 
@@ -149,7 +149,8 @@ def _open_folder(location: Location) -> LocalStore:
     return LocalStore(folder)
 
 
-def _client(patience: Patience, *, allow_http: bool) -> ClientConfig:
+def client_options(patience: Patience, *, allow_http: bool) -> ClientConfig:
+    """Say how the client library connects."""
     return {
         "allow_http": allow_http,
         "connect_timeout": timedelta(seconds=min(10, patience.silence_s)),
@@ -159,7 +160,8 @@ def _client(patience: Patience, *, allow_http: bool) -> ClientConfig:
     }
 
 
-def _retry(patience: Patience) -> RetryConfig:
+def retry_options(patience: Patience) -> RetryConfig:
+    """Say how the client library tries again."""
     return {"max_retries": patience.retries, "retry_timeout": timedelta(seconds=patience.timeout_s)}
 
 

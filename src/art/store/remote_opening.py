@@ -24,6 +24,8 @@ class RemoteFile:
     size_bytes: int
     blake3: str | None
     """None for a foreign checkpoint: nobody wrote its digests down."""
+    sha256: str | None = None
+    """Where the server knows this one."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ def look(objects: Objects, ref: CheckpointRef, key: str) -> RemoteCheckpoint | S
         return Skipped(ref.step, f"it is a copy of {manifest.ref} made by hand; use `art fork` to make one")
     files = tuple(RemoteFile(entry.path, entry.size_bytes, entry.blake3) for entry in manifest.files)
     return RemoteCheckpoint(ref, key, str(objects.place(key)), manifest, content, files)
+
+
+def file_key(checkpoint: RemoteCheckpoint, file: RemoteFile) -> str:
+    """Give the key of a file, relative to the remote's prefix."""
+    return f"{checkpoint.key}/{file.name}" if checkpoint.key else file.name
 
 
 def claim_key(ref: CheckpointRef) -> str:

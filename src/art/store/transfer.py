@@ -6,6 +6,7 @@ Knows objects, files and digests; knows nothing of models or steps.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import threading
 from collections import deque
@@ -51,6 +52,8 @@ class Wanted:
     blake3: str | None
     """None when nobody knows: a file that another program wrote."""
     target: Path
+    sha256: str | None = None
+    """Looked at where `blake3` is not known."""
 
 
 class Meter:
@@ -202,7 +205,16 @@ def _fetch_once(objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolEx
         ) from error
     if want.blake3 not in (None, found):
         raise _WrongBytesError(f"digest {found}, expected {want.blake3}")
+    if want.sha256 and not want.blake3:
+        _check_sha256(want.target, want.sha256)
     disk.seal(want.target)
+
+
+def _check_sha256(path: Path, expected: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise _WrongBytesError(f"SHA-256 {found}, expected {expected}")
 
 
 def _in_ranges(objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolExecutor | None, handle: int) -> str:
