@@ -34,16 +34,16 @@ def draw(branches: Sequence[Branch], *, fork_step: int, folder: Path) -> list[Pa
     axes.annotate(
         f"fork at step {fork_step}",
         (fork_step, trunk[fork_step]),
-        xytext=(-12, -34),
+        xytext=(0, 12),
         textcoords="offset points",
-        ha="right",
-        arrowprops={"arrowstyle": "-", "color": "#333333", "shrinkB": 7},
+        ha="center",
     )
-    axes.set(xlabel="step", ylabel="mean reward", ylim=(-0.03, 1.06))
+    axes.set(xlabel="step", ylabel="mean reward", ylim=(-0.03, 1.14))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
-    axes.legend(frameon=False, loc="lower left")
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+    axes.legend(frameon=False, loc="center left")
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / "fork.png", folder / "fork.svg"]
     for path in paths:

@@ -8,11 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-import digits
 import openai
 import pytest
 
 import art
+import digits
 from art.local import LocalBackend
 from art.store.checkpoints import CheckpointStore
 from art.store.history import History
@@ -93,7 +93,7 @@ def test_a_fork_without_the_optimizer_is_another_run(small_model: Path, tmp_path
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_with_the_numbers_it_would_have_had(small_model: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
     command = [sys.executable, str(SCRIPT), str(small_model)]
     subprocess.run([*command, str(tmp_path / "whole"), "5"], check=True, env=environment)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,14 +18,14 @@ from art.errors import (
     NotRegisteredError,
     TrainingDataError,
 )
-from art.local import words
+from art.local import moving, words
 from art.local.bases import Bases
-from art.local.forking import ForkReport, fork_local, lines
+from art.local.forking import ForkReport, ForkRequest, fork_local, lines
+from art.local.mirror import Mirror
 from art.local.session import Session
 from art.names import ModelRef
 from art.store.checkpoints import CheckpointStore
 from art.store.history import History
-from art.store.manifest import BaseModelInfo
 from art.store.opening import Checkpoint
 from art.trajectories import TrajectoryGroup, mean_reward
 
@@ -36,6 +37,8 @@ class LocalBackend:
 
     With `deterministic=True` whole runs repeat, rollouts included: a request without a seed gets one from the run's
     seed, the step and its content. It costs inference some speed; see docs/concepts/exactness.md.
+    With a `remote` (a bucket, or a URL such as `s3://bucket/prefix`) every committed checkpoint is pushed there in the
+    background, and a model that is not on this disk resumes from there; closing waits until all is pushed.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class LocalBackend:
         device: str = "auto",
         dtype: str | None = None,
         max_rows: int = 64,
+        remote: str | None = None,
         in_process: bool = True,
     ) -> None:
         self.store = CheckpointStore(path)
@@ -57,6 +61,7 @@ class LocalBackend:
         self._sessions: dict[ModelRef, Session] = {}
         self._models: list[AnyModel] = []
         self._registering = asyncio.Lock()
+        self._mirror = Mirror(moving.open_remote(remote, None), self.store) if remote else None
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -150,21 +155,82 @@ class LocalBackend:
         """
         self._require_open()
         source = ModelRef(from_project or model.ref.project, from_model)
-        report = await asyncio.to_thread(
-            fork_local,
-            self.store,
-            source,
-            model,
-            not_after=not_after_step,
-            reset=reset,
-            overwrite=overwrite,
-            base_of=lambda: self._base_info(model),
+        asked = ForkRequest(
+            source, model, not_after_step, reset, overwrite, base_of=lambda: self._bases.open(model.base_model).info
         )
+        if from_s3_bucket is None:
+            report = await asyncio.to_thread(fork_local, self.store, asked)
+        else:
+            remote, bar = moving.open_remote(from_s3_bucket, prefix), words.bar(verbose=verbose)
+            report = await asyncio.to_thread(moving.fork_from_remote, self.store, remote, asked, bar=bar)
         if session := self._sessions.get(model.ref):
             await asyncio.to_thread(session.resume)
         if verbose:
             words.say("\n".join(lines(report, destination=model.ref)))
         return report
+
+    async def _experimental_push_to_s3(
+        self,
+        model: AnyModel,
+        s3_bucket: str | None = None,
+        prefix: str | None = None,
+        verbose: bool = False,
+        delete: bool = False,
+    ) -> moving.Moved:
+        """Write the model's checkpoints to a bucket, `BACKUP_BUCKET` unless one is named; what is there is kept.
+
+        Pushing again completes what was interrupted. A different checkpoint under a taken step raises
+        `CheckpointExistsError`, naming the key. `delete` removes checkpoints there that are not here.
+        """
+        self._require_open()
+        remote, bar = moving.open_remote(s3_bucket, prefix), words.bar(verbose=verbose)
+        moved = await asyncio.to_thread(moving.push, self.store, remote, model.ref, delete=delete, bar=bar)
+        if verbose:
+            words.say(words.moved_line(f"{model.ref} -> {remote}", moved))
+        return moved
+
+    async def _experimental_pull_from_s3(
+        self,
+        model: AnyModel,
+        s3_bucket: str | None = None,
+        prefix: str | None = None,
+        verbose: bool = False,
+        delete: bool = False,
+        only_step: moving.Step = None,
+    ) -> moving.Moved:
+        """Bring the model's checkpoints here: all of them, one step, or the `"latest"`; every byte is checked."""
+        self._require_open()
+        remote, bar = moving.open_remote(s3_bucket, prefix), words.bar(verbose=verbose)
+        pull = functools.partial(moving.pull, self.store, remote, model.ref, only=only_step, delete=delete, bar=bar)
+        moved = await asyncio.to_thread(pull)
+        if session := self._sessions.get(model.ref):
+            await asyncio.to_thread(session.resume)
+        if verbose:
+            words.say(words.moved_line(f"{remote} -> {model.ref}", moved))
+        return moved
+
+    async def _experimental_pull_model_checkpoint(
+        self,
+        model: AnyModel,
+        *,
+        step: moving.Step = None,
+        s3_bucket: str | None = None,
+        prefix: str | None = None,
+        local_path: str | Path | None = None,
+        verbose: bool = False,
+    ) -> str:
+        """Make one checkpoint present here and give its folder; with `local_path`, that of a copy."""
+        self._require_open()
+        remote = moving.open_remote(s3_bucket, prefix) if s3_bucket or moving.has_default_bucket() else None
+        target = Path(local_path) if local_path is not None else None
+        bar = words.bar(verbose=verbose)
+        present = functools.partial(
+            moving.pull_checkpoint, self.store, remote, model.ref, step=step, local_path=target, bar=bar
+        )
+        folder = await asyncio.to_thread(present)
+        if verbose:
+            words.say(f"{model.ref}: {folder}")
+        return str(folder)
 
     async def _experimental_deploy(self, *_: Any, **__: Any) -> None:
         """Deploying is not done here; raises `ConfigurationError` that says what to use instead."""
@@ -175,6 +241,8 @@ class LocalBackend:
 
     def _open_session(self, model: AnyModel, port: int) -> Session:
         trainable: Trainable = model  # pyright: ignore[reportAssignmentType] - `trainable` was asked
+        if self._mirror:
+            self._mirror.catch_up(model.ref)
         ignore(f"{model.ref}: _internal_config", trainable.settings, USED_SETTINGS)
         return Session(
             trainable,
@@ -187,10 +255,8 @@ class LocalBackend:
         )
 
     def _committed(self, checkpoint: Checkpoint) -> None:
-        """Called with every checkpoint a session has written."""
-
-    def _base_info(self, model: Trainable) -> BaseModelInfo:
-        return self._bases.open(model.base_model).info
+        if self._mirror:
+            self._mirror.put(checkpoint)
 
     def _session(self, model: AnyModel) -> Session:
         self._require_open()
@@ -233,10 +299,14 @@ class LocalBackend:
             raise BackendClosedError(f"The backend of {self.store.root} is closed; create a new LocalBackend.")
 
     def _close(self) -> None:
+        if self._closed:
+            return
         self._closed = True
         while self._sessions:
             self._sessions.popitem()[1].close()
         self._bases.close()
+        if self._mirror:
+            self._mirror.close()
 
 
 def _mean_metrics(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:

@@ -6,7 +6,7 @@ Wherever the source lies, what was selected there is what is forked.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from art.backend import Trainable
@@ -14,6 +14,7 @@ from art.local.compatible import check_base, check_shape
 from art.names import ModelRef
 from art.store.checkpoints import CheckpointStore, Forked, Selection, SetAside
 from art.store.manifest import PARTS, BaseModelInfo, Manifest
+from art.store.opening import Skipped
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class ForkReport:
     considered: int
     skipped: tuple[str, ...]
     seconds: float
+    fetched_bytes: int = 0
+    reused_bytes: int = 0
+    """What a fork from a bucket found on this disk already."""
 
     @property
     def step(self) -> int:
@@ -32,38 +36,49 @@ class ForkReport:
         return self.forked.newest_step
 
 
-def fork_local(
-    store: CheckpointStore,
-    source: ModelRef,
-    model: Trainable,
-    *,
-    not_after: int | None,
-    reset: Collection[str],
-    overwrite: bool,
-    base_of: Callable[[], BaseModelInfo],
-) -> ForkReport:
-    """Fork from a model under the same root; onto itself it is a rewind. `base_of` loads what `model` is based on."""
+@dataclass(frozen=True)
+class ForkRequest:
+    """What was asked for."""
+
+    source: ModelRef
+    model: Trainable
+    """The destination."""
+    not_after: int | None
+    reset: Collection[str]
+    overwrite: bool
+    base_of: Callable[[], BaseModelInfo]
+    """Loads what the destination is based on, where the name alone does not tell."""
+
+    def check(self, manifest: Manifest) -> None:
+        """Check that a checkpoint can continue as the destination, before a byte moves."""
+        if manifest.base_model and manifest.base_model.id != self.model.base_model:
+            check_base(self.model, manifest, self.base_of())
+        check_shape(self.model, manifest)
+
+
+def fork_local(store: CheckpointStore, asked: ForkRequest) -> ForkReport:
+    """Fork from a model under the same root; onto itself it is a rewind."""
     started = time.perf_counter()
-    selection = store.select(source, not_after=not_after)
-    checkpoint = selection.checkpoint
-    check_continues(model, checkpoint.manifest, base_of)
-    if source == model.ref:
+    selection = store.select(asked.source, not_after=asked.not_after)
+    checkpoint, destination = selection.checkpoint, asked.model.ref
+    asked.check(checkpoint.manifest)
+    if asked.source == destination:
         forked = Forked(checkpoint, checkpoint.ref.step, set_aside=store.rewind(checkpoint))
     else:
-        forked = store.fork(checkpoint, model.ref, not_after=not_after, reset=reset, overwrite=overwrite)
+        forked = store.fork(
+            checkpoint, destination, not_after=asked.not_after, reset=asked.reset, overwrite=asked.overwrite
+        )
     return report_of(forked, selection, seconds=time.perf_counter() - started)
 
 
-def check_continues(model: Trainable, manifest: Manifest, base_of: Callable[[], BaseModelInfo]) -> None:
-    """Check that a checkpoint can continue as `model`; loads its base only when the names differ."""
-    if manifest.base_model and manifest.base_model.id != model.base_model:
-        check_base(model, manifest, base_of())
-    check_shape(model, manifest)
-
-
 def report_of(forked: Forked, selection: Selection, *, seconds: float) -> ForkReport:
-    skipped = tuple(f"step {skip.step}: {skip.reason}" for skip in selection.skipped)
-    return ForkReport(forked, str(selection.checkpoint.ref), selection.considered, skipped, seconds)
+    """Sum up a fork on this disk."""
+    return ForkReport(forked, str(selection.checkpoint.ref), selection.considered, reasons(selection.skipped), seconds)
+
+
+def reasons(skipped: Iterable[Skipped]) -> tuple[str, ...]:
+    """Say which newer folders were passed over, and why."""
+    return tuple(f"step {skip.step}: {skip.reason}" for skip in skipped)
 
 
 def lines(report: ForkReport, *, destination: ModelRef) -> list[str]:
@@ -78,13 +93,20 @@ def lines(report: ForkReport, *, destination: ModelRef) -> list[str]:
         ]
     if forked.set_aside:
         said.append(f"  {_aside(forked.set_aside)}")
-    if forked.checkpoint.manifest.parent and not forked.shared_bytes + forked.copied_bytes:
+    if report.source == str(forked.checkpoint.ref):
         return [*said, f"  continues at step {forked.newest_step}"]
     afresh = [part for part in PARTS if part not in manifest.carried]
     said.append(f"  carried {', '.join(manifest.carried)}" + (f"; afresh: {', '.join(afresh)}" if afresh else ""))
-    how, took = ", ".join(sorted(forked.sharing)), f"{report.seconds * 1000:.0f} ms"
-    said.append(f"  {forked.shared_bytes:,} bytes shared, {forked.copied_bytes:,} copied ({how}) in {took}")
+    said.append(f"  {_cost(report)} in {report.seconds * 1000:,.0f} ms")
     return [*said, f"  continues at step {forked.newest_step} in {forked.checkpoint.path}"]
+
+
+def _cost(report: ForkReport) -> str:
+    forked = report.forked
+    if not forked.sharing:
+        speed = report.fetched_bytes / report.seconds / 1e6
+        return f"{report.fetched_bytes:,} bytes fetched, {report.reused_bytes:,} were here ({speed:,.0f} MB/s)"
+    return f"{forked.shared_bytes:,} bytes shared, {forked.copied_bytes:,} copied ({', '.join(sorted(forked.sharing))})"
 
 
 def _aside(aside: SetAside) -> str:

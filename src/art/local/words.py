@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
+
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from art.backend import TrainResult
+from art.local.moving import Bar, Moved
 from art.names import ModelRef
 
 SHOWN = ("reward", "loss", "kl", "entropy", "grad_norm", "learning_rate", "seconds")
@@ -12,10 +17,44 @@ SHOWN = ("reward", "loss", "kl", "entropy", "grad_norm", "learning_rate", "secon
 
 def say(text: str) -> None:
     """Print to stderr, as plain as it is given."""
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(text)
+    _console().print(text)
 
 
 def step_line(model: ModelRef, result: TrainResult) -> str:
     """Tell a training step in one line."""
     shown = [f"{name} {result.metrics[name]:.4g}" for name in SHOWN if name in result.metrics]
     return f"{model}@{result.step}: {', '.join(shown)}"
+
+
+def moved_line(what: str, moved: Moved) -> str:
+    """Tell a push or a pull in one line."""
+    speed = moved.moved_bytes / moved.seconds / 1e6 if moved.seconds else 0.0
+    cost = f"{moved.moved_bytes:,} bytes moved, {moved.reused_bytes:,} were there"
+    return f"{what}: {len(moved.steps)} checkpoints, {cost}, {moved.seconds:.1f} s ({speed:,.0f} MB/s)"
+
+
+def bar(*, verbose: bool) -> Bar:
+    """Give what draws a bar for bytes that move, or nothing."""
+    return _byte_bar if verbose else lambda _: nullcontext()
+
+
+@contextmanager
+def _byte_bar(description: str) -> Generator[Callable[[int, int], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_console(), transient=True) as progress:
+        task = progress.add_task(description, total=None)
+
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield show
+
+
+def _console() -> Console:
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
