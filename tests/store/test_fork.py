@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from art.errors import ConfigurationError, CorruptCheckpointError, DestinationNotEmptyError
+from art.errors import CheckpointNotFoundError, ConfigurationError, DestinationNotEmptyError
 from art.names import ModelRef
 from art.store import disk
 from art.store.checkpoints import CheckpointStore, Forked
@@ -337,10 +337,33 @@ def test_a_foreign_checkpoint_that_changes_meanwhile_is_not_forked(
     source = store.open(main.at(5))
     (folder / "adapter_model.safetensors").write_bytes(safetensors(b"after!"))
 
-    with pytest.raises(CorruptCheckpointError, match="was altered"):
+    with pytest.raises(CheckpointNotFoundError, match="shop/agent-1@5 was deleted or replaced meanwhile"):
         store.fork(source, branch)
 
     assert store.models() == [main]
+
+
+def test_a_source_that_was_trained_again_meanwhile_is_not_forked(
+    store: CheckpointStore, main: ModelRef, branch: ModelRef
+):
+    first, source = write_run(store, main, 1, 2)
+    store.rewind(first)
+    write_checkpoint(store, main, 2, reward=0.9)
+
+    with pytest.raises(CheckpointNotFoundError, match="deleted or replaced meanwhile"):
+        store.fork(source, branch)
+
+    assert store.models() == [main]
+
+
+def test_a_source_that_was_deleted_meanwhile_is_named(store: CheckpointStore, main: ModelRef, branch: ModelRef):
+    source, _ = write_run(store, main, 1, 2)
+    store.delete(source)
+
+    with pytest.raises(
+        CheckpointNotFoundError, match="shop/agent-1@1 was deleted or replaced meanwhile; it has step 2"
+    ):
+        store.fork(source, branch)
 
 
 def test_a_fork_copies_where_links_cannot_be_made(

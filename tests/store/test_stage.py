@@ -175,6 +175,27 @@ def test_deleting_takes_one_checkpoint_and_nothing_else(store: CheckpointStore, 
     assert not store.staging.exists()
 
 
+def test_a_checkpoint_that_was_replaced_meanwhile_is_not_deleted(store: CheckpointStore, main: ModelRef):
+    first, second = write_checkpoint(store, main, 1), write_checkpoint(store, main, 2)
+    store.rewind(first)
+    again = write_checkpoint(store, main, 2, reward=0.9)
+
+    with pytest.raises(CheckpointNotFoundError, match="deleted or replaced meanwhile; it has steps 1, 2"):
+        store.delete(second)
+
+    assert store.open(main.at(2)) == again
+
+
+def test_a_rewind_to_a_checkpoint_that_is_gone_changes_nothing(store: CheckpointStore, main: ModelRef):
+    first, second = write_checkpoint(store, main, 1), write_checkpoint(store, main, 2)
+    store.delete(first)
+
+    with pytest.raises(CheckpointNotFoundError, match="deleted or replaced meanwhile"):
+        store.rewind(first)
+
+    assert store.select(main).checkpoint == second
+
+
 def test_deleting_the_last_checkpoint_leaves_no_empty_model(store: CheckpointStore, main: ModelRef):
     store.delete(write_checkpoint(store, main, 1))
 

@@ -103,6 +103,10 @@ class CheckpointStore:
         reason = f" ({found.reason})" if found else ""
         raise CheckpointNotFoundError(f"There is no checkpoint {ref}{reason}; {self._has(ref.model)}.")
 
+    def require(self, checkpoint: Checkpoint) -> None:
+        """Check that a checkpoint is still the one that was opened; raises `CheckpointNotFoundError`."""
+        self._require(checkpoint, self.find(checkpoint.ref))
+
     def find(self, ref: CheckpointRef) -> Checkpoint | None:
         """Open one checkpoint, None when there is none; raises `CorruptCheckpointError`."""
         found = self._read(ref.model, partial(self._look, ref))
@@ -214,6 +218,7 @@ class CheckpointStore:
         """Make a checkpoint its model's newest again. Later ones are set aside, never deleted; None if none were."""
         model, step = checkpoint.ref.model, checkpoint.ref.step
         with self._alone(model) as names:
+            self._require(checkpoint, self._look(checkpoint.ref, names))
             later = {number: name for number, name in names.items() if number > step}
             return self._set_aside(model, later, kept=step, reason=f"rewound to {step}") if later else None
 
@@ -262,7 +267,8 @@ class CheckpointStore:
 
     def delete(self, checkpoint: Checkpoint) -> None:
         """Delete one checkpoint; files that a fork shares stay with the fork."""
-        with self._alone(checkpoint.ref.model):
+        with self._alone(checkpoint.ref.model) as names:
+            self._require(checkpoint, self._look(checkpoint.ref, names))
             disk.discard(checkpoint.path, self.staging)
 
     def debris(self) -> list[Path]:
@@ -394,6 +400,11 @@ class CheckpointStore:
                 return found.checkpoint
         return None
 
+    def _require(self, checkpoint: Checkpoint, there: Checkpoint | Skipped | None) -> None:
+        if there != checkpoint:
+            model = checkpoint.ref.model
+            raise CheckpointNotFoundError(f"{checkpoint.ref} was deleted or replaced meanwhile; {self._has(model)}.")
+
     def _require_model(self, model: ModelRef) -> None:
         if self._folder(model).is_dir():
             return
@@ -454,7 +465,7 @@ class Stage:
     ) -> Forked:
         """Make this a fork of `source`, with the files of a checkpoint on this disk or with those already staged."""
         manifest = forked_manifest(source, hop, self.ref)
-        how = {entry: self.share(entry, share_from) for entry in manifest.files} if share_from else {}
+        how = self._share_all(manifest.files, share_from) if share_from else {}
         disk.write_file(self.path / layout.MANIFEST, manifest.to_bytes())
         forked = self._store.publish_fork(self.path, manifest, hop, overwrite=overwrite)
         if forked.repeated:
@@ -470,11 +481,14 @@ class Stage:
 
     def share(self, entry: FileEntry, holder: Checkpoint) -> disk.Sharing:
         """Take a file from a checkpoint on this disk."""
-        sharing = disk.share(holder.path / entry.path, self.path / entry.path, immutable=not holder.is_foreign)
-        if holder.is_foreign:
-            # Its program may have written it again since it was opened.
-            check_file(self.path / entry.path, entry)
-        return sharing
+        return disk.share(holder.path / entry.path, self.path / entry.path, immutable=not holder.is_foreign)
+
+    def _share_all(self, entries: Collection[FileEntry], holder: Checkpoint) -> dict[FileEntry, disk.Sharing]:
+        try:
+            return {entry: self.share(entry, holder) for entry in entries}
+        finally:
+            # Or these may be files of two checkpoints, or of one that its program wrote again.
+            self._store.require(holder)
 
 
 def _protected(path: Path) -> FileEntry:
