@@ -132,6 +132,13 @@ def test_checking_continuation_needs_a_model(art: Art):
     assert art("verify", "agent-1", "--keep").returncode == 2
 
 
+def test_checking_continuation_needs_something_to_train_on(art: Art):
+    done = art("verify", "--continuation", "agent-1@100")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("art: shop/agent-1 has recorded no trajectories")
+
+
 def test_a_bare_name_finds_its_only_project(art: Art, store: CheckpointStore):
     store.fork(store.open(MAIN.at(50)), ModelRef("other", "solo"))
 

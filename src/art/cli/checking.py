@@ -72,7 +72,8 @@ def _verify_continuation(session: Session, what: str | None, base_model: str | N
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"Checking continuation needs {error.name}, which is not installed.") from error
     started = wording.clock_s()
-    verdict = verify_continuation(store.root, ref, base_model=base_model, keep=keep)
+    with output.working(f"training on from {ref} in three ways ..."):
+        verdict = verify_continuation(store.root, ref, base_model=base_model, keep=keep)
     if session.as_json:
         output.print_json(verdict.as_json())
     else:

@@ -51,3 +51,14 @@ def byte_bar(what: str) -> Generator[Callable[[int, int], None]]:
     ) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done_bytes, total_bytes: bar.update(task, completed=done_bytes, total=total_bytes)
+
+
+@contextmanager
+def working(what: str) -> Generator[None]:
+    """Say on stderr, while that is a terminal, what takes so long."""
+    console = words()
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
