@@ -36,6 +36,7 @@ _WHY = {
     errno.EACCES: "permission is denied; choose a root folder that you may write to",
     errno.EPERM: "the operation is not permitted; choose a root folder that you may write to",
     errno.ENOTDIR: "a file is in the way of a folder; move it or choose another root folder",
+    errno.EEXIST: "a file is in the way of a folder; move it or choose another root folder",
     errno.ENAMETOOLONG: "the path is too long for this file system; choose shorter names",
 }
 
