@@ -78,6 +78,14 @@ def moto_bucket(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
+def ceph_bucket(ceph: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket of its own on Ceph, which the environment points at."""
+    for name, value in ceph.environment().items():
+        monkeypatch.setenv(name, value)
+    return new_bucket(ceph)
+
+
+@pytest.fixture
 def proxy(moto: S3Server, moto_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     """A fault proxy before moto, which the environment points at instead."""
     with FaultProxy(moto.endpoint) as proxy:

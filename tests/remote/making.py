@@ -11,6 +11,7 @@ from art.store import layout
 from art.store.checkpoints import CheckpointStore
 from art.store.opening import Checkpoint
 
+LARGEST_BLOCK_BYTES = 50_000_000
 MODEL = ModelRef("shop", "agent 1 ü")
 CONFIG = {
     "peft_type": "LORA",
@@ -24,7 +25,9 @@ CONFIG = {
 def safetensors(size_bytes: int, seed: int) -> bytes:
     """One tensor of random bytes, in the format's own layout."""
     header = json.dumps({"lora_A": {"dtype": "U8", "shape": [size_bytes], "data_offsets": [0, size_bytes]}}).encode()
-    return len(header).to_bytes(8, "little") + header + random.Random(seed).randbytes(size_bytes)
+    block = random.Random(seed).randbytes(min(size_bytes, LARGEST_BLOCK_BYTES))
+    content = block * (-(-size_bytes // len(block)) if block else 0)
+    return len(header).to_bytes(8, "little") + header + content[:size_bytes]
 
 
 def write_adapter(folder: Path, *, seed: int = 0, size_bytes: int = 1000) -> None:
