@@ -2,12 +2,15 @@
 
 import asyncio
 import math
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import digits
 import pytest
 
 import art
+import digits
 from art.errors import (
     BackendClosedError,
     BaseModelMismatchError,
@@ -19,6 +22,7 @@ from art.errors import (
     LoRAShapeMismatchError,
     ModelNotFoundError,
     NotRegisteredError,
+    StorageError,
     TrainingDataError,
 )
 from art.local import LocalBackend
@@ -138,18 +142,15 @@ def test_bad_trajectories_are_refused_and_the_run_goes_on(small_model: Path, tra
     assert CheckpointStore(trained).steps(art.ModelRef("p", "one")) == [1, 2, 3]
 
 
-def test_a_step_that_fails_half_way_leaves_the_run_where_it_was(
-    small_model: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_that_fails_half_way_leaves_the_run_where_it_was(small_model: Path, trained: Path) -> None:
     async def body() -> tuple[str | None, str | None]:
         async with LocalBackend(path=trained, deterministic=True) as backend:
             one = make(small_model)
             await one.register(backend)
             groups = await digits.gather(one)
-            with monkeypatch.context() as patched:
-                patched.setattr("art.store.disk.seal", fail)
-                with pytest.raises(OSError, match="no space"):
-                    await one.train(groups, digits.TRAIN)
+            with files_at_most(bytes_each=20_000), pytest.raises(StorageError):
+                await one.train(groups, digits.TRAIN)
+            assert await one.get_step() == 2
             await one.train(groups, digits.TRAIN)
             two = make(small_model, "two")
             await backend._experimental_fork_checkpoint(two, from_model="one", not_after_step=2)
@@ -167,8 +168,15 @@ def test_a_step_that_fails_half_way_leaves_the_run_where_it_was(
     assert one == two
 
 
-def fail(path: Path) -> None:
-    raise OSError(28, f"no space for {path}")
+@contextmanager
+def files_at_most(*, bytes_each: int) -> Iterator[None]:
+    """Let the operating system refuse to write more than this into any file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_each, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_model_without_a_backend_says_register(small_model: Path) -> None:

@@ -1,7 +1,6 @@
 """The documentation's examples of checkpoint forking, line for line, on a small model under the name they use."""
 
 import asyncio
-import os
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,15 @@ from art.local import LocalBackend
 from art.store import disk
 from art.store.checkpoints import CheckpointStore
 from art.store.history import History
-from small import write_small_model
+from small import place_in_hub_cache
 
 BASE = "OpenPipe/Qwen3-14B-Instruct"
 
 
 @pytest.fixture(scope="module")
-def base_in_cache() -> str:
+def base_in_cache(small_model: Path) -> str:
     """A small Qwen3 in the Hugging Face cache, where the hub's client would have put the real one."""
-    repository = Path(os.environ["HF_HOME"]) / "hub" / f"models--{BASE.replace('/', '--')}"
-    write_small_model(repository / "snapshots" / "0" * 40)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("0" * 40)
+    place_in_hub_cache(small_model, BASE)
     return BASE
 
 
