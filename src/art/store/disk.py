@@ -113,14 +113,14 @@ def publish(folder: Path, target: Path) -> bool:
     """Give a staged folder its place in one step; False, and nothing changed, when something is there."""
     finish(folder)
     with explained("write", target):
-        _make_folders(target.parent)
+        grown = _make_missing(target.parent)
         try:
             folder.rename(target)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 return False
             raise
-        sync(target.parent)
+        _sync_all([target.parent, *grown])
     return True
 
 
@@ -317,16 +317,21 @@ def _is_at(handle: int, folder: Path) -> bool:
 
 
 def _make_folders(folder: Path) -> None:
+    _sync_all(_make_missing(folder))
+
+
+def _make_missing(folder: Path) -> list[Path]:
+    """Make a folder and those above it; gives the folders that have a new entry now, for the caller to sync."""
     if folder.is_dir():
-        return
-    _make_folders(folder.parent)
+        return []
+    grown = _make_missing(folder.parent)
     folder.mkdir(exist_ok=True)
-    sync(folder.parent)
+    return [*grown, folder.parent]
 
 
 def _sync_all(paths: Collection[Path]) -> None:
     # At once: a file system gathers what is asked for together into one write, and the time is in the waiting.
-    with ThreadPoolExecutor(max_workers=len(paths)) as pool:
+    with ThreadPoolExecutor(max_workers=max(1, len(paths))) as pool:
         list(pool.map(sync, paths))
 
 
