@@ -42,7 +42,7 @@ from .proxy import (
     is_put_of,
 )
 
-PATIENCE = Patience(retries=3, timeout_s=3, silence_s=1)
+PATIENCE = Patience(retries=3, timeout_s=6, silence_s=2)
 DESTINATION = ModelRef("shop", "agent 2")
 FOREVER = 10_000
 IN_RANGES_BYTES = 9_000_000
@@ -51,7 +51,7 @@ IN_PARTS_BYTES = 34_000_000
 FAULTS: dict[str, Fault] = {
     "connection refused": Refuse(),
     "answer 0.3 s late": Delay(0.3),
-    "answer never": Delay(2),
+    "answer never": Delay(4),
     "body cut after 10 bytes": CutBody(after=10),
     "one byte wrong": CorruptByte(at=10),
     "500 InternalError": Answer(500, "InternalError"),
@@ -142,10 +142,10 @@ class Bench:
         bucket = f"case-{self._count}"
         self.proxy.heal()
         self.server.client().create_bucket(Bucket=bucket)
-        remote = Remote.open(bucket, patience=PATIENCE)
-        act, problems = getattr(self, f"_{case.operation.replace(' ', '_')}")(
-            remote, CheckpointStore(self.folder / bucket)
-        )
+        # What is arranged before and judged after is not hurried.
+        calm, hurried = Remote.open(bucket), Remote.open(bucket, patience=PATIENCE)
+        arrange = getattr(self, f"_{case.operation.replace(' ', '_')}")
+        act, problems = arrange(calm, hurried, CheckpointStore(self.folder / bucket))
         self.proxy.fault(case.fault, when=case.when, times=case.times)
         began = time.monotonic()
         error: ArtError | None = None
@@ -157,55 +157,55 @@ class Bench:
         self.proxy.heal()
         return Outcome(case, type(error).__name__ if error else None, str(error or ""), seconds, tuple(problems(error)))
 
-    def _pull(self, remote: Remote, store: CheckpointStore) -> tuple[Callable[[], object], Judge]:
-        remote.push(self.checkpoint)
+    def _pull(self, calm: Remote, hurried: Remote, store: CheckpointStore) -> tuple[Callable[..., object], Judge]:
+        calm.push(self.checkpoint)
 
-        def act() -> object:
+        def act(remote: Remote = hurried) -> object:
             return remote.fetch(remote.select(MODEL).checkpoint, store)
 
-        return act, lambda error: self._judge_reading(store, error, act, MODEL)
+        return act, lambda error: self._judge_reading(store, error, lambda: act(calm), MODEL)
 
-    def _fork(self, remote: Remote, store: CheckpointStore) -> tuple[Callable[[], object], Judge]:
-        remote.push(self.checkpoint)
+    def _fork(self, calm: Remote, hurried: Remote, store: CheckpointStore) -> tuple[Callable[..., object], Judge]:
+        calm.push(self.checkpoint)
 
-        def act() -> object:
+        def act(remote: Remote = hurried) -> object:
             return remote.fetch_fork(remote.select(MODEL, not_after=9).checkpoint, DESTINATION, store, not_after=9)
 
-        return act, lambda error: self._judge_reading(store, error, act, DESTINATION)
+        return act, lambda error: self._judge_reading(store, error, lambda: act(calm), DESTINATION)
 
-    def _push(self, remote: Remote, store: CheckpointStore) -> tuple[Callable[[], object], Judge]:
-        return self._pushing(remote, store, self.checkpoint)
+    def _push(self, calm: Remote, hurried: Remote, store: CheckpointStore) -> tuple[Callable[..., object], Judge]:
+        return self._pushing(calm, hurried, store, self.checkpoint)
 
-    def _push_large(self, remote: Remote, store: CheckpointStore) -> tuple[Callable[[], object], Judge]:
-        return self._pushing(remote, store, self.large)
+    def _push_large(self, calm: Remote, hurried: Remote, store: CheckpointStore) -> tuple[Callable[..., object], Judge]:
+        return self._pushing(calm, hurried, store, self.large)
 
     def _pushing(
-        self, remote: Remote, store: CheckpointStore, checkpoint: Checkpoint
-    ) -> tuple[Callable[[], object], Judge]:
-        def act() -> object:
+        self, calm: Remote, hurried: Remote, store: CheckpointStore, checkpoint: Checkpoint
+    ) -> tuple[Callable[..., object], Judge]:
+        def act(remote: Remote = hurried) -> object:
             return remote.push(checkpoint)
 
         def judge(error: ArtError | None) -> Iterator[str]:
-            if error and remote.steps(MODEL):
+            if error and calm.steps(MODEL):
                 yield "an error, and yet a checkpoint is there"
-            act()
-            fetched = remote.fetch(remote.select(MODEL).checkpoint, store)
+            act(calm)
+            fetched = calm.fetch(calm.select(MODEL).checkpoint, store)
             if tree(fetched.checkpoint.path) != tree(checkpoint.path):
                 yield "the bucket has other bytes"
 
         return act, judge
 
-    def _fork_there(self, remote: Remote, store: CheckpointStore) -> tuple[Callable[[], object], Judge]:
-        remote.push(self.checkpoint)
+    def _fork_there(self, calm: Remote, hurried: Remote, store: CheckpointStore) -> tuple[Callable[..., object], Judge]:
+        calm.push(self.checkpoint)
 
-        def act() -> object:
+        def act(remote: Remote = hurried) -> object:
             return remote.fork(remote.select(MODEL).checkpoint, DESTINATION)
 
         def judge(error: ArtError | None) -> Iterator[str]:
-            if error and remote.steps(DESTINATION):
+            if error and calm.steps(DESTINATION):
                 yield "an error, and yet a checkpoint is there"
-            act()
-            brought = tree(remote.fetch(remote.select(DESTINATION).checkpoint, store).checkpoint.path)
+            act(calm)
+            brought = tree(calm.fetch(calm.select(DESTINATION).checkpoint, store).checkpoint.path)
             if any(brought[name] != content for name, content in self.files.items() if name != layout.MANIFEST):
                 yield "the bucket has other bytes"
 

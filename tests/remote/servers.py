@@ -24,6 +24,9 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 ACCESS_KEY = "AKIATESTTESTTESTTEST"
 SECRET_KEY = "a-secret-of-the-tests-and-of-nothing-else"
+GUEST = "guest"
+GUEST_ACCESS_KEY = "AKIAGUESTGUESTGUEST0"
+"""Of a second user on Ceph, who may do what a bucket's policy says."""
 REGION = "us-east-1"
 START_TIMEOUT_S = 90
 CEPH_PROGRAMS = ("ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "radosgw", "radosgw-admin")
@@ -161,8 +164,9 @@ def ceph(folder: Path, *, memory_bytes: int = 2 * 1024**3) -> Iterator[S3Server]
         daemons.enter_context(running(["ceph-osd", *as_root, "-i", "0", "-f"], log=log))
         gateway = daemons.enter_context(running(["radosgw", *as_root, "-n", "client.rgw", "-f"], log=log))
         wait_for_port(port, gateway)
-        keys = [f"--access-key={ACCESS_KEY}", f"--secret={SECRET_KEY}"]
-        _call("radosgw-admin", "-c", str(conf), "user", "create", "--uid=test", "--display-name=test", *keys)
+        for user, key in (("test", ACCESS_KEY), (GUEST, GUEST_ACCESS_KEY)):
+            keys = [f"--access-key={key}", f"--secret={SECRET_KEY}"]
+            _call("radosgw-admin", "-c", str(conf), "user", "create", f"--uid={user}", f"--display-name={user}", *keys)
         yield S3Server("ceph", f"http://127.0.0.1:{port}")
 
 
