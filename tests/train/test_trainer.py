@@ -266,6 +266,12 @@ def test_targets_that_no_layer_has_are_refused(make_trainer):
         make_trainer(targets=("no_such_layer",))
 
 
+@pytest.mark.filterwarnings("ignore:The following .*_pattern keys did not match")
+def test_layers_that_are_more_than_one_matrix_are_refused(make_trainer):
+    with pytest.raises(ConfigurationError, match="experts"):
+        make_trainer(make_base("mixtral"), targets=("q_proj", "w1", "w2", "w3"))
+
+
 def test_the_order_in_which_rollouts_came_back_changes_nothing(make_trainer, tmp_path):
     groups = random_groups(seed=4)
     shuffled = [group.model_copy(update={"trajectories": list(group.trajectories)}) for group in groups]

@@ -23,6 +23,9 @@ FAMILIES: dict[str, dict[str, object]] = {
     "gemma3-short-window": {"family": "gemma3_text", "sliding_window": 6},
     "granite": {"family": "granite", "logits_scaling": 4.0, "embedding_multiplier": 3.0, "attention_multiplier": 0.2},
     "phi3": {"family": "phi3"},
+    "gpt2": {"family": "gpt2"},
+    "opt": {"family": "opt", "word_embed_proj_dim": 64, "ffn_dim": 128},
+    "mixtral": {"family": "mixtral", "num_local_experts": 2},
 }
 
 

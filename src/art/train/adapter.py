@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig, LoraModel
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -223,16 +224,40 @@ def _wrap(model: PreTrainedModel, lora: LoRAConfig) -> LoraModel:
         r=lora.rank,
         lora_alpha=cast(int, int(lora.alpha) if lora.alpha == int(lora.alpha) else lora.alpha),
         lora_dropout=lora.dropout,
-        target_modules=ALL_LINEAR if lora.targets == ALL_LINEAR else list(lora.targets),
+        target_modules=_linear_layers(model) if lora.targets == ALL_LINEAR else list(lora.targets),
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         task_type="CAUSAL_LM",
     )
     try:
-        return LoraModel(model, config, NAME)
+        tuner = LoraModel(model, config, NAME)
     except ValueError as error:
         raise ConfigurationError(
             f"No LoRA adapter with targets {lora.targets} fits this base model: {error}"
         ) from error
+    _check_layers(model)
+    return tuner
+
+
+def _check_layers(model: PreTrainedModel) -> None:
+    """Refuse layers that are not one matrix, such as experts that PEFT finds under the names of linear layers."""
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer) and not isinstance(module.get_base_layer(), nn.Linear | Conv1D):
+            raise ConfigurationError(
+                f"{name} is a {type(module.get_base_layer()).__name__}, and only linear layers can be adapted. "
+                "Name others in LoRAConfig(targets=...), such as q_proj, k_proj, v_proj and o_proj."
+            )
+
+
+def _linear_layers(model: PreTrainedModel) -> list[str]:
+    """Give the last names of all linear layers but the output layer; PEFT's own list has fused experts, too."""
+    output = model.get_output_embeddings()
+    return sorted(
+        {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear | Conv1D) and module is not output
+        }
+    )
 
 
 def _file_name(parameter_name: str) -> str:

@@ -40,6 +40,9 @@ class Scorer:
     """A causal language model as decoder and head, the head applied only where a loss token is predicted."""
 
     def __init__(self, model: PreTrainedModel) -> None:
+        if model.device.type == "cpu" and model.dtype == torch.bfloat16:
+            # The backward pass of the fused attention is the slower one there.
+            model.set_attn_implementation("eager")
         prefix = model.base_model_prefix
         self._decoder = cast(nn.Module, getattr(model, prefix))
         self._head = _Head(model, prefix)
@@ -118,8 +121,20 @@ class _Given(nn.Module):
         super().__init__()
         self.hidden_1QH: Tensor | None = None
 
+    @property
+    def decoder(self) -> _Given:
+        """The same again: OPT has a decoder inside its decoder."""
+        return self
+
     def forward(self, *_: object, **__: object) -> BaseModelOutputWithPast:
-        return BaseModelOutputWithPast(last_hidden_state=cast(Any, self.hidden_1QH))
+        return _GivenOutput(last_hidden_state=cast(Any, self.hidden_1QH))
+
+
+class _GivenOutput(BaseModelOutputWithPast):
+    def __getattr__(self, name: str) -> None:
+        """Have None for what some heads pass on from their decoders: router logits, cross attentions."""
+        if name.startswith("__"):
+            raise AttributeError(name)
 
 
 def _spread(cache: DynamicCache, branches_per_prompt: tuple[int, ...]) -> DynamicCache:
