@@ -68,19 +68,24 @@ def create_or_same(objects: Objects, key: str, content: bytes) -> None:
 
     So a write whose answer was lost heals itself. Raises `CheckpointExistsError` for other bytes.
     """
-    try:
-        objects.create(key, content)
-    except RemoteUnavailableError:
-        # Whether it was written is what the lost answer would have said.
-        if objects.find(key) != content:
-            raise
-    except TakenError:
-        there = objects.find(key)
-        if there is None:
-            # It was deleted between the two requests, or a conditional write beside ours was undone.
+    for last in (False, True):
+        try:
             objects.create(key, content)
-        elif there != content:
-            raise _taken(objects, key) from None
+        except RemoteUnavailableError:
+            # Whether it was written is what the lost answer would have said.
+            if objects.find(key) == content:
+                return
+            if last:
+                raise
+        except TakenError:
+            there = objects.find(key)
+            if there == content:
+                return
+            # It may have been deleted between the two requests, or a conditional write beside ours was undone.
+            if last or there is not None:
+                raise _taken(objects, key) from None
+        else:
+            return
 
 
 def _require_free(objects: Objects, ref: CheckpointRef, digest: str) -> bool:
@@ -109,19 +114,26 @@ def _require_same_files(objects: Objects, manifest: Manifest) -> set[str]:
 
 def _write_file(objects: Objects, ref: CheckpointRef, entry: FileEntry, put_file: PutFile) -> None:
     folder = checkpoint_key(ref)
-    try:
-        put_file(entry, f"{folder}/{entry.path}")
-    except TakenError:
-        # Another writer of the same checkpoint, or ourselves: the answer to our request was lost.
-        _require_same_file(objects, _written(objects, folder, entry), entry)
+    for last in (False, True):
+        try:
+            put_file(entry, f"{folder}/{entry.path}")
+        except (TakenError, RemoteUnavailableError) as error:
+            # Another writer of the same checkpoint, or ourselves: the answer to our request was lost. The client
+            # library does not repeat a write that timed out; we may, for we know what is to be there.
+            there = objects.files(folder).get(entry.path)
+            if there is not None:
+                _require_same_file(objects, there, entry)
+                return
+            if last and isinstance(error, RemoteUnavailableError):
+                raise
+            if last:
+                raise _vanished(objects, f"{folder}/{entry.path}") from error
+        else:
+            return
 
 
-def _written(objects: Objects, folder: str, entry: FileEntry) -> Object:
-    there = objects.files(folder).get(entry.path)
-    if there is None:
-        place = objects.place(f"{folder}/{entry.path}")
-        raise RemoteUnavailableError(f"{place} was written and is not there; nothing was committed. Try again.")
-    return there
+def _vanished(objects: Objects, key: str) -> RemoteUnavailableError:
+    return RemoteUnavailableError(f"{objects.place(key)} was there and is gone; nothing was committed. Try again.")
 
 
 def _require_same_manifest(objects: Objects, key: str, there: bytes, digest: str) -> None:
