@@ -65,27 +65,23 @@ def served(serve: Callable[..., Served], engine: Engine) -> Served:
 
 
 @pytest.fixture(scope="session")
-def parrot(base: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Callable[[str], dict[str, torch.Tensor]]:
-    """Trains the model to say one sentence whatever it is asked; gives its weights."""
+def parrot(tokenizer: PreTrainedTokenizerFast) -> Callable[[str, str], dict[str, torch.Tensor]]:
+    """Trains the model to answer a prompt with one sentence; gives its weights."""
 
-    def train(sentence: str) -> dict[str, torch.Tensor]:
+    def train(prompt: str, sentence: str) -> dict[str, torch.Tensor]:
         model = small_causal_lm(tokenizer)
         said = tokenizer.encode(sentence + "<|im_end|>")
-        prompts = ["user\nhi", "user\nWhat is 1 + 2?", "system\nx<|im_end|>\n<|im_start|>user\nabc", "tool\n3"]
+        ids = torch.tensor([tokenizer.encode(prompt) + said])
+        labels = ids.clone()
+        labels[:, : -len(said)] = -100
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            for step in range(400):
-                prompt = tokenizer.encode(f"<|im_start|>{prompts[step % 4]}<|im_end|>\n<|im_start|>assistant\n")
-                ids = torch.tensor([prompt + said])
-                labels = ids.clone()
-                labels[:, : len(prompt)] = -100
-                loss = model(input_ids=ids, labels=labels).loss
-                loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
-                if loss.item() < 1e-3:
-                    break
+        for _ in range(200):
+            loss = model(input_ids=ids, labels=labels).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if loss.item() < 0.02:
+                break
         return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
     return train

@@ -11,7 +11,7 @@ from typing import Any
 import openai
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from art.serve.engine import Engine
 from art.trajectories import sampled_tokens
@@ -20,12 +20,13 @@ from .serving import HELLO, Served
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
 TOOLS: Any = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
-Parrot = Callable[[str], dict[str, torch.Tensor]]
+Parrot = Callable[[str, str], dict[str, torch.Tensor]]
 
 
 @pytest.fixture(scope="module")
-def calling(parrot: Parrot) -> dict[str, torch.Tensor]:
-    return parrot(CALL)
+def calling(parrot: Parrot, tokenizer: PreTrainedTokenizerFast) -> dict[str, torch.Tensor]:
+    asked = tokenizer.apply_chat_template(HELLO, tools=TOOLS, add_generation_prompt=True, tokenize=False)
+    return parrot(asked, CALL)
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_streamed_tool_call_equals_the_whole_one(caller: Served) -> None:
 def test_a_stop_sequence_frees_the_slot_and_keeps_the_tokens(caller: Served) -> None:
     answer = caller.ask(
         lambda client: client.chat.completions.create(
-            model="caller", messages=HELLO, temperature=0, stop=["add"], max_tokens=500
+            model="caller", messages=HELLO, tools=TOOLS, temperature=0, stop=["add"], max_tokens=500
         )
     )
 

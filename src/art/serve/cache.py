@@ -26,6 +26,8 @@ class Prompt:
         self.values: list[torch.Tensor] = []
         self.logits_V: torch.Tensor | None = None
         self.users = 0
+        self.is_exact = False
+        """Whether it was computed alone, as a seeded request needs it."""
 
     def __len__(self) -> int:
         return len(self.token_ids)

@@ -19,14 +19,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from art.errors import ConfigurationError, InferenceError, NotFoundError, QueueFullError
 from art.serve.attention import use_own_attention
 from art.serve.generation import Generation
+from art.serve.passes import PREFILL_TOKENS
 from art.serve.sampling import Sampling
 from art.serve.versions import LiveModel, Version
 from art.serve.worker import Order, Worker
 
 EXACT_PLACES_CPU = 16
 """Rows of every forward pass that serves a seeded request: fewer suit a lone request, more a full batch."""
-PREFILL_TOKENS_A_TURN = 2048
-"""Prompt tokens after which running rows get their next token before another prompt is prefilled."""
 
 
 @dataclass(frozen=True)
@@ -192,13 +191,7 @@ class Engine:
     def _turn(self) -> None:
         if self._has_cancelled:
             self._drop_cancelled()
-        prefilled = 0
-        while prefilled < PREFILL_TOKENS_A_TURN and not self._closed:
-            order = self._next_order()
-            if order is None:
-                break
-            self._worker.begin(order)
-            prefilled += len(order.generation.prompt_ids)
+        self._worker.begin(self._next_orders())
         self._worker.step()
         self._drop_retired()
 
@@ -211,23 +204,30 @@ class Engine:
                     each.version.unwant(each.generation.prompt_ids)
         self._worker.drop_cancelled()
 
-    def _next_order(self) -> Order | None:
-        """Take choices from the head of the queue, as many as there are free rows."""
-        free = self._max_rows - self._worker.row_count
+    def _next_orders(self) -> list[Order]:
+        """Take choices from the head of the queue: as many as there are free rows, and not too much to prefill."""
+        orders: list[Order] = []
+        free, tokens = self._max_rows - self._worker.row_count, 0
         with self._changed:
-            while self._waiting and free > 0:
-                head = self._waiting[0]
-                generation, version = head.generation, head.version
-                end = min(generation.n, head.begun + free)
-                choices = tuple(each for each in range(head.begun, end) if not generation.is_cancelled(each))
-                head.begun = end
-                if end == generation.n:
-                    self._waiting.popleft()
-                    version.unwant(generation.prompt_ids)
-                if choices:
-                    repeated = generation.n > 1 or generation.prompt_ids in version.wanted
-                    return Order(generation, version, head.seed, choices, repeated)
-        return None
+            while self._waiting and free > 0 and tokens < PREFILL_TOKENS:
+                order = self._next_order(free)
+                if order.choices:
+                    orders.append(order)
+                    free -= len(order.choices)
+                    tokens += len(order.generation.prompt_ids)
+        return orders
+
+    def _next_order(self, free: int) -> Order:
+        head = self._waiting[0]
+        generation, version = head.generation, head.version
+        end = min(generation.n, head.begun + free)
+        choices = tuple(each for each in range(head.begun, end) if not generation.is_cancelled(each))
+        head.begun = end
+        if end == generation.n:
+            self._waiting.popleft()
+            version.unwant(generation.prompt_ids)
+        is_repeated = generation.n > 1 or generation.prompt_ids in version.wanted
+        return Order(generation, version, head.seed, choices, is_repeated)
 
     def _drop_retired(self) -> None:
         with self._changed:

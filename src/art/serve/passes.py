@@ -32,39 +32,70 @@ class Pass(Cache):
         return 0
 
 
-class PrefillPass(Pass):
-    """A piece of one prompt, from `start` to `end`."""
+@dataclass(frozen=True)
+class Piece:
+    """Tokens `start` to `end` of a prompt, and their place in the pass."""
 
-    def __init__(self, prompt: Prompt, *, start: int, end: int) -> None:
+    prompt: Prompt
+    start: int
+    end: int
+    at: slice
+
+
+class PrefillPass(Pass):
+    """Pieces of prompts, one behind the other, each attending to its own prompt only."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
         super().__init__()
-        self._prompt, self._start, self._end = prompt, start, end
+        self._pieces = pieces
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
-        for tensors, new in ((self._prompt.keys, key_states), (self._prompt.values, value_states)):
-            if layer_idx == len(tensors):
-                tensors.append(new.new_empty(1, new.shape[1], len(self._prompt), new.shape[3]))
-            tensors[layer_idx][:, :, self._start : self._end] = new
+        for piece in self._pieces:
+            for tensors, new in ((piece.prompt.keys, key_states), (piece.prompt.values, value_states)):
+                if layer_idx == len(tensors):
+                    tensors.append(new.new_empty(1, new.shape[1], len(piece.prompt), new.shape[3]))
+                tensors[layer_idx][:, :, piece.start : piece.end] = new[:, :, piece.at]
         return key_states, value_states
 
     def attend(
         self, layer: int, query: torch.Tensor, *, window: int | None, scale: float, softcap: float | None
     ) -> torch.Tensor:
-        keys, values = (tensors[layer][:, :, : self._end] for tensors in (self._prompt.keys, self._prompt.values))
-        return attention.causal(query, keys, values, window=window, scale=scale, softcap=softcap)
+        outs: list[torch.Tensor] = []
+        for piece in self._pieces:
+            keys, values = (each[layer][:, :, : piece.end] for each in (piece.prompt.keys, piece.prompt.values))
+            own = query[:, :, piece.at]
+            outs.append(attention.causal(own, keys, values, window=window, scale=scale, softcap=softcap))
+        return outs[0] if len(outs) == 1 else torch.cat(outs, dim=2)
 
 
-def prefill(model: PreTrainedModel, prompt: Prompt, *, start: int) -> int:
-    """Compute the next piece of the prompt and return where it ends; the last one leaves the logits."""
-    end = min(start + PREFILL_TOKENS, len(prompt))
-    step = PrefillPass(prompt, start=start, end=end)
-    ids = torch.tensor([prompt.token_ids[start:end]], device=model.device)
-    positions = torch.arange(start, end, device=model.device)[None]
+def prefill(model: PreTrainedModel, prompts: Sequence[Prompt], *, start: int = 0) -> int:
+    """Compute the prompts from `start`, at most `PREFILL_TOKENS` of each; gives where the longest piece ends.
+
+    A prompt's last piece leaves its logits. Several prompts in one pass are faster than one by one, but round
+    otherwise: what a seeded request needs is computed alone.
+    """
+    pieces: list[Piece] = []
+    used = 0
+    for prompt in prompts:
+        end = min(start + PREFILL_TOKENS, len(prompt))
+        pieces.append(Piece(prompt, start, end, slice(used, used + end - start)))
+        used += end - start
+    step = PrefillPass(pieces)
+    token_ids = [token_id for piece in pieces for token_id in piece.prompt.token_ids[piece.start : piece.end]]
+    positions = [position for piece in pieces for position in range(piece.start, piece.end)]
+    lasts = torch.tensor([piece.at.stop - 1 for piece in pieces], device=model.device)
     out = model(
-        input_ids=ids, position_ids=positions, past_key_values=step, use_cache=True, logits_to_keep=1, art_pass=step
+        input_ids=torch.tensor([token_ids], device=model.device),
+        position_ids=torch.tensor([positions], device=model.device),
+        past_key_values=step,
+        use_cache=True,
+        logits_to_keep=lasts,
+        art_pass=step,
     )
-    if end == len(prompt):
-        prompt.logits_V = out.logits[0, -1].float()
-    return end
+    for piece, logits_V in zip(pieces, out.logits[0].float(), strict=True):
+        if piece.end == len(piece.prompt):
+            piece.prompt.logits_V = logits_V
+    return max(piece.end for piece in pieces)
 
 
 @dataclass

@@ -49,10 +49,11 @@ class Prompts:
     def __init__(self) -> None:
         self._prompts: OrderedDict[tuple[int, ...], Prompt] = OrderedDict()
 
-    def find(self, token_ids: tuple[int, ...]) -> Prompt | None:
+    def find(self, token_ids: tuple[int, ...], *, exact: bool = False) -> Prompt | None:
         prompt = self._prompts.get(token_ids)
-        if prompt is not None:
-            self._prompts.move_to_end(token_ids)
+        if prompt is None or (exact and not prompt.is_exact):
+            return None
+        self._prompts.move_to_end(token_ids)
         return prompt
 
     def keep(self, prompt: Prompt) -> None:

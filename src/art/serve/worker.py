@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from art.errors import InferenceError
 from art.serve.cache import Prompt, Row, Rows
 from art.serve.generation import FinishReason, Generation, Outbox, Token
-from art.serve.passes import decode, prefill
+from art.serve.passes import PREFILL_TOKENS, decode, prefill
 from art.serve.sampling import Draw, Drawn, draw, uniform
 from art.serve.versions import LiveModel, Version
 
@@ -61,31 +61,48 @@ class Worker:
                     version.rows.remove(row)
         self._count_rows()
 
-    def begin(self, order: Order) -> None:
-        """Prefill the request's prompt, unless it is known, and sample the first token of its choices."""
-        version, generation = order.version, order.generation
-        with self._failing(version, [generation]):
-            prompt = version.prompts.find(generation.prompt_ids)
-            shared = order.is_repeated or prompt is not None or generation.sampling.seed is not None
-            if prompt is None:
-                prompt = self._prefill(order)
-                if prompt is None:
-                    return
-                version.prompts.keep(prompt)
-            assert prompt.logits_V is not None
-            draws = [_draw(generation, order.seed, choice=choice, sampled=0) for choice in order.choices]
-            first = draw(prompt.logits_V.expand(len(draws), -1), draws)
-            for choice, drawn in zip(order.choices, first, strict=True):
-                if self._hand_out(generation, choice, drawn, sampled=1) is None:
-                    row = ChoiceRow(
-                        last_token=drawn.token_id, generation=generation, choice=choice, seed=order.seed, sampled=1
-                    )
-                    version.rows.add(row, prompt, shared=shared)
+    def begin(self, orders: Sequence[Order]) -> None:
+        """Prefill the prompts that are not known yet, and sample the first token of every choice."""
+        for version in dict.fromkeys(order.version for order in orders):
+            ours = [order for order in orders if order.version is version]
+            # A seeded request's prompt is computed alone, because its numbers must not depend on its neighbours.
+            loose = [order for order in ours if order.generation.sampling.seed is None]
+            fresh: dict[tuple[int, ...], Order] = {}
+            for order in loose:
+                if version.prompts.find(order.generation.prompt_ids) is None:
+                    fresh.setdefault(order.generation.prompt_ids, order)
+            for pack in _packs(fresh):
+                asking = [order for order in loose if order.generation.prompt_ids in pack]
+                with self._failing(version, [order.generation for order in asking]):
+                    self._prefill(version, [Prompt(ids) for ids in pack], asking)
+            for order in ours:
+                with self._failing(version, [order.generation]):
+                    self._begin(order, is_new=fresh.get(order.generation.prompt_ids) is order)
             version.prompts.trim()
-        if version.rows and version not in self._versions:
-            self._versions.append(version)
+            if version.rows and version not in self._versions:
+                self._versions.append(version)
         self._count_rows()
         self._outbox.send()
+
+    def _begin(self, order: Order, *, is_new: bool) -> None:
+        version, generation = order.version, order.generation
+        choices = [choice for choice in order.choices if not generation.is_cancelled(choice)]
+        if not choices:
+            return
+        seeded = generation.sampling.seed is not None
+        prompt = version.prompts.find(generation.prompt_ids, exact=seeded)
+        shared = order.is_repeated or seeded or not (prompt is None or is_new)
+        if prompt is None:
+            [prompt] = self._prefill(version, [Prompt(generation.prompt_ids)], [order])
+        if prompt.logits_V is None:
+            return
+        draws = [_draw(generation, order.seed, choice=choice, sampled=0) for choice in choices]
+        for choice, drawn in zip(choices, draw(prompt.logits_V.expand(len(draws), -1), draws), strict=True):
+            if self._hand_out(generation, choice, drawn, sampled=1) is None:
+                row = ChoiceRow(
+                    last_token=drawn.token_id, generation=generation, choice=choice, seed=order.seed, sampled=1
+                )
+                version.rows.add(row, prompt, shared=shared)
 
     def step(self) -> None:
         """Sample one more token for every row."""
@@ -115,17 +132,20 @@ class Worker:
     def _count_rows(self) -> None:
         self.row_count = sum(len(version.rows) for version in self._versions)
 
-    def _prefill(self, order: Order) -> Prompt | None:
-        model = self._live.switch(order.version)
-        prompt, done = Prompt(order.generation.prompt_ids), 0
-        while done < len(prompt):
+    def _prefill(self, version: Version, prompts: list[Prompt], orders: Sequence[Order]) -> list[Prompt]:
+        """Compute the prompts, unless everyone who asked has gone meanwhile: then they stay without logits."""
+        model, done = self._live.switch(version), 0
+        while done < max(map(len, prompts)):
             if self._is_stopping():
                 raise InferenceError("the engine was closed")
-            if all(order.generation.is_cancelled(choice) for choice in order.choices):
-                return None
-            done = prefill(model, prompt, start=done)
-        self.prompts_prefilled += 1
-        return prompt
+            if all(order.generation.is_cancelled(choice) for order in orders for choice in order.choices):
+                return prompts
+            done = prefill(model, prompts, start=done)
+        self.prompts_prefilled += len(prompts)
+        for prompt in prompts:
+            prompt.is_exact = len(prompts) == 1
+            version.prompts.keep(prompt)
+        return prompts
 
     def _step(self, version: Version) -> None:
         model = self._live.switch(version)
@@ -162,6 +182,19 @@ class Worker:
             if not staying:
                 version.rows, version.prompts = Rows(), type(version.prompts)()
             self.fail(dict.fromkeys(generations), f"Sampling from {version.key} failed: {error}")
+
+
+def _packs(prompts: Iterable[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """Put prompts together that may be computed in one pass, in their order."""
+    packs: list[list[tuple[int, ...]]] = []
+    room = 0
+    for prompt in prompts:
+        if not packs or len(prompt) > room:
+            packs.append([])
+            room = PREFILL_TOKENS
+        packs[-1].append(prompt)
+        room -= len(prompt)
+    return packs
 
 
 def _choice_rows(rows: Rows) -> list[ChoiceRow]:
