@@ -6,14 +6,14 @@ Knows awaitables and trajectories; knows no backend.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from art.errors import ConfigurationError
-from art.trajectories import Trajectory, TrajectoryGroup
+from art.trajectories import Trajectory, TrajectoryGroup, not_a
 
 T = TypeVar("T")
 
@@ -93,11 +93,13 @@ async def trajectory_group_batches(
     if batch_size < 1 or max_concurrent_batches < 1:
         raise ConfigurationError("batch_size and max_concurrent_batches must be at least 1.")
     waiting = list(groups)
-    batches = [waiting[start : start + batch_size] for start in range(0, len(waiting), batch_size)][skip_batches:]
+    _discard(waiting[: skip_batches * batch_size])
+    waiting = waiting[skip_batches * batch_size :]
     running: list[asyncio.Task[list[TrajectoryGroup]]] = []
     try:
-        for number in range(len(batches)):
-            for batch in batches[number + len(running) : number + max_concurrent_batches]:
+        while waiting or running:
+            while waiting and len(running) < max_concurrent_batches:
+                batch, waiting = waiting[:batch_size], waiting[batch_size:]
                 gathered = gather_trajectory_groups(batch, pbar_desc=pbar_desc, max_exceptions=max_batch_exceptions)
                 running.append(asyncio.create_task(gathered))
             yield await running.pop(0)
@@ -105,6 +107,15 @@ async def trajectory_group_batches(
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        _discard(waiting)
+
+
+def _discard(groups: Iterable[Awaitable[TrajectoryGroup]]) -> None:
+    """Close the coroutines of groups that will not run; Python warns of those that are just dropped."""
+    for group in groups:
+        for awaitable in group.take_pending() if isinstance(group, TrajectoryGroup) else [group]:
+            if isinstance(awaitable, Coroutine):
+                awaitable.close()
 
 
 def _rollouts(group: Awaitable[TrajectoryGroup]) -> int:
@@ -124,6 +135,8 @@ def _bar(description: str | None, total: int) -> tqdm[Any]:
 async def _run(rollout: Awaitable[Trajectory], progress: _Progress) -> Trajectory | Exception:
     try:
         trajectory = await rollout
+        if not isinstance(trajectory, Trajectory):
+            raise not_a("rollout", Trajectory, trajectory)
     except Exception as error:  # noqa: BLE001 - whatever a user's rollout raises is counted, kept or raised again
         progress.failed(error)
         return error
@@ -149,6 +162,8 @@ async def _run_made(group: Awaitable[TrajectoryGroup], progress: _Progress) -> T
     """Run a coroutine that makes a whole group; its failures count like those of rollouts."""
     try:
         made = await group
+        if not isinstance(made, TrajectoryGroup):
+            raise not_a("coroutine", TrajectoryGroup, made)
     except Exception as error:  # noqa: BLE001 - as in _run
         progress.failed(error)
         return TrajectoryGroup([], exceptions=[error])

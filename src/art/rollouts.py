@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, ParamSpec, TypeVar
@@ -58,12 +59,15 @@ def limit_concurrency(
         raise ConfigurationError(f"n is {n}; at least 1 call must be allowed.")
 
     def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-        gates: dict[str, asyncio.Semaphore] = {}
+        # By event loop: a semaphore belongs to the one that first waits for it, and a script may run several in turn.
+        gates: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Semaphore]]
+        gates = weakref.WeakKeyDictionary()
 
         @functools.wraps(function)
         async def limited(*args: P.args, **kwargs: P.kwargs) -> R:
             key = derive_key(*args, **kwargs) if derive_key else ""
-            async with gates.setdefault(key, asyncio.Semaphore(n)):
+            of_loop = gates.setdefault(asyncio.get_running_loop(), {})
+            async with of_loop.setdefault(key, asyncio.Semaphore(n)):
                 return await function(*args, **kwargs)
 
         return limited

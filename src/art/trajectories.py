@@ -16,6 +16,8 @@ from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolPara
 from openai.types.chat.chat_completion import Choice
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SkipValidation
 
+from art.errors import TrainingDataError
+
 Messages: TypeAlias = list[ChatCompletionMessageParam]
 MessagesAndChoices: TypeAlias = list[ChatCompletionMessageParam | Choice]
 Tools: TypeAlias = list[ChatCompletionToolParam]
@@ -105,6 +107,9 @@ class TrajectoryGroup(BaseModel):
         **fields: Any,
     ) -> None:
         items = list(trajectories)
+        for item in items:
+            if not isinstance(item, Trajectory | dict | BaseException | Awaitable):
+                raise TrainingDataError(f"A group was given a {type(item).__name__}, not an art.Trajectory.")
         super().__init__(
             trajectories=[t for t in items if isinstance(t, Trajectory | dict)],
             exceptions=[*exceptions, *(t for t in items if isinstance(t, BaseException))],
@@ -147,7 +152,7 @@ class TrajectoryGroup(BaseModel):
         elif isinstance(result, BaseException):
             raise result
         else:
-            self.exceptions.append(TypeError(f"A rollout returned {type(result).__name__}, not an art.Trajectory."))
+            self.exceptions.append(not_a("rollout", Trajectory, result))
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,13 @@ def mean_reward(trajectories: Iterable[Trajectory]) -> float:
     return math.fsum(rewards) / len(rewards) if rewards else math.nan
 
 
+def not_a(what: str, wanted: type, result: object) -> TrainingDataError:
+    """Give the error of a coroutine that returned something else than it should."""
+    return TrainingDataError(f"A {what} returned {type(result).__name__}, not an art.{wanted.__name__}.")
+
+
 def _as_message(item: ChatCompletionMessageParam | Choice) -> ChatCompletionMessageParam:
-    if isinstance(item, Choice):
-        return cast(ChatCompletionMessageParam, item.message.model_dump(mode="json", exclude_none=True))
-    return item
+    message: Any = item.message if isinstance(item, Choice) else item
+    if isinstance(message, BaseModel):  # also where a script puts `choice.message`, the client's object
+        return cast(ChatCompletionMessageParam, message.model_dump(mode="json", exclude_none=True))
+    return message
