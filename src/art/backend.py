@@ -78,9 +78,9 @@ class Backend(Protocol):
     async def close(self) -> None: ...
 
 
-def as_groups(items: Iterable[Trajectory | TrajectoryGroup]) -> list[TrajectoryGroup]:
-    """Put loose trajectories into one group, after the groups."""
+def as_groups(items: Iterable[Trajectory | BaseException | TrajectoryGroup]) -> list[TrajectoryGroup]:
+    """Put loose trajectories, and the exceptions among them, into one group, after the groups."""
     items = list(items)
-    loose = [item for item in items if isinstance(item, Trajectory)]
+    loose = [item for item in items if not isinstance(item, TrajectoryGroup)]
     groups = [item for item in items if isinstance(item, TrajectoryGroup)]
     return [*groups, TrajectoryGroup(loose)] if loose else groups

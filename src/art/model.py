@@ -12,7 +12,8 @@ from typing_extensions import TypeVar
 
 from art.backend import Backend, TrainResult, as_groups
 from art.config import LoRAConfig, TrainConfig
-from art.dev import InternalModelConfig, OpenAIServerConfig, ignore
+from art.dev import InternalModelConfig, OpenAIServerConfig
+from art.dev.meaning import adapter_fields, ignore, without_meaning
 from art.errors import ConfigurationError, NotRegisteredError
 from art.names import ModelRef
 from art.trajectories import Trajectory, TrajectoryGroup
@@ -96,8 +97,10 @@ class Model(Generic[ConfigT]):
         name = self.inference_model_name or self.name
         return name if step is None else f"{name}@{step}"
 
-    async def log(self, trajectories: Iterable[Trajectory | TrajectoryGroup], split: str = "val") -> None:
-        """Write trajectories and their mean reward and metrics to the model's history."""
+    async def log(
+        self, trajectories: Iterable[Trajectory | BaseException | TrajectoryGroup], split: str = "val"
+    ) -> None:
+        """Write trajectories and their mean reward and metrics to the model's history; exceptions are counted."""
         await self.backend().log(self, as_groups(trajectories), split=split)
 
 
@@ -126,6 +129,7 @@ class TrainableModel(Model[ConfigT]):
         self.base_model = str(base_model)
         self.state: JsonValue = None
         self._lora = lora
+        self._ignored: set[str] = set()
         self._internal_config: InternalModelConfig = _internal_config or {}
 
     @property
@@ -138,17 +142,14 @@ class TrainableModel(Model[ConfigT]):
         """The adapter's shape as the user asked for it; None leaves it to the checkpoint, or to the default."""
         if self._lora is not None:
             return self._lora
-        given = self._internal_config.get("peft_args")
-        if not given:
-            return None
-        names = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets"}
-        ignore(f"{self.ref}: peft_args", given, names)
-        return LoRAConfig.model_validate({names[key]: value for key, value in given.items() if key in names})
+        asked = adapter_fields(self._internal_config)
+        return LoRAConfig.model_validate(asked) if asked else None
 
     async def register(self, backend: Backend, _openai_client_config: OpenAIServerConfig | None = None) -> None:
         """Bind the model to a backend and start inference on its newest checkpoint. Writes no checkpoint."""
-        server = (_openai_client_config or {}).get("server_args", {})
-        inference = await backend.register(self, port=int(server.get("port", 0)))
+        listen = _openai_client_config or {}
+        ignore(f"{self.ref}: _openai_client_config", without_meaning(listen, {"server_args": ("port",)}))
+        inference = await backend.register(self, port=int(listen.get("server_args", {}).get("port", 0)))
         if inference is not None:
             self.inference_base_url, self.inference_api_key = inference.base_url, inference.api_key
         self._backend = backend
@@ -164,7 +165,11 @@ class TrainableModel(Model[ConfigT]):
 
         `_config` holds ART's internal settings; those that have a meaning here replace what `config` says.
         """
-        config = with_internal(config or TrainConfig(), _config or {})
+        given = _config or {}
+        known = {name: value for name, value in given.items() if name in TrainConfig.model_fields}
+        self._ignore_once(given.keys() - known.keys())
+        said = (config or TrainConfig()).model_dump(exclude_unset=True)
+        config = TrainConfig.model_validate({**said, **known})
         return await self.backend().train(self, trajectory_groups, config=config, verbose=verbose)
 
     async def get_step(self) -> int:
@@ -179,9 +184,7 @@ class TrainableModel(Model[ConfigT]):
         """
         await self.backend().delete_checkpoints(self, best_metric=best_checkpoint_metric)
 
-
-def with_internal(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
-    """Apply those of ART's internal training settings that have a meaning here."""
-    known = {key: value for key, value in given.items() if key in TrainConfig.model_fields}
-    ignore("_config", given, TrainConfig.model_fields)
-    return TrainConfig.model_validate({**config.model_dump(), **known})
+    def _ignore_once(self, names: Iterable[str]) -> None:
+        """Warn of settings of `train` that change nothing, the first time that they are met."""
+        ignore(f"{self.ref}: _config", sorted(set(names) - self._ignored))
+        self._ignored.update(names)

@@ -5,11 +5,7 @@ What has a meaning here is used; the rest is named once in a warning.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
-
-_log = logging.getLogger("art")
 
 
 class InitArgs(TypedDict, total=False):
@@ -67,10 +63,3 @@ class OpenAIServerConfig(TypedDict, total=False):
 
     server_args: dict[str, Any]
     engine_args: dict[str, Any]
-
-
-def ignore(where: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Name, in one warning, the settings that have no meaning here."""
-    without_meaning = sorted(set(given) - set(known))
-    if without_meaning:
-        _log.warning("%s: no meaning here, ignored: %s", where, ", ".join(without_meaning))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from art.backend import AnyModel, Inference, Trainable, TrainResult
 from art.config import TrainConfig
-from art.dev import ignore
+from art.dev.meaning import ignore, training_fields, without_meaning
 from art.errors import (
     BackendClosedError,
     ConfigurationError,
@@ -28,8 +29,6 @@ from art.store.checkpoints import CheckpointStore
 from art.store.history import History
 from art.store.opening import Checkpoint
 from art.trajectories import TrajectoryGroup, mean_reward
-
-USED_SETTINGS = ("init_args", "engine_args", "peft_args", "trainer_args")
 
 
 class LocalBackend:
@@ -69,6 +68,8 @@ class LocalBackend:
 
     def __exit__(self, *_: object) -> None:
         self._close()
+        with suppress(RuntimeError):  # outside an event loop there is no connection to close
+            self._disconnecting = asyncio.get_running_loop().create_task(self._disconnect())
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,9 +79,12 @@ class LocalBackend:
 
     async def close(self) -> None:
         """Stop inference and let go of every model. What was committed stays; a second call does nothing."""
+        await self._disconnect()
+        await asyncio.to_thread(self._close)
+
+    async def _disconnect(self) -> None:
         while self._models:
             await self._models.pop().disconnect()
-        await asyncio.to_thread(self._close)
 
     async def register(self, model: AnyModel, *, port: int = 0) -> Inference | None:
         """Load a trainable model's base, stand at its newest checkpoint, and start inference. Writes nothing."""
@@ -93,6 +97,7 @@ class LocalBackend:
             if session is None:
                 session = await asyncio.to_thread(self._open_session, model, port)
                 self._sessions[model.ref] = session
+            session.attach(model)  # pyright: ignore[reportArgumentType] - `trainable` was asked
         return Inference(session.base_url, "local")
 
     async def train(
@@ -112,7 +117,8 @@ class LocalBackend:
         groups = list(trajectory_groups)
         if not groups:
             raise TrainingDataError(f"There are no groups to train {model.ref} on; gather some first.")
-        config = TrainConfig.model_validate({**(config or TrainConfig()).model_dump(), **settings})
+        said = {**training_fields(model.settings), **(config or TrainConfig()).model_dump(exclude_unset=True)}
+        config = TrainConfig.model_validate({**said, **settings})
         result = await asyncio.to_thread(self._session(model).train, groups, config)
         if verbose:
             words.say(words.step_line(model.ref, result))
@@ -151,7 +157,8 @@ class LocalBackend:
 
         The newest checkpoint is taken, or the newest at or before `not_after_step`. `reset` names parts that start
         afresh. Into a model that has checkpoints only the same fork can be repeated, unless `overwrite` sets them
-        aside. From `model` itself it is a rewind: later checkpoints are set aside.
+        aside. From `model` itself it is a rewind: later checkpoints are set aside. `from_s3_bucket` may be a bucket or
+        a URL; with `hf://org/repo@revision` the adapter of that repository is forked, as a foreign checkpoint at step 0.
         """
         self._require_open()
         source = ModelRef(from_project or model.ref.project, from_model)
@@ -161,8 +168,10 @@ class LocalBackend:
         if from_s3_bucket is None:
             report = await asyncio.to_thread(fork_local, self.store, asked)
         else:
-            remote, bar = moving.open_remote(from_s3_bucket, prefix), words.bar(verbose=verbose)
-            report = await asyncio.to_thread(moving.fork_from_remote, self.store, remote, asked, bar=bar)
+            bar = words.bar(verbose=verbose)
+            report = await asyncio.to_thread(
+                moving.fork_from, from_s3_bucket, self.store, asked, prefix=prefix, bar=bar
+            )
         if session := self._sessions.get(model.ref):
             await asyncio.to_thread(session.resume)
         if verbose:
@@ -243,7 +252,7 @@ class LocalBackend:
         trainable: Trainable = model  # pyright: ignore[reportAssignmentType] - `trainable` was asked
         if self._mirror:
             self._mirror.catch_up(model.ref)
-        ignore(f"{model.ref}: _internal_config", trainable.settings, USED_SETTINGS)
+        ignore(f"{model.ref}: _internal_config", without_meaning(trainable.settings))
         return Session(
             trainable,
             self._bases.open(trainable.base_model),

@@ -17,7 +17,8 @@ import torch
 from pydantic import JsonValue
 
 from art.backend import Trainable, TrainResult
-from art.config import TrainConfig
+from art.config import LoRAConfig, TrainConfig
+from art.dev.meaning import context_length
 from art.errors import ConfigurationError, ModelNotFoundError
 from art.local.bases import Base
 from art.local.compatible import adapter_shape, check_base, check_shape, shape_of
@@ -28,7 +29,7 @@ from art.store.checkpoints import CheckpointStore
 from art.store.history import History
 from art.store.manifest import canonical_json, finite_metrics
 from art.store.opening import Checkpoint
-from art.train.adapter import merged_weights_of
+from art.train.adapter import merged_weights_of, read_lora_config
 from art.train.fingerprint import LIBRARIES, environment
 from art.train.trainer import Trainer
 from art.trajectories import TrajectoryGroup
@@ -67,13 +68,27 @@ class Session:
         self._environment = environment(base.module)
         self._settled = False
         self._resume()
-        app = create_app(base.engine, base.tokenizer, resolve=self._resolve, model_names=self._names, run_seed=run_seed)
+        app = create_app(
+            base.engine,
+            base.tokenizer,
+            resolve=self._resolve,
+            model_names=self._names,
+            run_seed=run_seed,
+            max_context=context_length(model.settings),
+        )
         self._server = Server(app, port=port)
         self._server.start()
 
     @property
     def base_url(self) -> str:
         return self._server.base_url
+
+    def attach(self, model: Trainable) -> None:
+        """Serve another object of the same model from here on: its state is the one that is saved."""
+        with self._training:
+            if model is not self._model:
+                self._model = model
+                model.state = self._trainer.state
 
     def resume(self) -> None:
         """Stand at the newest checkpoint: after a fork, a rewind, or another process's step."""
@@ -132,7 +147,7 @@ class Session:
             check_base(self._model, newest.manifest, self._base.info)
             check_shape(self._model, newest.manifest)
             self._store.verify(newest)
-        lora = adapter_shape(self._model, newest.manifest if newest else None)
+        lora = self._shape(newest)
         if lora != self._lora:
             self._lora = lora
             self._trainer = self._new_trainer()
@@ -143,6 +158,12 @@ class Session:
         self._parent = newest
         self._serve()
         self._settled = True
+
+    def _shape(self, newest: Checkpoint | None) -> LoRAConfig:
+        # Other programs may name the layers by a pattern; the tensors say which they are.
+        if newest and newest.is_foreign:
+            return read_lora_config(newest.path)
+        return adapter_shape(self._model, newest.manifest if newest else None)
 
     def _load(self, checkpoint: Checkpoint) -> None:
         afresh = self._trainer.load(checkpoint.path, reset=frozenset(checkpoint.manifest.reset))
@@ -224,8 +245,15 @@ class Session:
             return self._versions.get(wanted) or self._load_earlier(wanted)
 
     def _load_earlier(self, step: int) -> str:
-        checkpoint = self._store.ancestor(self._model.ref, step)
-        self._store.verify(checkpoint)
+        weights = self._earlier_weights(step)
         earlier = [other for other in self._versions if other != self._step]
         self._retire(*earlier[: len(earlier) + 1 - EARLIER_VERSIONS])
-        return self._publish(step, merged_weights_of(checkpoint.path, self._base.module))
+        return self._publish(step, weights)
+
+    def _earlier_weights(self, step: int) -> Mapping[str, torch.Tensor]:
+        is_forked_at_0 = any(0 in segment for segment in self._store.segments(self._model.ref)[1:])
+        if step == 0 and not is_forked_at_0 and not self._store.find(self._model.ref.at(0)):
+            return {}  # step 0 is the base model: an adapter that was not trained changes nothing
+        checkpoint = self._store.ancestor(self._model.ref, step)
+        self._store.verify(checkpoint)
+        return merged_weights_of(checkpoint.path, self._base.module)

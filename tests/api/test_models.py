@@ -1,0 +1,153 @@
+"""Models as a user holds them, and ART's internal settings on them."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import art
+from api.world import Settings, two_groups
+from art.errors import ConfigurationError, InvalidNameError, LoRAShapeMismatchError
+from art.local import LocalBackend
+
+
+def make(small_model: Path, **settings: Any) -> art.TrainableModel:
+    return art.TrainableModel(name="agent", project="api", base_model=str(small_model), **settings)
+
+
+def warnings_of(model: art.TrainableModel, root: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What is said while the model is registered."""
+
+    async def register() -> None:
+        async with LocalBackend(path=root) as backend:
+            await model.register(backend)
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(register())
+    return caplog.messages
+
+
+def test_a_prompted_teacher_is_a_model_that_is_not_trained(tmp_path: Path):
+    teacher = art.Model(
+        name="teacher",
+        project="api",
+        inference_model_name="big-model",
+        inference_base_url="https://models.example/v1",
+        inference_api_key="key",
+    )
+
+    async def register_and_log() -> str:
+        async with LocalBackend(path=tmp_path) as backend:
+            await teacher.register(backend)
+            await teacher.log([art.Trajectory(reward=0.75)], split="val")
+            return str(teacher.openai_client().base_url)
+
+    assert asyncio.run(register_and_log()) == "https://models.example/v1/"
+    assert not teacher.trainable
+    assert teacher.get_inference_name() == "big-model"
+    assert '"val/reward": 0.75' in (tmp_path / "api/models/teacher/history.jsonl").read_text()
+
+
+def test_a_trainable_model_says_what_it_is(small_model: Path):
+    model = make(small_model)
+
+    assert (model.name, model.project, model.base_model) == ("agent", "api", str(small_model))
+    assert model.trainable
+    assert (model.get_inference_name(), model.get_inference_name(step=7)) == ("agent", "agent@7")
+    assert repr(model) == "TrainableModel('api/agent')"
+
+
+def test_the_users_config_stays_the_object_it_was(small_model: Path):
+    config = Settings(max_turns=5)
+
+    model = make(small_model, config=config)
+
+    assert model.config is config
+    assert art.Model(name="teacher", project="api", config=config).config.max_turns == 5
+
+
+@pytest.mark.parametrize("arguments", [{"name": "a/b"}, {"name": ""}, {"project": ".."}, {"name": "a@3"}])
+def test_a_name_that_cannot_be_a_folder_is_refused_at_once(arguments: dict[str, str]):
+    with pytest.raises(InvalidNameError, match="cannot be the name of"):
+        art.TrainableModel(**{"name": "agent", "project": "api", "base_model": "base", **arguments})
+
+
+def test_a_model_without_a_base_is_refused_at_once():
+    with pytest.raises(ConfigurationError, match="needs a base_model"):
+        art.TrainableModel(name="agent", project="api", base_model="")
+
+
+def test_unknown_settings_are_named_in_one_warning(small_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    internal: Any = art.dev.InternalModelConfig(
+        init_args=art.dev.InitArgs(max_seq_length=512, load_in_4bit=True),  # pyright: ignore
+        engine_args=art.dev.EngineArgs(enforce_eager=True),  # pyright: ignore
+        peft_args=art.dev.PeftArgs(r=4, use_gradient_checkpointing="x"),  # pyright: ignore
+        trainer_args=art.dev.TrainerArgs(max_grad_norm=0.5),
+        tinker_args={"renderer": "x"},  # pyright: ignore
+    )
+
+    messages = warnings_of(make(small_model, _internal_config=internal), tmp_path, caplog)
+
+    ignored = "engine_args.enforce_eager, init_args.load_in_4bit, peft_args.use_gradient_checkpointing, tinker_args"
+    assert messages == [f"api/agent: _internal_config: no meaning here, ignored: {ignored}"]
+
+
+def test_settings_with_a_meaning_are_used_without_a_word(
+    small_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    model = make(small_model)
+    model._internal_config = art.dev.InternalModelConfig(  # set afterwards, as many scripts do
+        init_args={"max_seq_length": 64},
+        peft_args={"r": 2, "lora_alpha": 4, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]},
+    )
+
+    assert warnings_of(model, tmp_path, caplog) == []
+    assert model.lora == art.LoRAConfig(rank=2, alpha=4, dropout=0.1, targets=("q_proj", "v_proj"))
+
+
+def test_the_context_length_that_was_set_bounds_conversations(small_model: Path, tmp_path: Path):
+    model = make(small_model, _internal_config={"init_args": {"max_seq_length": 64}})
+
+    async def ask() -> int:
+        async with LocalBackend(path=tmp_path) as backend:
+            await model.register(backend)
+            completion = await model.openai_client().chat.completions.create(
+                model=model.name, messages=[{"role": "user", "content": "hi"}], max_tokens=500
+            )
+            assert completion.usage
+            return completion.usage.total_tokens
+
+    assert asyncio.run(ask()) <= 64
+
+
+def test_the_rank_that_was_set_meets_the_checkpoints_shape(small_model: Path, tmp_path: Path):
+    async def body() -> None:
+        async with LocalBackend(path=tmp_path) as backend:
+            model = make(small_model, _internal_config={"peft_args": {"r": 2}})
+            await model.register(backend)
+            await model.train(await two_groups(model))
+        async with LocalBackend(path=tmp_path) as backend:
+            await make(small_model, _internal_config={"peft_args": {"r": 4}}).register(backend)
+
+    with pytest.raises(LoRAShapeMismatchError, match=r"rank 2.*asks for rank 4"):
+        asyncio.run(body())
+
+
+def test_inference_listens_on_the_port_that_was_asked_for(
+    small_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, free_port: int
+):
+    model = make(small_model)
+
+    async def register() -> None:
+        async with LocalBackend(path=tmp_path) as backend:
+            listen: Any = {"server_args": {"port": free_port, "uvloop": True}, "engine_args": {"x": 1}}
+            await model.register(backend, _openai_client_config=listen)
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(register())
+
+    assert model.inference_base_url == f"http://127.0.0.1:{free_port}/v1"
+    ignored = "engine_args, server_args.uvloop"
+    assert caplog.messages == [f"api/agent: _openai_client_config: no meaning here, ignored: {ignored}"]

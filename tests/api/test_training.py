@@ -1,0 +1,213 @@
+"""Asking, training and logging through a registered model."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+import art
+from api.world import PROMPT, World, rollout, two_groups
+from art.local import LocalBackend
+from art.types import TrainConfig
+
+
+async def missing() -> art.Trajectory:
+    raise RuntimeError("no answer")
+
+
+def history(world: World) -> list[dict[str, Any]]:
+    path = world.backend.store.root / "api/models/agent/history.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_training_moves_one_step_and_answers_with_the_new_weights(world: World):
+    async def body() -> tuple[int, art.TrainResult, int, Any]:
+        before = await world.model.get_step()
+        result = await world.model.train(
+            await two_groups(world.model), config=TrainConfig(learning_rate=5e-6, beta=0.0)
+        )
+        models = await world.model.openai_client().models.list()
+        return before, result, await world.model.get_step(), models
+
+    before, result, after, models = world.run(body())
+
+    assert after == result.step == before + 1
+    assert result.metrics["learning_rate"] == 5e-6
+    assert (result.path / "adapter_model.safetensors").exists()
+    assert f"agent@{after}" in {model.id for model in models.data}
+
+
+def test_the_backends_spelling_of_training_has_the_same_effect(world: World):
+    async def body() -> art.TrainResult:
+        return await world.backend.train(world.model, await two_groups(world.model), learning_rate=1e-4)
+
+    assert world.run(body()).metrics["learning_rate"] == 1e-4
+
+
+def test_a_setting_of_training_that_does_not_exist_is_refused(world: World):
+    async def body() -> None:
+        await world.backend.train(world.model, await two_groups(world.model), learnin_rate=1e-4)
+
+    with pytest.raises(ValidationError, match="learnin_rate"):
+        world.run(body())
+
+
+def test_internal_settings_of_training_are_used_or_named_once(world: World, caplog: pytest.LogCaptureFixture):
+    async def body() -> art.TrainResult:
+        groups = await two_groups(world.model)
+        given: Any = {"learning_rate": 3e-4, "precalculate_logprobs": True}
+        for _ in range(2):
+            result = await world.model.train(groups, config=art.TrainConfig(beta=0.0), _config=given)
+        return result
+
+    with caplog.at_level(logging.WARNING):
+        result = world.run(body())
+
+    assert result.metrics["learning_rate"] == 3e-4
+    assert caplog.messages == ["api/agent: _config: no meaning here, ignored: precalculate_logprobs"]
+
+
+def test_verbose_training_says_one_line_on_stderr(world: World, capsys: pytest.CaptureFixture[str]):
+    async def body() -> int:
+        groups = await two_groups(world.model)
+        await world.model.train(groups)
+        return (await world.model.train(groups, verbose=True)).step
+
+    step = world.run(body())
+
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines()[0].startswith(f"api/agent@{step}: reward 0.5, loss")
+    assert len(shown.err.splitlines()) == 1
+
+
+def test_trainer_args_are_the_models_own_defaults(small_model: Path, tmp_path: Path, world: World):
+    async def body() -> tuple[float, float]:
+        groups = await two_groups(world.model)
+        moved: list[float] = []
+        for name, maximum in (("free", 1e9), ("held", 1e-9)):
+            async with LocalBackend(path=tmp_path / name) as backend:
+                model = art.TrainableModel(
+                    name="agent",
+                    project="api",
+                    base_model=str(small_model),
+                    _internal_config={"trainer_args": {"max_grad_norm": maximum}},
+                )
+                await model.register(backend)
+                await model.train(groups, art.TrainConfig(learning_rate=1e-3))
+                moved.append(_largest(backend, model))
+        return moved[0], moved[1]
+
+    free, held = world.run(body())
+
+    # AdamW divides by its own running scale, so only a norm near its epsilon shows in the weights.
+    assert held < free / 2
+
+
+def _largest(backend: LocalBackend, model: art.TrainableModel) -> float:
+    from safetensors.torch import load_file
+
+    checkpoint = backend.store.select(model.ref).checkpoint
+    tensors = load_file(checkpoint.path / "adapter_model.safetensors")
+    return max(float(tensor.abs().max()) for name, tensor in tensors.items() if "lora_B" in name)
+
+
+def test_groups_with_failed_rollouts_are_trained_on_what_came_back(world: World):
+    async def body() -> tuple[list[art.TrajectoryGroup], art.TrainResult]:
+        groups = await art.gather_trajectory_groups(
+            [art.TrajectoryGroup([*(rollout(world.model, reward) for reward in (0.0, 1.0)), missing()])],
+            pbar_desc=None,
+            max_exceptions=1,
+        )
+        return groups, await world.model.train(groups)
+
+    groups, result = world.run(body())
+
+    assert [str(error) for error in groups[0].exceptions] == ["no answer"]
+    assert result.metrics["trajectories"] == 2
+
+
+def test_log_writes_rewards_metrics_and_failures_under_its_split(world: World):
+    trajectories: list[art.Trajectory | BaseException] = [
+        art.Trajectory(messages_and_choices=[*PROMPT], reward=1.0, metrics={"turns": 2, "won": True}),
+        art.Trajectory(reward=0.5, metrics={"turns": 4}),
+        RuntimeError("no answer"),
+    ]
+
+    async def body() -> int:
+        await world.model.log(trajectories, split="val")
+        return await world.model.get_step()
+
+    step = world.run(body())
+
+    written = history(world)[-1]
+    expected = {"val/reward": 0.75, "val/turns": 3.0, "val/won": 1.0, "val/exceptions": 1.0}
+    assert written.items() >= {"step": step, "split": "val", **expected}.items()
+    lines = (world.backend.store.root / f"api/models/agent/trajectories/val/{step:04}.jsonl").read_text().splitlines()
+    read = art.TrajectoryGroup.model_validate_json(lines[-1])
+    assert [trajectory.reward for trajectory in read] == [1.0, 0.5]
+
+
+def test_log_takes_groups_too(world: World):
+    world.run(world.model.log([art.TrajectoryGroup([art.Trajectory(reward=0.25)])]))
+
+    assert history(world)[-1]["val/reward"] == 0.25
+
+
+def test_any_http_client_that_speaks_openai_is_answered(world: World):
+    body = {"model": "agent", "messages": PROMPT, "max_tokens": 3, "temperature": 0.7, "n": 1, "stream": False}
+    headers = {"Authorization": f"Bearer {world.model.inference_api_key}", "User-Agent": "some-framework/1.0"}
+
+    answer = httpx.post(f"{world.model.inference_base_url}/chat/completions", json=body, headers=headers, timeout=60)
+
+    completion = answer.json()
+    assert answer.status_code == 200
+    assert completion["object"] == "chat.completion"
+    assert completion["choices"][0]["message"]["role"] == "assistant"
+    assert completion["usage"]["completion_tokens"] <= 3
+
+
+def test_what_such_a_client_sampled_can_be_trained_on(world: World):
+    from openai.types.chat import ChatCompletion
+
+    body = {"model": "agent", "messages": PROMPT, "max_tokens": 3}
+    url = f"{world.model.inference_base_url}/chat/completions"
+    choices = [
+        ChatCompletion.model_validate(httpx.post(url, json=body, timeout=60).json()).choices[0] for _ in range(2)
+    ]
+    group = art.TrajectoryGroup(
+        art.Trajectory(messages_and_choices=[*PROMPT, choice], reward=reward) for reward, choice in enumerate(choices)
+    )
+
+    result = world.run(world.model.train([group]))
+
+    assert result.metrics["trajectories"] == 2
+
+
+def test_deploying_says_what_to_use_instead(world: World):
+    with pytest.raises(art.errors.ConfigurationError, match="vLLM"):
+        world.run(world.backend._experimental_deploy("somewhere", world.model))
+
+
+def test_both_kinds_of_with_close_the_backend(small_model: Path, tmp_path: Path, world: World):
+    async def body() -> list[str]:
+        said: list[str] = []
+        with LocalBackend(path=tmp_path) as plain:
+            model = art.TrainableModel(name="agent", project="api", base_model=str(small_model))
+            await model.register(plain)
+            await rollout(model, 0)
+        async with LocalBackend(path=str(tmp_path)) as waiting:
+            await model.register(waiting)
+            await rollout(model, 0)
+        for backend in (plain, waiting):
+            with pytest.raises(art.errors.BackendClosedError) as refused:
+                await backend.get_step(model)
+            said.append(str(refused.value))
+        return said
+
+    for message in world.run(body()):
+        assert "is closed; create a new LocalBackend" in message
