@@ -75,6 +75,9 @@ def parrot(tokenizer: PreTrainedTokenizerFast) -> Callable[[str, str], dict[str,
         labels = ids.clone()
         labels[:, : -len(said)] = -100
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+        # Two threads gain nothing on a model of this size, and lose much on a busy machine.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
         for _ in range(200):
             loss = model(input_ids=ids, labels=labels).loss
             optimizer.zero_grad()
@@ -82,6 +85,7 @@ def parrot(tokenizer: PreTrainedTokenizerFast) -> Callable[[str, str], dict[str,
             optimizer.step()
             if loss.item() < 0.02:
                 break
+        torch.set_num_threads(threads)
         return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
     return train

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import httpx
@@ -251,3 +252,24 @@ def test_stopping_twice_is_harmless_and_closes_the_port(served: Served) -> None:
 
     with pytest.raises(httpx.ConnectError):
         httpx.get(served.base_url)
+
+
+def test_stopping_in_the_middle_of_a_request_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, serve: Callable[..., Served], engine: Engine
+) -> None:
+    monkeypatch.setattr("art.serve.server.GRACE_S", 0.2)
+    served = serve(engine)
+
+    async def interrupted(client: openai.AsyncOpenAI) -> BaseException | None:
+        asked = asyncio.ensure_future(
+            client.chat.completions.create(model="agent", messages=HELLO, n=50, max_tokens=900, temperature=2)
+        )
+        while not engine.load().rows:
+            await asyncio.sleep(0.001)
+        await asyncio.wait_for(asyncio.to_thread(served.stop), timeout=20)
+        return (await asyncio.gather(asked, return_exceptions=True))[0]
+
+    answer = served.ask(interrupted)
+
+    assert isinstance(answer, openai.APIError)
+    assert "art-http" not in {thread.name for thread in threading.enumerate()}
