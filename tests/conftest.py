@@ -22,6 +22,8 @@ os.environ.update(
     AWS_EC2_METADATA_DISABLED="true",
     HF_HOME=HUB,
     HF_HUB_OFFLINE="1",
+    # Small models lose more time waiting for a second thread than it saves them.
+    OMP_NUM_THREADS="1",
     TOKENIZERS_PARALLELISM="false",
 )
 for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):

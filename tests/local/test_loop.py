@@ -233,3 +233,63 @@ def test_delete_checkpoints_keeps_the_newest_and_the_best(small_model: Path, tmp
             return CheckpointStore(tmp_path).steps(REF)
 
     assert asyncio.run(body()) == [2, 4]
+
+
+def test_step_0_is_the_base_model_also_of_a_trained_one(small_model: Path, tmp_path: Path) -> None:
+    async def body() -> tuple[str, str, str]:
+        async with LocalBackend(path=tmp_path, deterministic=True) as backend:
+            one = model(small_model)
+            await one.register(backend)
+            untrained = await answer(one)
+            await digits.train(one, 3)
+            return untrained, await answer(one, 0), await answer(one)
+
+    untrained, step_0, trained = asyncio.run(body())
+
+    assert step_0 == untrained != trained
+
+
+def test_dropout_travels_with_the_checkpoint(small_model: Path, tmp_path: Path) -> None:
+    async def body() -> None:
+        async with LocalBackend(path=tmp_path / "a", deterministic=True) as backend:
+            one = model(small_model, lora=art.LoRAConfig(dropout=0.3))
+            await one.register(backend)
+            await digits.train(one, 3)
+            two = model(small_model, "two")
+            await backend._experimental_fork_checkpoint(two, "one", not_after_step=2)
+            await two.register(backend)
+            await digits.train(two, 1)
+
+    asyncio.run(body())
+
+    assert digests(tmp_path / "a", REF)[3] == digests(tmp_path / "a", art.ModelRef("p", "two"))[3]
+
+
+def test_a_score_from_before_a_rewind_does_not_choose_the_best(small_model: Path, tmp_path: Path) -> None:
+    history, ref = History(tmp_path), REF
+
+    for step, reward in ((1, 0.1), (2, 0.2), (3, 0.9)):
+        history.append(ref, step, split="train", metrics={"reward": reward})
+    history.append(ref, 2, split="train", metrics={"reward": 0.3})
+
+    segments = CheckpointStore(tmp_path).segments(ref)
+    assert history.scores(segments, "reward") == {1: 0.1, 2: 0.3}
+
+
+def test_a_second_object_of_a_model_shares_its_session_and_gets_its_state(small_model: Path, tmp_path: Path) -> None:
+    async def body() -> None:
+        async with LocalBackend(path=tmp_path) as backend:
+            first, second = model(small_model), model(small_model)
+            await first.register(backend)
+            first.state = {"offset": 7}
+            await digits.train(first, 1)
+            await second.register(backend)
+            assert second.state == {"offset": 7}
+            second.state = {"offset": 8}
+            await digits.train(second, 1)
+        async with LocalBackend(path=tmp_path) as backend:
+            again = model(small_model)
+            await again.register(backend)
+            assert again.state == {"offset": 8}
+
+    asyncio.run(body())

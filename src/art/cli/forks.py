@@ -99,6 +99,11 @@ def document(done: Done, duration_s: float) -> dict[str, Any]:
     }
 
 
+def _not_after(asked: Asked) -> int | None:
+    # A step that was named is a request of its own, not one for the newest.
+    return asked.not_after if asked.source.step is None else asked.source.step
+
+
 def _locally(store: CheckpointStore, asked: Asked) -> Done:
     selection = _select(store, asked)
     checkpoint, destination = selection.checkpoint, asked.destination.model
@@ -106,7 +111,7 @@ def _locally(store: CheckpointStore, asked: Asked) -> Done:
         forked = Forked(checkpoint, checkpoint.ref.step, set_aside=store.rewind(checkpoint))
     else:
         forked = store.fork(
-            checkpoint, destination, not_after=asked.not_after, reset=asked.reset, overwrite=asked.overwrite
+            checkpoint, destination, not_after=_not_after(asked), reset=asked.reset, overwrite=asked.overwrite
         )
     return Done(asked, checkpoint.ref, selection.considered, selection.skipped, forked)
 
@@ -128,7 +133,7 @@ def _from_remote(store: CheckpointStore, asked: Asked) -> Done:
             selection.checkpoint,
             asked.destination.model,
             store,
-            not_after=asked.not_after,
+            not_after=_not_after(asked),
             reset=asked.reset,
             overwrite=asked.overwrite,
             progress=show,

@@ -158,7 +158,7 @@ class LocalBackend:
         The newest checkpoint is taken, or the newest at or before `not_after_step`. `reset` names parts that start
         afresh. Into a model that has checkpoints only the same fork can be repeated, unless `overwrite` sets them
         aside. From `model` itself it is a rewind: later checkpoints are set aside. `from_s3_bucket` may be a bucket or
-        a URL; with `hf://org/repo@revision` the adapter of that repository is forked, as a foreign checkpoint at step 0.
+        a URL; with `hf://org/repo@revision` it is that repository's adapter, a foreign checkpoint at step 0.
         """
         self._require_open()
         source = ModelRef(from_project or model.ref.project, from_model)

@@ -27,7 +27,7 @@ def check_base(model: Trainable, manifest: Manifest, base: BaseModelInfo) -> Non
 def check_shape(model: Trainable, manifest: Manifest) -> None:
     """Compare the adapter's shape with the one the user asked for, if any; raises `LoRAShapeMismatchError`."""
     asked, there = model.lora, manifest.lora
-    if asked is None or there is None or shape_of(asked) == there:
+    if asked is None or there is None or shape_of(asked).fits(there):
         return
     raise LoRAShapeMismatchError(
         f"{manifest.ref} has a LoRA adapter with {_words(there)}; {model.ref} asks for {_words(shape_of(asked))}. "
@@ -37,17 +37,17 @@ def check_shape(model: Trainable, manifest: Manifest) -> None:
 
 def adapter_shape(model: Trainable, manifest: Manifest | None) -> LoRAConfig:
     """Choose the adapter's shape: the checkpoint's, else the one the user asks for, else the default."""
-    asked = model.lora or LoRAConfig()
+    asked = model.lora
     if manifest is None or manifest.lora is None:
-        return asked
-    shape = manifest.lora
-    return LoRAConfig.model_validate({**shape.model_dump(), "dropout": asked.dropout})
+        return asked or LoRAConfig()
+    shape = LoRAConfig.model_validate(manifest.lora.model_dump())
+    return shape.model_copy(update={"dropout": asked.dropout}) if asked else shape
 
 
 def shape_of(lora: LoRAConfig) -> LoRAShape:
     """Give what must agree for one adapter to continue another."""
     targets = lora.targets if isinstance(lora.targets, str) else tuple(sorted(lora.targets))
-    return LoRAShape(rank=lora.rank, alpha=lora.alpha, targets=targets)
+    return LoRAShape(rank=lora.rank, alpha=lora.alpha, targets=targets, dropout=lora.dropout)
 
 
 def _words(shape: LoRAShape) -> str:

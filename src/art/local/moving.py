@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,14 @@ from art.errors import ConfigurationError, ConflictError, DestinationNotEmptyErr
 from art.local.forking import ForkReport, ForkRequest, reasons
 from art.names import ModelRef
 from art.store.checkpoints import CheckpointStore, Forked
-from art.store.opening import Checkpoint
+from art.store.hub import Adapter, open_adapter
+from art.store.opening import Checkpoint, Skipped
 from art.store.remote import Remote
 from art.store.remote_fetching import Fetched, RemoteForked
 from art.store.remote_opening import RemoteCheckpoint
 
 BUCKET_VARIABLE = "BACKUP_BUCKET"
+HUB = "hf://"
 Step = int | Literal["latest"] | None
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None] | None]]
 
@@ -49,8 +51,19 @@ def has_default_bucket() -> bool:
     return bool(os.environ.get(BUCKET_VARIABLE))
 
 
-def fork_from_remote(store: CheckpointStore, remote: Remote, asked: ForkRequest, *, bar: Bar) -> ForkReport:
-    """Fork what is selected in the bucket, whatever lies below the local root; only that checkpoint is read."""
+def fork_from(
+    bucket_or_url: str, store: CheckpointStore, asked: ForkRequest, *, prefix: str | None, bar: Bar
+) -> ForkReport:
+    """Fork what is selected in a bucket, whatever lies below the local root; only that checkpoint is read.
+
+    Of `hf://org/repo@revision` it is the adapter of that repository, and there is nothing to select.
+    """
+    if bucket_or_url.startswith(HUB):
+        return _fork_from_hub(open_adapter(bucket_or_url), store, asked, bar)
+    return _fork_from_remote(open_remote(bucket_or_url, prefix), store, asked, bar)
+
+
+def _fork_from_remote(remote: Remote, store: CheckpointStore, asked: ForkRequest, bar: Bar) -> ForkReport:
     started = time.perf_counter()
     selection = remote.select(asked.source, not_after=asked.not_after)
     chosen = selection.checkpoint
@@ -68,11 +81,32 @@ def fork_from_remote(store: CheckpointStore, remote: Remote, asked: ForkRequest,
                 overwrite=asked.overwrite,
                 progress=progress,
             )
+    return _report(done, chosen, started, considered=selection.considered, skipped=selection.skipped)
+
+
+def _fork_from_hub(adapter: Adapter, store: CheckpointStore, asked: ForkRequest, bar: Bar) -> ForkReport:
+    started = time.perf_counter()
+    asked.check(adapter.checkpoint.manifest)
+    with bar(f"fetching {adapter.checkpoint.url}") as progress:
+        done = adapter.fetch_fork(
+            asked.model.ref, store, reset=asked.reset, overwrite=asked.overwrite, progress=progress
+        )
+    return _report(done, adapter.checkpoint, started)
+
+
+def _report(
+    done: RemoteForked,
+    chosen: RemoteCheckpoint,
+    started: float,
+    *,
+    considered: int = 1,
+    skipped: Iterable[Skipped] = (),
+) -> ForkReport:
     return ForkReport(
         done.forked,
         chosen.url,
-        selection.considered,
-        reasons(selection.skipped),
+        considered,
+        reasons(skipped),
         time.perf_counter() - started,
         fetched_bytes=done.fetched_bytes,
         reused_bytes=done.reused_bytes,

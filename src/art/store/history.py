@@ -17,6 +17,9 @@ from art.store import disk, layout
 from art.store.lineage import Segment
 from art.store.manifest import finite_metrics, utc_now
 
+TRAIN = "train"
+"""The split that training itself writes under."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -64,9 +67,20 @@ class History:
             yield from (entry for entry in self.read(segment.model) if entry.step in segment)
 
     def scores(self, segments: Iterable[Segment], metric: str) -> dict[int, float]:
-        """Map steps to their newest value of a metric; a metric without a split is looked for under `train`."""
-        name = metric if "/" in metric else f"train/{metric}"
-        found = {entry.step: entry.metrics.get(name) for entry in self.read_lineage(segments) if name in entry.metrics}
+        """Map steps to their newest value of a metric; a metric without a split is looked for under `train`.
+
+        Training at a step means that what lay beyond it was set aside before: older values there are of other weights.
+        """
+        name = metric if "/" in metric else f"{TRAIN}/{metric}"
+        found: dict[int, float | None] = {}
+        for segment in segments:
+            own: dict[int, float | None] = {}
+            for entry in self.read(segment.model):
+                if entry.split == TRAIN:
+                    own = {step: value for step, value in own.items() if step <= entry.step}
+                if name in entry.metrics and entry.step in segment:
+                    own[entry.step] = entry.metrics[name]
+            found.update(own)
         return {step: value for step, value in found.items() if value is not None}
 
 

@@ -49,6 +49,11 @@ class LoRAShape(_Value):
     rank: int
     alpha: float
     targets: tuple[str, ...] | str
+    dropout: float = 0.0
+
+    def fits(self, other: LoRAShape) -> bool:
+        """Tell whether one adapter can continue the other; dropout may differ."""
+        return (self.rank, self.alpha, self.targets) == (other.rank, other.alpha, other.targets)
 
 
 class Parent(_Value):
