@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from art.backend import AnyModel, Inference, Trainable, TrainResult
 from art.config import TrainConfig
@@ -29,6 +30,9 @@ from art.store.checkpoints import CheckpointStore
 from art.store.history import History
 from art.store.opening import Checkpoint
 from art.trajectories import TrajectoryGroup, mean_reward
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class LocalBackend:
@@ -60,6 +64,9 @@ class LocalBackend:
         self._sessions: dict[ModelRef, Session] = {}
         self._models: list[AnyModel] = []
         self._registering = asyncio.Lock()
+        # All training in one thread: OpenMP keeps a team of threads, and malloc an arena, for every thread that
+        # computes; spread over a pool they added up to gigabytes.
+        self._training = ThreadPoolExecutor(1, thread_name_prefix="art-train")
         self._mirror = Mirror(moving.open_remote(remote, None), self.store) if remote else None
         self._closed = False
 
@@ -95,7 +102,7 @@ class LocalBackend:
         async with self._registering:
             session = self._sessions.get(model.ref)
             if session is None:
-                session = await asyncio.to_thread(self._open_session, model, port)
+                session = await self._in_training_thread(self._open_session, model, port)
                 self._sessions[model.ref] = session
             session.attach(model)  # pyright: ignore[reportArgumentType] - `trainable` was asked
         return Inference(session.base_url, "local")
@@ -119,7 +126,7 @@ class LocalBackend:
             raise TrainingDataError(f"There are no groups to train {model.ref} on; gather some first.")
         said = {**training_fields(model.settings), **(config or TrainConfig()).model_dump(exclude_unset=True)}
         config = TrainConfig.model_validate({**said, **settings})
-        result = await asyncio.to_thread(self._session(model).train, groups, config)
+        result = await self._in_training_thread(self._session(model).train, groups, config)
         if verbose:
             words.say(words.step_line(model.ref, result))
         return result
@@ -173,7 +180,7 @@ class LocalBackend:
                 moving.fork_from, from_s3_bucket, self.store, asked, prefix=prefix, bar=bar
             )
         if session := self._sessions.get(model.ref):
-            await asyncio.to_thread(session.resume)
+            await self._in_training_thread(session.resume)
         if verbose:
             words.say("\n".join(lines(report, destination=model.ref)))
         return report
@@ -213,7 +220,7 @@ class LocalBackend:
         pull = functools.partial(moving.pull, self.store, remote, model.ref, only=only_step, delete=delete, bar=bar)
         moved = await asyncio.to_thread(pull)
         if session := self._sessions.get(model.ref):
-            await asyncio.to_thread(session.resume)
+            await self._in_training_thread(session.resume)
         if verbose:
             words.say(words.moved_line(f"{remote} -> {model.ref}", moved))
         return moved
@@ -247,6 +254,10 @@ class LocalBackend:
             "artfork does not deploy models. A checkpoint folder is a PEFT adapter: serve it with vLLM "
             "(`--lora-modules name=FOLDER`) or any other server that loads LoRA adapters."
         )
+
+    async def _in_training_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        run = functools.partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._training, run)
 
     def _open_session(self, model: AnyModel, port: int) -> Session:
         trainable: Trainable = model  # pyright: ignore[reportAssignmentType] - `trainable` was asked
@@ -314,6 +325,7 @@ class LocalBackend:
         while self._sessions:
             self._sessions.popitem()[1].close()
         self._bases.close()
+        self._training.shutdown()
         if self._mirror:
             self._mirror.close()
 
