@@ -10,7 +10,11 @@ ALL_LINEAR = "all-linear"
 
 
 class LoRAConfig(BaseModel):
-    """The shape of the low-rank adapter that is trained; fixed for the life of a model."""
+    """The shape of the low-rank adapter that is trained; fixed for the life of a model.
+
+    >>> LoRAConfig(rank=16, targets=("q_proj", "v_proj")).alpha
+    16.0
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,7 +26,11 @@ class LoRAConfig(BaseModel):
 
 
 class TrainConfig(BaseModel):
-    """The values of one optimiser step."""
+    """The values of one optimiser step.
+
+    >>> TrainConfig(learning_rate=1e-5, beta=0.01).kl_reference
+    'base'
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

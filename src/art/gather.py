@@ -56,6 +56,13 @@ async def gather_trajectory_groups(
     Up to `max_exceptions` failures (a count, or a fraction of all when below 1) stay in their groups as exceptions;
     one more is raised, and the rollouts still running are cancelled. `after_each` may judge or replace a group
     that is complete; a group for which it returns None is left out.
+
+    >>> async def rollout(word: str) -> Trajectory:
+    ...     return Trajectory(messages_and_choices=[{"role": "user", "content": word}], reward=len(word))
+    >>> groups = [TrajectoryGroup(rollout(word) for word in words) for words in (["a", "bcd"], ["ef"])]
+    >>> gathered = asyncio.run(gather_trajectory_groups(groups, pbar_desc=None))
+    >>> [[trajectory.reward for trajectory in group] for group in gathered]
+    [[1.0, 3.0], [2.0]]
     """
     waiting = list(groups)
     total = sum(max(1, _rollouts(group)) for group in waiting)
@@ -72,7 +79,13 @@ async def gather_trajectories(
     pbar_total_completion_tokens: bool = True,
     max_exceptions: float = 0,
 ) -> list[Trajectory | BaseException]:
-    """Run rollouts at once; of those that fail within `max_exceptions` the exception is in their place."""
+    """Run rollouts at once; of those that fail within `max_exceptions` the exception is in their place.
+
+    >>> async def rollout(reward: float) -> Trajectory:
+    ...     return Trajectory(reward=1 / reward)
+    >>> asyncio.run(gather_trajectories([rollout(0)], max_exceptions=1, pbar_desc=None))
+    [ZeroDivisionError('division by zero')]
+    """
     waiting = list(trajectories)
     with _bar(pbar_desc, len(waiting)) as bar:
         progress = _Progress(bar, _allowed(max_exceptions, len(waiting)))
@@ -89,7 +102,17 @@ async def trajectory_group_batches(
     pbar_desc: str | None = "batches",
     pbar_total_completion_tokens: bool = True,
 ) -> AsyncIterator[list[TrajectoryGroup]]:
-    """Yield groups in batches, in their order, while the next batches already run."""
+    """Yield groups in batches, in their order, while the next batches already run.
+
+    >>> async def rewards() -> None:
+    ...     groups = [TrajectoryGroup([Trajectory(reward=number)]) for number in range(5)]
+    ...     async for batch in trajectory_group_batches(groups, batch_size=2, pbar_desc=None):
+    ...         print([trajectory.reward for group in batch for trajectory in group])
+    >>> asyncio.run(rewards())
+    [0.0, 1.0]
+    [2.0, 3.0]
+    [4.0]
+    """
     if batch_size < 1 or max_concurrent_batches < 1:
         raise ConfigurationError("batch_size and max_concurrent_batches must be at least 1.")
     waiting = list(groups)

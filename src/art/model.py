@@ -25,7 +25,12 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel | None, default=None)
 
 
 class Model(Generic[ConfigT]):
-    """A chat model, also one that is only called: a prompted teacher, say."""
+    """A chat model, also one that is only called: a prompted teacher, say.
+
+    >>> teacher = Model("teacher", "shop", inference_model_name="gpt-5", inference_base_url="https://host.example/v1")
+    >>> teacher.get_inference_name(), teacher.trainable
+    ('gpt-5', False)
+    """
 
     trainable = False
 
@@ -109,6 +114,12 @@ class TrainableModel(Model[ConfigT]):
 
     `base_model` is a Hugging Face repository id or a local folder. `state` is a small JSON value of the user's, a
     position in the data, say: it is saved with every checkpoint and comes back after a restart and after a fork.
+
+    >>> model = TrainableModel(name="agent-1", project="shop", base_model="Qwen/Qwen3-0.6B")
+    >>> model
+    TrainableModel('shop/agent-1')
+    >>> model.get_inference_name(), model.get_inference_name(step=500)
+    ('agent-1', 'agent-1@500')
     """
 
     trainable = True

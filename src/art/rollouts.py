@@ -30,6 +30,16 @@ def retry(
 
     `on_retry` is called with the exception and the number of the attempt that failed, from 1.
     The last attempt's exception is raised.
+
+    >>> attempts = iter([TimeoutError("too slow"), "here"])
+    >>> @retry(delay=0, exceptions=(TimeoutError,), on_retry=lambda error, attempt: print(attempt, error))
+    ... async def answer() -> str:
+    ...     if isinstance(result := next(attempts), Exception):
+    ...         raise result
+    ...     return result
+    >>> asyncio.run(answer())
+    1 too slow
+    'here'
     """
     if max_attempts < 1:
         raise ConfigurationError(f"max_attempts is {max_attempts}; it must be at least 1.")
@@ -54,7 +64,14 @@ def retry(
 def limit_concurrency(
     n: int, derive_key: Callable[..., str] | None = None
 ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
-    """Let at most `n` calls of an async function run at once; per key, when `derive_key` of its arguments gives one."""
+    """Let at most `n` calls of an async function run at once; per key, when `derive_key` of its arguments gives one.
+
+    >>> @limit_concurrency(2, derive_key=lambda host: host)
+    ... async def ask(host: str) -> str:
+    ...     return f"asked {host}"
+    >>> asyncio.run(ask("a"))
+    'asked a'
+    """
     if n < 1:
         raise ConfigurationError(f"n is {n}; at least 1 call must be allowed.")
 
@@ -95,6 +112,10 @@ def iterate_dataset(
     """Cut a data set into the items of one step after another, from `initial_step` on; each epoch in its own order.
 
     The order depends on the epoch alone, so that a run that starts again at a step sees the items it would have seen.
+
+    >>> for batch in iterate_dataset(["a", "b", "c"], groups_per_step=2, initial_step=1, use_tqdm=False):
+    ...     print(batch)
+    DatasetBatch(items=['b'], step=1, epoch=0, epoch_step=1)
     """
     if groups_per_step < 1:
         raise ConfigurationError(f"groups_per_step is {groups_per_step}; it must be at least 1.")

@@ -58,7 +58,14 @@ class History(BaseModel):
 
 
 class Trajectory(History):
-    """A rollout: its conversation, what it earned, and what to log about it."""
+    """A rollout: its conversation, what it earned, and what to log about it.
+
+    >>> trajectory = Trajectory(messages_and_choices=[{"role": "user", "content": "hi"}], metadata={"task": 7})
+    >>> trajectory.reward += 0.5
+    >>> trajectory.metrics["turns"] = 1
+    >>> trajectory.messages()
+    [{'role': 'user', 'content': 'hi'}]
+    """
 
     model_config = ConfigDict(validate_assignment=False)
 
@@ -89,6 +96,13 @@ class TrajectoryGroup(BaseModel):
     """Trajectories that compete: each one's advantage is relative to the group's mean reward.
 
     Built from awaitables it is itself awaitable, and empty until then.
+
+    >>> async def rollout(reward: float) -> Trajectory:
+    ...     return Trajectory(reward=reward)
+    >>> async def gather() -> TrajectoryGroup:
+    ...     return await TrajectoryGroup(rollout(reward) for reward in (0, 1))
+    >>> [trajectory.reward for trajectory in asyncio.run(gather())]
+    [0.0, 1.0]
     """
 
     trajectories: list[Trajectory] = []
