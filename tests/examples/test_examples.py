@@ -1,0 +1,120 @@
+"""The example scripts run as a user runs them: with a tiny model in seconds, with the real one they reach their point.
+
+What a tiny random model says earns nothing, so there the claims are about steps, forks and restarts.
+"""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import art
+from art.store.checkpoints import CheckpointStore
+from art.store.history import History
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def command(name: str, base_model: Path) -> list[str]:
+    return [sys.executable, str(EXAMPLES / f"{name}.py"), str(base_model)]
+
+
+def run(name: str, base_model: Path, folder: Path) -> str:
+    """Run an example in a folder of its own; gives what it printed."""
+    done = subprocess.run(command(name, base_model), cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def steps(root: Path, name: str) -> list[int]:
+    return CheckpointStore(root).steps(art.ModelRef("examples", name))
+
+
+def test_fork_and_continue_forks_at_the_step_and_can_be_run_again(small_model: Path, tmp_path: Path):
+    first, second = run("fork_and_continue", small_model, tmp_path), run("fork_and_continue", small_model, tmp_path)
+
+    root = tmp_path / "demo-out" / "fork-and-continue"
+    assert steps(root, "maybe-base") == [1, 2, 3, 4, 5, 6]
+    assert steps(root, "maybe-low-lr") == [3, 4, 5, 6]
+    assert "maybe-low-lr@5: reward 0.00, then a step of 0.0002" in first
+    assert "a step of" not in second
+    assert "maybe-low-lr stands at step 6" in second
+
+
+def test_branches_part_at_one_checkpoint(small_model: Path, tmp_path: Path):
+    said = run("branches", small_model, tmp_path)
+
+    root = tmp_path / "demo-out" / "branches"
+    names = ["lr-5e-05", "lr-0.0005", "lr-0.02"]
+    assert steps(root, "trunk") == [1, 2]
+    assert [steps(root, name) for name in names] == [[2, 3, 4, 5]] * 3
+    assert all(f"│ {name}" in said for name in names)
+
+
+def test_the_calculator_agent_trains_on_its_turns(small_model: Path, tmp_path: Path):
+    said = run("calculator_agent", small_model, tmp_path)
+
+    assert steps(tmp_path / "demo-out" / "calculator", "calculator") == [1, 2, 3, 4, 5, 6]
+    assert "On sums it never saw: reward 0.00 before, 0.00 after" in said
+
+
+def test_resume_goes_on_after_a_kill_with_what_would_have_come_next(small_model: Path, tmp_path: Path):
+    root, ref = tmp_path / "demo-out" / "resume", art.ModelRef("examples", "resumable")
+    killed = subprocess.Popen(command("resume", small_model), cwd=tmp_path, stdout=subprocess.DEVNULL)
+    while not steps(root, ref.name):
+        time.sleep(0.005)
+        assert killed.poll() is None
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    reached = steps(root, ref.name)[-1]
+
+    said = run("resume", small_model, tmp_path)
+
+    assert f"goes on after step {reached}; its state is {{'epoch': 0, 'seen': {6 * reached}}}" in said
+    assert [int(step) for step in re.findall(r"^step +(\d+)", said, re.MULTILINE)] == list(range(reached + 1, 9))
+    assert "state {'epoch': 1, 'seen': 42}" in said
+    assert "Done after 8 steps" in said
+    assert [entry.step for entry in History(root).read(ref) if entry.split == "train"] == list(range(8))
+    assert len(steps(root, ref.name)) <= 2
+
+
+def test_every_example_has_a_test():
+    tested = {"fork_and_continue", "branches", "calculator_agent", "resume"}
+    elsewhere = {"demo", "plot", "smollm2", "yes_no_maybe"}
+
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == tested | elsewhere
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_real_model_learns_and_its_fork_goes_on(smollm2: Path, tmp_path: Path):
+    said = run("fork_and_continue", smollm2, tmp_path)
+
+    assert rewards(r"stands at step 6 and earns ([\d.]+)", said)[1] > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_on_the_real_model_the_highest_learning_rate_wrecks_its_branch(smollm2: Path, tmp_path: Path):
+    said = run("branches", smollm2, tmp_path)
+
+    ends = {name: float(after) for name, after in re.findall(r"│ (lr-\S+)\s+│ [\d.]+\s+│ ([\d.]+)", said)}
+    assert ends["lr-0.0005"] > 0.9
+    assert ends["lr-0.02"] < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_real_model_learns_to_use_the_calculator(smollm2: Path, tmp_path: Path):
+    said = run("calculator_agent", smollm2, tmp_path)
+
+    before, after = re.findall(r"reward ([\d.]+) before, ([\d.]+) after", said)[0]
+    assert float(after) > float(before) + 0.3
+
+
+def rewards(pattern: str, said: str) -> list[float]:
+    return [float(found) for found in re.findall(pattern, said)]
