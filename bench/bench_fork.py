@@ -40,10 +40,12 @@ def main() -> None:
     size_mib = parser.parse_args().mib
     print_header(f"A fork of a {size_mib:,} MiB checkpoint inside one file system")
     print(
-        "A fork is on the disk when it returns; `shutil.copytree` leaves that to later, so it is timed with a sync too.\n"
+        "A fork is on the disk when it returns; `shutil.copytree` leaves that to later, so it is timed with a sync "
+        "too.\n"
     )
     print(
-        "| file system | shared by | fork, median (slowest) | copytree (ratio) | copytree and sync (ratio) | a fork added |"
+        "| file system | shared by | fork, median (slowest) | copytree (ratio) | copytree and sync (ratio) "
+        "| a fork added |"
     )
     print("|---|---|---|---|---|---|")
     for name, folder in places(size_mib):

@@ -3,9 +3,8 @@
 import asyncio
 import sys
 
-import digits
-
 import art
+import digits
 from art.local import LocalBackend
 
 
