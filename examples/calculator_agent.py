@@ -19,7 +19,7 @@ from art.local import LocalBackend
 from yes_no_maybe import base_model
 
 ROOT = "demo-out/calculator"
-STEPS, ROLLOUTS, MOST_TURNS = 6, 6, 3
+STEPS, ROLLOUTS, MOST_TURNS = 5, 6, 3
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 CALL = re.compile(r"calculate\((\d{1,9}) ([-+*]) (\d{1,9})\)")
 WORKED: art.Messages = [
@@ -45,7 +45,7 @@ class Sum:
 
 
 TRAINING = [Sum(17, "*", 23), Sum(348, "+", 277), Sum(91, "*", 14), Sum(805, "-", 388)]
-UNSEEN = [Sum(19, "*", 31), Sum(512, "+", 289), Sum(36, "*", 58), Sum(930, "-", 471)]
+UNSEEN = [Sum(19, "*", 31), Sum(512, "+", 289), Sum(930, "-", 471)]
 
 
 async def rollout(model: art.TrainableModel, wanted: Sum) -> art.Trajectory:
