@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from art.backend import Backend, TrainResult, as_groups
@@ -138,7 +138,7 @@ class TrainableModel(Model[ConfigT]):
         if not base_model:
             raise ConfigurationError(f"{self.ref} needs a base_model: a Hugging Face repository id or a local folder.")
         self.base_model = str(base_model)
-        self.state: JsonValue = None
+        self.state: Any = None  # JSON; typed as Any so that scripts can write state["offset"]
         self._lora = lora
         self._ignored: set[str] = set()
         self._internal_config: InternalModelConfig = _internal_config or {}

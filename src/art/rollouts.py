@@ -6,9 +6,9 @@ import asyncio
 import functools
 import random
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from tqdm import tqdm
 
@@ -25,7 +25,7 @@ def retry(
     backoff_factor: float = 2.0,
     exceptions: tuple[type[Exception], ...] = (Exception,),
     on_retry: Callable[[Exception, int], None] | None = None,
-) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
+) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]:
     """Make an async function try again when it raises, waiting `delay` seconds and then ever longer.
 
     `on_retry` is called with the exception and the number of the attempt that failed, from 1.
@@ -44,7 +44,7 @@ def retry(
     if max_attempts < 1:
         raise ConfigurationError(f"max_attempts is {max_attempts}; it must be at least 1.")
 
-    def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
         @functools.wraps(function)
         async def tried(*args: P.args, **kwargs: P.kwargs) -> R:
             for attempt in range(1, max_attempts):
@@ -63,7 +63,7 @@ def retry(
 
 def limit_concurrency(
     n: int, derive_key: Callable[..., str] | None = None
-) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
+) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]:
     """Let at most `n` calls of an async function run at once; per key, when `derive_key` of its arguments gives one.
 
     >>> @limit_concurrency(2, derive_key=lambda host: host)
@@ -75,7 +75,7 @@ def limit_concurrency(
     if n < 1:
         raise ConfigurationError(f"n is {n}; at least 1 call must be allowed.")
 
-    def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
         # By event loop: a semaphore belongs to the one that first waits for it, and a script may run several in turn.
         gates: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Semaphore]]
         gates = weakref.WeakKeyDictionary()
