@@ -26,7 +26,7 @@ test: $(VENV)/test-installed  ## every check and every test
 	@echo "== imports point down"
 	@$(BIN)/lint-imports --no-cache
 	@echo "== tests"
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --durations=12 $(PYTEST_ARGS)
 
 bench: $(VENV)/test-installed  ## every benchmark; bench/README.md says what each one shows
 	@for script in bench/bench_*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
