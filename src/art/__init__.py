@@ -6,6 +6,7 @@ pulls neither torch nor transformers.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -88,7 +89,10 @@ def __dir__() -> list[str]:
 
 def _warn_beside_openpipe_art() -> None:
     """Both packages install a folder `art`. Looks at names only: importlib.metadata would double the import's time."""
-    found = [name for folder in sys.path if os.path.isdir(folder or ".") for name in os.listdir(folder or ".")]  # noqa: PTH112, PTH208
+    found: list[str] = []
+    for folder in sys.path:
+        with contextlib.suppress(OSError):
+            found += os.listdir(folder or ".")  # noqa: PTH208 - pathlib is not imported yet, and need not be
     if not any(name.startswith("openpipe_art-") and name.endswith(".dist-info") for name in found):
         return
     warnings.warn(
