@@ -40,6 +40,13 @@ def _write_choices(items: MessagesAndChoices) -> list[Any]:
     return [item.model_dump(mode="json") if isinstance(item, Choice) else item for item in items]
 
 
+def _without_nulls(metrics: Any) -> Any:
+    """Leave out the metrics that were not finite when they were written: JSON has null for those."""
+    if not isinstance(metrics, dict):
+        return metrics
+    return {name: value for name, value in cast("dict[str, Any]", metrics).items() if value is not None}
+
+
 # Message dicts pass through untouched: validating OpenAI's TypedDicts would consume their iterables.
 Conversation = Annotated[
     SkipValidation[MessagesAndChoices], BeforeValidator(_read_choices), PlainSerializer(_write_choices)
@@ -72,7 +79,7 @@ class Trajectory(History):
     messages_and_choices: Conversation = Field(default_factory=lambda: cast(MessagesAndChoices, []))
     additional_histories: list[History] = []
     reward: float = 0.0
-    metrics: dict[str, Scalar] = {}
+    metrics: Annotated[dict[str, Scalar], BeforeValidator(_without_nulls)] = {}
     metadata: dict[str, Scalar | str | None] = {}
     logs: list[str] = []
     started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))

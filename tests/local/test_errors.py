@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy
 import pytest
 
 import art
@@ -26,6 +27,7 @@ from art.errors import (
     TrainingDataError,
 )
 from art.local import LocalBackend
+from art.local.recording import read_lines
 from art.store.checkpoints import CheckpointStore
 from small import write_small_model
 
@@ -213,3 +215,61 @@ def test_a_base_model_that_is_not_there_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ModelNotFoundError, match="nowhere"):
         asyncio.run(body())
+
+
+def test_what_the_user_sets_after_a_refused_batch_is_what_is_saved(small_model: Path, tmp_path: Path) -> None:
+    async def body() -> object:
+        async with LocalBackend(path=tmp_path) as backend:
+            one = make(small_model)
+            await one.register(backend)
+            one.state = 10
+            await digits.train(one, 1)
+            one.state = 20
+            with pytest.raises(TrainingDataError):
+                await one.train([art.TrajectoryGroup([])])
+            one.state = 30
+            await digits.train(one, 1)
+        async with LocalBackend(path=tmp_path) as backend:
+            again = make(small_model)
+            await again.register(backend)
+            return again.state
+
+    assert asyncio.run(body()) == 30
+
+
+def test_numbers_of_numpy_are_written_down_and_what_has_no_form_is_refused_first(
+    small_model: Path, trained: Path
+) -> None:
+    async def body() -> int:
+        async with LocalBackend(path=trained) as backend:
+            one = make(small_model)
+            await one.register(backend)
+            groups = await digits.gather(one)
+            for trajectory in groups[0]:
+                trajectory.reward = numpy.float32(trajectory.reward)
+                trajectory.metrics["nan"] = math.nan
+            await one.train(groups, digits.TRAIN)
+            groups[0].trajectories[0].metadata["object"] = object()  # pyright: ignore
+            with pytest.raises(TrainingDataError, match="cannot be written down"):
+                await one.train(groups, digits.TRAIN)
+            groups[0].trajectories[0].metadata.clear()
+            groups[0].trajectories[0].reward = None  # pyright: ignore
+            with pytest.raises(TrainingDataError, match="its reward is None"):
+                await one.train(groups, digits.TRAIN)
+            return await one.get_step()
+
+    assert asyncio.run(body()) == 3
+    recorded = (trained / "p/models/one/trajectories/train/0002.jsonl").read_text()
+    assert all("nan" not in t.metrics for group in read_lines(recorded) for t in group)
+
+
+def test_another_object_of_a_registered_model_must_ask_for_the_same(small_model: Path, tmp_path: Path) -> None:
+    async def body() -> None:
+        async with LocalBackend(path=tmp_path) as backend:
+            await make(small_model).register(backend)
+            with pytest.raises(BaseModelMismatchError, match="is registered with base_model"):
+                await make(tmp_path / "other").register(backend)
+            with pytest.raises(LoRAShapeMismatchError):
+                await make(small_model, lora=art.LoRAConfig(rank=2)).register(backend)
+
+    asyncio.run(body())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from art.errors import CheckpointNotFoundError, CorruptCheckpointError
+from art.errors import CheckpointNotFoundError, ConflictError, CorruptCheckpointError
 from art.names import ModelRef
 from art.store.checkpoints import CheckpointStore
 
@@ -138,3 +138,15 @@ def test_steps_are_listed_in_order_of_number_when_set_aside(store: CheckpointSto
 
     assert aside is not None
     assert aside.steps == (9999, 10000)
+
+
+def test_a_step_that_was_begun_before_a_rewind_is_not_kept(store: CheckpointStore, main: ModelRef):
+    first, second = write_run(store, main, 1, 2)
+    with store.stage(main.at(3)) as stage:
+        (stage.path / "trainer.json").write_text("{}")
+        store.rewind(first)
+
+        with pytest.raises(ConflictError, match="was rewound or replaced meanwhile: it has step 1"):
+            stage.commit(parent=second)
+
+    assert store.steps(main) == [1]

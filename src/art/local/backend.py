@@ -104,7 +104,7 @@ class LocalBackend:
             if session is None:
                 session = await self._in_training_thread(self._open_session, model, port)
                 self._sessions[model.ref] = session
-            session.attach(model)  # pyright: ignore[reportArgumentType] - `trainable` was asked
+            await self._in_training_thread(session.attach, model)  # pyright: ignore[reportArgumentType]
         return Inference(session.base_url, "local")
 
     async def train(
@@ -179,6 +179,7 @@ class LocalBackend:
             report = await asyncio.to_thread(
                 moving.fork_from, from_s3_bucket, self.store, asked, prefix=prefix, bar=bar
             )
+        self._committed(report.forked.checkpoint)
         if session := self._sessions.get(model.ref):
             await self._in_training_thread(session.resume)
         if verbose:

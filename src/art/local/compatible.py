@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from art.backend import Trainable
-from art.config import LoRAConfig
+from art.config import ALL_LINEAR, LoRAConfig
 from art.errors import BaseModelMismatchError, LoRAShapeMismatchError
 from art.store.manifest import BaseModelInfo, LoRAShape, Manifest
+
+_log = logging.getLogger("art")
 
 
 def check_base(model: Trainable, manifest: Manifest, base: BaseModelInfo) -> None:
@@ -16,11 +20,32 @@ def check_base(model: Trainable, manifest: Manifest, base: BaseModelInfo) -> Non
     """
     trained_on = manifest.base_model
     if trained_on is None or trained_on.fingerprint is None or trained_on.fingerprint == base.fingerprint:
+        if trained_on and trained_on.id not in ("", base.id):
+            _log.warning("%s was trained on %s; %s is taken for the same.", manifest.ref, trained_on.id, base.id)
         return
     raise BaseModelMismatchError(
         f"{manifest.ref} was trained on {trained_on.id} (fingerprint {trained_on.fingerprint[:12]}), "
         f"{model.ref} has {base.id} (fingerprint {(base.fingerprint or 'unknown')[:12]}). "
         f"Create {model.ref.name!r} with base_model={trained_on.id!r}."
+    )
+
+
+def check_same(model: Trainable, registered: Trainable) -> None:
+    """Check that another object of a registered model asks for the same base and adapter."""
+    if model.base_model != registered.base_model:
+        raise BaseModelMismatchError(
+            f"{model.ref} is registered with base_model={registered.base_model!r}, not {model.base_model!r}."
+        )
+    if model.lora is not None and model.lora != registered.lora:
+        raise LoRAShapeMismatchError(f"{model.ref} is registered with another LoRA adapter than this object asks for.")
+
+
+def names_layers_by_pattern(manifest: Manifest) -> bool:
+    """Tell whether an adapter that another program wrote says by a regular expression which layers it is on."""
+    return (
+        manifest.lora is not None
+        and manifest.lora.targets not in (ALL_LINEAR, ())
+        and isinstance(manifest.lora.targets, str)
     )
 
 

@@ -20,12 +20,12 @@ from blake3 import blake3
 
 from art.config import LoRAConfig, TrainConfig
 from art.errors import ArtError, TrainingDataError
+from art.local.recording import read_lines
 from art.names import CheckpointRef, ModelRef
 from art.store import layout
 from art.store.checkpoints import CheckpointStore
 from art.store.manifest import canonical_json
 from art.store.opening import Checkpoint
-from art.trajectories import TrajectoryGroup
 
 LEARNING_RATE = 1e-3
 COMPARED = (layout.ADAPTER_WEIGHTS, layout.OPTIMIZER)
@@ -126,8 +126,7 @@ def _recorded_batches(store: CheckpointStore, ref: CheckpointRef) -> list[str]:
 
 
 def _has_signal(text: str) -> bool:
-    groups = [TrajectoryGroup.model_validate_json(line) for line in text.splitlines()]
-    return any(len({trajectory.reward for trajectory in group}) > 1 for group in groups)
+    return any(len({trajectory.reward for trajectory in group}) > 1 for group in read_lines(text))
 
 
 def _write_batches(batches: Sequence[str], folder: Path) -> tuple[str, str]:
@@ -155,7 +154,8 @@ def _run(leg: _Leg) -> float:
         command, input=json.dumps(asdict(leg)), capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise ArtError(f"The check could not train on: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip() or f"exit status {done.returncode}"
+        raise ArtError(f"The check could not train on: {said.splitlines()[-1]}")
     return float(done.stdout.splitlines()[-1])
 
 
@@ -170,7 +170,7 @@ def _take_leg(leg: _Leg) -> float:
         trainer.load(Path(leg.checkpoint), reset=frozenset(leg.reset))
     loss = 0.0
     for batch, save in zip(leg.batches, leg.saves, strict=True):
-        groups = [TrajectoryGroup.model_validate_json(line) for line in Path(batch).read_text().splitlines()]
+        groups = list(read_lines(Path(batch).read_text()))
         loss = trainer.step(groups, TrainConfig(learning_rate=LEARNING_RATE))["loss"]
         Path(save).mkdir()
         trainer.save(Path(save))

@@ -10,8 +10,8 @@ import logging
 import queue
 import threading
 
-from art.errors import ArtError, RemoteUnavailableError
-from art.names import ModelRef
+from art.errors import ArtError, CheckpointExistsError, RemoteUnavailableError
+from art.names import CheckpointRef, ModelRef
 from art.store.checkpoints import CheckpointStore
 from art.store.opening import Checkpoint
 from art.store.remote import Remote
@@ -29,7 +29,7 @@ class Mirror:
         self._remote = remote
         self._store = store
         self._queue: queue.Queue[Checkpoint | None] = queue.Queue(WAITING_AT_MOST)
-        self._failures: list[ArtError] = []
+        self._failures: list[ArtError | OSError] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="art-mirror", daemon=True)
         self._thread.start()
@@ -43,9 +43,19 @@ class Mirror:
         there, here = set(self._remote.steps(model)), self._store.steps(model)
         if there and not here:
             self._remote.fetch(self._remote.select(model).checkpoint, self._store)
+        if both := there & set(here):
+            self._require_same(model.at(max(both)))
         for step in here:
             if step not in there:
                 self.put(self._store.open(model.at(step)))
+
+    def _require_same(self, ref: CheckpointRef) -> None:
+        """Check that disk and remote hold one run: after a rewind the remote still has the one that was left."""
+        if self._store.open(ref).digest != self._remote.open_checkpoint(ref).digest:
+            raise CheckpointExistsError(
+                f"{self._remote} holds another run under {ref}; nothing there is replaced. Give the remote another "
+                f"prefix, or continue in a fork: a model of another name."
+            )
 
     def close(self) -> None:
         """Push what is waiting, then stop; raises the first error when a checkpoint could not be pushed."""
@@ -59,11 +69,14 @@ class Mirror:
         while (checkpoint := self._queue.get()) is not None:
             try:
                 self._push(checkpoint)
-            except ArtError as error:
+            except (ArtError, OSError) as error:
                 _log.error("%s is not in %s: %s", checkpoint.ref, self._remote, error)
                 self._failures.append(error)
 
     def _push(self, checkpoint: Checkpoint) -> None:
+        there = self._store.find(checkpoint.ref)
+        if there is None or there.digest != checkpoint.digest:
+            return  # deleted or set aside while it waited
         for attempt in range(1, ATTEMPTS):
             try:
                 self._remote.push(checkpoint)

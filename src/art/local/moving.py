@@ -157,6 +157,8 @@ def pull_checkpoint(
 
 
 def _present(store: CheckpointStore, remote: Remote | None, model: ModelRef, step: Step, bar: Bar) -> Checkpoint:
+    if isinstance(step, int) and (there := store.find(model.at(step))):
+        return there
     if remote is not None:
         return _pull_one(store, remote, _select(remote, model, step), bar).checkpoint
     return store.open(model.at(step)) if isinstance(step, int) else store.select(model).checkpoint

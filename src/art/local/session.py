@@ -21,7 +21,15 @@ from art.config import LoRAConfig, TrainConfig
 from art.dev.meaning import context_length
 from art.errors import ConfigurationError, ModelNotFoundError
 from art.local.bases import Base
-from art.local.compatible import adapter_shape, check_base, check_shape, shape_of
+from art.local.compatible import (
+    adapter_shape,
+    check_base,
+    check_same,
+    check_shape,
+    names_layers_by_pattern,
+    shape_of,
+)
+from art.local.recording import as_line
 from art.names import split_step
 from art.serve.app import create_app
 from art.serve.server import Server
@@ -87,6 +95,7 @@ class Session:
         """Serve another object of the same model from here on: its state is the one that is saved."""
         with self._training:
             if model is not self._model:
+                check_same(model, self._model)
                 self._model = model
                 model.state = self._trainer.state
 
@@ -98,8 +107,10 @@ class Session:
     def train(self, groups: Sequence[TrajectoryGroup], config: TrainConfig) -> TrainResult:
         """Take one optimiser step and commit it; on any error the session stays where it was."""
         with self._training:
-            if not self._settled or self._moved():
+            if self._moved():
                 self._resume()
+            elif not self._settled:
+                self._recover()
             return self._train(groups, config)
 
     def close(self) -> None:
@@ -110,6 +121,7 @@ class Session:
 
     def _train(self, groups: Sequence[TrajectoryGroup], config: TrainConfig) -> TrainResult:
         reference = self._reference(config)
+        lines = [as_line(group) for group in groups]
         self._trainer.state = self._state()
         # From here to the commit the trainer is ahead of its checkpoint; an error in between makes the next step
         # begin with a resume.
@@ -129,8 +141,8 @@ class Session:
         self._parent = checkpoint
         self._serve()
         self._settled = True
-        self._record(groups, checkpoint)
         self._on_commit(checkpoint)
+        self._record(lines, checkpoint)
         return TrainResult(step, metrics, checkpoint.path)
 
     @property
@@ -140,6 +152,12 @@ class Session:
     def _moved(self) -> bool:
         newest = self._store.newest(self._model.ref)
         return (newest and newest.digest) != (self._parent and self._parent.digest)
+
+    def _recover(self) -> None:
+        """Go back to the checkpoint after a step that failed; what the user has set since stays."""
+        state = self._model.state
+        self._resume()
+        self._model.state = state
 
     def _resume(self) -> None:
         newest = self._store.newest(self._model.ref)
@@ -160,8 +178,8 @@ class Session:
         self._settled = True
 
     def _shape(self, newest: Checkpoint | None) -> LoRAConfig:
-        # Other programs may name the layers by a pattern; the tensors say which they are.
-        if newest and newest.is_foreign:
+        # Other programs may name the layers by a pattern, which a fork keeps; the tensors say which they are.
+        if newest and (newest.is_foreign or names_layers_by_pattern(newest.manifest)):
             return read_lora_config(newest.path)
         return adapter_shape(self._model, newest.manifest if newest else None)
 
@@ -190,10 +208,9 @@ class Session:
         self._store.verify(checkpoint)
         return checkpoint.path
 
-    def _record(self, groups: Sequence[TrajectoryGroup], checkpoint: Checkpoint) -> None:
+    def _record(self, lines: Sequence[str], checkpoint: Checkpoint) -> None:
         """Write the update's metrics and trajectories at the step whose weights earned them: the one before."""
         model, step = checkpoint.ref.model, checkpoint.ref.step - 1
-        lines = (group.model_dump_json() for group in groups)
         self._history.append_trajectories(model, step, split="train", trajectories=lines)
         self._history.append(model, step, split="train", metrics=checkpoint.manifest.metrics)
 

@@ -18,6 +18,7 @@ from art.errors import (
     ArtError,
     CheckpointExistsError,
     CheckpointNotFoundError,
+    ConflictError,
     DestinationNotEmptyError,
     ModelNotFoundError,
 )
@@ -182,13 +183,19 @@ class CheckpointStore:
             return None
         raise self._occupied(destination)
 
-    def publish(self, folder: Path, manifest: Manifest) -> Checkpoint:
-        """Give a staged folder its place, unless something else is there."""
+    def publish(self, folder: Path, manifest: Manifest, *, after: Parent | None = None) -> Checkpoint:
+        """Give a staged folder its place, unless something else is there, or its model no longer stands at `after`."""
         ref, place = manifest.ref, self.root / layout.checkpoint_path(manifest.ref)
         with self._alone(ref.model) as names:
             there = self._cleared(ref, names)
             if there and there.digest == disk.digest(folder / layout.MANIFEST):
                 return there
+            newest = self.newest(ref.model)
+            if after and not there and (newest is None or newest.digest != after.digest):
+                raise ConflictError(
+                    f"{ref} continues step {after.step}, but {ref.model} was rewound or replaced meanwhile: "
+                    f"{self._has(ref.model)}. The step was not kept; train again from there."
+                )
             if there or not disk.publish(folder, place):
                 raise CheckpointExistsError(
                     f"{ref} is there already, with other contents; {self._has(ref.model)}. "
@@ -458,7 +465,8 @@ class Stage:
             **details,
         )
         disk.write_file(self.path / layout.MANIFEST, manifest.to_bytes())
-        return self._store.publish(self.path, manifest)
+        is_own = manifest.parent is not None and manifest.parent.ref.model == self.ref.model
+        return self._store.publish(self.path, manifest, after=manifest.parent if is_own else None)
 
     def commit_fork(
         self, source: Manifest, hop: Hop, *, share_from: Checkpoint | None = None, overwrite: bool = False

@@ -92,5 +92,6 @@ def _check_size(path: Path, entry: FileEntry) -> None:
         raise CorruptCheckpointError(f"{path} is gone; its manifest lists it with digest {entry.blake3}.") from error
     if found != entry.size_bytes:
         raise CorruptCheckpointError(
-            f"{path} has {found:,} bytes, its manifest says {entry.size_bytes:,} (digest {entry.blake3})."
+            f"{path} has {found:,} bytes, its manifest says {entry.size_bytes:,} (digest {entry.blake3}). "
+            "Go back to an earlier step with `art rewind`, or bring another copy."
         )

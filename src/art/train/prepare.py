@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from art.errors import TrainingDataError
@@ -91,7 +92,7 @@ def _check_groups(groups: Sequence[TrajectoryGroup]) -> None:
                 f"Group {place} has rollouts that were not awaited. Await it, or use art.gather_trajectory_groups."
             )
         for member, trajectory in enumerate(group.trajectories):
-            if not math.isfinite(trajectory.reward):
+            if not isinstance(trajectory.reward, Real) or not math.isfinite(trajectory.reward):
                 raise TrainingDataError(
                     f"Group {place}, trajectory {member}: its reward is {trajectory.reward}. Rewards are finite "
                     "numbers; raise an exception in the rollout instead, and the group goes on without it."
