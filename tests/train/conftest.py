@@ -1,3 +1,5 @@
+"""A tokenizer for every test here, and one thread: on small models a second one only waits."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

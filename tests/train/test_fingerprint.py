@@ -1,3 +1,5 @@
+"""A base model is known by its configuration and tokenizer, wherever it lies; an environment by what bits depend on."""
+
 from __future__ import annotations
 
 from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -1,3 +1,5 @@
+"""One step of the trainer: what it measures, what it refuses, and that a refusal changes nothing."""
+
 from __future__ import annotations
 
 import json
