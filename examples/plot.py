@@ -43,7 +43,7 @@ def draw(branches: Sequence[Branch], *, fork_step: int, folder: Path) -> list[Pa
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
-    axes.legend(frameon=False, loc="center left")
+    axes.legend(frameon=False, loc="best")
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / "fork.png", folder / "fork.svg"]
     for path in paths:
