@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,9 @@ from art.serve.worker import Order, Worker
 
 EXACT_PLACES_CPU = 16
 """Rows of every forward pass that serves a seeded request: fewer suit a lone request, more a full batch."""
+
+GATHER_TURNS, QUIET_TURNS = 2.0, 1 / 8
+"""How long an idle engine lets requests gather, and when it takes it that no more come; in times of its last turn."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Engine:
         self._has_news = False
         self._has_cancelled = False
         self._closed = False
+        self._turn_s = 0.0
         places = exact_places or (EXACT_PLACES_CPU if base.device.type == "cpu" else max_rows)
         self._worker = Worker(self._live, exact_places=places, is_stopping=lambda: self._closed)
         self._thread = threading.Thread(target=self._run, name="art-serve", daemon=True)
@@ -185,14 +190,28 @@ class Engine:
         with self._changed:
             while not (self._closed or self._has_news or self._waiting or self._worker.row_count):
                 self._changed.wait()
+            if self._waiting and not self._worker.row_count:
+                self._gather()
             self._has_news = False
             return not self._closed
+
+    def _gather(self) -> None:
+        """Let requests that arrive together begin together: wait while more come, at most for some turns."""
+        end = time.monotonic() + self._turn_s * GATHER_TURNS
+        while not self._closed and len(self._waiting) < self._max_rows and time.monotonic() < end:
+            known = len(self._waiting)
+            self._changed.wait(self._turn_s * QUIET_TURNS)
+            if len(self._waiting) == known:
+                return
 
     def _turn(self) -> None:
         if self._has_cancelled:
             self._drop_cancelled()
-        self._worker.begin(self._next_orders())
-        self._worker.step()
+        started, orders = time.monotonic(), self._next_orders()
+        if orders or self._worker.row_count:
+            self._worker.begin(orders)
+            self._worker.step()
+            self._turn_s = time.monotonic() - started
         self._drop_retired()
 
     def _drop_cancelled(self) -> None:
@@ -207,14 +226,15 @@ class Engine:
     def _next_orders(self) -> list[Order]:
         """Take choices from the head of the queue: as many as there are free rows, and not too much to prefill."""
         orders: list[Order] = []
-        free, tokens = self._max_rows - self._worker.row_count, 0
+        prompts: set[tuple[Version, tuple[int, ...]]] = set()
+        free = self._max_rows - self._worker.row_count
         with self._changed:
-            while self._waiting and free > 0 and tokens < PREFILL_TOKENS:
+            while self._waiting and free > 0 and sum(len(prompt) for _, prompt in prompts) < PREFILL_TOKENS:
                 order = self._next_order(free)
                 if order.choices:
                     orders.append(order)
                     free -= len(order.choices)
-                    tokens += len(order.generation.prompt_ids)
+                    prompts.add((order.version, order.generation.prompt_ids))
         return orders
 
     def _next_order(self, free: int) -> Order:

@@ -67,37 +67,40 @@ class Worker:
             ours = [order for order in orders if order.version is version]
             # A seeded request's prompt is computed alone, because its numbers must not depend on its neighbours.
             loose = [order for order in ours if order.generation.sampling.seed is None]
-            fresh: dict[tuple[int, ...], Order] = {}
-            for order in loose:
-                if version.prompts.find(order.generation.prompt_ids) is None:
-                    fresh.setdefault(order.generation.prompt_ids, order)
+            asked = dict.fromkeys(order.generation.prompt_ids for order in loose)
+            fresh = [ids for ids in asked if version.prompts.find(ids) is None]
             for pack in _packs(fresh):
                 asking = [order for order in loose if order.generation.prompt_ids in pack]
                 with self._failing(version, [order.generation for order in asking]):
                     self._prefill(version, [Prompt(ids) for ids in pack], asking)
-            for order in ours:
-                with self._failing(version, [order.generation]):
-                    self._begin(order, is_new=fresh.get(order.generation.prompt_ids) is order)
+            for alike in _alike(ours):
+                with self._failing(version, [order.generation for order in alike]):
+                    self._begin(version, alike, is_new=alike[0].generation.prompt_ids in fresh)
             version.prompts.trim()
             if version.rows and version not in self._versions:
                 self._versions.append(version)
         self._count_rows()
         self._outbox.send()
 
-    def _begin(self, order: Order, *, is_new: bool) -> None:
-        version, generation = order.version, order.generation
-        choices = [choice for choice in order.choices if not generation.is_cancelled(choice)]
-        if not choices:
+    def _begin(self, version: Version, orders: Sequence[Order], *, is_new: bool) -> None:
+        """Sample the first tokens after one prompt, for orders that are all seeded or all not."""
+        begun = [
+            (order, choice) for order in orders for choice in order.choices if not order.generation.is_cancelled(choice)
+        ]
+        if not begun:
             return
-        seeded = generation.sampling.seed is not None
-        prompt = version.prompts.find(generation.prompt_ids, exact=seeded)
-        shared = order.is_repeated or seeded or not (prompt is None or is_new)
+        prompt_ids, seeded = orders[0].generation.prompt_ids, orders[0].generation.sampling.seed is not None
+        prompt = version.prompts.find(prompt_ids, exact=seeded)
+        is_repeated = len(orders) > 1 or orders[0].is_repeated
+        shared = is_repeated or seeded or not (prompt is None or is_new)
         if prompt is None:
-            [prompt] = self._prefill(version, [Prompt(generation.prompt_ids)], [order])
+            [prompt] = self._prefill(version, [Prompt(prompt_ids)], orders)
         if prompt.logits_V is None:
             return
-        draws = [_draw(generation, order.seed, choice=choice, sampled=0) for choice in choices]
-        for choice, drawn in zip(choices, draw(prompt.logits_V.expand(len(draws), -1), draws), strict=True):
+        draws = [_draw(order.generation, order.seed, choice=choice, sampled=0) for order, choice in begun]
+        drawn_B = draw(prompt.logits_V.expand(len(draws), -1), draws)
+        for (order, choice), drawn in zip(begun, drawn_B, strict=True):
+            generation = order.generation
             if self._hand_out(generation, choice, drawn, sampled=1) is None:
                 row = ChoiceRow(
                     last_token=drawn.token_id, generation=generation, choice=choice, seed=order.seed, sampled=1
@@ -195,6 +198,15 @@ def _packs(prompts: Iterable[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
         packs[-1].append(prompt)
         room -= len(prompt)
     return packs
+
+
+def _alike(orders: Iterable[Order]) -> Iterable[list[Order]]:
+    """Put orders of one prompt together, the seeded apart from the others."""
+    groups: dict[tuple[tuple[int, ...], bool], list[Order]] = {}
+    for order in orders:
+        generation = order.generation
+        groups.setdefault((generation.prompt_ids, generation.sampling.seed is not None), []).append(order)
+    return groups.values()
 
 
 def _choice_rows(rows: Rows) -> list[ChoiceRow]:
