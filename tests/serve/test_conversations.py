@@ -87,7 +87,7 @@ def test_a_stop_sequence_frees_the_slot_and_keeps_the_tokens(caller: Served) -> 
     assert choice.message.content == CALL[: CALL.index("add")]
     assert choice.finish_reason == "stop"
     assert len(sampled_tokens(choice).token_ids) == CALL.index("add") + 3
-    assert caller.engine.load().rows == 0
+    assert asyncio.run(caller.rows_left()) == 0
 
 
 def rollouts(served: Served, *, order: random.Random, model: str = "agent") -> dict[str, list[tuple[int, ...]]]:

@@ -82,7 +82,7 @@ def test_two_hundred_requests_at_once_are_all_answered(served: Served) -> None:
 
     assert len(answers) == 200
     assert all(answer.choices[0].finish_reason in ("length", "stop") for answer in answers)
-    assert served.engine.load().rows == 0
+    assert asyncio.run(served.rows_left()) == 0
 
 
 def test_an_unknown_model_is_not_found(served: Served) -> None:
@@ -226,11 +226,7 @@ def test_a_client_that_goes_away_frees_its_slot(served: Served, stream: bool) ->
         if stream:
             await (await asked).close()
         asked.cancel()
-        for _ in range(200):
-            if not served.engine.load().rows:
-                return 0
-            await asyncio.sleep(0.005)
-        return served.engine.load().rows
+        return await served.rows_left()
 
     assert served.ask(leave) == 0
 
