@@ -55,4 +55,4 @@ class TrainConfig(BaseModel):
     warmup_steps: int = Field(default=0, ge=0)
     total_steps: int | None = Field(default=None, gt=0)
     micro_batch_tokens: int = Field(default=16_384, gt=0)
-    """Tokens, padding included, that one forward pass may hold; a larger batch accumulates gradients."""
+    """Tokens that one forward pass may hold, a shared prompt counted once; a larger batch accumulates gradients."""

@@ -9,9 +9,9 @@ import torch
 from worlds import choice, make_base, random_groups, trajectory
 
 from art.config import LoRAConfig, TrainConfig
-from art.train import forward
+from art.train import attention, forward
 from art.train.advantage import group_advantages
-from art.train.batch import Example, collate, micro_batches, worth_sharing
+from art.train.batch import Example, Family, collate, micro_batches
 from art.train.forward import Scorer
 from art.train.loss import token_terms
 from art.train.tokenize import Row, Span
@@ -34,68 +34,81 @@ def many_examples(count: int) -> list[Example]:
 
 
 def test_prompts_and_repeated_branches_are_laid_out_once():
-    examples = [example([1, 2], said) for said in ([5, 6, 7], [5, 6, 8], [5, 6, 7], [9])]
+    examples = [example([1, 2], said) for said in ([5, 6, 7], [5, 6, 8], [5, 6, 7], [9], [3, 4])]
 
-    batch = collate(examples, share=True, device=CPU)
+    batch = collate(examples, device=CPU)
 
-    assert batch.prompts_PT.tolist() == [[1, 2]]
-    assert batch.branches_BT.tolist() == [[5, 6]]
-    assert len(batch.target_N) == 10
-    assert len(batch.query_Q) == 3
+    assert batch.token_T.tolist() == [1, 2, 5, 6, 3]
+    assert batch.position_T.tolist() == [0, 1, 2, 3, 2]
+    assert batch.families == (Family(0, 2, (2, 1)),)
+    assert len(batch.target_N) == 12
+    assert len(batch.query_Q) == 4
+
+
+def test_a_prompt_with_one_branch_is_one_sequence():
+    batch = collate([example([1, 2], [5, 6]), example([1, 2], [7]), example([3], [4])], device=CPU)
+
+    assert batch.token_T.tolist() == [1, 2, 5, 3]
+    assert batch.families == (Family(0, 3, ()), Family(3, 1, ()))
 
 
 def test_rows_of_one_text_at_two_temperatures_are_asked_twice():
-    batch = collate([example([1], [5]), example([1], [5], temperature=0.5)], share=True, device=CPU)
+    batch = collate([example([1], [5]), example([1], [5], temperature=0.5)], device=CPU)
 
     assert sorted(batch.temperature_Q.tolist()) == [0.5, 1.0]
 
 
 def test_greedy_rows_count_as_temperature_one():
-    batch = collate([example([1], [5], temperature=0.0)], share=True, device=CPU)
+    batch = collate([example([1], [5], temperature=0.0)], device=CPU)
 
     assert batch.temperature_Q.tolist() == [1.0]
 
 
-def test_sharing_needs_a_common_prompt_and_a_window_that_holds_all_columns():
-    common = [example([1, 2], [3, 4]), example([1, 2], [5, 6])]
-    apart = [example([1, 2], [3, 4]), example([2, 2], [5, 6])]
-
-    assert worth_sharing(common, 3)
-    assert not worth_sharing(common, 2)
-    assert not worth_sharing(apart, 100)
-
-
-@pytest.mark.parametrize("share", [True, False])
-def test_micro_batches_keep_the_order_and_the_limit(share):
+def test_micro_batches_keep_the_order_and_the_limit():
     examples = many_examples(40)
 
-    batches = list(micro_batches(examples, max_tokens=60, share=share))
+    batches = list(micro_batches(examples, max_tokens=60))
 
     assert [example for batch in batches for example in batch] == examples
     assert len(batches) > 1
-    for batch in batches:
-        laid_out = collate(batch, share=share, device=CPU)
-        assert laid_out.prompts_PT.numel() + laid_out.branches_BT.numel() <= 60
+    for batch, following in zip(batches, [*batches[1:], None], strict=True):
+        assert len(collate(batch, device=CPU).token_T) <= 60
+        if following:
+            assert len(collate([*batch, following[0]], device=CPU).token_T) > 60
 
 
 def test_a_row_larger_than_a_micro_batch_stands_alone():
     examples = many_examples(5)
 
-    assert [len(batch) for batch in micro_batches(examples, max_tokens=1, share=True)] == [1] * 5
+    assert [len(batch) for batch in micro_batches(examples, max_tokens=1)] == [1] * 5
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma3"])
-@pytest.mark.parametrize("pieces", [1, 3, 1000])
-def test_scores_do_not_depend_on_sharing_or_on_pieces_of_logits(family, pieces, monkeypatch):
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gemma3", "gemma3-short-window", "mistral-short-window"])
+@pytest.mark.parametrize("branches", ["together", "one by one"])
+@pytest.mark.parametrize("pieces", [3, 1000])
+def test_scores_do_not_depend_on_sharing_or_on_pieces_of_logits(family, branches, pieces, monkeypatch):
     model = make_base(family)
     examples = sorted(many_examples(30), key=lambda found: found.row.token_ids)
-    alone = [Scorer(model).score(collate([found], share=False, device=CPU)).logp_N for found in examples]
+    alone = [Scorer(model).score(collate([found], device=CPU)).logp_N for found in examples]
 
     monkeypatch.setattr(forward, "MAX_LOGITS", 259 * pieces)
-    batch = collate(examples, share=True, device=CPU)
+    monkeypatch.setattr(attention, "MAX_SCORES", 2**22 if branches == "together" else 0)
+    batch = collate(examples, device=CPU)
     scores = Scorer(model).score(batch)
 
     assert torch.allclose(scores.logp_N.sort().values, torch.cat(alone).sort().values, atol=1e-4)
+
+
+def test_branches_that_attend_one_by_one_give_the_same_gradient(tokenizer, monkeypatch):
+    def step(most: int) -> dict[str, float]:
+        monkeypatch.setattr(attention, "MAX_SCORES", most)
+        trainer = Trainer(make_base("gemma3-short-window"), tokenizer, lora=LoRAConfig(rank=4), seed=0)
+        return trainer.step(random_groups(seed=2), TrainConfig())
+
+    together, apart = step(2**22), step(0)
+
+    assert apart["grad_norm"] == pytest.approx(together["grad_norm"], rel=CLOSE)
+    assert apart["loss"] == pytest.approx(together["loss"], rel=CLOSE)
 
 
 def test_logits_computed_again_in_pieces_give_the_same_gradient(tokenizer, monkeypatch):

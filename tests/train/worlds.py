@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from art.trajectories import SampledTokens, Trajectory, TrajectoryGroup
 from small import byte_tokenizer, small_causal_lm
 
-# Windows of 64 hold every test's rows; one of 6 holds none.
+# A window of 64 holds every test's rows whole; one of 6 holds none.
 FAMILIES: dict[str, dict[str, object]] = {
     "llama": {"family": "llama"},
     "mistral-short-window": {"family": "mistral", "sliding_window": 6},

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from art.attention import use_own_attention
 from art.errors import ConfigurationError, InferenceError, NotFoundError, QueueFullError
-from art.serve.attention import use_own_attention
 from art.serve.generation import Generation
 from art.serve.passes import PREFILL_TOKENS
 from art.serve.sampling import Sampling

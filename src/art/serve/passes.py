@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import Cache, PreTrainedModel
 
+from art.attention import Rules, causal
 from art.serve import attention
 from art.serve.cache import Prompt, Row, Slab
 
@@ -58,13 +59,13 @@ class PrefillPass(Pass):
         return key_states, value_states
 
     def attend(
-        self, layer: int, query: torch.Tensor, *, window: int | None, scale: float, softcap: float | None
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rules: Rules
     ) -> torch.Tensor:
         outs: list[torch.Tensor] = []
         for piece in self._pieces:
             keys, values = (each[layer][:, :, : piece.end] for each in (piece.prompt.keys, piece.prompt.values))
             own = query[:, :, piece.at]
-            outs.append(attention.causal(own, keys, values, window=window, scale=scale, softcap=softcap))
+            outs.append(causal(own, keys, values, rules))
         return outs[0] if len(outs) == 1 else torch.cat(outs, dim=2)
 
 
@@ -118,17 +119,15 @@ class OwnSegment:
         self.slab.keys[layer][self.slot_ids, :, self.new_at] = keys[self.at, :, 0]
         self.slab.values[layer][self.slot_ids, :, self.new_at] = values[self.at, :, 0]
 
-    def attend(
-        self, layer: int, query: torch.Tensor, *, window: int | None, scale: float, softcap: float | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        used, mask = slice(0, max(self.lengths)), None
+    def attend(self, layer: int, query: torch.Tensor, rules: Rules) -> tuple[torch.Tensor, torch.Tensor]:
+        used, mask, window = slice(0, max(self.lengths)), None, rules.window
         if len(self.lengths) == 1:
             used = slice(max(0, used.stop - window) if window else 0, used.stop)
         else:
             used = slice(0, min(self.slab.capacity, -(-used.stop // PAD_TO) * PAD_TO))
             mask = self._mask(window, used.stop, query.dtype)
         keys, values = (tensors[layer][self.slots, :, used] for tensors in (self.slab.keys, self.slab.values))
-        return attention.part(query[self.at], keys, values, mask=mask, scale=scale, softcap=softcap)
+        return attention.part(query[self.at], keys, values, rules, mask=mask)
 
     def _mask(self, window: int | None, tokens: int, dtype: torch.dtype) -> torch.Tensor:
         if window not in self.masks:
@@ -149,10 +148,9 @@ class PromptSegment:
     device: torch.device
     masks: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
 
-    def attend(
-        self, layer: int, query: torch.Tensor, *, window: int | None, scale: float, softcap: float | None
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def attend(self, layer: int, query: torch.Tensor, rules: Rules) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Attend to the prompt; None when the window has moved past it."""
+        window = rules.window
         first = 0 if window is None else max(0, min(self.positions) - window + 1)
         if first >= len(self.prompt):
             return None
@@ -160,7 +158,7 @@ class PromptSegment:
         mask = None
         if window is not None and len(self.positions) > 1 and max(self.positions) >= window:
             mask = self._mask(window, first, query.dtype)
-        return attention.shared_part(query[self.at], keys, values, mask=mask, scale=scale, softcap=softcap)
+        return attention.shared_part(query[self.at], keys, values, rules, mask=mask)
 
     def _mask(self, window: int, first: int, dtype: torch.dtype) -> torch.Tensor:
         if window not in self.masks:
@@ -190,7 +188,7 @@ class DecodePass(Pass):
         return key_states, value_states
 
     def attend(
-        self, layer: int, query: torch.Tensor, *, window: int | None, scale: float, softcap: float | None
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rules: Rules
     ) -> torch.Tensor:
         places, heads = query.shape[0], query.shape[1]
         own_keys, own_values = self._own[0].slab.keys[layer], self._own[0].slab.values[layer]
@@ -198,13 +196,11 @@ class DecodePass(Pass):
         out = query.new_zeros(*query.shape[:3], own_values.shape[3])
         total = query.new_zeros(query.shape[:3], dtype=torch.float32)
         for segment in self._own:
-            out[segment.at], total[segment.at] = segment.attend(
-                layer, query, window=window, scale=scale, softcap=softcap
-            )
+            out[segment.at], total[segment.at] = segment.attend(layer, query, rules)
         if self._prompts:
             shared, shared_total = torch.zeros_like(out), torch.full_like(total, -torch.inf)
             for segment in self._prompts:
-                seen = segment.attend(layer, query, window=window, scale=scale, softcap=softcap)
+                seen = segment.attend(layer, query, rules)
                 if seen is not None:
                     shared[segment.at], shared_total[segment.at] = seen
             out = attention.merge(out, total, shared, shared_total)

@@ -1,13 +1,13 @@
 """Rows into tensors: what several rows begin with is laid out once, and so is what two of them repeat.
 
-Knows tokens and where they lie; knows no model. Axes: P prompt, B branch (how rows go on after their prompt), T token,
-Q query (a position whose next token is asked for), N loss token. Padding stands on the right, where a causal model
-cannot see it from a real token.
+Knows tokens and where they lie; knows no model. Tokens lie one behind the other, without padding: a prompt, the
+branches that rows go on with after it, the next prompt. Axes: T token, Q query (a token whose next one is asked for),
+N loss token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,9 +15,7 @@ from torch import Tensor
 
 from art.train.tokenize import Row
 
-# A row that shares its prompt holds the prompt's keys and values once more, a small part of what computing them takes.
-SHARED_TOKEN_COST = 1 / 8
-PADDING = 0
+Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -33,18 +31,26 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Family:
+    """A prompt and its branches, where they lie: each branch sees the prompt and itself."""
+
+    start: int
+    prompt: int
+    """How many tokens the prompt has."""
+    branches: tuple[int, ...]
+    """How many tokens each branch has; none where a single row lies here as a whole."""
+
+
+@dataclass(frozen=True)
 class MicroBatch:
     """The tensors of one forward pass."""
 
-    prompts_PT: Tensor
-    branches_BT: Tensor
-    """Empty where every row is its own prompt, computed as a whole."""
-    branch_mask_BT: Tensor
-    """Which columns of prompt and branch, side by side, hold a token: 1 or 0."""
-    branch_positions_BT: Tensor
-    branches_per_prompt: tuple[int, ...]
+    token_T: Tensor
+    position_T: Tensor
+    families: tuple[Family, ...]
+    """Next to each other, from the first token to the last."""
     query_Q: Tensor
-    """Where the query lies in all positions of `prompts_PT`, then of `branches_BT`, counted row by row."""
+    """Where the query lies among the tokens."""
     temperature_Q: Tensor
     query_N: Tensor
     """Never falls, so that a run of queries has a run of loss tokens."""
@@ -53,61 +59,49 @@ class MicroBatch:
     advantage_N: Tensor
 
 
-def split(row: Row, *, share: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Give a row's prompt and branch; without sharing the whole row is its prompt. The last token predicts nothing."""
-    inputs = row.token_ids[:-1]
-    return (inputs[: row.prompt_length], inputs[row.prompt_length :]) if share else (inputs, ())
-
-
-def worth_sharing(examples: Sequence[Example], longest: int) -> bool:
-    """Say whether rows have prompts in common, in a layout of at most `longest` columns."""
-    parts = [split(example.row, share=True) for example in examples]
-    prompts = {prompt for prompt, _ in parts}
-    columns = max(map(len, prompts)) + max(len(branch) for _, branch in parts)
-    return len(prompts) < len(set(parts)) and columns <= longest
-
-
-def micro_batches(examples: Iterable[Example], *, max_tokens: int, share: bool) -> Iterator[list[Example]]:
+def micro_batches(examples: Iterable[Example], *, max_tokens: int) -> Iterator[list[Example]]:
     """Cut examples, in their order, into batches that hold at most `max_tokens`, or a single row."""
     taken: list[Example] = []
     layout = _Layout()
     for example in examples:
-        parts = split(example.row, share=share)
-        if taken and layout.cost_with(*parts) > max_tokens:
+        if taken and layout.size_with(example.row) > max_tokens:
             yield taken
             taken, layout = [], _Layout()
-        layout.add(*parts)
+        layout.add(example.row)
         taken.append(example)
     if taken:
         yield taken
 
 
-def collate(examples: Sequence[Example], *, share: bool, device: torch.device) -> MicroBatch:
+def collate(examples: Sequence[Example], *, device: torch.device) -> MicroBatch:
     """Lay out one micro-batch on the device."""
     layout = _Layout()
     for example in examples:
-        layout.add(*split(example.row, share=share))
-    prompts = list(layout.branches)
-    branches = [(prompt, branch) for prompt in prompts for branch in layout.branches[prompt]]
-    width = max(map(len, prompts))
-    tokens = sorted(_loss_tokens(examples, layout, share=share), key=lambda token: token.query)
+        layout.add(example.row)
+    token_ids: list[int] = []
+    positions: list[int] = []
+    families: list[Family] = []
+    places: dict[tuple[Tokens, Tokens], int] = {}
+    for prompt, branches in layout.families():
+        places[prompt, ()] = start = len(token_ids)
+        token_ids += prompt
+        positions += range(len(prompt))
+        for branch in branches:
+            places[prompt, branch] = len(token_ids)
+            token_ids += branch
+            positions += range(len(prompt), len(prompt) + len(branch))
+        families.append(_family(start, prompt, branches))
+    tokens = sorted(_loss_tokens(examples, places), key=lambda token: token.query)
     queries = {query: place for place, query in enumerate(dict.fromkeys(token.query for token in tokens))}
 
     def tensor(values: object, dtype: torch.dtype) -> Tensor:
         return torch.tensor(values, dtype=dtype, device=device)
 
     return MicroBatch(
-        prompts_PT=tensor(_padded(prompts, width), torch.long),
-        branches_BT=tensor(_padded([branch for _, branch in branches], layout.branch_width), torch.long),
-        branch_mask_BT=tensor([_mask(*pair, width, layout.branch_width) for pair in branches], torch.long),
-        branch_positions_BT=tensor(
-            _padded(
-                [range(len(prompt), len(prompt) + len(branch)) for prompt, branch in branches], layout.branch_width
-            ),
-            torch.long,
-        ),
-        branches_per_prompt=tuple(len(layout.branches[prompt]) for prompt in prompts),
-        query_Q=tensor([position for position, _ in queries], torch.long),
+        token_T=tensor(token_ids, torch.long),
+        position_T=tensor(positions, torch.long),
+        families=tuple(families),
+        query_Q=tensor([place for place, _ in queries], torch.long),
         temperature_Q=tensor([temperature for _, temperature in queries], torch.float32),
         query_N=tensor([queries[token.query] for token in tokens], torch.long),
         target_N=tensor([token.target for token in tokens], torch.long),
@@ -116,65 +110,63 @@ def collate(examples: Sequence[Example], *, share: bool, device: torch.device) -
     )
 
 
+def _family(start: int, prompt: Tokens, branches: Sequence[Tokens]) -> Family:
+    if len(branches) == 1:
+        # One sequence: attention to a whole is faster than to two parts of it.
+        return Family(start, len(prompt) + len(branches[0]), ())
+    return Family(start, len(prompt), tuple(len(branch) for branch in branches))
+
+
+def _split(row: Row) -> tuple[Tokens, Tokens]:
+    """Give a row's prompt and branch, which may be empty. The last token predicts nothing."""
+    inputs = row.token_ids[:-1]
+    return inputs[: row.prompt_length], inputs[row.prompt_length :]
+
+
 class _Layout:
     """The distinct prompts of a batch, in order, and the distinct branches of each."""
 
     def __init__(self) -> None:
-        self.branches: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
-        self.prompt_width = 0
-        self.branch_width = 0
-        self.branch_count = 0
+        self._branches: dict[Tokens, dict[Tokens, None]] = {}
+        self._size = 0
 
-    def add(self, prompt: tuple[int, ...], branch: tuple[int, ...]) -> None:
-        known = self.branches.setdefault(prompt, {})
-        self.prompt_width = max(self.prompt_width, len(prompt))
-        if branch and branch not in known:
+    def add(self, row: Row) -> None:
+        self._size = self.size_with(row)
+        prompt, branch = _split(row)
+        known = self._branches.setdefault(prompt, {})
+        if branch:
             known[branch] = None
-            self.branch_width = max(self.branch_width, len(branch))
-            self.branch_count += 1
 
-    def cost_with(self, prompt: tuple[int, ...], branch: tuple[int, ...]) -> float:
-        """Give what the batch would hold with one more row, in tokens, padding included."""
-        prompts = len(self.branches) + (prompt not in self.branches)
-        width = max(self.prompt_width, len(prompt))
-        branches = self.branch_count + (bool(branch) and branch not in self.branches.get(prompt, {}))
-        branch_width = max(self.branch_width, len(branch))
-        return prompts * width + branches * (branch_width + width * SHARED_TOKEN_COST)
+    def size_with(self, row: Row) -> int:
+        """Give how many tokens there would be with one more row."""
+        prompt, branch = _split(row)
+        known = self._branches.get(prompt)
+        return self._size + (known is None) * len(prompt) + (branch not in (known or ())) * len(branch)
+
+    def families(self) -> Iterator[tuple[Tokens, Sequence[Tokens]]]:
+        """Yield prompts with their branches, in the order in which they lie."""
+        for prompt, branches in self._branches.items():
+            yield prompt, list(branches)
 
 
 @dataclass(frozen=True)
 class _LossToken:
     query: tuple[int, float]
-    """The position that predicts the token, and the temperature it was sampled at."""
+    """Where the token lies that predicts it, and the temperature it was sampled at."""
     target: int
     logprob: float
     advantage: float
 
 
-def _loss_tokens(examples: Sequence[Example], layout: _Layout, *, share: bool) -> Iterator[_LossToken]:
-    prompt_places = {prompt: place * layout.prompt_width for place, prompt in enumerate(layout.branches)}
-    pairs = [(prompt, branch) for prompt, branches in layout.branches.items() for branch in branches]
-    offset = len(prompt_places) * layout.prompt_width
-    branch_places = {pair: offset + place * layout.branch_width for place, pair in enumerate(pairs)}
+def _loss_tokens(examples: Sequence[Example], places: Mapping[tuple[Tokens, Tokens], int]) -> Iterator[_LossToken]:
     for example in examples:
         row = example.row
-        prompt, branch = split(row, share=share)
+        prompt, branch = _split(row)
         for span in row.spans:
             # Greedy sampling leaves the distribution itself unscaled, and so do we.
             temperature = span.temperature or 1.0
             for at, logprob in enumerate(span.logprobs, start=span.start):
                 before = at - 1
                 inside = before < len(prompt)
-                place = (
-                    prompt_places[prompt] + before if inside else branch_places[prompt, branch] + before - len(prompt)
-                )
+                place = places[prompt, ()] + before if inside else places[prompt, branch] + before - len(prompt)
                 yield _LossToken((place, temperature), row.token_ids[at], logprob, example.advantage)
-
-
-def _padded(rows: Sequence[Sequence[int]], width: int) -> list[list[int]]:
-    return [[*row, *[PADDING] * (width - len(row))] for row in rows]
-
-
-def _mask(prompt: tuple[int, ...], branch: tuple[int, ...], prompt_width: int, branch_width: int) -> list[int]:
-    prompt_mask = [1] * len(prompt) + [0] * (prompt_width - len(prompt))
-    return prompt_mask + [1] * len(branch) + [0] * (branch_width - len(branch))

@@ -7,7 +7,6 @@ Axes as in `batch`, and H hidden, V vocabulary.
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,16 +14,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
+from art.attention import use_own_attention
+from art.train.attention import PackedPass
 from art.train.batch import MicroBatch
 
 # Logits kept for the backward pass: 256 MiB in float32. Beyond it they are computed again, a piece at a time.
 MAX_LOGITS = 2**26
-UNBOUNDED = 2**62
-PLAIN_LAYERS = {"full_attention", "sliding_attention"}
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,11 @@ class Scorer:
     """A causal language model as decoder and head, the head applied only where a loss token is predicted."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        if model.device.type == "cpu" and model.dtype == torch.bfloat16:
-            # The backward pass of the fused attention is the slower one there.
-            model.set_attn_implementation("eager")
+        use_own_attention(model)
         prefix = model.base_model_prefix
         self._decoder = cast(nn.Module, getattr(model, prefix))
         self._head = _Head(model, prefix)
         self._vocabulary = cast(Tensor, model.get_input_embeddings().weight).shape[0]
-        self.longest_shared = _longest_shared(model, self._decoder)
 
     def score(self, batch: MicroBatch) -> Scores:
         """Give each loss token's log-probability and entropy."""
@@ -83,19 +78,12 @@ class Scorer:
         return logp_N, entropy_Q[query_N]
 
     def _hidden(self, batch: MicroBatch) -> Tensor:
-        """Run prompts, then branches against the keys and values of theirs; give all positions, axis 0, of both."""
-        if batch.branches_BT.numel() == 0:
-            return self._decoder(input_ids=batch.prompts_PT, use_cache=False).last_hidden_state.flatten(0, 1)
-        cache = DynamicCache()
-        prompts_PTH = self._decoder(input_ids=batch.prompts_PT, past_key_values=cache, use_cache=True).last_hidden_state
-        branches_BTH = self._decoder(
-            input_ids=batch.branches_BT,
-            attention_mask=batch.branch_mask_BT,
-            position_ids=batch.branch_positions_BT,
-            past_key_values=_spread(cache, batch.branches_per_prompt),
-            use_cache=True,
-        ).last_hidden_state
-        return torch.cat([prompts_PTH.flatten(0, 1), branches_BTH.flatten(0, 1)])
+        """Run the decoder over all tokens at once."""
+        step = PackedPass(batch.families, device=batch.token_T.device)
+        out = self._decoder(
+            input_ids=batch.token_T[None], position_ids=batch.position_T[None], use_cache=False, art_pass=step
+        )
+        return out.last_hidden_state[0]
 
 
 class _Head:
@@ -135,36 +123,6 @@ class _GivenOutput(BaseModelOutputWithPast):
         """Have None for what some heads pass on from their decoders: router logits, cross attentions."""
         if name.startswith("__"):
             raise AttributeError(name)
-
-
-def _spread(cache: DynamicCache, branches_per_prompt: tuple[int, ...]) -> DynamicCache:
-    """Give every branch its prompt's keys and values, as views whose gradients add up in a fixed order."""
-    spread = DynamicCache()
-    for place, layer in enumerate(cache.layers):
-        plain = cast(DynamicLayer, layer)
-        keys_BT, values_BT = (_repeat(cast(Tensor, of_P), branches_per_prompt) for of_P in (plain.keys, plain.values))
-        spread.update(keys_BT, values_BT, place)
-    return spread
-
-
-def _repeat(of_P: Tensor, times: tuple[int, ...]) -> Tensor:
-    return torch.cat([of_P[place : place + 1].expand(count, -1, -1, -1) for place, count in enumerate(times)])
-
-
-def _longest_shared(model: PreTrainedModel, decoder: nn.Module) -> int:
-    """Give how many columns prompt and branch may have for sharing to be exact, 0 where it never is.
-
-    A sliding window counts columns, padding included, so that sharing is exact only while nothing slides out of it.
-    """
-    config = model.config.get_text_config(decoder=True)
-    accepted = inspect.signature(decoder.forward).parameters
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    shares_keys = bool(getattr(config, "num_kv_shared_layers", 0))
-    if not {"position_ids", "past_key_values"} <= accepted.keys() or not layers <= PLAIN_LAYERS or shares_keys:
-        return 0
-    window = getattr(config, "sliding_window", None)
-    slides = "sliding_attention" in layers or getattr(config, "layer_types", None) is None
-    return window if window and slides else UNBOUNDED
 
 
 def _pieces(batch: MicroBatch, queries_per_piece: int) -> Iterator[tuple[slice, slice]]:

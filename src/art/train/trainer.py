@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from art.config import LoRAConfig, TrainConfig
 from art.errors import ConfigurationError, CorruptCheckpointError, StorageError, TrainingDataError
 from art.train.adapter import Adapter, read_adapter
-from art.train.batch import Example, MicroBatch, collate, micro_batches, worth_sharing
+from art.train.batch import Example, MicroBatch, collate, micro_batches
 from art.train.fingerprint import environment, warn_of_change
 from art.train.forward import Scorer, Scores
 from art.train.loss import TokenTerms, token_terms
@@ -192,10 +192,9 @@ class Trainer:
         self, prepared: Prepared, config: TrainConfig, reference: Mapping[str, Tensor] | None, random: DropoutRandom
     ) -> dict[str, float]:
         """Add up the gradient of the mean loss over all loss tokens; return the means of what was measured."""
-        share = worth_sharing(prepared.examples, self._scorer.longest_shared)
         sums: dict[str, float] = defaultdict(float)
-        for examples in micro_batches(prepared.examples, max_tokens=config.micro_batch_tokens, share=share):
-            batch = collate(examples, share=share, device=self._device)
+        for examples in micro_batches(prepared.examples, max_tokens=config.micro_batch_tokens):
+            batch = collate(examples, device=self._device)
             terms, scores = self._terms(batch, config, reference, random)
             loss_sum = terms.loss_N(config.beta).sum()
             if not math.isfinite(loss_sum.item()):
