@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from art.errors import (
     CorruptCheckpointError,
     DestinationNotEmptyError,
     ModelNotFoundError,
+    StorageError,
 )
 from art.names import ModelRef
-from art.store import layout
+from art.store import disk, layout
 from art.store.checkpoints import CheckpointStore
 from art.store.remote import Remote
 
@@ -202,6 +205,41 @@ def test_a_file_that_was_altered_here_is_fetched_instead(
 
     assert second.fetched_bytes == weights.stat().st_size
     there.verify(second.forked.checkpoint)
+
+
+def test_a_file_that_was_touched_here_is_read_and_shared(
+    moto_remote: Remote, here: CheckpointStore, there: CheckpointStore
+):
+    moto_remote.push(make(here, MODEL.at(5)))
+    source = moto_remote.select(MODEL).checkpoint
+    first = moto_remote.fetch_fork(source, DESTINATION, there).forked.checkpoint
+    os.utime(first.path / layout.ADAPTER_WEIGHTS)
+
+    second = moto_remote.fetch_fork(source, ModelRef("shop", "agent 3"), there)
+
+    assert (second.fetched_bytes, second.reused_bytes) == (0, source.size_bytes)
+
+
+def test_a_disk_that_fails_while_more_arrives_ends_the_pull(
+    moto_remote: Remote, here: CheckpointStore, there: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+):
+    moto_remote.push(make(here, MODEL.at(5), size_bytes=3 * disk.EARLY_SYNC_BYTES))
+    source = moto_remote.select(MODEL).checkpoint
+    refused: list[int] = []
+
+    def refuse_once(handle: int) -> None:
+        if refused:
+            return
+        refused.append(handle)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", refuse_once)
+
+    with pytest.raises(StorageError, match="Input/output error"):
+        moto_remote.fetch(source, there)
+
+    assert refused
+    assert not there.models()
 
 
 def test_what_is_reset_is_not_fetched(moto_remote: Remote, here: CheckpointStore, there: CheckpointStore):

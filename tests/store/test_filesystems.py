@@ -37,7 +37,7 @@ def test_sharing_a_large_file_takes_no_room(mount: Mount):
     folder.mkdir()
     original = folder / "original"
     original.write_bytes(safetensors(os.urandom(32 * MIB)))
-    disk.seal(original)
+    disk.protect(original)
     before = mount.used_bytes()
 
     disk.share(original, folder / "shared")

@@ -14,18 +14,20 @@ import shutil
 import sys
 import uuid
 from collections.abc import Callable, Collection, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, Self
 
 from blake3 import blake3
 
 from art.errors import StorageError
 
 READ_ONLY = 0o444
+EARLY_SYNC_BYTES = 16 * 1024**2
 _FICLONE = 0x40049409
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES}
 _CANNOT_LOCK = {errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL}
@@ -190,11 +192,45 @@ def protect(path: Path) -> None:
         path.chmod(READ_ONLY)
 
 
-def seal(path: Path) -> None:
-    """Make a file read-only and durable at once."""
-    protect(path)
-    with explained("write", path):
-        sync(path)
+class EarlySync:
+    """Sends what has arrived to the disk while more arrives, so that the sync at the end has little to wait for."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="art-sync")
+        self._running: Future[None] | None = None
+        self._unsent_bytes = 0
+        self._lock = Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown()
+        if kind is None:
+            self._check()
+
+    def wrote(self, handle: int, path: Path, size_bytes: int) -> None:
+        """Count what was written to an open file; raises `StorageError` when the disk refused what came before."""
+        with self._lock:
+            self._unsent_bytes += size_bytes
+            if self._unsent_bytes >= EARLY_SYNC_BYTES and (self._running is None or self._running.done()):
+                self._check()
+                self._unsent_bytes = 0
+                # Of its own, since the file may be closed meanwhile.
+                self._running = self._pool.submit(_sync_and_close, os.dup(handle), path)
+
+    def _check(self) -> None:
+        # The system reports a failed write once, so nobody else hears of it.
+        if self._running:
+            self._running.result()
+
+
+def _sync_and_close(handle: int, path: Path) -> None:
+    try:
+        with explained("write", path):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def digest(path: Path) -> str:

@@ -126,12 +126,21 @@ def _shared_from_here(
     for holder, entry in _held(store, step, projects) if wanted else ():
         file = wanted.get(entry.blake3)
         # A file that was altered since is fetched instead.
-        if file and file.name not in found and disk.digest(holder.path / entry.path) == file.blake3:
+        if file and file.name not in found and _is_as_committed(holder, entry):
             disk.share(holder.path / entry.path, stage.path / file.name, immutable=not holder.is_foreign)
             found.add(file.name)
         if len(found) == len(wanted):
             break
     return found
+
+
+def _is_as_committed(holder: Checkpoint, entry: FileEntry) -> bool:
+    path = holder.path / entry.path
+    with suppress(OSError):
+        # A checkpoint's manifest is its last file, so what was written after it is no part of the commit.
+        if path.stat().st_mtime_ns < (holder.path / layout.MANIFEST).stat().st_mtime_ns:
+            return True
+    return disk.digest(path) == entry.blake3
 
 
 def _held(store: CheckpointStore, step: int, projects: set[str]) -> Iterator[tuple[Checkpoint, FileEntry]]:

@@ -81,13 +81,13 @@ def fetch(objects: Objects, wanted: list[Wanted], meter: Meter) -> None:
 
     Raises `CorruptCheckpointError` naming the object, or the remote's errors.
     """
-    with ThreadPoolExecutor(RANGES_AT_ONCE, thread_name_prefix="art-fetch") as pool:
+    with disk.EarlySync() as early, ThreadPoolExecutor(RANGES_AT_ONCE, thread_name_prefix="art-fetch") as pool:
         small = [want for want in wanted if want.size_bytes <= SMALL_BYTES]
-        for _ in in_order(pool, lambda want: _fetch_one(objects, want, meter, None), small):
+        for _ in in_order(pool, lambda want: _fetch_one(objects, want, meter, None, early), small):
             pass
         for want in wanted:
             if want.size_bytes > SMALL_BYTES:
-                _fetch_one(objects, want, meter, pool)
+                _fetch_one(objects, want, meter, pool, early)
 
 
 def send(objects: Objects, key: str, path: Path, entry: FileEntry, meter: Meter) -> None:
@@ -177,10 +177,12 @@ def preallocated(path: Path, size_bytes: int) -> Generator[int]:
         os.close(handle)
 
 
-def _fetch_one(objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolExecutor | None) -> None:
+def _fetch_one(
+    objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolExecutor | None, early: disk.EarlySync
+) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _fetch_once(objects, want, meter, pool)
+            _fetch_once(objects, want, meter, pool, early)
         except _WrongBytesError as error:
             want.target.unlink(missing_ok=True)
             if attempt == ATTEMPTS:
@@ -192,11 +194,13 @@ def _fetch_one(objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolExe
             return
 
 
-def _fetch_once(objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolExecutor | None) -> None:
+def _fetch_once(
+    objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolExecutor | None, early: disk.EarlySync
+) -> None:
     try:
         with preallocated(want.target, want.size_bytes) as handle:
             try:
-                found = _in_ranges(objects, want, meter, pool, handle)
+                found = _in_ranges(objects, want, meter, pool, early, handle)
             except NotPartialError:
                 found = _in_one_stream(objects, want, meter, handle)
     except MissingError as error:
@@ -207,7 +211,7 @@ def _fetch_once(objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolEx
         raise _WrongBytesError(f"digest {found}, expected {want.blake3}")
     if want.sha256 and not want.blake3:
         _check_sha256(want.target, want.sha256)
-    disk.seal(want.target)
+    disk.protect(want.target)
 
 
 def _check_sha256(path: Path, expected: str) -> None:
@@ -217,7 +221,14 @@ def _check_sha256(path: Path, expected: str) -> None:
         raise _WrongBytesError(f"SHA-256 {found}, expected {expected}")
 
 
-def _in_ranges(objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolExecutor | None, handle: int) -> str:
+def _in_ranges(
+    objects: Objects,
+    want: Wanted,
+    meter: Meter,
+    pool: ThreadPoolExecutor | None,
+    early: disk.EarlySync,
+    handle: int,
+) -> str:
     """Fetch in parallel and hash in order, so that no byte is read a second time."""
 
     def fetch_range(part: tuple[int, int]) -> Buffer:
@@ -235,6 +246,7 @@ def _in_ranges(objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolExe
     hasher = blake3(max_threads=blake3.AUTO)
     for block in in_order(pool, fetch_range, _parts(want.size_bytes)):
         hasher.update(block)
+        early.wrote(handle, want.target, len(block))
     return hasher.hexdigest()
 
 
