@@ -32,7 +32,7 @@ bench: $(VENV)/test-installed  ## every benchmark; bench/README.md says what eac
 	@for script in bench/bench_*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove .venv and what the tools left; the cache of models stays
-	rm -rf $(VENV) build dist demo-out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .azurite build dist demo-out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/made:

@@ -42,7 +42,7 @@ def reward(text: str) -> float:
     return REWARDS.get(text.strip(" .!\n").lower(), 0.0)
 
 
-def run_art(*, deterministic: bool) -> list[dict[str, float]]:
+def run_art(*, deterministic: bool, remote: str | None = None) -> list[dict[str, float]]:
     import art
     from art.local import LocalBackend
     from smollm2 import prepare_smollm2
@@ -56,7 +56,7 @@ def run_art(*, deterministic: bool) -> list[dict[str, float]]:
 
     async def body(root: str) -> list[dict[str, float]]:
         found: list[dict[str, float]] = []
-        async with LocalBackend(path=root, deterministic=deterministic) as backend:
+        async with LocalBackend(path=root, deterministic=deterministic, remote=remote) as backend:
             model = art.TrainableModel(name="bench", project="bench", base_model=str(prepare_smollm2()))
             await model.register(backend)
             for _ in range(STEPS + 1):

@@ -1,6 +1,7 @@
 """Sampling on SmolLM2-135M beside transformers' own `generate`: tokens a second, with prompts shared or not.
 
-Every prompt is new in every round, so that no cache of prompts helps. Both sides sample 32 tokens a request, in fp32.
+Every prompt is new in every round, so that no cache of prompts helps. Both sides sample 32 tokens a request, in fp32,
+after prompts of 40 tokens or, where a case says so, 128: sharing saves prompts, so it shows more where they are long.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from art.serve.engine import Engine
 from art.serve.sampling import Sampling
 from smollm2 import prepare_smollm2
 
-ROUNDS, NEW_TOKENS, PROMPT_TOKENS = 3, 32, 40
+ROUNDS, NEW_TOKENS, PROMPT_TOKENS, LONG_PROMPT_TOKENS = 2, 32, 40, 128
+GENERATE, ENGINE = "transformers.generate", "engine"
 Jobs = list[tuple[list[int], int]]
 
 
-def prompts(count: int) -> list[list[int]]:
-    return torch.randint(1000, 40_000, (count, PROMPT_TOKENS)).tolist()
+def prompts(count: int, length: int = PROMPT_TOKENS) -> list[list[int]]:
+    return torch.randint(1000, 40_000, (count, length)).tolist()
 
 
-def by_generate(module: Any, requests: int) -> float:
-    ids = torch.tensor(prompts(requests))
+def by_generate(module: Any, prompts: list[list[int]]) -> float:
+    ids = torch.tensor(prompts)
     started = time.perf_counter()
     with torch.inference_mode():
         module.generate(
@@ -43,7 +45,7 @@ def by_generate(module: Any, requests: int) -> float:
             min_new_tokens=NEW_TOKENS,
             pad_token_id=0,
         )
-    return requests * NEW_TOKENS / (time.perf_counter() - started)
+    return len(prompts) * NEW_TOKENS / (time.perf_counter() - started)
 
 
 def by_engine(engine: Engine, jobs: Jobs, *, seed: int | None = None) -> float:
@@ -65,22 +67,34 @@ def main() -> None:
     module: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     engine = Engine(module, AutoTokenizer.from_pretrained(folder))
     engine.publish("base", {})
-    cases: dict[str, Callable[[], float]] = {
-        "transformers.generate, 32 requests": lambda: by_generate(module, 32),
-        "engine, 32 prompts": lambda: by_engine(engine, [(prompt, 1) for prompt in prompts(32)]),
-        "engine, 4 prompts x 8": lambda: by_engine(engine, [(prompt, 8) for prompt in prompts(4)]),
-        "engine, 32 prompts, seeded": lambda: by_engine(engine, [(prompt, 1) for prompt in prompts(32)], seed=1),
-        "engine, 4 prompts x 8, seeded": lambda: by_engine(engine, [(prompt, 8) for prompt in prompts(4)], seed=1),
-        "transformers.generate, 1 request": lambda: by_generate(module, 1),
-        "engine, 1 request": lambda: by_engine(engine, [(prompt, 1) for prompt in prompts(1)]),
+    long = LONG_PROMPT_TOKENS
+    # By what they are compared with: the same requests, given to `generate`.
+    cases: dict[str, dict[str, Callable[[], float]]] = {
+        "32 requests": {
+            GENERATE: lambda: by_generate(module, prompts(32)),
+            ENGINE: lambda: by_engine(engine, [(prompt, 1) for prompt in prompts(32)]),
+            "engine, 4 prompts x 8": lambda: by_engine(engine, [(prompt, 8) for prompt in prompts(4)]),
+            "engine, seeded": lambda: by_engine(engine, [(prompt, 1) for prompt in prompts(32)], seed=1),
+            "engine, 4 prompts x 8, seeded": lambda: by_engine(engine, [(prompt, 8) for prompt in prompts(4)], seed=1),
+        },
+        "32 requests, long prompts": {
+            GENERATE: lambda: by_generate(module, prompts(32, long)),
+            "engine, 4 prompts x 8": lambda: by_engine(engine, [(prompt, 8) for prompt in prompts(4, long)]),
+        },
+        "1 request": {
+            GENERATE: lambda: by_generate(module, prompts(1)),
+            ENGINE: lambda: by_engine(engine, [(prompt, 1) for prompt in prompts(1)]),
+        },
     }
-    rounds = [{name: case() for name, case in cases.items()} for _ in range(ROUNDS + 1)][1:]
+    rounds = [
+        {(kind, name): case() for kind, ways in cases.items() for name, case in ways.items()} for _ in range(ROUNDS + 1)
+    ][1:]
     engine.close()
-    found = {name: median(one[name] for one in rounds) for name in cases}
-    print("| | tokens/s | ratio |\n|---|---|---|")
-    for name, speed in found.items():
-        peer = "transformers.generate, 1 request" if name.endswith("1 request") else next(iter(cases))
-        print(f"| {name} | {speed:.0f} | {speed / found[peer]:.2f} |")
+    print("| | | tokens/s | ratio |\n|---|---|---|---|")
+    for kind, ways in cases.items():
+        found = {name: median(one[kind, name] for one in rounds) for name in ways}
+        for name, speed in found.items():
+            print(f"| {kind} | {name} | {speed:.0f} | {speed / found[GENERATE]:.2f} |")
 
 
 if __name__ == "__main__":

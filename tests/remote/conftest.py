@@ -12,7 +12,7 @@ import pytest
 
 from . import servers
 from .proxy import FaultProxy
-from .servers import S3Server
+from .servers import AzureServer, S3Server
 
 EVERY_SERVER = ["moto", "rclone", pytest.param("ceph", marks=pytest.mark.root)]
 
@@ -38,6 +38,15 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with servers.ceph(folder / "node") as server:
         yield server
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
+    program = servers.azurite_program()
+    if program is None:
+        pytest.skip("Azurite is missing: npm install --prefix .azurite azurite")
+    with servers.azurite(program, tmp_path_factory.mktemp("azurite")) as server:
+        yield server
 
 
 @pytest.fixture(params=EVERY_SERVER)
@@ -83,6 +92,16 @@ def ceph_bucket(ceph: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in ceph.environment().items():
         monkeypatch.setenv(name, value)
     return new_bucket(ceph)
+
+
+@pytest.fixture
+def container(azurite: AzureServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A container of its own on Azurite, which the environment points at."""
+    for name, value in azurite.environment().items():
+        monkeypatch.setenv(name, value)
+    name = f"container-{uuid.uuid4().hex[:12]}"
+    azurite.client().create_container(name)
+    return name
 
 
 @pytest.fixture

