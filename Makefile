@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # Errors only: indexes and warnings about them differ from machine to machine.
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 CHECKED := src tests examples bench
+# Most tests use one core; a file stays in one process, so that each server is started twice at most.
+IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -26,7 +28,7 @@ test: $(VENV)/test-installed  ## every check and every test
 	@echo "== imports point down"
 	@$(BIN)/lint-imports --no-cache
 	@echo "== tests"
-	@$(BIN)/python -m pytest --durations=12 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(IN_PARALLEL) --durations=12 $(PYTEST_ARGS)
 
 bench: $(VENV)/test-installed  ## every benchmark; bench/README.md says what each one shows
 	@for script in bench/bench_*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
