@@ -1,7 +1,8 @@
 """Moving several folders as one: the moves are written down first, and finished by whoever finds them.
 
 A rewind sets folders aside; nothing here deletes one. The caller holds the lock of the folder it passes.
-Knows folders below a root; knows nothing of models or manifests.
+A journal may come from a stranger, with the folder it lies in: it moves step folders of that very folder and of the
+store's staging, and nothing else. Knows folders below a root; knows nothing of models or manifests.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from art.errors import CorruptCheckpointError
 from art.store import disk, layout
+
+MAX_ID = 10**9
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def settle(root: Path, folder: Path) -> None:
     if not journal.exists():
         return
     record = _read(journal)
-    moves = [(root / source, root / target) for source, target in record.moves]
+    moves = [_checked(root, folder, move) for move in record.moves]
     filed = aside(folder, record.id) / layout.RECORD
     with disk.explained("finish the moves that were begun in", folder):
         # Folder by folder: what makes way is durably gone before another takes its place.
@@ -87,13 +90,57 @@ def _is_due(move: tuple[Path, Path]) -> bool:
     return source.exists() and not target.exists()
 
 
+def _checked(root: Path, folder: Path, move: tuple[str, str]) -> tuple[Path, Path]:
+    """Give the two paths of a move; raises `CorruptCheckpointError` for one that leaves the folder it is about."""
+    source, target = (_below(root, path) for path in move)
+    if source and target and _may_leave(root, folder, source) and _may_hold(folder, target):
+        return source, target
+    raise CorruptCheckpointError(
+        f"{folder / layout.JOURNAL} asks to move {move[0]!r} to {move[1]!r}; a journal moves only steps of its own "
+        "folder. Nothing was moved. Another program wrote that file; delete it if the steps beside it are whole."
+    )
+
+
+def _below(root: Path, path: str) -> Path | None:
+    parts = path.split("/")
+    return None if {"", ".", ".."} & set(parts) or "\0" in path else root.joinpath(*parts)
+
+
+def _may_leave(root: Path, folder: Path, source: Path) -> bool:
+    return _may_hold(folder, source) or (source.parent == root / layout.STAGING and _is_plain(root, source.parent))
+
+
+def _may_hold(folder: Path, path: Path) -> bool:
+    """Tell whether a path is a step's, in its place or set aside, and no link leads there."""
+    if not path.is_relative_to(folder):
+        return False
+    match PurePosixPath(path.relative_to(folder)).parts:
+        case (layout.CHECKPOINTS, step):
+            numbers = [step]
+        case (layout.SET_ASIDE, record_id, step):
+            numbers = [record_id, step]
+        case _:
+            return False
+    return None not in map(layout.parse_step, numbers) and _is_plain(folder, path.parent)
+
+
+def _is_plain(above: Path, folder: Path) -> bool:
+    return folder.resolve() == above.resolve() / folder.relative_to(above)
+
+
 def _read(path: Path) -> Record:
     try:
         fields = json.loads(path.read_bytes())
         moves = tuple((str(source), str(target)) for source, target in fields["moves"])
         kept = None if fields["kept"] is None else int(fields["kept"])
-        return Record(int(fields["id"]), str(fields["time"]), str(fields["reason"]), kept, moves)
-    except (ValueError, KeyError, TypeError) as error:
+        return Record(_read_id(fields["id"]), str(fields["time"]), str(fields["reason"]), kept, moves)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CorruptCheckpointError(
             f"{path} is no journal ({error}); what it lists may lie in {layout.SET_ASIDE} or {layout.STAGING}."
         ) from error
+
+
+def _read_id(value: object) -> int:
+    if not isinstance(value, int) or not 0 < value < MAX_ID:
+        raise ValueError(f"{value!r} cannot be its number")
+    return value
