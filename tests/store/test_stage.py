@@ -117,12 +117,11 @@ def test_committing_the_same_bytes_again_changes_nothing(store: CheckpointStore,
     assert tree(store.root) == before
 
 
-@pytest.mark.parametrize("debris", [{}, {"adapter_model.safetensors": b"torn"}, {"sub/file": b""}])
+@pytest.mark.parametrize("debris", [{}, {"adapter_model.safetensors": b"torn"}, {"trainer.json": b"{}"}])
 def test_debris_at_the_step_gives_way(store: CheckpointStore, main: ModelRef, debris: dict[str, bytes]):
     folder = store.root / "shop/models/agent-1/checkpoints/0001"
     folder.mkdir(parents=True)
     for name, content in debris.items():
-        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
 
     checkpoint = write_checkpoint(store, main, 1)
@@ -138,14 +137,15 @@ def test_unpadded_debris_gives_way_too(store: CheckpointStore, main: ModelRef):
     assert [path.name for path in (store.root / "shop/models/agent-1/checkpoints").iterdir()] == ["0001"]
 
 
-def test_a_file_in_the_place_of_a_step_gives_way(store: CheckpointStore, main: ModelRef):
+def test_a_file_in_the_place_of_a_step_is_not_ours_to_replace(store: CheckpointStore, main: ModelRef):
     folder = store.root / "shop/models/agent-1/checkpoints"
     folder.mkdir(parents=True)
     (folder / "0001").write_text("not a folder")
 
-    write_checkpoint(store, main, 1)
+    with pytest.raises(CheckpointExistsError, match="0001 is in its place"):
+        write_checkpoint(store, main, 1)
 
-    assert store.steps(main) == [1]
+    assert (folder / "0001").read_text() == "not a folder"
 
 
 def test_a_committed_file_cannot_be_written_to(store: CheckpointStore, main: ModelRef):

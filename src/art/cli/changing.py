@@ -114,12 +114,17 @@ def collect(
     found = list(sizes) if dry_run else store.collect()
     if session.as_json:
         entries = [{"path": str(path), "size_bytes": sizes.get(path)} for path in found]
-        output.print_json({"dry_run": dry_run, "debris": entries})
+        left = [{"ref": str(ref), "path": str(path)} for ref, path in store.unknown()]
+        output.print_json({"dry_run": dry_run, "debris": entries, "left_alone": left})
         return
     output.print_lines(f"{wording.size(sizes.get(path, 0)):>10}  {path.relative_to(store.root)}" for path in found)
     freed = wording.size(sum(sizes.get(path, 0) for path in found))
     verb = "Would delete" if dry_run else "Deleted"
     output.print_lines([f"{verb} {wording.count(len(found), 'folder')}, {freed}." if found else "Nothing to delete."])
+    output.print_lines(
+        f"Left alone: {path.relative_to(store.root)}, which is no checkpoint, but not debris of artfork's either."
+        for _, path in store.unknown()
+    )
 
 
 def _fork_into_bucket(session: Session, asked: Asked, verbose: bool) -> None:

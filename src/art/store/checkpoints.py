@@ -25,7 +25,7 @@ from art.errors import (
 from art.names import CheckpointRef, ModelRef
 from art.store import disk, journal, layout, lineage
 from art.store.manifest import FileEntry, Hop, Manifest, Parent, read_manifest, utc_now
-from art.store.opening import Checkpoint, Skipped, check_file, is_debris, look
+from art.store.opening import Checkpoint, Skipped, check_file, is_debris, is_whole, look
 
 NAMES_IN_A_MESSAGE = 12
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class CheckpointStore:
         """List the steps that have a checkpoint, ours or foreign, lowest first."""
 
         def whole(names: Mapping[int, str]) -> list[int]:
-            return [step for step, path in self._paths(model, names).items() if not is_debris(path)]
+            return [step for step, path in self._paths(model, names).items() if is_whole(path)]
 
         return self._read(model, whole)
 
@@ -278,8 +278,17 @@ class CheckpointStore:
             self._require(checkpoint, self._look(checkpoint.ref, names))
             disk.discard(checkpoint.path, self.staging)
 
+    def unknown(self) -> list[tuple[CheckpointRef, Path]]:
+        """List the step folders that are neither a checkpoint nor debris of ours: nothing reads or deletes them."""
+
+        def unknown_of(model: ModelRef, names: Mapping[int, str]) -> list[tuple[CheckpointRef, Path]]:
+            paths = self._paths(model, names).items()
+            return [(model.at(step), path) for step, path in paths if not is_whole(path) and not is_debris(path)]
+
+        return [found for model in self.models() for found in self._read(model, partial(unknown_of, model))]
+
     def debris(self) -> list[Path]:
-        """List what no reader counts: step folders that are no checkpoint, and abandoned staging folders."""
+        """List what nobody misses: step folders without anything of a checkpoint, and abandoned staging folders."""
         abandoned = self._abandoned()
         torn = [path for model in self.models() for path in self._read(model, partial(self._torn, model))]
         return torn + [folder for folder in abandoned if folder.exists()]

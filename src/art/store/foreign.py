@@ -39,6 +39,16 @@ def check_whole(folder: Path) -> dict[str, Any]:
     return read_config((folder / layout.ADAPTER_CONFIG).read_bytes())
 
 
+def has_weights(folder: Path) -> bool:
+    """Tell whether a folder holds the beginning of an adapter's weights, as while another program copies it."""
+    try:
+        with (folder / layout.ADAPTER_WEIGHTS).open("rb") as file:
+            read_header(file.read(8), file.read)
+    except (OSError, CorruptCheckpointError):
+        return False
+    return True
+
+
 def manifest_of(ref: CheckpointRef, config: dict[str, Any], files: list[FileEntry], *, written: float) -> Manifest:
     """Make the manifest of a foreign checkpoint from its adapter configuration and its files."""
     targets = config.get("target_modules") or ()
@@ -81,17 +91,23 @@ def check_safetensors(prefix: bytes, read: Any, size_bytes: int) -> None:
 
     `prefix` is its first 8 bytes, the header's length in little-endian; `read(n)` gives the n bytes after them.
     """
+    header_bytes, end = read_header(prefix, read)
+    expected = 8 + header_bytes + end
+    if size_bytes != expected:
+        raise CorruptCheckpointError(f"its {layout.ADAPTER_WEIGHTS} has {size_bytes} of {expected} bytes")
+
+
+def read_header(prefix: bytes, read: Any) -> tuple[int, int]:
+    """Give the length of a safetensors header, and where the last tensor ends behind it."""
     header_bytes = int.from_bytes(prefix, "little")
-    if len(prefix) < 8 or header_bytes > min(MAX_HEADER_BYTES, size_bytes):
+    if len(prefix) < 8 or header_bytes > MAX_HEADER_BYTES:
         raise CorruptCheckpointError(f"its {layout.ADAPTER_WEIGHTS} has no safetensors header")
     try:
         header = json.loads(read(header_bytes))
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        return header_bytes, max(ends, default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise CorruptCheckpointError(f"its {layout.ADAPTER_WEIGHTS} has a damaged header: {error}") from error
-    expected = 8 + header_bytes + max(ends, default=0)
-    if size_bytes != expected:
-        raise CorruptCheckpointError(f"its {layout.ADAPTER_WEIGHTS} has {size_bytes} of {expected} bytes")
 
 
 def _entry(path: Path) -> FileEntry:

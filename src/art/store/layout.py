@@ -24,6 +24,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 TRAINER = "trainer.json"
+OWN_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, OPTIMIZER, TRAINER)
+"""What our trainer writes into a checkpoint, beside the manifest."""
 
 
 def model_path(model: ModelRef) -> PurePosixPath:

@@ -59,15 +59,27 @@ def look(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
     return Checkpoint(ref, folder, manifest, digest_bytes(content))
 
 
-def is_debris(folder: Path) -> bool:
-    """Tell whether nothing is lost with a folder: it has no manifest, and is no whole checkpoint of another program."""
+def is_whole(folder: Path) -> bool:
+    """Tell whether a step's folder counts as a checkpoint: it has a manifest, or the two files of a foreign one."""
     if (folder / layout.MANIFEST).exists():
-        return False
+        return True
     try:
         foreign.check_whole(folder)
     except CorruptCheckpointError:
-        return True
-    return False
+        return False
+    return True
+
+
+def is_debris(folder: Path) -> bool:
+    """Tell whether nothing is lost with a step's folder: it is empty, or has only files of ours that hold no weights.
+
+    Whatever else has no manifest may be the work of another program, whole or about to be: it is left alone.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    entries = list(folder.iterdir())
+    ours = all(path.name in layout.OWN_FILES and path.is_file() and not path.is_symlink() for path in entries)
+    return ours and not foreign.has_weights(folder)
 
 
 def check_file(path: Path, entry: FileEntry) -> None:
