@@ -8,10 +8,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 CHECKED := src tests examples bench
 # Most tests use one core; a file stays in one process, so that each server is started twice at most.
 IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+QUICK := tests/test_names.py tests/checks tests/api tests/store tests/cli tests/train
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench clean
+.PHONY: help demo test check style bench clean
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,7 +20,15 @@ help:  ## what there is to make
 demo: $(VENV)/demo-installed  ## train a real model, wreck it, fork it from its last good step (2 minutes)
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/test-installed  ## every check and every test
+test: style  ## every check and every test
+	@echo "== tests"
+	@$(BIN)/python -m pytest $(IN_PARALLEL) --durations=12 $(PYTEST_ARGS)
+
+check: style  ## the checks and the quick tests, for the inner loop (2 minutes)
+	@echo "== quick tests"
+	@$(BIN)/python -m pytest $(IN_PARALLEL) -q -m "not slow and not root" $(QUICK) $(PYTEST_ARGS)
+
+style: $(VENV)/test-installed
 	@echo "== style and formatting"
 	@$(BIN)/ruff check $(CHECKED)
 	@$(BIN)/ruff format --check $(CHECKED)
@@ -27,8 +36,6 @@ test: $(VENV)/test-installed  ## every check and every test
 	@$(BIN)/pyright
 	@echo "== imports point down"
 	@$(BIN)/lint-imports --no-cache
-	@echo "== tests"
-	@$(BIN)/python -m pytest $(IN_PARALLEL) --durations=12 $(PYTEST_ARGS)
 
 bench: $(VENV)/test-installed  ## every benchmark; bench/README.md says what each one shows
 	@for script in bench/bench_*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done

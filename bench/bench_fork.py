@@ -23,8 +23,8 @@ from machine import print_header
 
 from art.names import ModelRef
 from art.store import disk
-from art.store.checkpoints import CheckpointStore
-from art.store.opening import Checkpoint
+from art.store.checkpoint import Checkpoint
+from art.store.store import CheckpointStore
 from filesystems import KINDS, missing, mounted
 
 MIB = 1 << 20

@@ -20,8 +20,8 @@ import torch
 from machine import print_header
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from art.serve.engine import Engine
-from art.serve.sampling import Sampling
+from art.sample.own.engine import Engine
+from art.sample.sampling import Sampling
 from smollm2 import prepare_smollm2
 
 ROUNDS, NEW_TOKENS, PROMPT_TOKENS, LONG_PROMPT_TOKENS = 2, 32, 40, 128

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from machine import print_header
 
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 
 MODEL = ModelRef("bench", "long")
 ROUNDS = 20

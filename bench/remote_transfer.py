@@ -26,10 +26,10 @@ import obstore
 from machine import print_header
 from tests.remote import servers
 
+from art.format import layout
 from art.names import ModelRef
-from art.store import layout
-from art.store.checkpoints import CheckpointStore
-from art.store.remote import Remote
+from art.remote.remote import Remote
+from art.store.store import CheckpointStore
 
 MIB = 1 << 20
 MODEL = ModelRef("bench", "source")

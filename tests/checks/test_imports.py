@@ -11,7 +11,18 @@ import art
 
 HEAVY = {"torch", "transformers", "peft", "safetensors", "numpy"}
 # Where tensors have no business; with every module inside.
-LIGHT = ("art", "art.backend", "art.cli", "art.config", "art.gather", "art.model", "art.names", "art.store")
+LIGHT = (
+    "art",
+    "art.backend",
+    "art.cli",
+    "art.config",
+    "art.gather",
+    "art.model",
+    "art.names",
+    "art.format",
+    "art.store",
+    "art.remote",
+)
 
 REPORT_WHAT_IS_LOADED = """
 import importlib, json, sys

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
 from art.store.history import History
+from art.store.store import CheckpointStore
 from store.conftest import write_checkpoint
 
 MAIN = ModelRef("shop", "agent-1")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 from store.conftest import tree, write_foreign
 
 from .conftest import BRANCH, MAIN, Art

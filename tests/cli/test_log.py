@@ -4,7 +4,7 @@ import json
 import shutil
 
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 from store.conftest import write_foreign
 
 from .conftest import BRANCH, MAIN, Art, train

@@ -3,7 +3,7 @@
 import json
 
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 from store.conftest import write_foreign
 
 from .conftest import BRANCH, MAIN, Art

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 from remote import servers
 from store.conftest import tree
 

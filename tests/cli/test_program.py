@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 
 from .conftest import Art
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import art
-from art.store.checkpoints import CheckpointStore
 from art.store.history import History
+from art.store.store import CheckpointStore
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -28,7 +28,7 @@ from art.errors import (
 )
 from art.local import LocalBackend
 from art.local.recording import read_lines
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 from small import write_small_model
 
 

@@ -14,8 +14,8 @@ import pytest
 import art
 import digits
 from art.local import LocalBackend
-from art.store.checkpoints import CheckpointStore
 from art.store.history import History
+from art.store.store import CheckpointStore
 
 REF = art.ModelRef("p", "one")
 SCRIPT = Path(__file__).with_name("long_run.py")

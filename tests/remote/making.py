@@ -6,10 +6,10 @@ import json
 import random
 from pathlib import Path
 
+from art.format import layout
 from art.names import CheckpointRef, ModelRef
-from art.store import layout
-from art.store.checkpoints import CheckpointStore
-from art.store.opening import Checkpoint
+from art.store.checkpoint import Checkpoint
+from art.store.store import CheckpointStore
 
 LARGEST_BLOCK_BYTES = 50_000_000
 MODEL = ModelRef("shop", "agent 1 ü")

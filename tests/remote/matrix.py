@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from art.errors import ArtError
+from art.format import layout
 from art.names import ModelRef
-from art.store import layout
-from art.store.checkpoints import CheckpointStore
-from art.store.opening import Checkpoint
-from art.store.remote import Remote
-from art.store.remote_location import Patience
+from art.remote.location import Patience
+from art.remote.remote import Remote
+from art.store.checkpoint import Checkpoint
+from art.store.store import CheckpointStore
 
 from . import servers
 from .making import MODEL, make, tree

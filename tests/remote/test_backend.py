@@ -9,7 +9,7 @@ import art
 import digits
 from art.errors import CheckpointExistsError, ConfigurationError, DestinationNotEmptyError, RemoteError
 from art.local import LocalBackend
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 from small import place_in_hub_cache
 
 from .servers import S3Server

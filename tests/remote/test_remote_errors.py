@@ -17,11 +17,11 @@ from art.errors import (
     RemoteNotFoundError,
     RemoteUnavailableError,
 )
+from art.format import layout
 from art.names import ModelRef
-from art.store import layout
-from art.store.checkpoints import CheckpointStore
-from art.store.remote import Remote
-from art.store.remote_location import Patience
+from art.remote.location import Patience
+from art.remote.remote import Remote
+from art.store.store import CheckpointStore
 
 from .conftest import new_bucket
 from .making import MODEL, make, tree
@@ -153,7 +153,7 @@ def test_without_credentials_it_fails_at_once_and_says_what_to_set(
 def test_without_credentials_and_without_boto3_it_says_the_same(moto_bucket: str, monkeypatch: pytest.MonkeyPatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    monkeypatch.setattr("art.store.remote_location._has_boto3", lambda: False)
+    monkeypatch.setattr("art.remote.location._has_boto3", lambda: False)
 
     with pytest.raises(RemoteAccessError, match=r"Set AWS_ACCESS_KEY_ID"):
         Remote.open(moto_bucket)

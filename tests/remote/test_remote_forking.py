@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from art.errors import CheckpointExistsError, CorruptCheckpointError, DestinationNotEmptyError
+from art.format import layout
 from art.names import ModelRef
-from art.store import layout, remote_s3
-from art.store.checkpoints import CheckpointStore
-from art.store.remote import Remote
-from art.store.remote_errors import Place
-from art.store.remote_location import Patience
+from art.remote import s3 as remote_s3
+from art.remote.errors import Place
+from art.remote.location import Patience
+from art.remote.remote import Remote
+from art.store.store import CheckpointStore
 
 from .conftest import new_bucket
 from .making import MODEL, make, put_foreign, tree

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from art.errors import ConfigurationError, CorruptCheckpointError, RemoteAccessError, RemoteNotFoundError
+from art.format import layout
 from art.names import ModelRef
-from art.store import layout
-from art.store.checkpoints import CheckpointStore
-from art.store.hub import open_adapter
-from art.store.remote_location import Patience
+from art.remote.hub import open_adapter
+from art.remote.location import Patience
+from art.store.store import CheckpointStore
 
 from .hub_server import Repository, hub
 from .making import CONFIG, safetensors

@@ -13,10 +13,10 @@ import pytest
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
+from art.format import layout
 from art.names import ModelRef
-from art.store import layout
-from art.store.checkpoints import CheckpointStore
-from art.store.remote import Remote
+from art.remote.remote import Remote
+from art.store.store import CheckpointStore
 
 from .making import MODEL, make, tree
 from .proxy import Delay, FaultProxy, is_get_of, is_list, is_put_of
@@ -93,8 +93,8 @@ IN_A_PROCESS = """
 import sys
 from pathlib import Path
 from art.names import CheckpointRef
-from art.store.checkpoints import CheckpointStore
-from art.store.remote import Remote
+from art.store.store import CheckpointStore
+from art.remote.remote import Remote
 verb, bucket, root, ref = sys.argv[1:]
 remote, store, ref = Remote.open(bucket), CheckpointStore(Path(root)), CheckpointRef.parse(ref)
 print("begun", flush=True)

@@ -20,10 +20,11 @@ from art.errors import (
     RemoteNotFoundError,
     StorageError,
 )
+from art.format import layout
 from art.names import ModelRef
-from art.store import disk, layout
-from art.store.checkpoints import CheckpointStore
-from art.store.remote import Remote
+from art.remote.remote import Remote
+from art.store import disk
+from art.store.store import CheckpointStore
 
 from .making import MODEL, make, put_foreign, tree, write_adapter
 from .servers import S3Server

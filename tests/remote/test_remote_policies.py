@@ -10,8 +10,8 @@ import pytest
 
 from art.errors import RemoteAccessError
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
-from art.store.remote import Remote
+from art.remote.remote import Remote
+from art.store.store import CheckpointStore
 
 from .making import MODEL, make
 from .servers import GUEST, GUEST_ACCESS_KEY, S3Server

@@ -8,8 +8,8 @@ import pytest
 import art
 from art.local import LocalBackend
 from art.store import disk
-from art.store.checkpoints import CheckpointStore
 from art.store.history import History
+from art.store.store import CheckpointStore
 from small import place_in_hub_cache
 
 BASE = "OpenPipe/Qwen3-14B-Instruct"

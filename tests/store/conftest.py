@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from art.format.manifest import BaseModelInfo, LoRAShape
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
-from art.store.manifest import BaseModelInfo, LoRAShape
-from art.store.opening import Checkpoint
+from art.store.checkpoint import Checkpoint
+from art.store.store import CheckpointStore
 
 
 @pytest.fixture

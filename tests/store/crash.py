@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint
 

@@ -8,7 +8,7 @@ import pytest
 
 from art.errors import CheckpointExistsError, DestinationNotEmptyError
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 
 from .conftest import adapter_config, safetensors, tree, write_checkpoint, write_foreign, write_run
 

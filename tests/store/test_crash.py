@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 
 from .conftest import write_run
 from .crash import BRANCH, MAIN, OPERATIONS

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
 from art.store.history import History
+from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint, write_run
 

@@ -9,7 +9,7 @@ import pytest
 
 from art.names import ModelRef
 from art.store import disk
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 from filesystems import Mount
 
 from .conftest import safetensors, write_checkpoint

@@ -5,11 +5,11 @@ import os
 import pytest
 
 from art.errors import CheckpointNotFoundError, ConfigurationError, DestinationNotEmptyError
+from art.format.lineage import hop_from
 from art.names import ModelRef
 from art.store import disk
-from art.store.checkpoints import CheckpointStore, Forked
 from art.store.history import History
-from art.store.lineage import hop_from
+from art.store.store import CheckpointStore, Forked
 
 from .conftest import safetensors, tree, write_checkpoint, write_foreign, write_run
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from art.errors import ArtError, CorruptCheckpointError, FormatVersionError
+from art.format.manifest import FORMAT_VERSION, Manifest, canonical_json, read_manifest
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
-from art.store.manifest import FORMAT_VERSION, Manifest, canonical_json, read_manifest
+from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint
 

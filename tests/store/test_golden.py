@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from art.names import CheckpointRef, ModelRef
-from art.store.checkpoints import CheckpointStore
 from art.store.history import History
+from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint
 

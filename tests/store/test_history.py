@@ -8,8 +8,8 @@ import pytest
 
 from art.errors import InvalidNameError
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
 from art.store.history import History
+from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint, write_run
 

@@ -5,8 +5,8 @@ from pathlib import PurePosixPath
 from hypothesis import given
 from hypothesis import strategies as st
 
+from art.format import layout
 from art.names import ModelRef
-from art.store import layout
 
 steps = st.integers(0, 10**12)
 

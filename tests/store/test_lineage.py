@@ -3,9 +3,9 @@
 import pytest
 
 from art.errors import CheckpointNotFoundError
+from art.format.lineage import Segment
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
-from art.store.lineage import Segment
+from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint, write_foreign, write_run
 

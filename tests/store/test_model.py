@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from art.errors import CheckpointExistsError, DestinationNotEmptyError
+from art.format.manifest import Hop
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
-from art.store.manifest import Hop
+from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint
 

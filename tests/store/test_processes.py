@@ -10,8 +10,8 @@ from pathlib import Path
 
 from art.errors import ArtError, CheckpointExistsError, ConflictError, DestinationNotEmptyError, NotFoundError
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
 from art.store.history import History
+from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint, write_run
 

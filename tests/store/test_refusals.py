@@ -11,7 +11,7 @@ import pytest
 
 from art.errors import ArtError, StorageError
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 
 from .conftest import tree, write_checkpoint, write_run
 

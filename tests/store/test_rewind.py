@@ -6,7 +6,7 @@ import pytest
 
 from art.errors import CheckpointNotFoundError, ConflictError, CorruptCheckpointError
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
+from art.store.store import CheckpointStore
 
 from .conftest import tree, write_checkpoint, write_foreign, write_run
 

@@ -8,8 +8,8 @@ import pytest
 
 from art.errors import CheckpointNotFoundError, CorruptCheckpointError, FormatVersionError, ModelNotFoundError
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
 from art.store.history import History
+from art.store.store import CheckpointStore
 
 from .conftest import adapter_config, safetensors, tree, write_checkpoint, write_foreign, write_run
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from art.errors import CheckpointExistsError, CheckpointNotFoundError, ModelNotFoundError
+from art.format.manifest import digest_bytes
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
-from art.store.manifest import digest_bytes
+from art.store.store import CheckpointStore
 
 from .conftest import tree, write_checkpoint, write_foreign
 

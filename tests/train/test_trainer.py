@@ -12,6 +12,7 @@ from plain import open_with_peft
 from safetensors.torch import load_file, save_file
 from worlds import FAMILIES, choice, make_base, random_groups, trajectory
 
+from art.adapter.lora import merged_weights_of, read_lora_config
 from art.config import LoRAConfig, TrainConfig
 from art.errors import (
     ConfigurationError,
@@ -20,7 +21,6 @@ from art.errors import (
     LoRAShapeMismatchError,
     TrainingDataError,
 )
-from art.train.adapter import merged_weights_of, read_lora_config
 from art.train.trainer import Trainer
 from art.trajectories import TrajectoryGroup
 

@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _complain(error: Exception) -> None:
-    from art.cli.output import words
+    from art.cli.render.output import words
 
     # An OSError made with an errno prints it in front; the sentence is its strerror.
     named = isinstance(error, ArtError) and isinstance(error, OSError) and error.strerror

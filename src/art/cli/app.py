@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from art.cli import changing, checking, looking, moving
+from art.cli.commands import changing, checking, looking, moving
 from art.cli.session import AsJson, Project, Root, settle, with_session
 
 app = typer.Typer(

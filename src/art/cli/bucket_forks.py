@@ -8,13 +8,14 @@ from typing import Any
 
 from rich.text import Text
 
-from art.cli import forks, output, wording
+from art.cli import forks
 from art.cli.forks import Asked
 from art.cli.places import Place
+from art.cli.render import output, wording
 from art.errors import ConfigurationError
-from art.store.remote import Remote
-from art.store.remote_copying import Copied
-from art.store.remote_opening import RemoteSelection
+from art.remote.checkpoint import RemoteSelection
+from art.remote.copy import Copied
+from art.remote.remote import Remote
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 
-from art.cli.condense import Gap, condense
+from art.cli.render.condense import Gap, condense
 from art.errors import ArtError
+from art.format.lineage import segments
+from art.format.manifest import Hop, Manifest
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore, SetAside
+from art.store.checkpoint import Checkpoint, Skipped, look
 from art.store.history import History
-from art.store.lineage import segments
-from art.store.manifest import Hop, Manifest
-from art.store.opening import Checkpoint, Skipped, look
+from art.store.store import CheckpointStore, SetAside
 
 DEFAULT_METRIC = "train/reward"
 

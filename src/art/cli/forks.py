@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from art.cli import output, wording
 from art.cli.places import Place
+from art.cli.render import output, wording
 from art.errors import DestinationNotEmptyError
+from art.format.layout import OPTIMIZER
+from art.format.manifest import Manifest
 from art.names import CheckpointRef
-from art.store.checkpoints import CheckpointStore, Forked, Selection
-from art.store.layout import OPTIMIZER
-from art.store.manifest import Manifest
-from art.store.opening import Skipped
+from art.store.checkpoint import Skipped
+from art.store.store import CheckpointStore, Forked, Selection
 
 if TYPE_CHECKING:
     from art.cli.session import Session
@@ -123,7 +123,7 @@ def _select(store: CheckpointStore, asked: Asked) -> Selection:
 
 
 def _from_remote(store: CheckpointStore, asked: Asked) -> Done:
-    from art.store.remote import Remote
+    from art.remote.remote import Remote
 
     source = asked.source
     remote = Remote.open(source.url or "")

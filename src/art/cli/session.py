@@ -19,7 +19,7 @@ from art.cli import places
 from art.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from art.store.checkpoints import CheckpointStore
+    from art.store.store import CheckpointStore
 
 DEFAULT_ROOT = ".art"
 ROOT_VARIABLE = "ART_ROOT"
@@ -46,7 +46,7 @@ class Session:
     @property
     def store(self) -> CheckpointStore:
         """The store to write to; its root is made when something is written."""
-        from art.store.checkpoints import CheckpointStore
+        from art.store.store import CheckpointStore
 
         return CheckpointStore(self.root)
 

@@ -26,9 +26,9 @@ from art.local.forking import ForkReport, ForkRequest, fork_local, lines
 from art.local.mirror import Mirror
 from art.local.session import Session
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore
+from art.store.checkpoint import Checkpoint
 from art.store.history import History
-from art.store.opening import Checkpoint
+from art.store.store import CheckpointStore
 from art.trajectories import TrajectoryGroup, mean_reward
 
 P = ParamSpec("P")

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from art.errors import ConfigurationError, ModelNotFoundError
-from art.serve.engine import Engine
-from art.store.manifest import BaseModelInfo
+from art.format.manifest import BaseModelInfo
+from art.sample.own.engine import Engine
 from art.train.fingerprint import base_fingerprint
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

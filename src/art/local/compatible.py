@@ -7,7 +7,7 @@ import logging
 from art.backend import Trainable
 from art.config import ALL_LINEAR, LoRAConfig
 from art.errors import BaseModelMismatchError, LoRAShapeMismatchError
-from art.store.manifest import BaseModelInfo, LoRAShape, Manifest
+from art.format.manifest import BaseModelInfo, LoRAShape, Manifest
 
 _log = logging.getLogger("art")
 

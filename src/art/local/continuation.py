@@ -20,12 +20,12 @@ from blake3 import blake3
 
 from art.config import LoRAConfig, TrainConfig
 from art.errors import ArtError, TrainingDataError
+from art.format import layout
+from art.format.manifest import canonical_json
 from art.local.recording import read_lines
 from art.names import CheckpointRef, ModelRef
-from art.store import layout
-from art.store.checkpoints import CheckpointStore
-from art.store.manifest import canonical_json
-from art.store.opening import Checkpoint
+from art.store.checkpoint import Checkpoint
+from art.store.store import CheckpointStore
 
 LEARNING_RATE = 1e-3
 COMPARED = (layout.ADAPTER_WEIGHTS, layout.OPTIMIZER)

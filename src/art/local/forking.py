@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from art.backend import Trainable
+from art.format.manifest import PARTS, BaseModelInfo, Manifest
 from art.local.compatible import check_base, check_shape
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore, Forked, Selection, SetAside
-from art.store.manifest import PARTS, BaseModelInfo, Manifest
-from art.store.opening import Skipped
+from art.store.checkpoint import Skipped
+from art.store.store import CheckpointStore, Forked, Selection, SetAside
 
 
 @dataclass(frozen=True)

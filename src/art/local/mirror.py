@@ -12,9 +12,9 @@ import threading
 
 from art.errors import ArtError, CheckpointExistsError, RemoteUnavailableError
 from art.names import CheckpointRef, ModelRef
-from art.store.checkpoints import CheckpointStore
-from art.store.opening import Checkpoint
-from art.store.remote import Remote
+from art.remote.remote import Remote
+from art.store.checkpoint import Checkpoint
+from art.store.store import CheckpointStore
 
 WAITING_AT_MOST = 64
 ATTEMPTS = 5

@@ -14,12 +14,12 @@ from typing import Literal
 from art.errors import ConfigurationError, ConflictError, DestinationNotEmptyError
 from art.local.forking import ForkReport, ForkRequest, reasons
 from art.names import ModelRef
-from art.store.checkpoints import CheckpointStore, Forked
-from art.store.hub import Adapter, open_adapter
-from art.store.opening import Checkpoint, Skipped
-from art.store.remote import Remote
-from art.store.remote_fetching import Fetched, RemoteForked
-from art.store.remote_opening import RemoteCheckpoint
+from art.remote.checkpoint import RemoteCheckpoint
+from art.remote.fetch import Fetched, RemoteForked
+from art.remote.hub import Adapter, open_adapter
+from art.remote.remote import Remote
+from art.store.checkpoint import Checkpoint, Skipped
+from art.store.store import CheckpointStore, Forked
 
 BUCKET_VARIABLE = "BACKUP_BUCKET"
 HUB = "hf://"

@@ -16,10 +16,14 @@ from pathlib import Path
 import torch
 from pydantic import JsonValue
 
+from art.adapter.lora import merged_weights_of, read_lora_config
 from art.backend import Trainable, TrainResult
 from art.config import LoRAConfig, TrainConfig
 from art.dev.meaning import context_length
 from art.errors import ConfigurationError, ModelNotFoundError
+from art.format.manifest import canonical_json, finite_metrics
+from art.http.app import create_app
+from art.http.server import Server
 from art.local.bases import Base
 from art.local.compatible import (
     adapter_shape,
@@ -31,13 +35,9 @@ from art.local.compatible import (
 )
 from art.local.recording import as_line
 from art.names import split_step
-from art.serve.app import create_app
-from art.serve.server import Server
-from art.store.checkpoints import CheckpointStore
+from art.store.checkpoint import Checkpoint
 from art.store.history import History
-from art.store.manifest import canonical_json, finite_metrics
-from art.store.opening import Checkpoint
-from art.train.adapter import merged_weights_of, read_lora_config
+from art.store.store import CheckpointStore
 from art.train.fingerprint import LIBRARIES, environment
 from art.train.trainer import Trainer
 from art.trajectories import TrajectoryGroup

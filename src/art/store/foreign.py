@@ -13,9 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from art.errors import CorruptCheckpointError
+from art.format import layout
+from art.format.manifest import BaseModelInfo, FileEntry, LoRAShape, Manifest
 from art.names import CheckpointRef
-from art.store import disk, layout
-from art.store.manifest import BaseModelInfo, FileEntry, LoRAShape, Manifest
+from art.store import disk
 
 FILES = (layout.ADAPTER_CONFIG, layout.ADAPTER_WEIGHTS)
 MAX_HEADER_BYTES = 100_000_000

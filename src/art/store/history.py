@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from art.format import layout
+from art.format.lineage import Segment
+from art.format.manifest import finite_metrics, utc_now
 from art.names import ModelRef, check_name
-from art.store import disk, layout
-from art.store.lineage import Segment
-from art.store.manifest import finite_metrics, utc_now
+from art.store import disk
 
 TRAIN = "train"
 """The split that training itself writes under."""

@@ -13,7 +13,8 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from art.errors import CorruptCheckpointError
-from art.store import disk, layout
+from art.format import layout
+from art.store import disk
 
 MAX_ID = 10**9
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from art.attention import Rules, causal, scores
+from art.adapter.attention import Rules, causal, scores
 from art.train.batch import Family
 
 # Scores that a family's branches may leave for the backward pass together: 16 MiB a layer in float32. Beyond it every

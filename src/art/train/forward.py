@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from art.attention import use_own_attention
+from art.adapter.attention import use_own_attention
 from art.train.attention import PackedPass
 from art.train.batch import MicroBatch
 

@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from art.adapter.lora import read_json
 from art.config import TrainConfig
 from art.errors import ConfigurationError, CorruptCheckpointError, FormatVersionError
-from art.train.adapter import read_json
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 TRAINER_FILE = "trainer.json"

@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from art.adapter.lora import Adapter, read_adapter
 from art.config import LoRAConfig, TrainConfig
 from art.errors import ConfigurationError, CorruptCheckpointError, StorageError, TrainingDataError
-from art.train.adapter import Adapter, read_adapter
 from art.train.batch import Example, MicroBatch, collate, micro_batches
 from art.train.fingerprint import environment, warn_of_change
 from art.train.forward import Scorer, Scores

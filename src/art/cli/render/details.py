@@ -1,0 +1,186 @@
+"""What `art show` prints: a checkpoint's manifest, where it came from and who holds the same files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rich.text import Text
+
+from art.cli.render import wording
+from art.errors import CorruptCheckpointError
+from art.format.layout import ADAPTER_WEIGHTS
+from art.format.manifest import FileEntry, Hop, Parent
+from art.names import CheckpointRef
+from art.store.checkpoint import Checkpoint
+from art.store.store import CheckpointStore
+
+NAME_WIDTH = 12
+SHORT_DIGEST = 12
+DIGEST_SHOWN = 32
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Another checkpoint with the same adapter, and the files it has in common with this one."""
+
+    ref: CheckpointRef
+    files: tuple[FileEntry, ...]
+    linked: frozenset[str]
+    """Names of the files that are one file on the disk by a hard link; a clone cannot be told from a copy."""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(entry.size_bytes for entry in self.files)
+
+
+@dataclass(frozen=True)
+class Details:
+    """A checkpoint and what the rest of the store knows about it."""
+
+    checkpoint: Checkpoint
+    holders: tuple[Holder, ...]
+    ancestors: tuple[tuple[Parent, str], ...]
+    """Its parent and the forks in its past, newest first, with what is there now."""
+
+
+def read(store: CheckpointStore, checkpoint: Checkpoint) -> Details:
+    """Gather what is known. Only a fork shares files, and a fork keeps the step: the others with it are looked at."""
+    step, manifest = checkpoint.ref.step, checkpoint.manifest
+    others = [model.at(step) for model in store.models() if model != checkpoint.ref.model]
+    found = [other for ref in others if (other := _find(store, ref))]
+    holders = [holder for other in found if (holder := _holder(checkpoint, other))]
+    past: list[Parent] = list(reversed(manifest.ancestry))
+    if manifest.parent and (not past or past[0].ref != manifest.parent.ref):
+        past.insert(0, manifest.parent)
+    return Details(checkpoint, tuple(holders), tuple((one, _whereabouts(store, one)) for one in past))
+
+
+def lines(details: Details, *, now: datetime) -> Iterator[Text]:
+    """Yield the page that a person reads."""
+    checkpoint, manifest = details.checkpoint, details.checkpoint.manifest
+    yield Text(str(checkpoint.ref), "bold cyan")
+    yield Text()
+    for name, value in _facts(checkpoint, now):
+        yield Text.assemble((f"  {name:<{NAME_WIDTH}}", "dim"), value)
+    for title, values in (
+        ("metrics", {name: "–" if v is None else wording.value(v) for name, v in manifest.metrics.items()}),
+        ("environment", manifest.environment),
+        ("libraries", manifest.libraries),
+    ):
+        yield from _pairs(title, values)
+    yield Text()
+    yield from _lineage(details)
+    yield from _files(details)
+
+
+def document(details: Details) -> dict[str, Any]:
+    """Give everything as one document."""
+    checkpoint = details.checkpoint
+    return {
+        "ref": str(checkpoint.ref),
+        "path": str(checkpoint.path),
+        "digest": checkpoint.digest,
+        "foreign": checkpoint.is_foreign,
+        "size_bytes": checkpoint.manifest.size_bytes,
+        "manifest": checkpoint.manifest.model_dump(mode="json"),
+        "past": [{**past.model_dump(mode="json"), "where": where} for past, where in details.ancestors],
+        "also_in": [
+            {
+                "ref": str(holder.ref),
+                "files": [entry.path for entry in holder.files],
+                "size_bytes": holder.size_bytes,
+                "hard_links": sorted(holder.linked),
+            }
+            for holder in details.holders
+        ],
+    }
+
+
+def _find(store: CheckpointStore, ref: CheckpointRef) -> Checkpoint | None:
+    # Another model's damage is not this page's news.
+    try:
+        return store.find(ref)
+    except CorruptCheckpointError:
+        return None
+
+
+def _holder(checkpoint: Checkpoint, other: Checkpoint) -> Holder | None:
+    theirs = set(other.manifest.files)
+    same = tuple(entry for entry in checkpoint.manifest.files if entry in theirs)
+    if ADAPTER_WEIGHTS not in {entry.path for entry in same}:
+        return None
+    linked = (entry.path for entry in same if (checkpoint.path / entry.path).samefile(other.path / entry.path))
+    return Holder(other.ref, same, frozenset(linked))
+
+
+def _whereabouts(store: CheckpointStore, past: Parent) -> str:
+    try:
+        found = store.find(past.ref)
+    except CorruptCheckpointError:
+        return "damaged"
+    if past.remote and (found is None or found.digest != past.digest):
+        return f"in {past.remote}"
+    if found and found.digest == past.digest:
+        return "here"
+    aside = any(past.step in record.steps for record in store.set_aside(past.ref.model))
+    return ("set aside" if aside else "gone") + ("; another checkpoint has its step" if found else "")
+
+
+def _facts(checkpoint: Checkpoint, now: datetime) -> Iterator[tuple[str, Text | str]]:
+    manifest = checkpoint.manifest
+    yield "written", f"{manifest.created_at}  ({wording.age(manifest.created_at, now)})"
+    if base := manifest.base_model:
+        revision = f" at {base.revision}" if base.revision else ""
+        fingerprint = f" · fingerprint {base.fingerprint[:SHORT_DIGEST]}" if base.fingerprint else ""
+        yield "base model", f"{base.id}{revision}{fingerprint}"
+    if lora := manifest.lora:
+        targets = lora.targets if isinstance(lora.targets, str) else ", ".join(lora.targets)
+        yield "LoRA", f"rank {lora.rank} · alpha {lora.alpha:g} · {targets}"
+    yield "carries", ", ".join(manifest.carried)
+    if manifest.reset:
+        yield "reset", Text(", ".join(manifest.reset), "yellow")
+    if checkpoint.is_foreign:
+        yield "foreign", Text("written by another program; its optimizer starts afresh", "yellow")
+    yield "identity", checkpoint.digest or "none"
+    yield "folder", str(checkpoint.path)
+
+
+def _pairs(title: str, values: Mapping[str, object]) -> Iterator[Text]:
+    width = max((len(name) for name in values), default=0)
+    for number, (name, value) in enumerate(sorted(values.items())):
+        yield Text.assemble((f"  {'' if number else title:<{NAME_WIDTH}}", "dim"), f"{name:<{width}}  {value}")
+
+
+def _lineage(details: Details) -> Iterator[Text]:
+    yield Text("  lineage", "bold")
+    yield Text.assemble(("  ● ", "cyan"), (str(details.checkpoint.ref), "bold"))
+    for past, where in details.ancestors:
+        forked = past.ref.model != details.checkpoint.ref.model
+        node = ("  ● ", "cyan") if where == "here" else ("  ◌ ", "yellow")
+        line = Text.assemble(node, str(past.ref), ("  forked" if forked else "  parent", "dim"))
+        if isinstance(past, Hop):
+            line.append(f", not after {past.not_after}" if past.not_after is not None else "", "dim")
+        yield line.append("" if where == "here" else f"  {where}", "yellow")
+    yield Text()
+
+
+def _files(details: Details) -> Iterator[Text]:
+    manifest = details.checkpoint.manifest
+    width = max((len(entry.path) for entry in manifest.files), default=0)
+    yield Text.assemble(
+        ("  files", "bold"),
+        (f"  {wording.count(len(manifest.files), 'file')}, {wording.size(manifest.size_bytes)}", "dim"),
+    )
+    for entry in manifest.files:
+        size = wording.size(entry.size_bytes)
+        yield Text.assemble(f"  {entry.path:<{width}}  {size:>9}", (f"  {entry.blake3[:DIGEST_SHOWN]}", "dim"))
+    if details.holders:
+        yield Text()
+        yield Text("  same bytes in", "bold")
+    for holder in details.holders:
+        facts = f"  {wording.count(len(holder.files), 'file')}, {wording.size(holder.size_bytes)}"
+        how = ", one on the disk (hard links)" if len(holder.linked) == len(holder.files) else ""
+        yield Text.assemble(f"  {holder.ref}", (facts + how, "dim"))

@@ -1,0 +1,137 @@
+"""Branches as a drawing in the manner of `git log --graph`: newest on top, a column per depth of forking.
+
+Pure: branches in, gutters and what stands beside them out. Knows no colours but an index per branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from art.cli.family import Branch, Origin, Row, Whereabouts, rests_on
+from art.cli.render.condense import Gap
+from art.names import ModelRef
+from art.store.store import SetAside
+
+CROWDED = 8
+"""From this many columns on they stand close together."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A bit of gutter and the index of the branch whose colour it has, None for no colour."""
+
+    text: str
+    colour: int | None = None
+
+
+Beside = Row | Gap | Origin | SetAside | None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One line: its gutter, whose line it is and what it tells; a line that only joins tells nothing."""
+
+    gutter: tuple[Piece, ...]
+    branch: Branch
+    beside: Beside = None
+
+
+@dataclass(frozen=True)
+class _Column:
+    colour: int
+    runs: bool
+    """Whether the column's line goes on here."""
+
+
+def draw(branches: Sequence[Branch]) -> Iterator[Drawn]:
+    """Yield the lines of all branches, each root above the branches that grew from it later."""
+    known = {branch.model: branch for branch in branches}
+    roots = [branch for branch in branches if _grows_from(branch, known) is None]
+    artist = _Artist(branches, unit=1 if _depth(branches, known) >= CROWDED else 2)
+    for root in roots:
+        if root is not roots[0]:
+            yield Drawn((), root)
+        yield from artist.branch(root, ())
+
+
+class _Artist:
+    def __init__(self, branches: Sequence[Branch], *, unit: int) -> None:
+        self.unit = unit
+        self.colours = {branch.model: index for index, branch in enumerate(branches)}
+        self.known = {branch.model: branch for branch in branches}
+        self.grown: dict[tuple[ModelRef, int], list[Branch]] = {}
+        for branch in branches:
+            if place := _grows_from(branch, self.known):
+                self.grown.setdefault(place, []).append(branch)
+
+    def branch(self, branch: Branch, left: tuple[_Column, ...]) -> Iterator[Drawn]:
+        colour = self.colours[branch.model]
+        yield from self._loose(branch, left)
+        started = False
+        for item in reversed(branch.items):
+            for side in self._sides(branch, item, left, colour):
+                yield from side(started)
+                started = True
+            beside = item if isinstance(item, Gap) else branch.rows[item]
+            yield Drawn((*self._lines(left), Piece(_node(beside, branch), colour)), branch, beside)
+            started = True
+        origin = branch.origin
+        if origin and (origin.where is not Whereabouts.HERE or origin.hop.ref.model not in self.known):
+            yield Drawn((*self._lines(left), Piece("◌", colour)), branch, origin)
+
+    def _sides(self, branch: Branch, item: int | Gap, left: tuple[_Column, ...], colour: int):
+        if isinstance(item, Gap):
+            return
+        for aside in reversed(branch.set_aside):
+            if rests_on(branch.steps, aside) == item:
+                yield lambda started, aside=aside: self._aside(branch, aside, (*left, _Column(colour, started)))
+        for other in self.grown.get((branch.model, item), []):
+            yield lambda started, other=other: self._fork(other, (*left, _Column(colour, started)))
+
+    def _fork(self, other: Branch, left: tuple[_Column, ...]) -> Iterator[Drawn]:
+        yield from self.branch(other, left)
+        yield Drawn(self._join(left, self.colours[other.model]), other)
+
+    def _aside(self, branch: Branch, aside: SetAside, left: tuple[_Column, ...]) -> Iterator[Drawn]:
+        yield Drawn((*self._lines(left), Piece("◌")), branch, aside)
+        yield Drawn(self._join(left, None), branch)
+
+    def _loose(self, branch: Branch, left: tuple[_Column, ...]) -> Iterator[Drawn]:
+        for aside in reversed(branch.set_aside):
+            if rests_on(branch.steps, aside) is None:
+                yield Drawn((*self._lines(left), Piece("◌")), branch, aside)
+
+    def _lines(self, left: Sequence[_Column]) -> tuple[Piece, ...]:
+        gap = " " * (self.unit - 1)
+        return tuple(Piece(("│" if column.runs else " ") + gap, column.colour) for column in left)
+
+    def _join(self, left: tuple[_Column, ...], colour: int | None) -> tuple[Piece, ...]:
+        *further, own = left
+        corner = Piece("├" if own.runs else "╭", own.colour)
+        return (*self._lines(further), corner, Piece("─" * (self.unit - 1) + "╯", colour))
+
+
+def _node(beside: Row | Gap, branch: Branch) -> str:
+    if isinstance(beside, Gap):
+        return "┆"
+    if beside.problem:
+        return "✗"
+    if beside.is_foreign:
+        return "○"
+    return "◆" if branch.origin and branch.origin.hop.step == beside.step else "●"
+
+
+def _grows_from(branch: Branch, known: Mapping[ModelRef, Branch]) -> tuple[ModelRef, int] | None:
+    origin = branch.origin
+    if origin is None or origin.attach is None or origin.hop.ref.model not in known:
+        return None
+    return origin.hop.ref.model, origin.attach
+
+
+def _depth(branches: Sequence[Branch], known: Mapping[ModelRef, Branch]) -> int:
+    depths: dict[ModelRef, int] = {}
+    for branch in branches:  # sources come first
+        place = _grows_from(branch, known)
+        depths[branch.model] = depths.get(place[0], 0) + 1 if place else 0
+    return max(depths.values(), default=0)

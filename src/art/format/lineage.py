@@ -1,0 +1,83 @@
+"""Who came from whom, as far as one manifest knows it: pure functions over its recorded forks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from art.errors import ConfigurationError
+from art.format.manifest import RESETTABLE, Hop, Manifest
+from art.names import CheckpointRef, ModelRef
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The steps that one model contributes to a lineage, both ends included; no end means up to its newest."""
+
+    model: ModelRef
+    first: int
+    last: int | None
+
+    def __contains__(self, step: int) -> bool:
+        return self.first <= step and (self.last is None or step <= self.last)
+
+
+def segments(model: ModelRef, newest: Manifest | None) -> list[Segment]:
+    """Cut the past of a model at its forks, oldest first.
+
+    The step of a fork belongs to both: each side writes down what the shared weights earned it.
+    """
+    parts: list[Segment] = []
+    first = 0
+    for hop in newest.ancestry if newest else ():
+        parts.append(Segment(hop.ref.model, first, hop.step))
+        first = hop.step
+    return [*parts, Segment(model, first, None)]
+
+
+def locate(model: ModelRef, newest: Manifest | None, step: int) -> list[CheckpointRef]:
+    """Name the places where a step of a model's past may lie, the nearest first; two of them at a fork."""
+    found: list[CheckpointRef] = []
+    holder = model
+    for hop in reversed(newest.ancestry if newest else ()):
+        if step > hop.step:
+            break
+        if step == hop.step:
+            found.append(holder.at(step))
+        holder = hop.ref.model
+    return [*found, holder.at(step)]
+
+
+def hop_from(
+    source: CheckpointRef,
+    digest: str | None,
+    *,
+    not_after: int | None = None,
+    reset: Collection[str] = (),
+    remote: str | None = None,
+) -> Hop:
+    """Record a fork that leaves `source`; raises `ConfigurationError` for a part that cannot be reset."""
+    if unknown := sorted(set(reset) - set(RESETTABLE)):
+        raise ConfigurationError(f"{unknown[0]!r} cannot be reset by a fork; these can: {', '.join(RESETTABLE)}.")
+    model = source.model
+    return Hop(
+        project=model.project,
+        model=model.name,
+        step=source.step,
+        digest=digest,
+        remote=remote,
+        not_after=not_after,
+        reset=tuple(sorted(reset)),
+    )
+
+
+def is_same_fork(done: Hop, asked: Hop) -> bool:
+    """Tell whether a fork asks for what was done: of the same checkpoint, or again of a source that moved on.
+
+    Of the same limit a source only ever yields later steps: an earlier one was asked for on purpose.
+    """
+    if (done.ref.model, done.remote, done.reset) != (asked.ref.model, asked.remote, asked.reset):
+        return False
+    if done.step == asked.step:
+        return done.digest == asked.digest
+    return done.step < asked.step and done.not_after == asked.not_after

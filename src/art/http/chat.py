@@ -1,0 +1,137 @@
+"""From a chat request to the model's prompt, through the tokenizer's chat template.
+
+Knows the tokenizer and OpenAI's messages; neither tensors nor HTTP. A tokenizer without a chat template speaks ChatML
+(`<|im_start|>role`, newline, text, `<|im_end|>`), with tools described in the system message as Hermes and Qwen do.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from art.http.protocol import ChatRequest, Message, RequestError
+
+END_OF_TURN = "<|im_end|>"
+TOOL_CALL_START, TOOL_CALL_END = "<tool_call>", "</tool_call>"
+MARK = "0"
+
+CHATML = """
+{%- set ns = namespace(first='') %}
+{%- if messages[0].role == 'system' %}{% set ns.first = messages[0].content %}{% endif %}
+{%- if tools %}
+    {%- if ns.first %}{% set ns.first = ns.first + '\n\n' %}{% endif %}
+    {%- set ns.first = ns.first + 'You may call these functions, described as JSON, one a line:\n' %}
+    {%- for tool in tools %}{% set ns.first = ns.first + (tool | tojson) + '\n' %}{% endfor %}
+    {%- set ns.first = ns.first + 'Write a call as <tool_call>{"name": ..., "arguments": {...}}</tool_call>.' %}
+{%- endif %}
+{%- if ns.first %}{{ '<|im_start|>system\n' + ns.first + '<|im_end|>\n' }}{% endif %}
+{%- for message in messages %}
+    {%- if not (loop.first and message.role == 'system') %}
+        {{- '<|im_start|>' + message.role + '\n' + message.content }}
+        {%- for call in message.tool_calls or [] %}
+            {{- '<tool_call>' + ({'name': call.function.name, 'arguments': call.function.arguments} | tojson) }}
+            {{- '</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}
+"""
+
+
+class ChatFormat:
+    """How conversations are written for one tokenizer, and where an answer ends."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self._template = None if tokenizer.chat_template else CHATML
+        self.stop_ids, self.stop_texts = self._end_of_turn()
+        markers = {TOOL_CALL_START, TOOL_CALL_END}
+        self.silent_ids = frozenset(
+            token_id
+            for token_id in tokenizer.all_special_ids
+            if tokenizer.convert_ids_to_tokens(token_id) not in markers
+        )
+        """Tokens that are no part of an answer's text."""
+
+    def prompt_ids(self, request: ChatRequest) -> tuple[int, ...]:
+        """Write the conversation up to where the assistant speaks; raises `RequestError` where the template refuses."""
+        messages = [_for_template(message) for message in request.messages]
+        try:
+            text = self._render(messages, request.offered_tools, **(request.chat_template_kwargs or {}))
+        except (TemplateError, TypeError) as error:
+            raise RequestError(
+                f"The model's chat template cannot write these messages: {error}", param="messages"
+            ) from error
+        return self._encode(text)
+
+    def text(self, token_ids: list[int]) -> str:
+        """Write the tokens as text; an incomplete character ends in U+FFFD."""
+        text = self.tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
+
+    def _render(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], *, open_turn: bool = True, **variables: Any
+    ) -> str:
+        text = self.tokenizer.apply_chat_template(
+            messages,
+            tools=tools or None,  # pyright: ignore[reportArgumentType]
+            chat_template=self._template,
+            add_generation_prompt=open_turn,
+            tokenize=False,
+            **variables,
+        )
+        assert isinstance(text, str)
+        return text
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        # The template writes the special tokens itself.
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _end_of_turn(self) -> tuple[frozenset[int], tuple[str, ...]]:
+        """Find what the template writes after an assistant's words: a special token, or ChatML's text."""
+        turns = [{"role": "user", "content": MARK}, {"role": "assistant", "content": MARK}]
+        try:
+            tail = self._render(turns, [], open_turn=False).rpartition(MARK)[2].lstrip()
+        except (TemplateError, TypeError):
+            return frozenset(), ()
+        first = next(iter(self._encode(tail)), None)
+        if first is not None and first in self._special_ids():
+            return frozenset({first}), ()
+        return frozenset(), (END_OF_TURN,) if tail.startswith(END_OF_TURN) else ()
+
+    def _special_ids(self) -> set[int]:
+        added = {token_id for token_id, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        return added | set(self.tokenizer.all_special_ids)
+
+
+def _for_template(message: Message) -> dict[str, Any]:
+    role = "system" if message.role == "developer" else message.role
+    written: dict[str, Any] = {"role": role, "content": message.text}
+    if message.name:
+        written["name"] = message.name
+    if message.tool_call_id:
+        written["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        written["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.function.name, "arguments": _arguments(call.function.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    return written
+
+
+def _arguments(text: str) -> Any:
+    """Read the arguments as JSON, which templates write themselves; text that is no JSON object stays text."""
+    try:
+        arguments = json.loads(text)
+    except ValueError:
+        return text
+    return arguments if isinstance(arguments, dict) else text

@@ -1,0 +1,156 @@
+"""What a step's folder in a bucket is: a checkpoint of ours, a foreign one, or debris. Writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from art.errors import CorruptCheckpointError, RemoteUnavailableError
+from art.format import layout
+from art.format.manifest import Manifest, digest_bytes, read_manifest
+from art.names import CheckpointRef, ModelRef
+from art.remote.errors import MissingError
+from art.remote.objects import Object, Objects
+from art.store import foreign
+from art.store.checkpoint import Skipped
+
+CLAIMS = "claims"
+HEADER_GUESS_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a checkpoint in a bucket."""
+
+    name: str
+    size_bytes: int
+    blake3: str | None
+    """None for a foreign checkpoint: nobody wrote its digests down."""
+    sha256: str | None = None
+    """Where the server knows this one."""
+
+
+@dataclass(frozen=True)
+class RemoteCheckpoint:
+    """A checkpoint in a bucket, whose files have not been read yet."""
+
+    ref: CheckpointRef
+    key: str
+    """Its folder, relative to the remote's prefix."""
+    url: str
+    manifest: Manifest
+    """Of a foreign checkpoint: what its adapter configuration says, without files."""
+    content: bytes | None
+    """The manifest's own bytes; None for a foreign checkpoint."""
+    files: tuple[RemoteFile, ...]
+
+    @property
+    def digest(self) -> str | None:
+        """Identity: the digest of the manifest's bytes. None for a foreign checkpoint."""
+        return None if self.content is None else digest_bytes(self.content)
+
+    @property
+    def is_foreign(self) -> bool:
+        return self.content is None
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+
+@dataclass(frozen=True)
+class RemoteSelection:
+    """A checkpoint that was chosen, among how many steps, and which newer folders were passed over."""
+
+    checkpoint: RemoteCheckpoint
+    considered: int
+    skipped: tuple[Skipped, ...] = ()
+
+
+def look(objects: Objects, ref: CheckpointRef, key: str) -> RemoteCheckpoint | Skipped:
+    """Open a step's folder with one request where it is ours; raises `CorruptCheckpointError` for a torn manifest."""
+    manifest_key = f"{key}/{layout.MANIFEST}"
+    content = objects.find(manifest_key)
+    if content is None:
+        files = objects.files(key)
+        if layout.MANIFEST not in files:
+            return _look_foreign(objects, ref, key, files)
+        # It was written between the two requests; a server that lists what it does not have is no server to trust.
+        content = _read_listed(objects, manifest_key)
+    content, manifest = _parsed(objects, manifest_key, content)
+    if manifest.ref != ref:
+        return Skipped(ref.step, f"it is a copy of {manifest.ref} made by hand; use `art fork` to make one")
+    files = tuple(RemoteFile(entry.path, entry.size_bytes, entry.blake3) for entry in manifest.files)
+    return RemoteCheckpoint(ref, key, str(objects.place(key)), manifest, content, files)
+
+
+def file_key(checkpoint: RemoteCheckpoint, file: RemoteFile) -> str:
+    """Give the key of a file, relative to the remote's prefix."""
+    return f"{checkpoint.key}/{file.name}" if checkpoint.key else file.name
+
+
+def claim_key(ref: CheckpointRef) -> str:
+    """Give the key under which the first writer of a step says what it writes."""
+    return f"{claims_key(ref.model)}/{layout.step_name(ref.step)}.json"
+
+
+def claims_key(model: ModelRef) -> str:
+    return f"{layout.model_path(model)}/{CLAIMS}"
+
+
+def _parsed(objects: Objects, key: str, content: bytes) -> tuple[bytes, Manifest]:
+    where = str(objects.place(key))
+    try:
+        return content, read_manifest(content, where=where)
+    except CorruptCheckpointError:
+        # It may have been spoiled on the way only.
+        again = objects.find(key) or content
+        return again, read_manifest(again, where=where)
+
+
+def _read_listed(objects: Objects, key: str) -> bytes:
+    try:
+        return objects.read(key)
+    except MissingError as error:
+        raise RemoteUnavailableError(
+            f"{objects.place(key)} is listed and cannot be read; nothing was changed. Try again."
+        ) from error
+
+
+def _look_foreign(
+    objects: Objects, ref: CheckpointRef, key: str, files: dict[str, Object]
+) -> RemoteCheckpoint | Skipped:
+    for name in foreign.FILES:
+        if name not in files:
+            return Skipped(ref.step, f"it has neither {layout.MANIFEST} nor {name}")
+    if objects.find(claim_key(ref)) is not None:
+        return Skipped(ref.step, "its push has not finished; push it again to complete it")
+    try:
+        manifest = describe_foreign(objects, ref, files)
+    except CorruptCheckpointError as error:
+        return Skipped(ref.step, str(error))
+    except MissingError:
+        return Skipped(ref.step, "it was being deleted")
+    found = tuple(RemoteFile(name, files[name].size_bytes, None) for name in foreign.FILES)
+    return RemoteCheckpoint(ref, key, str(objects.place(key)), manifest, None, found)
+
+
+def describe_foreign(objects: Objects, ref: CheckpointRef, files: dict[str, Object]) -> Manifest:
+    """Read what a foreign checkpoint says of itself; raises `CorruptCheckpointError` when it is not whole."""
+    config = foreign.read_config(objects.read(files[layout.ADAPTER_CONFIG].key))
+    weights = files[layout.ADAPTER_WEIGHTS]
+    check_weights(objects, weights)
+    return foreign.manifest_of(ref, config, [], written=weights.modified.timestamp())
+
+
+def check_weights(objects: Objects, weights: Object) -> None:
+    """Check by its header that a safetensors object is as long as it says."""
+    if weights.size_bytes == 0:
+        raise CorruptCheckpointError(f"its {layout.ADAPTER_WEIGHTS} is empty")
+    start = objects.read_start(weights.key, min(HEADER_GUESS_BYTES, weights.size_bytes))
+
+    def read(header_bytes: int) -> bytes:
+        if 8 + header_bytes <= len(start):
+            return start[8 : 8 + header_bytes]
+        return objects.read_start(weights.key, 8 + header_bytes)[8:]
+
+    foreign.check_safetensors(start[:8], read, weights.size_bytes)

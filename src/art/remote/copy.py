@@ -1,0 +1,160 @@
+"""From a bucket into a bucket: a fork that the server copies, without a byte through this machine where it can.
+
+The order is that of every write: claim, files, manifest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from art.errors import CorruptCheckpointError, DestinationNotEmptyError, RemoteAccessError, RemoteError
+from art.format import lineage
+from art.format.manifest import FileEntry, Hop, Manifest, read_manifest
+from art.names import ModelRef
+from art.remote import transfer
+from art.remote.checkpoint import RemoteCheckpoint, claim_key
+from art.remote.errors import MissingError
+from art.remote.location import Patience
+from art.remote.objects import Objects
+from art.remote.s3 import MAX_PART_BYTES, S3Client
+from art.remote.transfer import Meter, Progress
+from art.remote.write import checkpoint_key, write
+from art.store.store import forked_manifest
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What a fork inside a bucket, or into another one, did."""
+
+    manifest: Manifest
+    url: str
+    repeated: bool
+    """The very same fork was there already; nothing was done."""
+    copied_bytes: int
+    """What the server copied by itself."""
+    streamed_bytes: int
+    """What went through this machine."""
+    seconds: float
+
+
+class Copier:
+    """Moves objects from one place to another by the cheapest way that works, and counts which it was."""
+
+    def __init__(self, source: Objects, target: Objects, meter: Meter, patience: Patience) -> None:
+        self.source, self.target, self.meter = source, target, meter
+        self.patience = patience
+        self.copied_bytes = 0
+        self.streamed_bytes = 0
+
+    def copy(self, source_key: str, entry: FileEntry, target_key: str) -> None:
+        """Copy one file to where nothing lies; raises `CorruptCheckpointError` for wrong bytes that pass here."""
+        try:
+            if self._on_the_server(source_key, entry.size_bytes, target_key):
+                self._check_size(target_key, entry)
+                self.copied_bytes += entry.size_bytes
+                self.meter.add(entry.size_bytes)
+                return
+        except MissingError as error:
+            raise CorruptCheckpointError(
+                f"{self.source.place(source_key)} is gone, though its checkpoint needs it."
+            ) from error
+        stream = transfer.read_blocks(self.source, source_key, entry.size_bytes)
+        blocks = transfer.checked(stream, entry.blake3, str(self.source.place(source_key)))
+        transfer.send_blocks(self.target, target_key, blocks, entry.size_bytes, self.meter)
+        self.streamed_bytes += entry.size_bytes
+
+    def _on_the_server(self, source_key: str, size_bytes: int, target_key: str) -> bool:
+        source, target = self.source.location, self.target.location
+        if source.is_s3 and target.is_s3:
+            client = S3Client.from_environment(target.bucket, self.patience)
+            if client and self._by(client, source_key, size_bytes, target_key):
+                return True
+        same_bucket = (source.scheme, source.bucket) == (target.scheme, target.bucket) and bool(source.bucket)
+        if self.source.store is not self.target.store and not same_bucket:
+            return False
+        if source.is_s3 and size_bytes > MAX_PART_BYTES:
+            return False
+        self.target.copy_from(self.source, source_key, target_key)
+        return True
+
+    def _check_size(self, target_key: str, entry: FileEntry) -> None:
+        found = self.target.size_bytes(target_key)
+        if found != entry.size_bytes:
+            raise CorruptCheckpointError(
+                f"{self.target.place(target_key)} was copied with {found:,} bytes, its manifest says "
+                f"{entry.size_bytes:,}. Delete it there, and fork again."
+            )
+
+    def _by(self, client: S3Client, source_key: str, size_bytes: int, target_key: str) -> bool:
+        try:
+            client.copy(self.source.place(source_key), self.target.place(target_key), size_bytes)
+        except RemoteAccessError:
+            raise
+        except RemoteError:
+            # This server does not copy so; what is wrong otherwise, the next way will say.
+            return False
+        return True
+
+
+def fork_between(
+    source_objects: Objects,
+    source: RemoteCheckpoint,
+    target_objects: Objects,
+    destination: ModelRef,
+    *,
+    newest: RemoteCheckpoint | None,
+    not_after: int | None = None,
+    reset: Collection[str] = (),
+    patience: Patience,
+    progress: Progress | None = None,
+) -> Copied:
+    """Begin a model in a bucket with a checkpoint of a bucket, at the same step.
+
+    `newest` is the destination's newest checkpoint. The same fork repeated does nothing; any other into a model
+    that has checkpoints raises `DestinationNotEmptyError`.
+    """
+    began = time.monotonic()
+    same_place = source_objects.location == target_objects.location
+    remote = None if same_place else str(source_objects.location)
+    hop = lineage.hop_from(source.ref, source.digest, not_after=not_after, reset=reset, remote=remote)
+    if newest:
+        _require_same_fork(newest, destination, hop, target_objects)
+        return Copied(newest.manifest, newest.url, True, 0, 0, time.monotonic() - began)
+    meter = Meter(source.size_bytes, progress)
+    copier = Copier(source_objects, target_objects, meter, patience)
+    described = source.manifest if not source.is_foreign else _with_digests(source_objects, source, copier)
+    manifest, content = _adopted(target_objects, forked_manifest(described, hop, destination.at(source.ref.step)))
+    write(target_objects, manifest, content, lambda entry, key: copier.copy(f"{source.key}/{entry.path}", entry, key))
+    url = str(target_objects.place(checkpoint_key(manifest.ref)))
+    return Copied(manifest, url, False, copier.copied_bytes, copier.streamed_bytes, time.monotonic() - began)
+
+
+def _require_same_fork(newest: RemoteCheckpoint, destination: ModelRef, hop: Hop, objects: Objects) -> None:
+    forks = newest.manifest.ancestry
+    if not (forks and lineage.is_same_fork(forks[-1], hop)):
+        raise DestinationNotEmptyError(
+            f"{destination} cannot be forked into: it has step {newest.ref.step} in {objects.location}. "
+            "Choose a new name, or delete its checkpoints there first."
+        )
+
+
+def _adopted(objects: Objects, manifest: Manifest) -> tuple[Manifest, bytes]:
+    """Take the manifest that an earlier attempt at the same fork claimed the step with, so that it is completed."""
+    there = objects.find(claim_key(manifest.ref))
+    if there is not None:
+        begun = read_manifest(there, where=str(objects.place(claim_key(manifest.ref))))
+        if (begun.files, begun.parent, begun.ancestry) == (manifest.files, manifest.parent, manifest.ancestry):
+            return begun, there
+    return manifest, manifest.to_bytes()
+
+
+def _with_digests(objects: Objects, source: RemoteCheckpoint, copier: Copier) -> Manifest:
+    """Read a foreign checkpoint once, for nobody wrote its digests down."""
+    entries: list[FileEntry] = []
+    for file in source.files:
+        digest = transfer.digest_of(objects, f"{source.key}/{file.name}", file.size_bytes)
+        entries.append(FileEntry(path=file.name, size_bytes=file.size_bytes, blake3=digest))
+        copier.streamed_bytes += file.size_bytes
+    return source.manifest.model_copy(update={"files": tuple(entries)})

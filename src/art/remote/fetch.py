@@ -1,0 +1,195 @@
+"""From a bucket onto this disk: a copy of a checkpoint, or a fork of it, staged and committed like any other.
+
+Files whose digest this disk has already are shared, not fetched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from art.errors import CheckpointExistsError, CorruptCheckpointError, StorageError
+from art.format import layout, lineage
+from art.format.manifest import FileEntry, Manifest
+from art.names import ModelRef
+from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, file_key
+from art.remote.objects import Objects
+from art.remote.transfer import Meter, Progress, Wanted, fetch
+from art.store import disk, foreign
+from art.store.checkpoint import Checkpoint
+from art.store.store import CheckpointStore, Forked, Stage
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a pull did."""
+
+    checkpoint: Checkpoint
+    fetched_bytes: int
+    """What went over the wire, repetitions included."""
+    reused_bytes: int
+    seconds: float
+
+    @property
+    def bytes_per_s(self) -> float:
+        return self.fetched_bytes / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class RemoteForked:
+    """What a fork from a bucket onto this disk did."""
+
+    forked: Forked
+    fetched_bytes: int
+    reused_bytes: int
+    seconds: float
+
+    @property
+    def bytes_per_s(self) -> float:
+        return self.fetched_bytes / self.seconds if self.seconds else 0.0
+
+
+def fetch_copy(
+    objects: Objects, source: RemoteCheckpoint, store: CheckpointStore, progress: Progress | None
+) -> Fetched:
+    """Make a remote checkpoint present on this disk, under its own name; nothing to do when it is."""
+    began = time.monotonic()
+    there = store.find(source.ref)
+    if there and not source.is_foreign and _is_same(there, source):
+        return Fetched(there, 0, source.size_bytes, time.monotonic() - began)
+    if there and not source.is_foreign:
+        raise _differs(source, there)
+    with _no_folder_on_failure(store), store.stage(source.ref) as stage:
+        fetched, reused = _bring(objects, source, source.files, stage, store, progress)
+        checkpoint = (
+            _commit_foreign(stage, source, there) if source.content is None else stage.commit_copy(source.content)
+        )
+    return Fetched(checkpoint, fetched, reused, time.monotonic() - began)
+
+
+def fetch_fork(
+    objects: Objects,
+    source: RemoteCheckpoint,
+    destination: ModelRef,
+    store: CheckpointStore,
+    *,
+    not_after: int | None = None,
+    reset: Collection[str] = (),
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> RemoteForked:
+    """Begin a model on this disk with a checkpoint of a bucket; what is reset is not even fetched."""
+    began = time.monotonic()
+    hop = lineage.hop_from(source.ref, source.digest, not_after=not_after, reset=reset, remote=str(objects.location))
+    if repeated := store.find_fork(destination, hop, overwrite=overwrite):
+        return RemoteForked(repeated, 0, 0, time.monotonic() - began)
+    left_out = {layout.OPTIMIZER} if "optimizer" in reset else set[str]()
+    files = tuple(file for file in source.files if file.name not in left_out)
+    with _no_folder_on_failure(store), store.stage(destination.at(source.ref.step)) as stage:
+        fetched, reused = _bring(objects, source, files, stage, store, progress)
+        manifest = _described(source, stage) if source.is_foreign else source.manifest
+        forked = stage.commit_fork(manifest, hop, overwrite=overwrite)
+    return RemoteForked(forked, fetched, reused, time.monotonic() - began)
+
+
+def _bring(
+    objects: Objects,
+    source: RemoteCheckpoint,
+    files: Collection[RemoteFile],
+    stage: Stage,
+    store: CheckpointStore,
+    progress: Progress | None,
+) -> tuple[int, int]:
+    """Put files into a stage; gives the bytes fetched and the bytes that were here already."""
+    here = _shared_from_here(files, source.ref.step, stage, store, {source.ref.model.project, stage.ref.model.project})
+    missing = [file for file in files if file.name not in here]
+    needed = sum(file.size_bytes for file in missing)
+    free = disk.free_bytes(store.root)
+    if needed > free:
+        raise StorageError(f"{source.ref} needs {needed:,} bytes on {store.root}, which has {free:,} left; free some.")
+    meter = Meter(needed, progress)
+    wanted = [
+        Wanted(file_key(source, file), file.size_bytes, file.blake3, stage.path / file.name, file.sha256)
+        for file in missing
+    ]
+    fetch(objects, wanted, meter)
+    return meter.moved_bytes, sum(file.size_bytes for file in files) - needed
+
+
+def _shared_from_here(
+    files: Collection[RemoteFile], step: int, stage: Stage, store: CheckpointStore, projects: set[str]
+) -> set[str]:
+    """Share the files whose bytes this disk has: in the same step pulled before, or in a fork of it."""
+    wanted = {file.blake3: file for file in files if file.blake3}
+    found: set[str] = set()
+    for holder, entry in _held(store, step, projects) if wanted else ():
+        file = wanted.get(entry.blake3)
+        # A file that was altered since is fetched instead.
+        if file and file.name not in found and _is_as_committed(holder, entry):
+            disk.share(holder.path / entry.path, stage.path / file.name, immutable=not holder.is_foreign)
+            found.add(file.name)
+        if len(found) == len(wanted):
+            break
+    return found
+
+
+def _is_as_committed(holder: Checkpoint, entry: FileEntry) -> bool:
+    path = holder.path / entry.path
+    with suppress(OSError):
+        # A checkpoint's manifest is its last file, so what was written after it is no part of the commit.
+        if path.stat().st_mtime_ns < (holder.path / layout.MANIFEST).stat().st_mtime_ns:
+            return True
+    return disk.digest(path) == entry.blake3
+
+
+def _held(store: CheckpointStore, step: int, projects: set[str]) -> Iterator[tuple[Checkpoint, FileEntry]]:
+    # A fork keeps its step's number, so whatever shares files with a checkpoint lies at the same step.
+    for model in store.models():
+        if model.project not in projects:
+            continue
+        checkpoint: Checkpoint | None = None
+        with suppress(CorruptCheckpointError):
+            checkpoint = store.find(model.at(step))
+        if checkpoint and not checkpoint.is_foreign:
+            yield from ((checkpoint, entry) for entry in checkpoint.manifest.files)
+
+
+def _commit_foreign(stage: Stage, source: RemoteCheckpoint, there: Checkpoint | None) -> Checkpoint:
+    """Commit what another program wrote: from here on it has a manifest, which says that only the adapter came."""
+    manifest = _described(source, stage)
+    if there is None:
+        return stage.commit(base_model=manifest.base_model, lora=manifest.lora, carried=manifest.carried)
+    if {entry.blake3 for entry in there.manifest.files} != {entry.blake3 for entry in manifest.files}:
+        raise _differs(source, there)
+    return there
+
+
+def _is_same(there: Checkpoint, source: RemoteCheckpoint) -> bool:
+    # A foreign checkpoint gets its manifest when it is pushed, and stays without one here.
+    return there.digest == source.digest or (there.is_foreign and there.manifest.files == source.manifest.files)
+
+
+def _described(source: RemoteCheckpoint, stage: Stage) -> Manifest:
+    return foreign.describe(source.ref, stage.path)
+
+
+def _differs(source: RemoteCheckpoint, there: Checkpoint) -> CheckpointExistsError:
+    return CheckpointExistsError(
+        f"{source.ref} is on this disk with other contents than at {source.url}; nothing was changed. "
+        f"Fork the one you want under a new name, or remove the other: `art rm {there.ref}`."
+    )
+
+
+@contextmanager
+def _no_folder_on_failure(store: CheckpointStore) -> Generator[None]:
+    """Take the root away again when it was made for a transfer that failed."""
+    made = not store.root.exists()
+    try:
+        yield
+    except BaseException:
+        if made:
+            with suppress(OSError):
+                store.root.rmdir()
+        raise

@@ -1,0 +1,152 @@
+"""The objects of one bucket below one prefix: the few requests that checkpoints need, with our errors.
+
+Keys are relative to the prefix. Knows the client library; knows nothing of checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import obstore
+
+from art.remote.errors import MissingError, NotPartialError, Place, explained
+from art.remote.location import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer  # pyright: ignore[reportAttributeAccessIssue]
+
+    from obstore.store import ObjectStore
+
+PART_BYTES = 16 * 1024**2
+PARTS_AT_ONCE = 6
+MAX_PARTS = 9_000
+PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Object:
+    """What a listing says of an object; its key is relative to the prefix."""
+
+    key: str
+    size_bytes: int
+    modified: datetime
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition("/")[2]
+
+
+class Objects:
+    """A bucket's objects below a prefix."""
+
+    def __init__(self, store: ObjectStore, location: Location) -> None:
+        self.store = store
+        self.location = location
+        # A folder's client is opened at the prefix itself.
+        self.prefix = "" if location.scheme == "file" else location.prefix
+
+    def path(self, key: str) -> str:
+        """Give the whole key of a relative one."""
+        return f"{self.prefix}/{key}" if self.prefix and key else self.prefix or key
+
+    def place(self, key: str) -> Place:
+        if self.location.scheme == "file":
+            return Place(str(self.location), key)
+        return Place(f"{self.location.scheme}://{self.location.bucket}", self.path(key))
+
+    def read(self, key: str) -> bytes:
+        """Read a small object; raises `MissingError`."""
+        with explained("read", self.place(key)):
+            return bytes(obstore.get(self.store, self.path(key)).bytes())
+
+    def find(self, key: str) -> bytes | None:
+        """Read a small object, None when there is none in a bucket that exists."""
+        try:
+            return self.read(key)
+        except MissingError:
+            return None
+
+    def read_range(self, key: str, start: int, end: int) -> tuple[Buffer, int]:
+        """Read bytes `start` up to `end`, and the size of the whole object; raises `NotPartialError`."""
+        with explained("read", self.place(key)):
+            result = obstore.get(self.store, self.path(key), options={"range": (start, end)})
+            return result.buffer(), result.meta["size"]
+
+    def stream(self, key: str, block_bytes: int) -> Iterator[Buffer]:
+        """Read an object from its beginning in blocks."""
+        with explained("read", self.place(key)):
+            yield from obstore.get(self.store, self.path(key)).stream(min_chunk_size=block_bytes)
+
+    def create(self, key: str, content: bytes) -> None:
+        """Write a small object if nothing lies there; raises `TakenError`."""
+        with explained("write", self.place(key)):
+            obstore.put(self.store, self.path(key), content, mode="create", use_multipart=False)
+
+    def upload(self, key: str, blocks: Iterator[bytes], size_bytes: int) -> None:
+        """Write a large object in parts, over whatever lies there: only for one who holds the claim.
+
+        What `blocks` raises leaves nothing behind.
+        """
+        part_bytes = max(PART_BYTES, -(-size_bytes // MAX_PARTS))
+        at_once = max(1, PARTS_AT_ONCE * PART_BYTES // part_bytes)
+        with explained("write", self.place(key)):
+            obstore.put(
+                self.store, self.path(key), blocks, use_multipart=True, chunk_size=part_bytes, max_concurrency=at_once
+            )
+
+    def read_start(self, key: str, size_bytes: int) -> bytes:
+        """Read the first bytes of an object, also from a server that knows no ranges."""
+        try:
+            return bytes(self.read_range(key, 0, size_bytes)[0])
+        except NotPartialError:
+            found = b""
+            for block in self.stream(key, size_bytes):
+                found += bytes(block)
+                if len(found) >= size_bytes:
+                    break
+            return found[:size_bytes]
+
+    def folders(self, key: str) -> list[str]:
+        """List the names of the folders below a key, in pages; objects further down cost nothing."""
+        with explained("list", self.place(key)):
+            found = obstore.list_with_delimiter(self.store, self.path(key) or None)
+        return [prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
+
+    def files(self, key: str) -> dict[str, Object]:
+        """List the objects directly below a key, by name."""
+        with explained("list", self.place(key)):
+            found = obstore.list_with_delimiter(self.store, self.path(key) or None)
+        objects = [self._object(meta) for meta in found["objects"]]
+        return {item.name: item for item in objects}
+
+    def all(self, key: str) -> Iterator[Object]:
+        """List every object below a key, in pages."""
+        with explained("list", self.place(key)):
+            for page in obstore.list(self.store, self.path(key) or None, chunk_size=PAGE):
+                yield from map(self._object, page)
+
+    def size_bytes(self, key: str) -> int:
+        """Give the size of an object; raises `MissingError`."""
+        with explained("look at", self.place(key)):
+            return obstore.head(self.store, self.path(key))["size"]
+
+    def copy_from(self, source: Objects, source_key: str, key: str) -> None:
+        """Copy an object inside the bucket, over whatever lies there: only for one who holds the claim."""
+        with explained("copy", source.place(source_key)):
+            obstore.copy(self.store, source.path(source_key), self.path(key), overwrite=True)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; ones that are not there do not matter."""
+        for key in keys:
+            try:
+                with explained("delete", self.place(key)):
+                    obstore.delete(self.store, self.path(key))
+            except MissingError:
+                continue
+
+    def _object(self, meta: obstore.ObjectMeta) -> Object:
+        key = meta["path"].removeprefix(f"{self.prefix}/") if self.prefix else meta["path"]
+        return Object(key, meta["size"], meta["last_modified"])

@@ -1,0 +1,268 @@
+"""The same checkpoints in an object store: select, fetch, push, fork, delete.
+
+One relative path holds under a root folder and under a bucket's prefix. Knows listings, manifests and names;
+how bytes move is `transfer`'s, what a server's refusal means `remote_errors`'.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from art.errors import (
+    CheckpointNotFoundError,
+    ConfigurationError,
+    MetricNotFoundError,
+    ModelNotFoundError,
+)
+from art.format import layout
+from art.format.manifest import FileEntry
+from art.names import CheckpointRef, ModelRef
+from art.remote import transfer
+from art.remote.checkpoint import RemoteCheckpoint, RemoteSelection, claim_key, claims_key, look
+from art.remote.copy import Copied, fork_between
+from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_fork
+from art.remote.location import Location, Patience, open_store, parse_location
+from art.remote.objects import Objects
+from art.remote.transfer import Meter, Progress
+from art.remote.write import Written, checkpoint_key, checkpoints_key, write
+from art.store import foreign
+from art.store.checkpoint import Checkpoint, Skipped
+from art.store.store import CheckpointStore
+
+NAMES_IN_A_MESSAGE = 12
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did."""
+
+    ref: CheckpointRef
+    url: str
+    digest: str | None
+    sent_bytes: int
+    there_bytes: int
+    """What an earlier push had sent already."""
+    seconds: float
+
+    @property
+    def bytes_per_s(self) -> float:
+        return self.sent_bytes / self.seconds if self.seconds else 0.0
+
+
+class Remote:
+    """The checkpoints below one prefix of a bucket."""
+
+    def __init__(self, objects: Objects, patience: Patience | None = None) -> None:
+        self._objects = objects
+        self._patience = patience or Patience()
+
+    @classmethod
+    def open(cls, url_or_bucket: str, *, prefix: str | None = None, patience: Patience | None = None) -> Remote:
+        """Open `bucket`, `s3://bucket/prefix`, `gs://`, `az://`, `file:///` or `memory://`. Sends no request.
+
+        Raises `ConfigurationError`, or `RemoteAccessError` when there is nothing to sign requests with.
+        """
+        location = parse_location(url_or_bucket, prefix=prefix)
+        if location.scheme == "hf":
+            raise ConfigurationError(f"{location} can be forked from, not opened as a remote; see art.remote.hub.")
+        return cls(Objects(open_store(location, patience or Patience()), location), patience)
+
+    @property
+    def location(self) -> Location:
+        return self._objects.location
+
+    def __str__(self) -> str:
+        return str(self.location)
+
+    def models(self, project: str | None = None) -> list[ModelRef]:
+        """List the models of one project, or of all."""
+        projects = self._objects.folders("") if project is None else [project]
+        names = [(folder, name) for folder in projects for name in self._objects.folders(f"{folder}/{layout.MODELS}")]
+        return sorted(model for folder, name in names if (model := layout.model_at(folder, name)))
+
+    def steps(self, model: ModelRef) -> list[int]:
+        """List the steps that have a checkpoint, ours or foreign, lowest first; by the names of their files alone."""
+        files: dict[str, set[str]] = {}
+        for item in self._objects.all(checkpoints_key(model)):
+            folder, _, name = item.key.rpartition("/")
+            files.setdefault(folder.rpartition("/")[2], set()).add(name)
+        ours = [name for name, found in files.items() if layout.MANIFEST in found]
+        others = layout.folders_by_step(name for name, found in files.items() if found >= set(foreign.FILES))
+        return sorted({*layout.folders_by_step(ours), *(set(others) - self._begun(model, others))})
+
+    def open_checkpoint(self, ref: CheckpointRef) -> RemoteCheckpoint:
+        """Open one checkpoint; raises `CheckpointNotFoundError` or `CorruptCheckpointError`."""
+        found = look(self._objects, ref, checkpoint_key(ref))
+        if isinstance(found, Skipped):
+            folders = self._folders(ref.model)
+            found = self._look(ref, folders) if ref.step in folders else found
+            if isinstance(found, Skipped):
+                because = f" ({found.reason})" if ref.step in folders else ""
+                raise self._not_found(ref.model, f"There is no checkpoint {ref} in {self}{because}", folders)
+        return found
+
+    def select(
+        self, model: ModelRef, *, not_after: int | None = None, step: int | None = None, best: str | None = None
+    ) -> RemoteSelection:
+        """Choose the newest checkpoint, the newest at or before a step, an exact step, or the best by a metric.
+
+        Reads the manifest of the one it chooses and no other, except for `best`, which reads them all.
+        """
+        if step is not None:
+            return RemoteSelection(self.open_checkpoint(model.at(step)), 1)
+        folders = self._folders(model)
+        eligible = {number: name for number, name in folders.items() if not_after is None or number <= not_after}
+        if best is not None:
+            return self._best(model, best, eligible, folders)
+        skipped: list[Skipped] = []
+        for found in self._newest_first(model, eligible):
+            if isinstance(found, RemoteCheckpoint):
+                return RemoteSelection(found, len(eligible), tuple(skipped))
+            skipped.append(found)
+        limit = "" if not_after is None else f" at or before step {not_after}"
+        raise self._not_found(model, f"No checkpoint of {model}{limit} in {self}", folders, skipped)
+
+    def fetch(
+        self, checkpoint: RemoteCheckpoint, store: CheckpointStore, *, progress: Progress | None = None
+    ) -> Fetched:
+        """Make a checkpoint present on this disk, every byte checked, as a whole or not at all."""
+        return fetch_copy(self._objects, checkpoint, store, progress)
+
+    def fetch_fork(
+        self,
+        checkpoint: RemoteCheckpoint,
+        destination: ModelRef,
+        store: CheckpointStore,
+        *,
+        not_after: int | None = None,
+        reset: Collection[str] = (),
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> RemoteForked:
+        """Begin a model on this disk with a checkpoint of this remote; the rules are `CheckpointStore.fork`'s."""
+        return fetch_fork(
+            self._objects,
+            checkpoint,
+            destination,
+            store,
+            not_after=not_after,
+            reset=reset,
+            overwrite=overwrite,
+            progress=progress,
+        )
+
+    def push(self, checkpoint: Checkpoint, *, progress: Progress | None = None) -> Pushed:
+        """Write a checkpoint of this disk here, or the rest of it after a push that broke off.
+
+        A foreign checkpoint gets a manifest on the way, so that what arrives can be checked from then on.
+        Raises `CheckpointExistsError`, naming the key, when something else has its place.
+        """
+        began = time.monotonic()
+        meter = Meter(checkpoint.manifest.size_bytes, progress)
+        content = _manifest_bytes(checkpoint)
+
+        def put_file(entry: FileEntry, key: str) -> None:
+            transfer.send(self._objects, key, checkpoint.path / entry.path, entry, meter)
+
+        written = write(self._objects, checkpoint.manifest, content, put_file)
+        return self._pushed(checkpoint, written, time.monotonic() - began)
+
+    def fork(
+        self,
+        checkpoint: RemoteCheckpoint,
+        destination: ModelRef,
+        *,
+        to: Remote | None = None,
+        not_after: int | None = None,
+        reset: Collection[str] = (),
+        progress: Progress | None = None,
+    ) -> Copied:
+        """Begin a model in this bucket, or in another one, with a checkpoint of this one.
+
+        The server copies the bytes where it can; the rest passes through this machine and is checked.
+        """
+        target = to or self
+        return fork_between(
+            self._objects,
+            checkpoint,
+            target._objects,
+            destination,
+            newest=target.newest(destination),
+            not_after=not_after,
+            reset=reset,
+            patience=target._patience,
+            progress=progress,
+        )
+
+    def newest(self, model: ModelRef) -> RemoteCheckpoint | None:
+        """Open the newest checkpoint, None when the model has none."""
+        found = self._newest_first(model, self._folders(model))
+        return next((checkpoint for checkpoint in found if isinstance(checkpoint, RemoteCheckpoint)), None)
+
+    def delete(self, ref: CheckpointRef) -> None:
+        """Delete a checkpoint, or what a broken push of it left: the manifest first, the claim last."""
+        folder = self._folders(ref.model).get(ref.step)
+        if folder is None and self._objects.find(claim_key(ref)) is None:
+            raise self._not_found(ref.model, f"There is no checkpoint {ref} in {self}", self._folders(ref.model))
+        key = f"{checkpoints_key(ref.model)}/{folder or layout.step_name(ref.step)}"
+        self._objects.delete([f"{key}/{layout.MANIFEST}"])
+        self._objects.delete([item.key for item in self._objects.all(key)])
+        self._objects.delete([claim_key(ref)])
+
+    def _begun(self, model: ModelRef, steps: Collection[int]) -> set[int]:
+        """Give the steps that a push of ours began: without a manifest they are not whole, and not foreign either."""
+        claims = self._objects.files(claims_key(model)) if steps else {}
+        return {step for name in claims if (step := layout.parse_step(name.removesuffix(".json"))) is not None}
+
+    def _folders(self, model: ModelRef) -> Mapping[int, str]:
+        return layout.folders_by_step(self._objects.folders(checkpoints_key(model)))
+
+    def _look(self, ref: CheckpointRef, folders: Mapping[int, str]) -> RemoteCheckpoint | Skipped:
+        return look(self._objects, ref, f"{checkpoints_key(ref.model)}/{folders[ref.step]}")
+
+    def _newest_first(self, model: ModelRef, folders: Mapping[int, str]) -> Iterator[RemoteCheckpoint | Skipped]:
+        # By number: "10000" < "9999" as text, and buckets list as text.
+        for step in sorted(folders, reverse=True):
+            yield self._look(model.at(step), folders)
+
+    def _best(
+        self, model: ModelRef, metric: str, eligible: Mapping[int, str], folders: Mapping[int, str]
+    ) -> RemoteSelection:
+        found = [item for item in self._newest_first(model, eligible) if isinstance(item, RemoteCheckpoint)]
+        if not found:
+            raise self._not_found(model, f"No checkpoint of {model} in {self}", folders)
+        scored = [(score, item) for item in found if (score := item.manifest.metrics.get(metric)) is not None]
+        if not scored:
+            known = sorted({name for item in found for name in item.manifest.metrics})
+            raise MetricNotFoundError(f"No checkpoint of {model} in {self} has {metric!r}; they have {known}.")
+        # `max` keeps the first of equals, which is the newest.
+        return RemoteSelection(max(scored, key=lambda pair: pair[0])[1], len(eligible))
+
+    def _not_found(
+        self, model: ModelRef, what: str, folders: Mapping[int, str], skipped: Collection[Skipped] = ()
+    ) -> ModelNotFoundError | CheckpointNotFoundError:
+        if not folders:
+            known = [str(other) for other in self.models(model.project)]
+            has = f"project {model.project} has {_listed(known)}" if known else f"project {model.project} has no models"
+            return ModelNotFoundError(f"There is no model {model} in {self}; {has} there.")
+        passed = "".join(f" Step {skip.step} was skipped: {skip.reason}." for skip in skipped)
+        has = _listed([str(step) for step in sorted(folders)])
+        return CheckpointNotFoundError(f"{what}; it has step{'s' if len(folders) > 1 else ''} {has}.{passed}")
+
+    def _pushed(self, checkpoint: Checkpoint, written: Written, seconds: float) -> Pushed:
+        url = str(self._objects.place(checkpoint_key(checkpoint.ref)))
+        return Pushed(checkpoint.ref, url, written.digest, written.sent_bytes, written.there_bytes, seconds)
+
+
+def _manifest_bytes(checkpoint: Checkpoint) -> bytes:
+    if checkpoint.is_foreign:
+        return checkpoint.manifest.to_bytes()
+    return (checkpoint.path / layout.MANIFEST).read_bytes()
+
+
+def _listed(names: list[str]) -> str:
+    if len(names) <= NAMES_IN_A_MESSAGE:
+        return ", ".join(names)
+    return f"{', '.join(names[: NAMES_IN_A_MESSAGE // 2])}, ... {', '.join(names[-3:])} ({len(names)} in all)"

@@ -1,0 +1,160 @@
+"""How a checkpoint gets into a bucket: claim, files, manifest, in this order and only where nothing else is.
+
+Put-if-absent is all that a bucket offers. The claim is the manifest itself, put first and if absent under a key
+of its own; whoever put it owns the step for good, so two writers never mix their files, however large these
+are and whichever way they are written. `checkpoint.json` comes last and makes the checkpoint one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from art.errors import CheckpointExistsError, RemoteUnavailableError
+from art.format import layout
+from art.format.manifest import FileEntry, Manifest, digest_bytes, read_manifest
+from art.names import CheckpointRef, ModelRef
+from art.remote import transfer
+from art.remote.checkpoint import claim_key
+from art.remote.errors import MissingError, TakenError
+from art.remote.objects import Object, Objects
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write did."""
+
+    manifest: Manifest
+    digest: str
+    sent_bytes: int
+    there_bytes: int
+    """Files that an earlier, broken attempt had written, or all of them when there was nothing to do."""
+
+
+PutFile = Callable[[FileEntry, str], None]
+"""Writes one file under a key where nothing lies; may raise `TakenError` when something does now."""
+
+
+def checkpoint_key(ref: CheckpointRef) -> str:
+    return str(layout.checkpoint_path(ref))
+
+
+def checkpoints_key(model: ModelRef) -> str:
+    return str(layout.checkpoints_path(model))
+
+
+def write(objects: Objects, manifest: Manifest, content: bytes, put_file: PutFile) -> Written:
+    """Write a checkpoint, or the rest of it; raises `CheckpointExistsError` naming the key that something else has."""
+    ref, digest = manifest.ref, digest_bytes(content)
+    manifest_key = f"{checkpoint_key(ref)}/{layout.MANIFEST}"
+    there = objects.find(manifest_key)
+    if there is not None:
+        _require_same_manifest(objects, manifest_key, there, digest)
+        return Written(manifest, digest, 0, manifest.size_bytes)
+    begun = _require_free(objects, ref, digest)
+    # Before the claim: a step that cannot be written stays as it is, claimed by nobody.
+    there = _require_same_files(objects, manifest)
+    if not begun:
+        create_or_same(objects, claim_key(ref), content)
+    missing = [entry for entry in manifest.files if entry.path not in there]
+    for entry in missing:
+        _write_file(objects, ref, entry, put_file)
+    create_or_same(objects, manifest_key, content)
+    sent = sum(entry.size_bytes for entry in missing)
+    return Written(manifest, digest, sent, manifest.size_bytes - sent)
+
+
+def create_or_same(objects: Objects, key: str, content: bytes) -> None:
+    """Write a small object; one that is there already with the same bytes counts as written.
+
+    So a write whose answer was lost heals itself. Raises `CheckpointExistsError` for other bytes.
+    """
+    for last in (False, True):
+        try:
+            objects.create(key, content)
+        except RemoteUnavailableError:
+            # Whether it was written is what the lost answer would have said.
+            if objects.find(key) == content:
+                return
+            if last:
+                raise
+        except TakenError:
+            there = objects.find(key)
+            if there == content:
+                return
+            # It may have been deleted between the two requests, or a conditional write beside ours was undone.
+            if last or there is not None:
+                raise _taken(objects, key) from None
+        else:
+            return
+
+
+def _require_free(objects: Objects, ref: CheckpointRef, digest: str) -> bool:
+    """Tell whether this very checkpoint was begun before; raises when another one was."""
+    key = claim_key(ref)
+    there = objects.find(key)
+    if there is None:
+        return False
+    if digest_bytes(there) != digest:
+        owner = read_manifest(there, where=str(objects.place(key)))
+        raise CheckpointExistsError(
+            f"{ref} is being written by another push, or one that broke off: {objects.place(key)} belongs to the "
+            f"checkpoint of {owner.created_at}. Push that one again, or delete {ref} there first."
+        )
+    return True
+
+
+def _require_same_files(objects: Objects, manifest: Manifest) -> set[str]:
+    """Name the files that are there already with the right bytes; raises when one has others."""
+    there = objects.files(checkpoint_key(manifest.ref))
+    entries = [entry for entry in manifest.files if entry.path in there]
+    for entry in entries:
+        _require_same_file(objects, there[entry.path], entry)
+    return {entry.path for entry in entries}
+
+
+def _write_file(objects: Objects, ref: CheckpointRef, entry: FileEntry, put_file: PutFile) -> None:
+    folder = checkpoint_key(ref)
+    for last in (False, True):
+        try:
+            put_file(entry, f"{folder}/{entry.path}")
+        except (TakenError, RemoteUnavailableError) as error:
+            # Another writer of the same checkpoint, or ourselves: the answer to our request was lost. The client
+            # library does not repeat a write that timed out; we may, for we know what is to be there.
+            there = objects.files(folder).get(entry.path)
+            if there is not None:
+                _require_same_file(objects, there, entry)
+                return
+            if last and isinstance(error, RemoteUnavailableError):
+                raise
+            if last:
+                raise _vanished(objects, f"{folder}/{entry.path}") from error
+        else:
+            return
+
+
+def _vanished(objects: Objects, key: str) -> RemoteUnavailableError:
+    return RemoteUnavailableError(f"{objects.place(key)} was there and is gone; nothing was committed. Try again.")
+
+
+def _require_same_manifest(objects: Objects, key: str, there: bytes, digest: str) -> None:
+    if digest_bytes(there) != digest:
+        raise _taken(objects, key)
+
+
+def _require_same_file(objects: Objects, there: Object, entry: FileEntry) -> None:
+    try:
+        same = there.size_bytes == entry.size_bytes and (
+            transfer.digest_of(objects, there.key, there.size_bytes) == entry.blake3
+        )
+    except MissingError:
+        same = False
+    if not same:
+        raise _taken(objects, there.key)
+
+
+def _taken(objects: Objects, key: str) -> CheckpointExistsError:
+    return CheckpointExistsError(
+        f"{objects.place(key)} is there already, with other contents; nothing was overwritten. "
+        "Push under another model's name, or delete that checkpoint first."
+    )

@@ -1,0 +1,257 @@
+"""The engine: token ids in, sampled token ids and log-probabilities out, many requests at once.
+
+Knows a plain causal language model and versions of its weights. Thread-safe; everything that touches a tensor happens
+in one worker thread.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from art.adapter.attention import use_own_attention
+from art.errors import ConfigurationError, InferenceError, NotFoundError, QueueFullError
+from art.sample.generation import Generation
+from art.sample.own.forward import PREFILL_TOKENS
+from art.sample.own.versions import LiveModel, Version
+from art.sample.own.worker import Order, Worker
+from art.sample.sampling import Sampling
+
+EXACT_PLACES_CPU = 16
+"""Rows of every forward pass that serves a seeded request: fewer suit a lone request, more a full batch."""
+
+GATHER_TURNS, QUIET_TURNS = 2.0, 1 / 8
+"""How long an idle engine lets requests gather, and when it takes it that no more come; in times of its last turn."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the engine is doing."""
+
+    rows: int
+    waiting: int
+    prompts_prefilled: int
+    """Since the engine started."""
+
+
+@dataclass(eq=False)
+class _Waiting:
+    generation: Generation
+    version: Version
+    seed: int
+    begun: int = 0
+    """How many of its choices have begun."""
+
+
+class Engine:
+    """Samples from versions of one model, with continuous batching."""
+
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_rows: int = 64,
+        max_waiting: int = 1024,
+        exact_places: int | None = None,
+    ) -> None:
+        self._live = LiveModel(base)
+        use_own_attention(self._live.model)
+        self._config = self._live.model.config.get_text_config()
+        self._tokenizer = tokenizer
+        self._max_rows = max_rows
+        self._max_waiting = max_waiting
+        self._versions: dict[str, Version] = {}
+        self._retired: list[Version] = []
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._has_news = False
+        self._has_cancelled = False
+        self._closed = False
+        self._turn_s = 0.0
+        places = exact_places or (EXACT_PLACES_CPU if base.device.type == "cpu" else max_rows)
+        self._worker = Worker(self._live, exact_places=places, is_stopping=lambda: self._closed)
+        self._thread = threading.Thread(target=self._run, name="art-serve", daemon=True)
+        self._thread.start()
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens a prompt and its answer may have together."""
+        return int(getattr(self._config, "max_position_embeddings", None) or 1 << 20)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The tokens that end an answer according to the model and its tokenizer."""
+        sources = (self._live.model.generation_config, self._config, self._tokenizer)
+        named: list[Any] = [getattr(source, "eos_token_id", None) for source in sources]
+        ids = [each for one in named for each in (one if isinstance(one, list) else [one])]
+        return frozenset(each for each in ids if isinstance(each, int))
+
+    def load(self) -> Load:
+        return Load(self._worker.row_count, len(self._waiting), self._worker.prompts_prefilled)
+
+    def publish(self, version: str, weights: Mapping[str, torch.Tensor]) -> None:
+        """Serve these weights under a name; requests that run on earlier ones of the same name finish on those.
+
+        Weights are named like the plain model's parameters; what is absent is the base's. They are kept, not copied.
+        """
+        fitting = self._live.fit(version, weights)
+        with self._changed:
+            self._check_open()
+            replaced = self._versions.get(version)
+            self._versions[version] = Version(version, fitting)
+            if replaced:
+                self._retired.append(replaced)
+            self._notify()
+
+    def retire(self, version: str) -> None:
+        """Take no new requests for the version; its tensors go when the last running one has finished."""
+        with self._changed:
+            known = self._versions.pop(version, None)
+            if known:
+                self._retired.append(known)
+            self._notify()
+
+    def submit(self, version: str, prompt_ids: Sequence[int], *, sampling: Sampling, n: int = 1) -> Generation:
+        """Queue a request; call it in the event loop that will iterate over the tokens.
+
+        Raises `NotFoundError`, `ConfigurationError` (a prompt that cannot be), `QueueFullError`, and `InferenceError`
+        when closed.
+        """
+        prompt = tuple(prompt_ids)
+        self._check_prompt(prompt)
+        room = self.context_length - len(prompt)
+        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
+        generation = Generation(prompt, n=n, sampling=sampling, wake=self._wake)
+        seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
+        with self._changed:
+            self._check_open()
+            known = self._versions.get(version)
+            if known is None:
+                raise NotFoundError(f"No version {version} is served; there are {', '.join(self._versions) or 'none'}.")
+            if len(self._waiting) >= self._max_waiting:
+                raise QueueFullError(f"{len(self._waiting)} requests are waiting already; try again shortly.")
+            self._waiting.append(_Waiting(generation, known, seed))
+            known.want(prompt)
+            self._notify()
+        return generation
+
+    def close(self) -> None:
+        """Fail what is running or waiting and end the worker thread. May be called again."""
+        with self._changed:
+            self._closed = True
+            self._notify()
+        self._thread.join()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InferenceError("The engine is closed.")
+
+    def _check_prompt(self, prompt: tuple[int, ...]) -> None:
+        if not prompt:
+            raise ConfigurationError("The prompt is empty; give it at least one token.")
+        if len(prompt) >= self.context_length:
+            raise ConfigurationError(
+                f"The prompt has {len(prompt)} tokens, which leaves no room in a context of {self.context_length}."
+            )
+        if min(prompt) < 0 or max(prompt) >= self._config.vocab_size:
+            raise ConfigurationError(f"The prompt has token ids beyond the vocabulary of {self._config.vocab_size}.")
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._has_cancelled = True
+            self._notify()
+
+    def _notify(self) -> None:
+        self._has_news = True
+        self._changed.notify_all()
+
+    def _run(self) -> None:
+        try:
+            with torch.inference_mode():
+                while self._wait_for_work():
+                    self._turn()
+        finally:
+            with self._changed:
+                self._closed = True
+            message = "The engine stopped before the request was answered."
+            self._worker.fail_all(message)
+            self._worker.fail([each.generation for each in self._waiting], message)
+
+    def _wait_for_work(self) -> bool:
+        with self._changed:
+            while not (self._closed or self._has_news or self._waiting or self._worker.row_count):
+                self._changed.wait()
+            if self._waiting and not self._worker.row_count:
+                self._gather()
+            self._has_news = False
+            return not self._closed
+
+    def _gather(self) -> None:
+        """Let requests that arrive together begin together: wait while more come, at most for some turns."""
+        end = time.monotonic() + self._turn_s * GATHER_TURNS
+        while not self._closed and len(self._waiting) < self._max_rows and time.monotonic() < end:
+            known = len(self._waiting)
+            self._changed.wait(self._turn_s * QUIET_TURNS)
+            if len(self._waiting) == known:
+                return
+
+    def _turn(self) -> None:
+        if self._has_cancelled:
+            self._drop_cancelled()
+        started, orders = time.monotonic(), self._next_orders()
+        if orders or self._worker.row_count:
+            self._worker.begin(orders)
+            self._worker.step()
+            self._turn_s = time.monotonic() - started
+        self._drop_retired()
+
+    def _drop_cancelled(self) -> None:
+        with self._changed:
+            self._has_cancelled = False
+            for each in list(self._waiting):
+                if all(each.generation.is_cancelled(choice) for choice in range(each.begun, each.generation.n)):
+                    self._waiting.remove(each)
+                    each.version.unwant(each.generation.prompt_ids)
+        self._worker.drop_cancelled()
+
+    def _next_orders(self) -> list[Order]:
+        """Take choices from the head of the queue: as many as there are free rows, and not too much to prefill."""
+        orders: list[Order] = []
+        prompts: set[tuple[Version, tuple[int, ...]]] = set()
+        free = self._max_rows - self._worker.row_count
+        with self._changed:
+            while self._waiting and free > 0 and sum(len(prompt) for _, prompt in prompts) < PREFILL_TOKENS:
+                order = self._next_order(free)
+                if order.choices:
+                    orders.append(order)
+                    free -= len(order.choices)
+                    prompts.add((order.version, order.generation.prompt_ids))
+        return orders
+
+    def _next_order(self, free: int) -> Order:
+        head = self._waiting[0]
+        generation, version = head.generation, head.version
+        end = min(generation.n, head.begun + free)
+        choices = tuple(each for each in range(head.begun, end) if not generation.is_cancelled(each))
+        head.begun = end
+        if end == generation.n:
+            self._waiting.popleft()
+            version.unwant(generation.prompt_ids)
+        is_repeated = generation.n > 1 or generation.prompt_ids in version.wanted
+        return Order(generation, version, head.seed, choices, is_repeated)
+
+    def _drop_retired(self) -> None:
+        with self._changed:
+            done = [version for version in self._retired if version.is_idle]
+            self._retired = [version for version in self._retired if not version.is_idle]
+        for version in done:
+            self._live.drop(version)

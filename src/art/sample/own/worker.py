@@ -1,0 +1,217 @@
+"""The decoding loop's body: requests become rows, rows become tokens.
+
+Knows the model, its versions and the rows; lives in the engine's worker thread alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from art.errors import InferenceError
+from art.sample.generation import FinishReason, Generation, Outbox, Token
+from art.sample.own.cache import Prompt, Row, Rows
+from art.sample.own.forward import PREFILL_TOKENS, decode, prefill
+from art.sample.own.versions import LiveModel, Version
+from art.sample.sampling import Draw, Drawn, draw, uniform
+
+
+@dataclass(eq=False, kw_only=True)
+class ChoiceRow(Row):
+    """A choice that is being sampled."""
+
+    generation: Generation
+    choice: int
+    seed: int
+    sampled: int
+    """How many tokens of the choice there are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """Choices of one request that are to begin now."""
+
+    generation: Generation
+    version: Version
+    seed: int
+    choices: tuple[int, ...]
+    is_repeated: bool
+    """Whether other requests or choices are known that share the prompt."""
+
+
+class Worker:
+    """Runs rows of any versions side by side, one forward pass a version and turn."""
+
+    def __init__(self, live: LiveModel, *, exact_places: int, is_stopping: Callable[[], bool]) -> None:
+        self._live = live
+        self._exact_places = exact_places
+        self._is_stopping = is_stopping
+        self._outbox = Outbox()
+        self._versions: list[Version] = []
+        self.prompts_prefilled = 0
+        self.row_count = 0
+
+    def drop_cancelled(self) -> None:
+        """Free the slots of choices that nobody waits for."""
+        for version in self._versions:
+            for row in _choice_rows(version.rows):
+                if row.generation.is_cancelled(row.choice):
+                    version.rows.remove(row)
+        self._count_rows()
+
+    def begin(self, orders: Sequence[Order]) -> None:
+        """Prefill the prompts that are not known yet, and sample the first token of every choice."""
+        for version in dict.fromkeys(order.version for order in orders):
+            ours = [order for order in orders if order.version is version]
+            # A seeded request's prompt is computed alone, because its numbers must not depend on its neighbours.
+            loose = [order for order in ours if order.generation.sampling.seed is None]
+            asked = dict.fromkeys(order.generation.prompt_ids for order in loose)
+            fresh = [ids for ids in asked if version.prompts.find(ids) is None]
+            for pack in _packs(fresh):
+                asking = [order for order in loose if order.generation.prompt_ids in pack]
+                with self._failing(version, [order.generation for order in asking]):
+                    self._prefill(version, [Prompt(ids) for ids in pack], asking)
+            for alike in _alike(ours):
+                with self._failing(version, [order.generation for order in alike]):
+                    self._begin(version, alike, is_new=alike[0].generation.prompt_ids in fresh)
+            version.prompts.trim()
+            if version.rows and version not in self._versions:
+                self._versions.append(version)
+        self._count_rows()
+        self._outbox.send()
+
+    def _begin(self, version: Version, orders: Sequence[Order], *, is_new: bool) -> None:
+        """Sample the first tokens after one prompt, for orders that are all seeded or all not."""
+        begun = [
+            (order, choice) for order in orders for choice in order.choices if not order.generation.is_cancelled(choice)
+        ]
+        if not begun:
+            return
+        prompt_ids, seeded = orders[0].generation.prompt_ids, orders[0].generation.sampling.seed is not None
+        prompt = version.prompts.find(prompt_ids, exact=seeded)
+        is_repeated = len(orders) > 1 or orders[0].is_repeated
+        shared = is_repeated or seeded or not (prompt is None or is_new)
+        if prompt is None:
+            [prompt] = self._prefill(version, [Prompt(prompt_ids)], orders)
+        if prompt.logits_V is None:
+            return
+        draws = [_draw(order.generation, order.seed, choice=choice, sampled=0) for order, choice in begun]
+        drawn_B = draw(prompt.logits_V.expand(len(draws), -1), draws)
+        for (order, choice), drawn in zip(begun, drawn_B, strict=True):
+            generation = order.generation
+            if self._hand_out(generation, choice, drawn, sampled=1) is None:
+                row = ChoiceRow(
+                    last_token=drawn.token_id, generation=generation, choice=choice, seed=order.seed, sampled=1
+                )
+                version.rows.add(row, prompt, shared=shared)
+
+    def step(self) -> None:
+        """Sample one more token for every row."""
+        for version in self._versions:
+            rows = _choice_rows(version.rows)
+            with self._failing(version, [row.generation for row in rows]):
+                if rows:
+                    self._step(version)
+            version.prompts.trim()
+        self._versions = [version for version in self._versions if version.rows]
+        self._count_rows()
+        self._outbox.send()
+
+    def fail(self, generations: Iterable[Generation], message: str) -> None:
+        """Tell the requests that they will not be answered."""
+        for generation in generations:
+            generation.give_up()
+            self._outbox.put(generation, InferenceError(message))
+        self._outbox.send()
+
+    def fail_all(self, message: str) -> None:
+        rows = itertools.chain.from_iterable(_choice_rows(version.rows) for version in self._versions)
+        self.fail({row.generation: None for row in rows}, message)
+        self._versions = []
+        self._count_rows()
+
+    def _count_rows(self) -> None:
+        self.row_count = sum(len(version.rows) for version in self._versions)
+
+    def _prefill(self, version: Version, prompts: list[Prompt], orders: Sequence[Order]) -> list[Prompt]:
+        """Compute the prompts, unless everyone who asked has gone meanwhile: then they stay without logits."""
+        model, done = self._live.switch(version), 0
+        while done < max(map(len, prompts)):
+            if self._is_stopping():
+                raise InferenceError("the engine was closed")
+            if all(order.generation.is_cancelled(choice) for order in orders for choice in order.choices):
+                return prompts
+            done = prefill(model, prompts, start=done)
+        self.prompts_prefilled += len(prompts)
+        for prompt in prompts:
+            prompt.is_exact = len(prompts) == 1
+            version.prompts.keep(prompt)
+        return prompts
+
+    def _step(self, version: Version) -> None:
+        model = self._live.switch(version)
+        version.rows.make_room()
+        rows = _choice_rows(version.rows)
+        is_exact = any(row.generation.sampling.seed is not None for row in rows)
+        logits_BV = decode(model, rows, exact_places=self._exact_places if is_exact else None)
+        draws = [_draw(row.generation, row.seed, choice=row.choice, sampled=row.sampled) for row in rows]
+        for row, drawn in zip(rows, draw(logits_BV, draws), strict=True):
+            row.last_token, row.sampled = drawn.token_id, row.sampled + 1
+            if self._hand_out(row.generation, row.choice, drawn, sampled=row.sampled):
+                version.rows.remove(row)
+
+    def _hand_out(self, generation: Generation, choice: int, drawn: Drawn, *, sampled: int) -> FinishReason | None:
+        reason: FinishReason | None = None
+        if drawn.token_id in generation.sampling.stop_ids:
+            reason = "stop"
+        elif sampled >= generation.sampling.max_tokens:
+            reason = "length"
+        self._outbox.put(generation, [Token(choice, drawn, reason)])
+        return reason
+
+    @contextmanager
+    def _failing(self, version: Version, generations: Sequence[Generation]) -> Generator[None]:
+        """Turn whatever goes wrong into the failure of these requests; the others go on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the thread's edge: who waits must hear of it, whatever it is
+            hit = set(generations)
+            staying = [row for row in _choice_rows(version.rows) if row.generation not in hit]
+            for row in _choice_rows(version.rows) if staying else ():
+                if row.generation in hit:
+                    version.rows.remove(row)
+            if not staying:
+                version.rows, version.prompts = Rows(), type(version.prompts)()
+            self.fail(dict.fromkeys(generations), f"Sampling from {version.key} failed: {error}")
+
+
+def _packs(prompts: Iterable[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """Put prompts together that may be computed in one pass, in their order."""
+    packs: list[list[tuple[int, ...]]] = []
+    room = 0
+    for prompt in prompts:
+        if not packs or len(prompt) > room:
+            packs.append([])
+            room = PREFILL_TOKENS
+        packs[-1].append(prompt)
+        room -= len(prompt)
+    return packs
+
+
+def _alike(orders: Iterable[Order]) -> Iterable[list[Order]]:
+    """Put orders of one prompt together, the seeded apart from the others."""
+    groups: dict[tuple[tuple[int, ...], bool], list[Order]] = {}
+    for order in orders:
+        generation = order.generation
+        groups.setdefault((generation.prompt_ids, generation.sampling.seed is not None), []).append(order)
+    return groups.values()
+
+
+def _choice_rows(rows: Rows) -> list[ChoiceRow]:
+    return [row for row in rows.all() if isinstance(row, ChoiceRow)]
+
+
+def _draw(generation: Generation, seed: int, *, choice: int, sampled: int) -> Draw:
+    return Draw(generation.sampling, uniform(seed, choice=choice, position=sampled))
