@@ -161,6 +161,20 @@ def test_earlier_steps_are_served_by_name_also_those_from_before_a_fork(small_mo
     assert len(set(seen)) > 1
 
 
+def test_a_checkpoint_says_which_settings_led_to_it(small_model: Path, tmp_path: Path) -> None:
+    async def body() -> None:
+        async with LocalBackend(path=tmp_path) as backend:
+            one = model(small_model)
+            await one.register(backend)
+            await digits.train(one, 1)
+
+    asyncio.run(body())
+
+    settings = CheckpointStore(tmp_path).open(REF.at(1)).manifest.settings
+    assert settings["learning_rate"] == digits.TRAIN.learning_rate
+    assert settings.keys() == art.TrainConfig.model_fields.keys()
+
+
 def test_the_users_state_travels_with_the_checkpoint(small_model: Path, tmp_path: Path) -> None:
     async def body() -> tuple[object, object]:
         async with LocalBackend(path=tmp_path) as backend:

@@ -101,6 +101,8 @@ class Manifest(_Value):
     """Parts that the fork asked to start afresh; whoever loads this checkpoint must leave them out."""
     metrics: dict[str, float | None] = {}
     """Of the update that led here. Its reward was earned by the parent's weights."""
+    settings: dict[str, JsonValue] = {}
+    """What the update that led here was asked to do: the fields of `TrainConfig`; empty where nobody wrote them down."""
 
     @property
     def ref(self) -> CheckpointRef:
@@ -111,7 +113,8 @@ class Manifest(_Value):
         return sum(entry.size_bytes for entry in self.files)
 
     def to_bytes(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json"))
+        # A manifest without settings keeps the bytes, and so the identity, that it had before there were any.
+        return canonical_json(self.model_dump(mode="json", exclude=None if self.settings else {"settings"}))
 
 
 def read_manifest(text: bytes, *, where: str) -> Manifest:

@@ -137,6 +137,7 @@ class Session:
                 libraries={name: str(self._environment[name]) for name in LIBRARIES},
                 environment={name: value for name, value in self._environment.items() if name not in LIBRARIES},
                 metrics=finite_metrics(metrics),
+                settings=config.model_dump(mode="json"),
             )
         self._parent = checkpoint
         self._serve()
