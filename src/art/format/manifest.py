@@ -102,7 +102,7 @@ class Manifest(_Value):
     metrics: dict[str, float | None] = {}
     """Of the update that led here. Its reward was earned by the parent's weights."""
     settings: dict[str, JsonValue] = {}
-    """What the update that led here was asked to do: the fields of `TrainConfig`; empty where nobody wrote them down."""
+    """The fields of `TrainConfig` that the update was made with; empty where nobody wrote them down."""
 
     @property
     def ref(self) -> CheckpointRef:
