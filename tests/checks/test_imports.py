@@ -19,6 +19,7 @@ LIGHT = (
     "art.gather",
     "art.model",
     "art.names",
+    "art.ops",
     "art.format",
     "art.store",
     "art.remote",

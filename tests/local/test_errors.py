@@ -27,7 +27,7 @@ from art.errors import (
     TrainingDataError,
 )
 from art.local import LocalBackend
-from art.local.recording import read_lines
+from art.ops.recording import read_lines
 from art.store.store import CheckpointStore
 from small import write_small_model
 

@@ -108,7 +108,7 @@ def test_what_another_program_may_have_written_is_listed_and_left_alone(
 
     assert store.debris() == []
     assert store.collect() == []
-    assert store.unknown() == [(main.at(3), theirs)]
+    assert store.unknown(main) == {3: theirs}
     assert store.steps(main) == [1]
     assert store.select(main).checkpoint == kept
     with pytest.raises(CheckpointExistsError, match="is in its place"):

@@ -1,4 +1,4 @@
-"""The commands and their options. Holds no work of its own: each module beside this one does one kind."""
+"""The commands and the options that stand before them. Holds no work of its own: each command is a module."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from art.cli.commands import changing, checking, looking, moving
-from art.cli.session import AsJson, Project, Root, settle, with_session
+from art.cli.commands import fork, gc, log, pull, push, rewind, rm, show, verify
+from art.cli.invocation import AsJson, Project, Root, settle
 
 app = typer.Typer(
     help="Checkpoints that fork like branches: look at them, fork, rewind, check and move them.",
@@ -22,22 +22,22 @@ app = typer.Typer(
 )
 
 COMMANDS = {
-    "log": looking.log,
-    "show": looking.show,
-    "verify": checking.verify,
-    "fork": changing.fork,
-    "rewind": changing.rewind,
-    "rm": changing.remove,
-    "gc": changing.collect,
-    "push": moving.push,
-    "pull": moving.pull,
+    "log": log.log,
+    "show": show.show,
+    "verify": verify.verify,
+    "fork": fork.fork,
+    "rewind": rewind.rewind,
+    "rm": rm.remove,
+    "gc": gc.collect,
+    "push": push.push,
+    "pull": pull.pull,
 }
 for name, function in COMMANDS.items():
-    app.command(name)(with_session(function))
+    app.command(name)(function)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from importlib.metadata import version
 
         typer.echo(f"artfork {version('artfork')}")
@@ -55,4 +55,4 @@ def options(
     ] = False,
 ) -> None:
     """Settle the options that stand before the command."""
-    context.obj = settle(None, root, project, as_json)
+    context.obj = settle(context, root, project, as_json)

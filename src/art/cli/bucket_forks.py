@@ -9,8 +9,8 @@ from typing import Any
 from rich.text import Text
 
 from art.cli import forks
+from art.cli.addresses import Address
 from art.cli.forks import Asked
-from art.cli.places import Place
 from art.cli.render import output, wording
 from art.errors import ConfigurationError
 from art.remote.checkpoint import RemoteSelection
@@ -51,7 +51,7 @@ def lines(done: Done, *, verbose: bool) -> Iterator[Text]:
     """Yield what happened, a fact a line."""
     asked, copied = done.asked, done.copied
     ref = done.selection.checkpoint.ref
-    here = Place(asked.destination.url, copied.manifest.ref.model, copied.manifest.ref.step)
+    here = Address(asked.destination.url, copied.manifest.ref.model, copied.manifest.ref.step)
     yield Text.assemble((str(here), "bold cyan"), " is a fork of ", (f"{asked.source.url}::{ref}", "bold"))
     if verbose:
         yield from forks.choice_lines(asked, done.selection.considered, done.selection.skipped)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from art.cli.places import Place
+from art.cli.addresses import Address
 from art.cli.render import output, wording
 from art.errors import DestinationNotEmptyError
 from art.format.layout import OPTIMIZER
@@ -18,15 +18,15 @@ from art.store.checkpoint import Skipped
 from art.store.store import CheckpointStore, Forked, Selection
 
 if TYPE_CHECKING:
-    from art.cli.session import Session
+    from art.cli.invocation import Invocation
 
 
 @dataclass(frozen=True)
 class Asked:
     """What the user typed."""
 
-    source: Place
-    destination: Place
+    source: Address
+    destination: Address
     not_after: int | None
     reset: tuple[str, ...]
     overwrite: bool
@@ -46,10 +46,10 @@ class Done:
     """Of a source in a bucket: what was fetched, and what this disk had already."""
 
 
-def perform(session: Session, asked: Asked) -> Done:
+def perform(invocation: Invocation, asked: Asked) -> Done:
     """Select, then fork."""
     try:
-        return _from_remote(session.store, asked) if asked.source.url else _locally(session.existing_store, asked)
+        return _from_remote(invocation.store, asked) if asked.source.url else _locally(invocation.existing_store, asked)
     except DestinationNotEmptyError as error:
         raise DestinationNotEmptyError(str(error).replace("overwrite=True", "--overwrite")) from error
 
@@ -61,7 +61,7 @@ def lines(done: Done, duration_s: float, *, verbose: bool) -> Iterator[Text]:
     if forked.checkpoint.ref == done.source and done.asked.source.url is None:
         yield Text.assemble(here, " is the newest of its model again")
     else:
-        source = f"{Place(done.asked.source.url, done.source.model, done.source.step)}"
+        source = f"{Address(done.asked.source.url, done.source.model, done.source.step)}"
         yield Text.assemble(here, " is a fork of ", (source, "bold"))
     if verbose:
         yield from choice_lines(done.asked, done.considered, done.skipped)

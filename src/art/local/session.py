@@ -33,8 +33,8 @@ from art.local.compatible import (
     names_layers_by_pattern,
     shape_of,
 )
-from art.local.recording import as_line
 from art.names import split_step
+from art.ops.recording import as_line
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
 from art.store.store import CheckpointStore

@@ -279,31 +279,42 @@ class CheckpointStore:
             self._require(checkpoint, self._look(checkpoint.ref, names))
             disk.discard(checkpoint.path, self.staging)
 
-    def unknown(self) -> list[tuple[CheckpointRef, Path]]:
-        """List the step folders that are neither a checkpoint nor debris of ours: nothing reads or deletes them."""
+    def unknown(self, model: ModelRef) -> dict[int, Path]:
+        """Map the steps whose folder is neither a checkpoint nor debris of ours: nothing reads or deletes it."""
 
-        def unknown_of(model: ModelRef, names: Mapping[int, str]) -> list[tuple[CheckpointRef, Path]]:
-            paths = self._paths(model, names).items()
-            return [(model.at(step), path) for step, path in paths if not is_whole(path) and not is_debris(path)]
+        def unknown_of(names: Mapping[int, str]) -> dict[int, Path]:
+            paths = self._paths(model, names)
+            return {step: path for step, path in paths.items() if not is_whole(path) and not is_debris(path)}
 
-        return [found for model in self.models() for found in self._read(model, partial(unknown_of, model))]
+        return self._read(model, unknown_of)
+
+    def torn(self, model: ModelRef) -> list[Path]:
+        """List the step folders of a model that hold nothing of a checkpoint."""
+        return self._read(model, partial(self._torn, model))
+
+    def abandoned(self) -> list[Path]:
+        """List the staging folders that nobody holds any more."""
+        return [folder for folder in self.staging.glob("*/") if disk.is_abandoned(folder)]
 
     def debris(self) -> list[Path]:
         """List what nobody misses: step folders without anything of a checkpoint, and abandoned staging folders."""
-        abandoned = self._abandoned()
-        torn = [path for model in self.models() for path in self._read(model, partial(self._torn, model))]
+        abandoned = self.abandoned()
+        torn = [path for model in self.models() for path in self.torn(model)]
         return torn + [folder for folder in abandoned if folder.exists()]
+
+    def sweep(self, model: ModelRef) -> list[Path]:
+        """Delete the step folders of a model that hold nothing of a checkpoint; gives what was deleted."""
+        with self._alone(model) as names:
+            torn = self._torn(model, names)
+            for path in torn:
+                disk.discard(path, self.staging)
+            return torn
 
     def collect(self) -> list[Path]:
         """Delete the debris; gives what was deleted."""
         # Listed before the models settle: what a journal names is then moved away, and not deleted.
-        abandoned = self._abandoned()
-        deleted: list[Path] = []
-        for model in self.models():
-            with self._alone(model) as names:
-                for path in self._torn(model, names):
-                    disk.discard(path, self.staging)
-                    deleted.append(path)
+        abandoned = self.abandoned()
+        deleted = [path for model in self.models() for path in self.sweep(model)]
         return deleted + [folder for folder in abandoned if disk.remove_abandoned(folder)]
 
     def _folder(self, model: ModelRef) -> Path:
@@ -360,9 +371,6 @@ class CheckpointStore:
 
     def _torn(self, model: ModelRef, names: Mapping[int, str]) -> list[Path]:
         return [path for path in self._paths(model, names).values() if is_debris(path)]
-
-    def _abandoned(self) -> list[Path]:
-        return [folder for folder in self.staging.glob("*/") if disk.is_abandoned(folder)]
 
     def _cleared(self, ref: CheckpointRef, names: Mapping[int, str]) -> Checkpoint | None:
         """Give the checkpoint at a step; debris in its place is deleted."""

@@ -1,1 +1,1 @@
-"""One module for each kind of command: what is asked, and whom to ask for it."""
+"""One module for each command: what is asked, and whom to ask for it."""

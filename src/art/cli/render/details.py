@@ -3,59 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from rich.text import Text
 
 from art.cli.render import wording
-from art.errors import CorruptCheckpointError
-from art.format.layout import ADAPTER_WEIGHTS
-from art.format.manifest import FileEntry, Hop, Parent
-from art.names import CheckpointRef
+from art.format.manifest import Hop
+from art.ops.details import Details
 from art.store.checkpoint import Checkpoint
-from art.store.store import CheckpointStore
 
 NAME_WIDTH = 12
 SHORT_DIGEST = 12
 DIGEST_SHOWN = 32
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Another checkpoint with the same adapter, and the files it has in common with this one."""
-
-    ref: CheckpointRef
-    files: tuple[FileEntry, ...]
-    linked: frozenset[str]
-    """Names of the files that are one file on the disk by a hard link; a clone cannot be told from a copy."""
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(entry.size_bytes for entry in self.files)
-
-
-@dataclass(frozen=True)
-class Details:
-    """A checkpoint and what the rest of the store knows about it."""
-
-    checkpoint: Checkpoint
-    holders: tuple[Holder, ...]
-    ancestors: tuple[tuple[Parent, str], ...]
-    """Its parent and the forks in its past, newest first, with what is there now."""
-
-
-def read(store: CheckpointStore, checkpoint: Checkpoint) -> Details:
-    """Gather what is known. Only a fork shares files, and a fork keeps the step: the others with it are looked at."""
-    step, manifest = checkpoint.ref.step, checkpoint.manifest
-    others = [model.at(step) for model in store.models() if model != checkpoint.ref.model]
-    found = [other for ref in others if (other := _find(store, ref))]
-    holders = [holder for other in found if (holder := _holder(checkpoint, other))]
-    past: list[Parent] = list(reversed(manifest.ancestry))
-    if manifest.parent and (not past or past[0].ref != manifest.parent.ref):
-        past.insert(0, manifest.parent)
-    return Details(checkpoint, tuple(holders), tuple((one, _whereabouts(store, one)) for one in past))
 
 
 def lines(details: Details, *, now: datetime) -> Iterator[Text]:
@@ -86,7 +46,7 @@ def document(details: Details) -> dict[str, Any]:
         "foreign": checkpoint.is_foreign,
         "size_bytes": checkpoint.manifest.size_bytes,
         "manifest": checkpoint.manifest.model_dump(mode="json"),
-        "past": [{**past.model_dump(mode="json"), "where": where} for past, where in details.ancestors],
+        "past": [{**past.parent.model_dump(mode="json"), "where": past.where} for past in details.ancestors],
         "also_in": [
             {
                 "ref": str(holder.ref),
@@ -97,36 +57,6 @@ def document(details: Details) -> dict[str, Any]:
             for holder in details.holders
         ],
     }
-
-
-def _find(store: CheckpointStore, ref: CheckpointRef) -> Checkpoint | None:
-    # Another model's damage is not this page's news.
-    try:
-        return store.find(ref)
-    except CorruptCheckpointError:
-        return None
-
-
-def _holder(checkpoint: Checkpoint, other: Checkpoint) -> Holder | None:
-    theirs = set(other.manifest.files)
-    same = tuple(entry for entry in checkpoint.manifest.files if entry in theirs)
-    if ADAPTER_WEIGHTS not in {entry.path for entry in same}:
-        return None
-    linked = (entry.path for entry in same if (checkpoint.path / entry.path).samefile(other.path / entry.path))
-    return Holder(other.ref, same, frozenset(linked))
-
-
-def _whereabouts(store: CheckpointStore, past: Parent) -> str:
-    try:
-        found = store.find(past.ref)
-    except CorruptCheckpointError:
-        return "damaged"
-    if past.remote and (found is None or found.digest != past.digest):
-        return f"in {past.remote}"
-    if found and found.digest == past.digest:
-        return "here"
-    aside = any(past.step in record.steps for record in store.set_aside(past.ref.model))
-    return ("set aside" if aside else "gone") + ("; another checkpoint has its step" if found else "")
 
 
 def _facts(checkpoint: Checkpoint, now: datetime) -> Iterator[tuple[str, Text | str]]:
@@ -157,7 +87,8 @@ def _pairs(title: str, values: Mapping[str, object]) -> Iterator[Text]:
 def _lineage(details: Details) -> Iterator[Text]:
     yield Text("  lineage", "bold")
     yield Text.assemble(("  ● ", "cyan"), (str(details.checkpoint.ref), "bold"))
-    for past, where in details.ancestors:
+    for ancestor in details.ancestors:
+        past, where = ancestor.parent, ancestor.where
         forked = past.ref.model != details.checkpoint.ref.model
         node = ("  ● ", "cyan") if where == "here" else ("  ◌ ", "yellow")
         line = Text.assemble(node, str(past.ref), ("  forked" if forked else "  parent", "dim"))

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from art.cli.family import Branch, Origin, Row, Whereabouts, rests_on
-from art.cli.render.condense import Gap
 from art.names import ModelRef
+from art.ops.condense import Gap
+from art.ops.tree import Branch, BranchStep, Origin, Whereabouts, rests_on
 from art.store.store import SetAside
 
 CROWDED = 8
@@ -18,21 +18,28 @@ CROWDED = 8
 
 
 @dataclass(frozen=True)
-class Piece:
+class Stroke:
     """A bit of gutter and the index of the branch whose colour it has, None for no colour."""
 
     text: str
     colour: int | None = None
 
 
-Beside = Row | Gap | Origin | SetAside | None
+@dataclass(frozen=True)
+class Problem:
+    """Why a branch could not be listed, or not whole."""
+
+    text: str
+
+
+Beside = BranchStep | Gap | Origin | SetAside | Problem | None
 
 
 @dataclass(frozen=True)
-class Drawn:
+class GraphLine:
     """One line: its gutter, whose line it is and what it tells; a line that only joins tells nothing."""
 
-    gutter: tuple[Piece, ...]
+    gutter: tuple[Stroke, ...]
     branch: Branch
     beside: Beside = None
 
@@ -44,14 +51,14 @@ class _Column:
     """Whether the column's line goes on here."""
 
 
-def draw(branches: Sequence[Branch]) -> Iterator[Drawn]:
+def draw(branches: Sequence[Branch]) -> Iterator[GraphLine]:
     """Yield the lines of all branches, each root above the branches that grew from it later."""
     known = {branch.model: branch for branch in branches}
     roots = [branch for branch in branches if _grows_from(branch, known) is None]
     artist = _Artist(branches, unit=1 if _depth(branches, known) >= CROWDED else 2)
     for root in roots:
         if root is not roots[0]:
-            yield Drawn((), root)
+            yield GraphLine((), root)
         yield from artist.branch(root, ())
 
 
@@ -65,20 +72,22 @@ class _Artist:
             if place := _grows_from(branch, self.known):
                 self.grown.setdefault(place, []).append(branch)
 
-    def branch(self, branch: Branch, left: tuple[_Column, ...]) -> Iterator[Drawn]:
+    def branch(self, branch: Branch, left: tuple[_Column, ...]) -> Iterator[GraphLine]:
         colour = self.colours[branch.model]
         yield from self._loose(branch, left)
+        if branch.problem:
+            yield GraphLine((*self._lines(left), Stroke("✗", colour)), branch, Problem(branch.problem))
         started = False
         for item in reversed(branch.items):
             for side in self._sides(branch, item, left, colour):
                 yield from side(started)
                 started = True
-            beside = item if isinstance(item, Gap) else branch.rows[item]
-            yield Drawn((*self._lines(left), Piece(_node(beside, branch), colour)), branch, beside)
+            beside = item if isinstance(item, Gap) else branch.opened[item]
+            yield GraphLine((*self._lines(left), Stroke(_node(beside, branch), colour)), branch, beside)
             started = True
         origin = branch.origin
         if origin and (origin.where is not Whereabouts.HERE or origin.hop.ref.model not in self.known):
-            yield Drawn((*self._lines(left), Piece("◌", colour)), branch, origin)
+            yield GraphLine((*self._lines(left), Stroke("◌", colour)), branch, origin)
 
     def _sides(self, branch: Branch, item: int | Gap, left: tuple[_Column, ...], colour: int):
         if isinstance(item, Gap):
@@ -89,30 +98,30 @@ class _Artist:
         for other in self.grown.get((branch.model, item), []):
             yield lambda started, other=other: self._fork(other, (*left, _Column(colour, started)))
 
-    def _fork(self, other: Branch, left: tuple[_Column, ...]) -> Iterator[Drawn]:
+    def _fork(self, other: Branch, left: tuple[_Column, ...]) -> Iterator[GraphLine]:
         yield from self.branch(other, left)
-        yield Drawn(self._join(left, self.colours[other.model]), other)
+        yield GraphLine(self._join(left, self.colours[other.model]), other)
 
-    def _aside(self, branch: Branch, aside: SetAside, left: tuple[_Column, ...]) -> Iterator[Drawn]:
-        yield Drawn((*self._lines(left), Piece("◌")), branch, aside)
-        yield Drawn(self._join(left, None), branch)
+    def _aside(self, branch: Branch, aside: SetAside, left: tuple[_Column, ...]) -> Iterator[GraphLine]:
+        yield GraphLine((*self._lines(left), Stroke("◌")), branch, aside)
+        yield GraphLine(self._join(left, None), branch)
 
-    def _loose(self, branch: Branch, left: tuple[_Column, ...]) -> Iterator[Drawn]:
+    def _loose(self, branch: Branch, left: tuple[_Column, ...]) -> Iterator[GraphLine]:
         for aside in reversed(branch.set_aside):
             if rests_on(branch.steps, aside) is None:
-                yield Drawn((*self._lines(left), Piece("◌")), branch, aside)
+                yield GraphLine((*self._lines(left), Stroke("◌")), branch, aside)
 
-    def _lines(self, left: Sequence[_Column]) -> tuple[Piece, ...]:
+    def _lines(self, left: Sequence[_Column]) -> tuple[Stroke, ...]:
         gap = " " * (self.unit - 1)
-        return tuple(Piece(("│" if column.runs else " ") + gap, column.colour) for column in left)
+        return tuple(Stroke(("│" if column.runs else " ") + gap, column.colour) for column in left)
 
-    def _join(self, left: tuple[_Column, ...], colour: int | None) -> tuple[Piece, ...]:
+    def _join(self, left: tuple[_Column, ...], colour: int | None) -> tuple[Stroke, ...]:
         *further, own = left
-        corner = Piece("├" if own.runs else "╭", own.colour)
-        return (*self._lines(further), corner, Piece("─" * (self.unit - 1) + "╯", colour))
+        corner = Stroke("├" if own.runs else "╭", own.colour)
+        return (*self._lines(further), corner, Stroke("─" * (self.unit - 1) + "╯", colour))
 
 
-def _node(beside: Row | Gap, branch: Branch) -> str:
+def _node(beside: BranchStep | Gap, branch: Branch) -> str:
     if isinstance(beside, Gap):
         return "┆"
     if beside.problem:

@@ -14,11 +14,11 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from art.cli.family import Branch, Origin, Row, Whereabouts
 from art.cli.render import wording
-from art.cli.render.condense import Gap
-from art.cli.render.graph import Beside, Drawn, Piece, draw
+from art.cli.render.graph import Beside, GraphLine, Problem, Stroke, draw
 from art.names import ModelRef
+from art.ops.condense import Gap
+from art.ops.tree import Branch, BranchStep, Origin, Whereabouts
 from art.store.store import SetAside
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_red", "bright_cyan", "bright_magenta")
@@ -51,7 +51,7 @@ def list_lines(branches: Sequence[Branch], *, metric: str, now: datetime) -> Ite
         for number, branch in enumerate(members):
             yield Text()
             yield from _heading(branch, COLOURS[number % len(COLOURS)], metric)
-            drawn = [Drawn((Piece("  "),), branch, beside) for beside in _from_newest(branch)]
+            drawn = [GraphLine((Stroke("  "),), branch, beside) for beside in _from_newest(branch)]
             yield from _table(drawn, scale, now, in_graph=False)
         yield Text()
 
@@ -74,7 +74,7 @@ def document(branches: Sequence[Branch], *, root: str, metric: str) -> dict[str,
 def _from_newest(branch: Branch) -> Iterator[Beside]:
     yield from reversed(branch.set_aside)
     for item in reversed(branch.items):
-        yield item if isinstance(item, Gap) else branch.rows[item]
+        yield item if isinstance(item, Gap) else branch.opened[item]
 
 
 def _heading(branch: Branch, colour: str, metric: str) -> Iterator[Text]:
@@ -85,17 +85,19 @@ def _heading(branch: Branch, colour: str, metric: str) -> Iterator[Text]:
     if branch.origin:
         name, where = _origin_name(branch.origin, branch.model), _whereabouts(branch.origin)
         yield Text.assemble("  forked from ", (name, "bold"), (where, "yellow"))
+    if branch.problem:
+        yield Text(f"  ✗ cannot be listed: {branch.problem}", "red")
 
 
-def _table(lines: Sequence[Drawn], scale: Scale | None, now: datetime, *, in_graph: bool) -> Iterator[Text]:
+def _table(lines: Sequence[GraphLine], scale: Scale | None, now: datetime, *, in_graph: bool) -> Iterator[Text]:
     """Lay out lines in columns: gutter and label, score, bar, age, notes."""
     columns = [_label(line, in_graph=in_graph) for line in lines]
     wide = max((_gutter_width(line) + cell_len(label) for line, label in zip(lines, columns, strict=True)), default=0)
     for line, label in zip(lines, columns, strict=True):
         text = Text()
-        for piece in line.gutter:
-            colour = "dim" if piece.colour is None else COLOURS[piece.colour % len(COLOURS)]
-            text.append(piece.text, f"bold {colour}" if piece.text in "●◆○✗" else colour)
+        for stroke in line.gutter:
+            colour = "dim" if stroke.colour is None else COLOURS[stroke.colour % len(COLOURS)]
+            text.append(stroke.text, f"bold {colour}" if stroke.text in "●◆○✗" else colour)
         if line.beside is None:
             yield text
             continue
@@ -107,13 +109,13 @@ def _table(lines: Sequence[Drawn], scale: Scale | None, now: datetime, *, in_gra
         yield text
 
 
-def _gutter_width(line: Drawn) -> int:
-    return sum(cell_len(piece.text) for piece in line.gutter)
+def _gutter_width(line: GraphLine) -> int:
+    return sum(cell_len(stroke.text) for stroke in line.gutter)
 
 
-def _label(line: Drawn, *, in_graph: bool) -> str:
+def _label(line: GraphLine, *, in_graph: bool) -> str:
     match line.beside:
-        case Row():
+        case BranchStep():
             label = _named(line.branch.model.name, str(line.beside.step)) if in_graph else f"{line.beside.step:>6}"
         case Gap():
             label = wording.count(len(line.beside.steps), "step") if in_graph else f"{'┆':>6}"
@@ -122,6 +124,8 @@ def _label(line: Drawn, *, in_graph: bool) -> str:
         case Origin():
             name, _, step = _origin_name(line.beside, line.branch.model).rpartition("@")
             label = _named(name, step)
+        case Problem():
+            label = _named(line.branch.model.name, "?") if in_graph else ""
         case None:
             label = ""
     return label
@@ -133,58 +137,61 @@ def _named(model: str, steps: str) -> str:
     return f"{model if cell_len(model) <= room else set_cell_size(model, room - 1) + '…'}@{steps}"
 
 
-def _label_style(line: Drawn) -> str:
-    if not isinstance(line.beside, Row):
+def _label_style(line: GraphLine) -> str:
+    if not isinstance(line.beside, BranchStep):
         return "dim"
     return "bold" if line.beside.step in (line.branch.newest, line.branch.best) else ""
 
 
-def _beside(line: Drawn, scale: Scale | None, now: datetime, *, in_graph: bool) -> Text:
+def _beside(line: GraphLine, scale: Scale | None, now: datetime, *, in_graph: bool) -> Text:
     match line.beside:
-        case Row():
-            return _row(line.beside, line.branch, scale, now, in_graph=in_graph)
+        case BranchStep():
+            return _step(line.beside, line.branch, scale, now, in_graph=in_graph)
         case Gap():
             return _gap(line.beside, line.branch, scale, in_graph=in_graph)
         case SetAside():
             return _set_aside(line.beside, line.branch, now, in_graph=in_graph)
         case Origin():
             return Text(_whereabouts(line.beside), "yellow")
+        case Problem():
+            return Text(f"  cannot be listed: {line.beside.text}", "red")
         case None:
             return Text()
 
 
-def _row(row: Row, branch: Branch, scale: Scale | None, now: datetime, *, in_graph: bool) -> Text:
-    if row.problem:
-        return Text(f"  damaged: {row.problem}", "red")
+def _step(step: BranchStep, branch: Branch, scale: Scale | None, now: datetime, *, in_graph: bool) -> Text:
+    if step.problem:
+        return Text(f"  damaged: {step.problem}", "red")
     text = Text()
     if scale:
-        score = branch.scores.get(row.step)
+        score = branch.scores.get(step.step)
         text.append(f"{'–' if score is None else wording.value(score):>9}  ", "dim" if score is None else "")
         drawn = "" if score is None else wording.bar(scale.fraction(score), BAR_WIDTH)
-        text.append(drawn.ljust(BAR_WIDTH), "green" if row.step == branch.best else "blue")
-    written = wording.age(row.manifest.created_at, now) if row.manifest else ""
+        text.append(drawn.ljust(BAR_WIDTH), "green" if step.step == branch.best else "blue")
+    written = wording.age(step.manifest.created_at, now) if step.manifest else ""
     text.append(f"  {written:<10}", "dim")
-    notes = list(_notes(row, branch, in_graph=in_graph))
+    notes = list(_notes(step, branch, in_graph=in_graph))
     for number, (note, style) in enumerate(notes):
         text.append(" · " if number else "  ", "dim").append(note, style)
     return text
 
 
-def _notes(row: Row, branch: Branch, *, in_graph: bool) -> Iterator[tuple[str, str]]:
-    if row.step == branch.newest:
+def _notes(step: BranchStep, branch: Branch, *, in_graph: bool) -> Iterator[tuple[str, str]]:
+    if step.step == branch.newest:
         yield "newest", "bold"
-    if row.step == branch.best:
+    if step.step == branch.best:
         yield "best", "bold green"
-    if row.is_foreign:
+    if step.is_foreign:
         yield "foreign", "yellow"
     origin = branch.origin
-    if origin and origin.hop.step == row.step:
+    if origin and origin.hop.step == step.step:
         yield "fork" + "".join(f", {part} reset" for part in origin.hop.reset), "magenta"
-    forks = [other for other in branch.forks.get(row.step, ()) if not in_graph or other.project != branch.model.project]
+    project = branch.model.project
+    forks = [other for other in branch.forks.get(step.step, ()) if not in_graph or other.project != project]
     if len(forks) > FORKS_NAMED:
         yield f"forked by {len(forks)} models", "magenta"
     elif forks:
-        named = [other.name if other.project == branch.model.project else str(other) for other in forks]
+        named = [other.name if other.project == project else str(other) for other in forks]
         yield f"forked by {', '.join(named)}", "magenta"
 
 
@@ -227,23 +234,24 @@ def _model_document(branch: Branch) -> dict[str, Any]:
     return {
         "project": branch.model.project,
         "model": branch.model.name,
+        "problem": branch.problem,
         "newest": branch.newest,
         "best": branch.best,
         "forked_from": fork,
-        "checkpoints": [_row_document(row, branch) for _, row in sorted(branch.rows.items())],
+        "checkpoints": [_step_document(step, branch) for _, step in sorted(branch.opened.items())],
         "set_aside": [asdict(aside) for aside in branch.set_aside],
     }
 
 
-def _row_document(row: Row, branch: Branch) -> dict[str, Any]:
-    manifest = row.manifest
+def _step_document(step: BranchStep, branch: Branch) -> dict[str, Any]:
+    manifest = step.manifest
     return {
-        "step": row.step,
-        "score": branch.scores.get(row.step),
+        "step": step.step,
+        "score": branch.scores.get(step.step),
         "created_at": manifest.created_at if manifest else None,
         "size_bytes": manifest.size_bytes if manifest else None,
-        "digest": row.digest,
-        "foreign": row.is_foreign,
-        "problem": row.problem,
-        "forks": [str(other) for other in branch.forks.get(row.step, ())],
+        "digest": step.digest,
+        "foreign": step.is_foreign,
+        "problem": step.problem,
+        "forks": [str(other) for other in branch.forks.get(step.step, ())],
     }

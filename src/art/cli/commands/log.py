@@ -1,4 +1,4 @@
-"""`art log` and `art show`: read and print, change nothing."""
+"""`art log`: models, their steps, and where they were forked. Changes nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
-from art.cli.session import Session
 from art.errors import MetricNotFoundError, ModelNotFoundError
 
 if TYPE_CHECKING:
@@ -17,25 +17,29 @@ DEFAULT_METRIC = "train/reward"
 
 
 def log(
-    session: Session,
+    context: typer.Context,
     model: Annotated[str | None, typer.Argument(help="This model, its sources and its forks; or a project.")] = None,
     graph: Annotated[bool, typer.Option("--graph", metavar="", help="Draw the branches.")] = False,
     whole: Annotated[bool, typer.Option("--all", metavar="", help="Every step, not only those that matter.")] = False,
     metric: Annotated[str, typer.Option(help="What is shown beside each step, and best by.")] = DEFAULT_METRIC,
+    root: Root = None,
+    project: Project = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show models, their steps and where they were forked.
 
     Also the newest and the best of each, and what was set aside. Of many steps only the first, the last, the best
     and those that were forked are shown one by one.
     """
-    from art.cli import family
     from art.cli.render import log, wording
+    from art.ops.tree import read_tree
 
-    store = session.existing_store
-    branches = family.read_family(store, _wanted(session, model), metric=metric, whole=whole or session.as_json)
+    invocation = settle(context, root, project, as_json)
+    store = invocation.existing_store
+    branches = read_tree(store, _wanted(invocation, model), metric=metric, whole=whole or invocation.as_json)
     if metric != DEFAULT_METRIC and branches and not any(branch.scores for branch in branches):
         raise MetricNotFoundError(f"No checkpoint has the metric {metric!r}; write split/name, as in val/reward.")
-    if session.as_json:
+    if invocation.as_json:
         output.print_json(log.document(branches, root=str(store.root), metric=metric))
         return
     if not branches:
@@ -46,37 +50,17 @@ def log(
     )
 
 
-def show(
-    session: Session,
-    checkpoint: Annotated[str, typer.Argument(metavar="MODEL@STEP", help="The newest without a step.")],
-) -> None:
-    """Show all that is known of a checkpoint.
+def _wanted(invocation: Invocation, text: str | None) -> list[ModelRef]:
+    from art.ops.tree import related
 
-    Its manifest, its lineage, its files with their digests, and who has the same bytes.
-    """
-    from art.cli.render import details, wording
-
-    store = session.existing_store
-    place = session.place(checkpoint)
-    opened = store.open(place.ref) if place.ref else store.select(place.model).checkpoint
-    known = details.read(store, opened)
-    if session.as_json:
-        output.print_json(details.document(known))
-    else:
-        output.print_lines(details.lines(known, now=wording.utc_now()))
-
-
-def _wanted(session: Session, text: str | None) -> list[ModelRef]:
-    from art.cli import family
-
-    store = session.existing_store
-    models = store.models(session.project)
+    store = invocation.existing_store
+    models = store.models(invocation.project)
     if text is None:
         return models
     if of_project := [model for model in models if model.project == text]:
         return of_project
-    named = session.place(text).model
+    named = invocation.address(text).model
     if named not in models:
         known = ", ".join(str(model) for model in models) or "none"
         raise ModelNotFoundError(f"There is no model {named} below {store.root}; there are: {known}.")
-    return family.related(store, named)
+    return related(store, named)

@@ -16,7 +16,7 @@ SCHEME = "://"
 
 
 @dataclass(frozen=True)
-class Place:
+class Address:
     """A model, or one step of it, on this disk or below a remote's URL."""
 
     url: str | None
@@ -32,8 +32,8 @@ class Place:
         return f"{self.url}{BETWEEN}{name}" if self.url else name
 
 
-def parse(text: str, *, project: str | None = None, models: Sequence[ModelRef] = ()) -> Place:
-    """Read a place; a bare name belongs to `project`, to the one project of `models`, or to the one that has it.
+def parse(text: str, *, project: str | None = None, models: Sequence[ModelRef] = ()) -> Address:
+    """Read an address; a bare name belongs to `project`, to the one project of `models`, or to the one that has it.
 
     Raises `InvalidNameError` when it is not clear which is meant.
     """
@@ -41,7 +41,7 @@ def parse(text: str, *, project: str | None = None, models: Sequence[ModelRef] =
     if SCHEME in text and not between:
         raise InvalidNameError(f"{text!r} names no model; write {text.rstrip('/')}{BETWEEN}project/model@500.")
     name, step = split_step(rest)
-    return Place(url or None, _model(name, project, models), step)
+    return Address(url or None, _model(name, project, models), step)
 
 
 def _model(name: str, project: str | None, models: Sequence[ModelRef]) -> ModelRef:

@@ -1,0 +1,64 @@
+"""`art fork`: begins a model with a checkpoint of another one, on this disk or in a bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from art.cli.invocation import AsJson, Invocation, Project, Root, settle
+from art.cli.render import output
+
+if TYPE_CHECKING:
+    from art.cli.forks import Asked
+
+
+def fork(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="SRC[@STEP]", help="The newest step, if none is named.")],
+    destination: Annotated[str, typer.Argument(metavar="DST", help="The new model; in the project of SRC, if bare.")],
+    not_after: Annotated[int | None, typer.Option(min=0, metavar="STEP", help="The newest at or before this.")] = None,
+    reset: Annotated[
+        list[str] | None, typer.Option(metavar="PART", help="Start afresh: optimizer, schedule, random or state.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Set aside what DST has.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Also what was considered.")] = False,
+    root: Root = None,
+    project: Project = None,
+    as_json: AsJson = False,
+) -> None:
+    """Begin a model with a checkpoint of another one, at the same step. No bytes move where they can be shared.
+
+    The same fork repeated does nothing. Either side may lie in a bucket: s3://bucket/prefix::project/model@500.
+    """
+    from art.cli import forks
+    from art.cli.render import wording
+
+    invocation = settle(context, root, project, as_json)
+    start = invocation.address(source)
+    if start.step is not None and not_after is not None:
+        raise typer.BadParameter(f"{source} names its step already; leave out --not-after.")
+    end = invocation.address(destination, project=start.model.project)
+    if end.step is not None:
+        raise typer.BadParameter(f"A fork keeps the step of its source; write {end.model}.", param_hint="DST")
+    asked = forks.Asked(start, end, not_after, tuple(reset or ()), overwrite)
+    if end.url:
+        _fork_into_bucket(invocation, asked, verbose)
+        return
+    began_s = wording.clock_s()
+    done = forks.perform(invocation, asked)
+    duration_s = wording.clock_s() - began_s
+    if invocation.as_json:
+        output.print_json(forks.document(done, duration_s))
+    else:
+        output.print_lines(forks.lines(done, duration_s, verbose=verbose))
+
+
+def _fork_into_bucket(invocation: Invocation, asked: Asked, verbose: bool) -> None:
+    from art.cli import bucket_forks
+
+    done = bucket_forks.perform(asked)
+    if invocation.as_json:
+        output.print_json(bucket_forks.document(done))
+    else:
+        output.print_lines(bucket_forks.lines(done, verbose=verbose))

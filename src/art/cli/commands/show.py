@@ -1,0 +1,34 @@
+"""`art show`: all that is known of a checkpoint. Changes nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from art.cli.invocation import AsJson, Project, Root, settle
+from art.cli.render import output
+
+
+def show(
+    context: typer.Context,
+    checkpoint: Annotated[str, typer.Argument(metavar="MODEL@STEP", help="The newest without a step.")],
+    root: Root = None,
+    project: Project = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all that is known of a checkpoint.
+
+    Its manifest, its lineage, its files with their digests, and who has the same bytes.
+    """
+    from art.cli.render import details, wording
+    from art.ops.details import read_details
+
+    invocation = settle(context, root, project, as_json)
+    store, address = invocation.existing_store, invocation.address(checkpoint)
+    opened = store.open(address.ref) if address.ref else store.select(address.model).checkpoint
+    known = read_details(store, opened)
+    if invocation.as_json:
+        output.print_json(details.document(known))
+    else:
+        output.print_lines(details.lines(known, now=wording.utc_now()))

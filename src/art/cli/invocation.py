@@ -1,0 +1,78 @@
+"""What every command is told: which root, which project, words or JSON.
+
+The three options stand before the command or after it; the one after it counts.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from art.cli import addresses
+from art.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from art.store.store import CheckpointStore
+
+DEFAULT_ROOT = ".art"
+ROOT_VARIABLE = "ART_ROOT"
+
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", metavar="PATH", help="Root folder [ART_ROOT, or ./.art]."),
+]
+Project = Annotated[
+    str | None,
+    typer.Option("--project", metavar="NAME", help="Project of models named without one."),
+]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document.")]
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One call of the program: where its store lies and how it answers."""
+
+    root: Path
+    project: str | None = None
+    as_json: bool = False
+
+    @property
+    def store(self) -> CheckpointStore:
+        """The store to write to; its root is made when something is written."""
+        from art.store.store import CheckpointStore
+
+        return CheckpointStore(self.root)
+
+    @property
+    def existing_store(self) -> CheckpointStore:
+        """The store to read from; raises `NotFoundError` when the root is not there."""
+        if not self.root.is_dir():
+            raise NotFoundError(
+                f"There is no store at {self.root}; name its folder with --root or {ROOT_VARIABLE}, "
+                "or train a first model."
+            )
+        return self.store
+
+    def address(self, text: str, *, project: str | None = None) -> addresses.Address:
+        """Read what the user typed; `project` is what a bare name belongs to when nothing else says.
+
+        What lies in a bucket has to say its project: the projects on this disk say nothing about it.
+        """
+        chosen = self.project or project
+        needed = chosen is None and "/" not in text
+        models = self.store.models() if needed and self.root.is_dir() else []
+        return addresses.parse(text, project=chosen, models=models)
+
+
+def settle(context: typer.Context, root: Path | None, project: str | None, as_json: bool) -> Invocation:
+    """Combine the options before the command, which the context brings, with those after it."""
+    outer = context.obj or Invocation(Path(os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT))
+    return Invocation(
+        root=(root or outer.root).expanduser().absolute(),
+        project=project or outer.project,
+        as_json=as_json or outer.as_json,
+    )

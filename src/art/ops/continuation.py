@@ -1,0 +1,166 @@
+"""The three-way check: uninterrupted == forked and continued != weights only.
+
+Trains on from a checkpoint with the trajectories that its model has recorded: once straight through, once forked in
+between and continued by a new process, and once forked with the weights alone. Says what each run does and compares
+where they end; whoever asks brings what trains, and this module sees no tensor.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from art.errors import TrainingDataError
+from art.format import layout
+from art.format.manifest import canonical_json
+from art.names import CheckpointRef, ModelRef
+from art.ops.recording import read_lines
+from art.store.checkpoint import Checkpoint
+from art.store.store import CheckpointStore
+
+COMPARED = (layout.ADAPTER_WEIGHTS, layout.OPTIMIZER)
+WEIGHTS_ONLY = ("optimizer", "schedule", "random")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Digests of adapter and moments after the same steps, reached in three ways."""
+
+    checkpoint: str
+    continues: bool
+    """The fork reached the same bits as the uninterrupted run, and the weights alone did not."""
+    uninterrupted: str
+    forked: str
+    weights_only: str
+    losses: tuple[float, float, float]
+    """Loss of the last step, in the same order."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """What one process does: load a folder, take a step per batch, save after each."""
+
+    base_model: str
+    dtype: str
+    lora: dict[str, Any]
+    checkpoint: str | None
+    reset: tuple[str, ...]
+    batches: tuple[str, ...]
+    """Files of recorded groups, one a line."""
+    saves: tuple[str, ...]
+    """Folders to make, one for each batch."""
+
+
+TakeLeg = Callable[[Leg], float]
+"""Runs a leg in a new process; gives the loss of its last step."""
+
+
+def verify_continuation(
+    root: Path | str, ref: CheckpointRef, *, take_leg: TakeLeg, base_model: str | None = None, keep: bool = False
+) -> Verdict:
+    """Check that training continues from `ref` bit for bit across a fork and a new process.
+
+    With `keep` the verdict is stored in the model's folder, under `continuation`. Raises `TrainingDataError` when the
+    model has recorded no trajectories to train on.
+    """
+    store = CheckpointStore(root)
+    checkpoint = store.open(ref)
+    store.verify(checkpoint)
+    info = checkpoint.manifest.base_model
+    base = base_model or (info.id if info else "")
+    with tempfile.TemporaryDirectory(prefix="art-continuation-") as folder:
+        batches = _write_batches(_recorded_batches(store, ref), Path(folder))
+        verdict = _check(checkpoint, partial(_leg, checkpoint, base), batches, Path(folder), take_leg)
+    if keep:
+        path = store.root / layout.model_path(ref.model) / "continuation" / f"{layout.step_name(ref.step)}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(canonical_json(verdict.as_json()))
+    return verdict
+
+
+def _leg(checkpoint: Checkpoint, base: str, **route: Any) -> Leg:
+    shape = checkpoint.manifest.lora
+    return Leg(
+        base_model=base,
+        dtype=str(checkpoint.manifest.environment.get("dtype", "float32")),
+        lora=shape.model_dump() if shape else {},
+        **route,
+    )
+
+
+def _check(
+    checkpoint: Checkpoint, leg: Callable[..., Leg], batches: tuple[str, str], folder: Path, take_leg: TakeLeg
+) -> Verdict:
+    middle, straight = folder / "middle", folder / "uninterrupted"
+    whole = leg(
+        checkpoint=str(checkpoint.path),
+        reset=checkpoint.manifest.reset,
+        batches=batches,
+        saves=(str(middle), str(straight)),
+    )
+    losses, ends = [take_leg(whole)], [straight]
+    scratch = CheckpointStore(folder / "store")
+    original = _commit(scratch, checkpoint, middle)
+    for name, dropped in (("forked", ()), ("weights-only", WEIGHTS_ONLY)):
+        fork = scratch.fork(original, ModelRef("check", name), reset=dropped).checkpoint
+        end = folder / name
+        second = leg(checkpoint=str(fork.path), reset=fork.manifest.reset, batches=(batches[1],), saves=(str(end),))
+        losses.append(take_leg(second))
+        ends.append(end)
+    return _verdict(checkpoint.ref, [_digest(end) for end in ends], losses)
+
+
+def _verdict(ref: CheckpointRef, digests: Sequence[str], losses: Sequence[float]) -> Verdict:
+    return Verdict(
+        checkpoint=str(ref),
+        continues=digests[0] == digests[1] != digests[2] and losses[0] == losses[1],
+        uninterrupted=digests[0],
+        forked=digests[1],
+        weights_only=digests[2],
+        losses=(losses[0], losses[1], losses[2]),
+    )
+
+
+def _recorded_batches(store: CheckpointStore, ref: CheckpointRef) -> list[str]:
+    """Give the last recorded batches of trajectories in the checkpoint's past, two at most."""
+    for segment in reversed(store.segments(ref.model)):
+        folder = (store.root / layout.trajectories_path(segment.model, "train", 0)).parent
+        steps = sorted(step for path in folder.glob("*.jsonl") if (step := layout.parse_step(path.stem)) is not None)
+        paths = [folder / f"{layout.step_name(step)}.jsonl" for step in steps if step in segment]
+        usable = [text for path in paths if _has_signal(text := path.read_text())]
+        if usable:
+            return usable[-2:]
+    raise TrainingDataError(
+        f"{ref.model} has recorded no trajectories whose rewards differ; train a step, then check its checkpoint."
+    )
+
+
+def _has_signal(text: str) -> bool:
+    return any(len({trajectory.reward for trajectory in group}) > 1 for group in read_lines(text))
+
+
+def _write_batches(batches: Sequence[str], folder: Path) -> tuple[str, str]:
+    paths = [folder / "first.jsonl", folder / "second.jsonl"]
+    for path, text in zip(paths, (batches[0], batches[-1]), strict=True):
+        path.write_text(text)
+    return str(paths[0]), str(paths[1])
+
+
+def _commit(scratch: CheckpointStore, checkpoint: Checkpoint, folder: Path) -> Checkpoint:
+    with scratch.stage(ModelRef("check", "original").at(checkpoint.ref.step + 1)) as stage:
+        for path in folder.iterdir():
+            path.rename(stage.path / path.name)
+        return stage.commit(base_model=checkpoint.manifest.base_model, lora=checkpoint.manifest.lora)
+
+
+def _digest(folder: Path) -> str:
+    return blake3(b"".join((folder / name).read_bytes() for name in COMPARED)).hexdigest()

@@ -1,0 +1,117 @@
+"""What lies in a root and nobody misses: debris, unknown folders, and what deleting something truly frees."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from art.errors import ArtError
+from art.names import CheckpointRef, ModelRef
+from art.store import disk
+from art.store.store import CheckpointStore
+
+BLOCK_BYTES = 512
+"""The unit of `st_blocks`, whatever the file system's own is."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DebrisFolder:
+    """A folder that unfinished work of ours left."""
+
+    path: Path
+    freed_bytes: int
+    """What the disk gets back with it: nothing for a file that lies somewhere else too."""
+
+
+@dataclass(frozen=True)
+class UnknownFolder:
+    """A step's folder that is no checkpoint, and nothing of ours: left alone."""
+
+    ref: CheckpointRef
+    path: Path
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What a clean-up deletes, or has deleted, and what it leaves alone."""
+
+    debris: tuple[DebrisFolder, ...]
+    unknown: tuple[UnknownFolder, ...]
+    problems: Mapping[ModelRef, str]
+    """Models that cannot be listed, and why: nothing of theirs is touched."""
+
+    @property
+    def freed_bytes(self) -> int:
+        return sum(folder.freed_bytes for folder in self.debris)
+
+
+def find_garbage(store: CheckpointStore) -> Garbage:
+    """List what a clean-up would delete; changes nothing."""
+    # Listed before the models settle: what a journal names is then moved away, and not deleted.
+    abandoned = store.abandoned()
+    torn, problems = _each_model(store, store.torn)
+    unknown, _ = _each_model(store, store.unknown)
+    sizes = freed_bytes([*(path for paths in torn.values() for path in paths), *filter(Path.exists, abandoned)])
+    return Garbage(
+        debris=tuple(DebrisFolder(path, size_bytes) for path, size_bytes in sizes.items()),
+        unknown=tuple(
+            UnknownFolder(model.at(step), path) for model, paths in unknown.items() for step, path in paths.items()
+        ),
+        problems=problems,
+    )
+
+
+def collect_garbage(store: CheckpointStore) -> Garbage:
+    """Delete the debris that `find_garbage` lists; gives what was deleted."""
+    abandoned, listed = store.abandoned(), find_garbage(store)
+    swept, problems = _each_model(store, store.sweep)
+    deleted = {path for paths in swept.values() for path in paths}
+    deleted |= {folder for folder in abandoned if disk.remove_abandoned(folder)}
+    debris = tuple(folder for folder in listed.debris if folder.path in deleted)
+    return Garbage(debris, listed.unknown, {**listed.problems, **problems})
+
+
+def freed_bytes(folders: Iterable[Path]) -> dict[Path, int]:
+    """Tell what the disk gets back when folders are deleted together: a file with a link elsewhere gives nothing.
+
+    What a clone shares cannot be told: its bytes are counted.
+    """
+    files = {folder: list(_files(folder)) for folder in folders}
+    links = Counter((file.st_dev, file.st_ino) for each in files.values() for file in each)
+    counted: set[tuple[int, int]] = set()
+    freed: dict[Path, int] = {}
+    for folder, each in files.items():
+        freed[folder] = 0
+        for file in each:
+            identity = (file.st_dev, file.st_ino)
+            if identity not in counted and links[identity] >= file.st_nlink:
+                freed[folder] += file.st_blocks * BLOCK_BYTES
+            counted.add(identity)
+    return freed
+
+
+def _files(folder: Path) -> Iterator[os.stat_result]:
+    for path in folder.rglob("*"):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            continue  # deleted while this was listed
+        if not path.is_dir() or path.is_symlink():
+            yield status
+
+
+def _each_model(store: CheckpointStore, ask: Callable[[ModelRef], T]) -> tuple[dict[ModelRef, T], dict[ModelRef, str]]:
+    """Ask about every model; one that cannot be listed is a problem, and the others are answered."""
+    answers: dict[ModelRef, T] = {}
+    problems: dict[ModelRef, str] = {}
+    for model in store.models():
+        try:
+            answers[model] = ask(model)
+        except ArtError as error:
+            problems[model] = str(error)
+    return answers, problems

@@ -1,0 +1,260 @@
+"""The models of a store as branches: their steps, scores, forks and what was set aside.
+
+Reads a store; opens only the checkpoints that will be shown. Damage does not stop it: a checkpoint that does not
+open is a step with a problem, a model that cannot be listed a branch with one. Gives values and knows no words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
+
+from art.errors import ArtError
+from art.format.lineage import segments
+from art.format.manifest import Hop, Manifest
+from art.names import ModelRef
+from art.ops.condense import Gap, condense
+from art.store.checkpoint import Checkpoint, Skipped, look
+from art.store.history import History
+from art.store.store import CheckpointStore, SetAside
+
+DEFAULT_METRIC = "train/reward"
+
+
+class Whereabouts(StrEnum):
+    """Where the checkpoint that a model was forked from is now."""
+
+    HERE = "here"
+    SET_ASIDE = "set aside"
+    GONE = "gone"
+    ELSEWHERE = "elsewhere"
+    """In a bucket or in another project."""
+
+
+@dataclass(frozen=True)
+class BranchStep:
+    """One checkpoint of a branch, as far as it could be opened."""
+
+    step: int
+    manifest: Manifest | None = None
+    digest: str | None = None
+    problem: str | None = None
+
+    @property
+    def is_foreign(self) -> bool:
+        return self.manifest is not None and self.digest is None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The fork that began a model, and the step of its source that it grows from as far as that is still there."""
+
+    hop: Hop
+    where: Whereabouts
+    attach: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """One model."""
+
+    model: ModelRef
+    steps: tuple[int, ...]
+    """Every step that has a checkpoint, lowest first."""
+    opened: Mapping[int, BranchStep]
+    """Those that were opened."""
+    items: tuple[int | Gap, ...]
+    """What to show, lowest first: steps, and the gaps between those that matter."""
+    scores: Mapping[int, float]
+    newest: int | None
+    best: int | None
+    origin: Origin | None
+    forks: Mapping[int, tuple[ModelRef, ...]]
+    set_aside: tuple[SetAside, ...]
+    problem: str | None
+    """Why the model could not be listed, or not whole."""
+
+
+@dataclass(kw_only=True)
+class _Draft:
+    """A branch while it is put together."""
+
+    model: ModelRef
+    folders: Mapping[int, Path] = field(default_factory=dict[int, Path])
+    opened: dict[int, BranchStep] = field(default_factory=dict[int, BranchStep])
+    steps: list[int] = field(default_factory=list[int])
+    newest: int | None = None
+    scores: dict[int, float] = field(default_factory=dict[int, float])
+    set_aside: list[SetAside] = field(default_factory=list[SetAside])
+    problem: str | None = None
+
+    def at(self, step: int) -> BranchStep:
+        if step not in self.opened:
+            self.opened[step] = _open(self.model, step, self.folders.get(step))
+        return self.opened[step]
+
+    @property
+    def hop(self) -> Hop | None:
+        manifest = self.at(self.newest).manifest if self.newest is not None else None
+        return manifest.ancestry[-1] if manifest and manifest.ancestry else None
+
+    @property
+    def best(self) -> int | None:
+        scored = [step for step in self.steps if step in self.scores]
+        return max(scored, key=lambda step: (self.scores[step], step), default=None)
+
+
+def read_tree(
+    store: CheckpointStore, models: Iterable[ModelRef], *, metric: str = DEFAULT_METRIC, whole: bool = False
+) -> list[Branch]:
+    """Read models as branches, each after the one it was forked from; `whole` opens and shows every step."""
+    drafts = {model: _draft(store, model, metric) for model in models}
+    origins = {model: _origin(hop, drafts) for model, draft in drafts.items() if (hop := draft.hop)}
+    return _sources_first([_branch(draft, origins, whole=whole) for draft in drafts.values()])
+
+
+def related(store: CheckpointStore, model: ModelRef) -> list[ModelRef]:
+    """Name a model, those it came from and those that came from it, as far as they are in its project."""
+    sources: dict[ModelRef, list[ModelRef]] = {}
+    for other in store.models(model.project):
+        hop = _draft_ends(store, other).hop
+        sources[other] = [hop.ref.model] if hop and hop.remote is None else []
+    wanted = {model}
+    pending = [model]
+    while pending:
+        for source in sources.get(pending.pop(), []):
+            if source in sources and source not in wanted:
+                wanted.add(source)
+                pending.append(source)
+    descendants = {model}
+    while grown := {other for other in sources if descendants & set(sources[other])} - descendants:
+        descendants |= grown
+    return sorted(wanted | descendants)
+
+
+def rests_on(steps: Iterable[int], aside: SetAside) -> int | None:
+    """Give the step that what was set aside grew from, as far as it is still there."""
+    kept = -1 if aside.kept is None else aside.kept
+    return max((step for step in steps if step <= kept), default=None)
+
+
+def _draft(store: CheckpointStore, model: ModelRef, metric: str) -> _Draft:
+    draft = _draft_ends(store, model)
+    try:
+        draft.scores.update(_scores(store, draft, metric))
+        draft.set_aside.extend(store.set_aside(model))
+    except ArtError as error:
+        draft.problem = draft.problem or str(error)
+    return draft
+
+
+def _draft_ends(store: CheckpointStore, model: ModelRef) -> _Draft:
+    draft = _Draft(model=model)
+    try:
+        draft.steps.extend(store.steps(model))
+        draft.folders = store.folders(model)
+    except ArtError as error:
+        draft.problem = str(error)
+    draft.newest = next((step for step in reversed(draft.steps) if draft.at(step).manifest), None)
+    return draft
+
+
+def _scores(store: CheckpointStore, draft: _Draft, metric: str) -> dict[int, float]:
+    manifest = draft.at(draft.newest).manifest if draft.newest is not None else None
+    scores = History(store.root).scores(segments(draft.model, manifest), metric)
+    for step, later in pairwise(draft.steps):
+        # A checkpoint that was pulled came without its history, but the next one's manifest knows what it earned.
+        if step not in scores and (child := draft.at(later).manifest):
+            scores.update(_score_of_parent(child, metric))
+    return scores
+
+
+def _score_of_parent(manifest: Manifest, metric: str) -> dict[int, float]:
+    named = metric if "/" in metric else f"train/{metric}"
+    score = manifest.metrics.get(named, manifest.metrics.get(named.removeprefix("train/")))
+    return {} if score is None or manifest.parent is None else {manifest.parent.step: score}
+
+
+def _open(model: ModelRef, step: int, folder: Path | None) -> BranchStep:
+    if folder is None:
+        return BranchStep(step, problem="it is gone")
+    try:
+        opened = look(model.at(step), folder)
+    except ArtError as error:
+        return BranchStep(step, problem=str(error))
+    match opened:
+        case Checkpoint():
+            return BranchStep(step, opened.manifest, opened.digest)
+        case Skipped():
+            return BranchStep(step, problem=opened.reason)
+
+
+def _origin(hop: Hop, drafts: Mapping[ModelRef, _Draft]) -> Origin:
+    source = drafts.get(hop.ref.model)
+    left = source.at(hop.step) if source and hop.step in source.steps else None
+    if left and left.digest == hop.digest:
+        return Origin(hop, Whereabouts.HERE, hop.step)
+    if source is None or hop.remote:
+        return Origin(hop, Whereabouts.ELSEWHERE)
+    aside = [record for record in source.set_aside if hop.step in record.steps]
+    limit = min((record.kept for record in aside if record.kept is not None), default=hop.step - 1)
+    where = Whereabouts.SET_ASIDE if aside else Whereabouts.GONE
+    return Origin(hop, where, max((step for step in source.steps if step <= limit), default=None))
+
+
+def _branch(draft: _Draft, origins: Mapping[ModelRef, Origin], *, whole: bool) -> Branch:
+    forks = _forks(draft.model, origins)
+    matter = {step for step in (draft.newest, draft.best) if step is not None}
+    matter |= {
+        origin.attach
+        for origin in origins.values()
+        if origin.hop.ref.model == draft.model and origin.attach is not None
+    }
+    matter |= {kept for aside in draft.set_aside if (kept := rests_on(draft.steps, aside)) is not None}
+    items = tuple(draft.steps) if whole else tuple(condense(draft.steps, matter))
+    return Branch(
+        model=draft.model,
+        steps=tuple(draft.steps),
+        opened={step: draft.at(step) for step in items if isinstance(step, int)},
+        items=items,
+        scores=draft.scores,
+        newest=draft.newest,
+        best=draft.best,
+        origin=origins.get(draft.model),
+        forks=forks,
+        set_aside=tuple(draft.set_aside),
+        problem=draft.problem,
+    )
+
+
+def _forks(model: ModelRef, origins: Mapping[ModelRef, Origin]) -> dict[int, tuple[ModelRef, ...]]:
+    """Map the steps of a model to those that were forked there, as far as the step is still what it was."""
+    forks: dict[int, tuple[ModelRef, ...]] = {}
+    for other, origin in origins.items():
+        if origin.hop.ref.model == model and origin.attach is not None and origin.where is Whereabouts.HERE:
+            forks[origin.attach] = (*forks.get(origin.attach, ()), other)
+    return forks
+
+
+def _sources_first(branches: list[Branch]) -> list[Branch]:
+    """Order by project, and in it each branch after the one it was forked from."""
+    by_model = {branch.model: branch for branch in branches}
+    forks: dict[ModelRef, list[Branch]] = {}
+    ordered: dict[ModelRef, Branch] = {}
+    for branch in branches:
+        source = branch.origin.hop.ref.model if branch.origin else None
+        if source in by_model and source.project == branch.model.project:
+            forks.setdefault(source, []).append(branch)
+    forked = {branch.model for others in forks.values() for branch in others}
+    roots = [branch for branch in branches if branch.model not in forked]
+    # Two models that were forked onto each other in turn have no root: they follow in their own order.
+    pending = [*branches[::-1], *sorted(roots, key=lambda branch: branch.model, reverse=True)]
+    while pending:
+        branch = pending.pop()
+        if branch.model not in ordered:
+            ordered[branch.model] = branch
+            pending += reversed(forks.get(branch.model, []))
+    return sorted(ordered.values(), key=lambda branch: branch.model.project)
