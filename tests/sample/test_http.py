@@ -85,6 +85,17 @@ def test_two_hundred_requests_at_once_are_all_answered(served: Served) -> None:
     assert asyncio.run(served.rows_left()) == 0
 
 
+@pytest.mark.parametrize("temperature", [0, 1e-39, 1e-7])
+def test_a_tiny_temperature_is_answered_as_temperature_0(served: Served, temperature: float) -> None:
+    answer = served.ask(
+        lambda client: client.chat.completions.create(
+            model="agent", messages=HELLO, max_tokens=3, temperature=temperature
+        )
+    )
+
+    assert sampled_tokens(answer.choices[0]).temperature == 0
+
+
 def test_an_unknown_model_is_not_found(served: Served) -> None:
     with pytest.raises(openai.NotFoundError, match="No model clerk") as caught:
         served.ask(lambda client: client.chat.completions.create(model="clerk", messages=HELLO))
@@ -97,6 +108,7 @@ def test_an_unknown_model_is_not_found(served: Served) -> None:
     [
         ({"n": 0}, "n"),
         ({"temperature": -1}, "temperature"),
+        ({"temperature": 1e39}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
         ({"top_p": 0}, "top_p"),
         ({"max_tokens": 0}, "max_tokens"),

@@ -33,7 +33,7 @@ from art.http.protocol import ChatRequest, RequestError, parse_chat_request
 from art.http.seeds import DerivedSeeds
 from art.sample.generation import Generation
 from art.sample.own.engine import Engine
-from art.sample.sampling import Sampling
+from art.sample.sampling import GREEDY_BELOW, Sampling
 
 DEFAULT_MAX_TOKENS = 4096
 """What a request that names no limit may sample, where the context has room for it."""
@@ -111,9 +111,10 @@ class _Service:
                 code="context_length_exceeded",
             )
         wanted = asked.max_completion_tokens or asked.max_tokens or DEFAULT_MAX_TOKENS
+        temperature = 1.0 if asked.temperature is None else asked.temperature
         return Sampling(
             max_tokens=min(wanted, room),
-            temperature=1.0 if asked.temperature is None else asked.temperature,
+            temperature=0.0 if temperature < GREEDY_BELOW else temperature,
             top_p=1.0 if asked.top_p is None else asked.top_p,
             top_k=max(asked.top_k or 0, 0),
             seed=asked.seed,

@@ -6,15 +6,16 @@ its own, which depends on its seed, its choice and its position only, so no row'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from blake3 import blake3
 
-from art.errors import InferenceError
-
 UNIFORM_BITS = 53
+GREEDY_BELOW = 1e-5
+"""Smaller temperatures mean the likeliest token: dividing by them multiplies what float32 rounds, and may overflow."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Sampling:
 
     max_tokens: int
     temperature: float = 1.0
-    """0 takes the likeliest token."""
+    """Below `GREEDY_BELOW`, 0 included, the likeliest token is taken."""
     top_p: float = 1.0
     top_k: int = 0
     """0 keeps all."""
@@ -32,6 +33,15 @@ class Sampling:
     top_logprobs: int = 0
     stop_ids: frozenset[int] = frozenset()
     """Tokens that end a choice; they count as its last token."""
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature < GREEDY_BELOW
+
+    @property
+    def divisor(self) -> float:
+        """What the logits are divided by."""
+        return 1.0 if self.is_greedy else self.temperature
 
 
 @dataclass(frozen=True)
@@ -59,30 +69,28 @@ def uniform(seed: int, *, choice: int, position: int) -> float:
     return (int.from_bytes(digest) >> (64 - UNIFORM_BITS)) / (1 << UNIFORM_BITS)
 
 
-def draw(logits_BV: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
-    """Choose a token for each row of the float32 logits."""
-    temperatures = [each.sampling.temperature or 1.0 for each in draws]
-    if any(temperature != 1.0 for temperature in temperatures):
-        logits_BV = logits_BV / torch.tensor(temperatures, device=logits_BV.device)[:, None]
+def draw(logits_BV: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn | None]:
+    """Choose a token for each row of the float32 logits; None where a row's numbers are not finite."""
+    divisors = [each.sampling.divisor for each in draws]
+    if any(divisor != 1.0 for divisor in divisors):
+        logits_BV = logits_BV / torch.tensor(divisors, device=logits_BV.device)[:, None]
     logp_BV = torch.log_softmax(logits_BV, dim=-1)
     token_B = _choose(logp_BV, draws)
     logp_B = logp_BV.gather(-1, token_B[:, None])[:, 0]
-    if not bool(torch.isfinite(logp_B).all()):
-        raise InferenceError("The model's logits are not finite: its weights are broken, or its numbers overflow.")
     drawn = zip(token_B.tolist(), logp_B.tolist(), draws, strict=True)
     return [
-        Drawn(token, logprob, _top(logp_BV[row], each.sampling.top_logprobs))
+        Drawn(token, logprob, _top(logp_BV[row], each.sampling.top_logprobs)) if math.isfinite(logprob) else None
         for row, (token, logprob, each) in enumerate(drawn)
     ]
 
 
 def _choose(logp_BV: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
     """Invert the cumulative distribution at each row's uniform number."""
-    if all(each.sampling.temperature == 0 for each in draws):
+    if all(each.sampling.is_greedy for each in draws):
         return logp_BV.argmax(-1)
     weight_BV = logp_BV.exp()
     for row, each in enumerate(draws):
-        if each.sampling.temperature > 0 and (each.sampling.top_k or each.sampling.top_p < 1):
+        if not each.sampling.is_greedy and (each.sampling.top_k or each.sampling.top_p < 1):
             weight_BV[row] = _truncate(weight_BV[row], each.sampling)
     cumulative_BV = weight_BV.cumsum(-1)
     total_B1 = cumulative_BV[:, -1:].contiguous()
@@ -92,7 +100,7 @@ def _choose(logp_BV: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
     last_B1 = torch.searchsorted(cumulative_BV, total_B1)
     token_B = torch.minimum(torch.searchsorted(cumulative_BV, target_B1, right=True), last_B1)[:, 0]
     token_B = token_B.clamp(max=logp_BV.shape[-1] - 1)
-    greedy_B = torch.tensor([each.sampling.temperature == 0 for each in draws], device=logp_BV.device)
+    greedy_B = torch.tensor([each.sampling.is_greedy for each in draws], device=logp_BV.device)
     return torch.where(greedy_B, logp_BV.argmax(-1), token_B) if bool(greedy_B.any()) else token_B
 
 

@@ -70,6 +70,11 @@ class Slab:
         self.rows.append(row)
         row.slab, row.slot, row.length = self, slot, length
 
+    def wipe(self, slot: int) -> None:
+        """Put zeros where a row left what is not finite; a later row would multiply it by its mask's zero."""
+        for tensor in (*self.keys, *self.values):
+            tensor[slot] = 0
+
     def free(self, slot: int) -> None:
         """Let the last row fill the slot, unless it is the last one's."""
         last = self.rows.pop()

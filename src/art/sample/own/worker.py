@@ -6,7 +6,7 @@ Knows the model, its versions and the rows; lives in the engine's worker thread 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,8 @@ from art.sample.own.cache import Prompt, Row, Rows
 from art.sample.own.forward import PREFILL_TOKENS, decode, prefill
 from art.sample.own.versions import LiveModel, Version
 from art.sample.sampling import Draw, Drawn, draw, uniform
+
+NOT_FINITE = "the model's logits are not finite: its weights are broken, or its numbers overflow."
 
 
 @dataclass(eq=False, kw_only=True)
@@ -99,13 +101,17 @@ class Worker:
             return
         draws = [_draw(order.generation, order.seed, choice=choice, sampled=0) for order, choice in begun]
         drawn_B = draw(prompt.logits_V.expand(len(draws), -1), draws)
+        broken: list[Generation] = []
         for (order, choice), drawn in zip(begun, drawn_B, strict=True):
             generation = order.generation
-            if self._hand_out(generation, choice, drawn, sampled=1) is None:
+            if drawn is None:
+                broken.append(generation)
+            elif self._hand_out(generation, choice, drawn, sampled=1) is None:
                 row = ChoiceRow(
                     last_token=drawn.token_id, generation=generation, choice=choice, seed=order.seed, sampled=1
                 )
                 version.rows.add(row, prompt, shared=shared)
+        self._fail_broken(version, broken)
 
     def step(self) -> None:
         """Sample one more token for every row."""
@@ -157,10 +163,22 @@ class Worker:
         is_exact = any(row.generation.sampling.seed is not None for row in rows)
         logits_BV = decode(model, rows, exact_places=self._exact_places if is_exact else None)
         draws = [_draw(row.generation, row.seed, choice=row.choice, sampled=row.sampled) for row in rows]
+        broken: list[Generation] = []
         for row, drawn in zip(rows, draw(logits_BV, draws), strict=True):
+            if drawn is None:
+                row.slab.wipe(row.slot)
+                broken.append(row.generation)
+                continue
             row.last_token, row.sampled = drawn.token_id, row.sampled + 1
             if self._hand_out(row.generation, row.choice, drawn, sampled=row.sampled):
                 version.rows.remove(row)
+        self._fail_broken(version, broken)
+
+    def _fail_broken(self, version: Version, broken: Sequence[Generation]) -> None:
+        """End the requests of which a row's logits are not finite; the other rows of the pass go on."""
+        if broken:
+            _remove(version.rows, set(broken))
+            self.fail(dict.fromkeys(broken), f"Sampling from {version.key} failed: {NOT_FINITE}")
 
     def _hand_out(self, generation: Generation, choice: int, drawn: Drawn, *, sampled: int) -> FinishReason | None:
         reason: FinishReason | None = None
@@ -179,10 +197,9 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the thread's edge: who waits must hear of it, whatever it is
             hit = set(generations)
             staying = [row for row in _choice_rows(version.rows) if row.generation not in hit]
-            for row in _choice_rows(version.rows) if staying else ():
-                if row.generation in hit:
-                    version.rows.remove(row)
-            if not staying:
+            if staying:
+                _remove(version.rows, hit)
+            else:
                 version.rows, version.prompts = Rows(), type(version.prompts)()
             self.fail(dict.fromkeys(generations), f"Sampling from {version.key} failed: {error}")
 
@@ -211,6 +228,12 @@ def _alike(orders: Iterable[Order]) -> Iterable[list[Order]]:
 
 def _choice_rows(rows: Rows) -> list[ChoiceRow]:
     return [row for row in rows.all() if isinstance(row, ChoiceRow)]
+
+
+def _remove(rows: Rows, generations: Collection[Generation]) -> None:
+    for row in _choice_rows(rows):
+        if row.generation in generations:
+            rows.remove(row)
 
 
 def _draw(generation: Generation, seed: int, *, choice: int, sampled: int) -> Draw:
