@@ -1,0 +1,224 @@
+"""Where a run went wrong, judged against the run's own range: pure functions over its series.
+
+A value has left its range for good when no later one came back into it. Knows rewards and training's own metrics;
+knows no store. Thresholds are those of docs/design/judging.md, where a script shows what they find and miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import fmean, median
+
+from art.ops.series import Point, Series
+
+REWARD = "train/reward"
+HELD_OUT = "val/reward"
+BEFORE = 3
+"""How many values at the beginning are what a run started from."""
+RANGE_SIGMAS = 3.0
+LOST_AT_LEAST = 0.25
+"""The share of the level, or of the range that was seen, that must be lost for a fall to be one."""
+GAINED_LOST = 0.5
+"""The share of what had been gained since the start that must be lost."""
+TOTAL_LOSS = 0.6
+"""The same for a fall that is believed after two steps."""
+NOISE_LOST = 6.0
+"""Times the standard error of the mean of the last values."""
+STEPS_OF_A_TOTAL_LOSS, STEPS_OF_A_LOSS = 2, 5
+SILENT_STEPS = 5
+LOOK_BACK = 10
+LEAST_NOISE = 0.01
+
+
+class State(StrEnum):
+    """What became of a run."""
+
+    HEALTHY = "healthy"
+    COLLAPSED = "collapsed"
+    HELD_OUT_FELL = "held-out fell"
+    NO_SIGNAL = "no signal"
+    UNKNOWN = "unknown"
+    """There is no reward in its history."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A signal that left its range: since which step, from which level to which value."""
+
+    metric: str
+    step: int
+    value: float
+    baseline: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """The state of a run, and for one that went wrong: since when, and the last step before any sign of it."""
+
+    state: State
+    onset: int | None = None
+    last_good: int | None = None
+    level: float | None = None
+    """The reward before the fall."""
+    now: float | None = None
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def is_alarm(self) -> bool:
+        return self.state in (State.COLLAPSED, State.HELD_OUT_FELL, State.NO_SIGNAL)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A metric beside the reward, and when it counts as out of range."""
+
+    metric: str
+    words: str
+    factor: float
+    """Times its level: above 1 it must rise, below 1 it must fall."""
+    least: float = 0.0
+    """A rise counts from here on only."""
+
+
+SIGNALS = (
+    Signal("train/grad_norm", "gradient norm tripled", 3.0),
+    Signal("train/entropy", "entropy fell below half", 0.5),
+    Signal("train/approx_kl", "KL from the sampler quadrupled", 4.0, least=0.01),
+    Signal("train/kl", "KL from the reference quadrupled", 4.0, least=0.01),
+    Signal("train/clip_fraction", "clipped share tripled", 3.0, least=0.05),
+    Signal("train/malformed", "malformed answers over 20 %", 2.0, least=0.2),
+    Signal("train/truncated", "truncated answers over 20 %", 2.0, least=0.2),
+)
+
+
+def judge(series: Series) -> Judgement:
+    """Judge a run by its whole past, forks stitched."""
+    rewards, held_out = series.points(REWARD), series.points(HELD_OUT)
+    now = rewards[-1][1] if rewards else None
+    if fall := fall_of(rewards):
+        return _alarm(State.COLLAPSED, series, rewards, fall)
+    if fall := fall_of(held_out):
+        return _alarm(State.HELD_OUT_FELL, series, held_out, fall)
+    if silent := _silence(series, rewards):
+        return silent
+    return Judgement(state=State.HEALTHY if rewards or held_out else State.UNKNOWN, now=now)
+
+
+@dataclass(frozen=True)
+class Fall:
+    """Where values left their range for good: the place of the first one outside, and the level before."""
+
+    index: int
+    level: float
+    noise: float
+
+
+def fall_of(points: Sequence[Point]) -> Fall | None:
+    """Find where values fell and never came back; None when they did not.
+
+    The level is the best mean of neighbouring values. What is left of it at the end is the mean of the last few.
+    """
+    values = [value for _, value in points]
+    for last in (STEPS_OF_A_LOSS, STEPS_OF_A_TOTAL_LOSS):
+        before, after = values[:-last], values[-last:]
+        if len(before) < (LOOK_BACK if last == STEPS_OF_A_LOSS else 2):
+            continue
+        level, reached = _best_level(before)
+        noise = _noise(before)
+        lost = level - fmean(after)
+        if lost < _needed(before[: reached + 1], level, noise, last):
+            continue
+        index = _left_for_good(values, level - RANGE_SIGMAS * noise)
+        if index is not None and index > 1 and len(values) - index >= last:
+            return Fall(index, level, noise)
+    return None
+
+
+def _best_level(values: Sequence[float]) -> tuple[float, int]:
+    """Give the best mean of as many neighbours as there are values for, and the place of the last of them."""
+    width = max(1, min(LOOK_BACK, len(values) // 2))
+    return max((fmean(values[end - width : end]), end - 1) for end in range(width, len(values) + 1))
+
+
+def _needed(before: Sequence[float], level: float, noise: float, last: int) -> float:
+    """Give how much must be lost: of the level or the range, of the gain, and more than noise takes."""
+    scale = max(abs(level), max(before) - min(before))
+    share = LOST_AT_LEAST if last == STEPS_OF_A_LOSS else TOTAL_LOSS
+    gained = level - fmean(before[:BEFORE])
+    return max(share * scale, GAINED_LOST * gained, NOISE_LOST * noise / last**0.5)
+
+
+def _left_for_good(values: Sequence[float], bound: float) -> int | None:
+    """Give the place from which on all values lie below a bound."""
+    inside = max((place for place, value in enumerate(values) if value >= bound), default=None)
+    return None if inside is None else inside + 1
+
+
+def _noise(values: Sequence[float]) -> float:
+    """Estimate the standard deviation around a trend, from second differences; their variance is six times as large."""
+    bends = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
+    scale = max(values) - min(values)
+    return max(1.4826 * median(bends) / 6**0.5 if bends else 0.0, LEAST_NOISE * (scale or abs(values[-1])))
+
+
+def _alarm(state: State, series: Series, points: Sequence[Point], fall: Fall) -> Judgement:
+    onset = points[fall.index][0]
+    first = points[max(0, fall.index - LOOK_BACK)][0]
+    found = [seen for signal in SIGNALS if (seen := _evidence(signal, series, first, onset))]
+    noun = "held-out reward" if state is State.HELD_OUT_FELL else "reward"
+    value = points[fall.index][1]
+    metric = HELD_OUT if state is State.HELD_OUT_FELL else REWARD
+    found.append(Evidence(metric, onset, value, fall.level, f"{noun} left its range for good"))
+    first_sign = min(seen.step for seen in found)
+    good = [step for step, value in points if step < first_sign and value >= fall.level - RANGE_SIGMAS * fall.noise]
+    return Judgement(
+        state=state,
+        onset=onset,
+        last_good=max(good, default=None),
+        level=fall.level,
+        now=points[-1][1],
+        evidence=tuple(sorted(found, key=lambda seen: seen.step)),
+    )
+
+
+def _evidence(signal: Signal, series: Series, first: int, onset: int) -> Evidence | None:
+    """Find where a signal left its level, at `first` or later and not long after the onset, and stayed out."""
+    points = series.points(signal.metric)
+    calm = [value for step, value in points if step <= first] or [value for step, value in points if step < onset]
+    if not calm:
+        return None
+    level = median(calm[-3 * LOOK_BACK :])
+    near = [(step, value) for step, value in points if first < step <= onset + LOOK_BACK]
+    for (step, value), (_, after) in zip(near, [*near[1:], *near[-1:]], strict=True):
+        if _is_out(signal, value, level) and _is_out(signal, after, level):
+            return Evidence(signal.metric, step, value, level, signal.words)
+    return None
+
+
+def _is_out(signal: Signal, value: float, level: float) -> bool:
+    if signal.factor < 1:
+        return value < signal.factor * level
+    return value > max(signal.factor * level, signal.least)
+
+
+def _silence(series: Series, rewards: Sequence[Point]) -> Judgement | None:
+    """Find that no group has differed in reward for some steps, though the reward was better before."""
+    groups, silent = series.points("train/groups"), dict(series.points("train/groups_without_signal"))
+    quiet = [step for step, count in groups if silent.get(step) == count]
+    last = [step for step, _ in groups][-SILENT_STEPS:]
+    if len(last) < SILENT_STEPS or not set(last) <= set(quiet) or not rewards:
+        return None
+    heard = [step for step, _ in groups if step not in set(quiet)]
+    onset = min(step for step in quiet if step > max(heard, default=-1))
+    level = max(value for _, value in rewards)
+    if rewards[-1][1] >= level - LEAST_NOISE * max(abs(level), 1.0):
+        return None  # solved: every answer is as good as the best
+    text = "all answers of every group earn the same"
+    seen = Evidence("train/groups_without_signal", onset, silent[onset], 0.0, text)
+    good = max((step for step in heard if step < onset), default=None)
+    return Judgement(
+        state=State.NO_SIGNAL, onset=onset, last_good=good, level=level, now=rewards[-1][1], evidence=(seen,)
+    )

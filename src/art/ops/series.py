@@ -1,0 +1,71 @@
+"""A model's history as columns: a row for each step that its weights stood at, oldest first.
+
+Training at a step means that what lay beyond it was set aside: those rows are kept apart, as a tail that was left.
+Knows numbers and steps; opens nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from art.store.history import TRAIN, Entry
+
+Point = tuple[int, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was written down about one step: metrics named `split/name`, and when the last of them came."""
+
+    step: int
+    time: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Series:
+    """The rows of one model or of its whole past, and the tails that rewinds left behind."""
+
+    rows: tuple[Row, ...] = ()
+    tails: tuple[tuple[Row, ...], ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all metrics, sorted."""
+        return sorted({name for row in self.rows for name in row.metrics})
+
+    def points(self, name: str) -> list[Point]:
+        """Give the steps that have a metric, and its values."""
+        return [(row.step, row.metrics[name]) for row in self.rows if name in row.metrics]
+
+    def total(self, name: str) -> float:
+        """Add a metric up over all steps, also those that were left."""
+        rows = [*self.rows, *(row for tail in self.tails for row in tail)]
+        return sum(row.metrics.get(name, 0.0) for row in rows)
+
+    def between(self, first: int, last: int | None) -> Series:
+        """Give the rows from `first` to `last`, both included."""
+        return Series(tuple(row for row in self.rows if first <= row.step and (last is None or row.step <= last)))
+
+
+def series_of(entries: Iterable[Entry]) -> Series:
+    """Turn the lines of a history, in the order they were written, into rows."""
+    rows: dict[int, Row] = {}
+    tails: list[tuple[Row, ...]] = []
+    for entry in entries:
+        if entry.split == TRAIN and (left := [row for step, row in sorted(rows.items()) if step > entry.step]):
+            tails.append(tuple(left))
+            rows = {step: row for step, row in rows.items() if step <= entry.step}
+        before = rows.get(entry.step)
+        numbers = {name: float(value) for name, value in entry.metrics.items() if value is not None}
+        rows[entry.step] = Row(entry.step, entry.time, {**(before.metrics if before else {}), **numbers})
+    return Series(tuple(row for _, row in sorted(rows.items())), tuple(tails))
+
+
+def stitched(parts: Iterable[Series]) -> Series:
+    """Join the parts of a past, oldest first; where two have a step, the later part's numbers count."""
+    rows: dict[int, Row] = {}
+    for part in parts:
+        rows.update({row.step: row for row in part.rows})
+    return Series(tuple(row for _, row in sorted(rows.items())))
