@@ -75,11 +75,9 @@ def verify_continuation(
     store = CheckpointStore(root)
     checkpoint = store.open(ref)
     store.verify(checkpoint)
-    info = checkpoint.manifest.base_model
-    base = base_model or (info.id if info else "")
     with tempfile.TemporaryDirectory(prefix="art-continuation-") as folder:
         batches = _write_batches(_recorded_batches(store, ref), Path(folder))
-        verdict = _check(checkpoint, partial(_leg, checkpoint, base), batches, Path(folder), take_leg)
+        verdict = _check(checkpoint, _legs(checkpoint, base_model), batches, Path(folder), take_leg)
     if keep:
         path = store.root / layout.model_path(ref.model) / "continuation" / f"{layout.step_name(ref.step)}.json"
         path.parent.mkdir(exist_ok=True)
@@ -87,13 +85,14 @@ def verify_continuation(
     return verdict
 
 
-def _leg(checkpoint: Checkpoint, base: str, **route: Any) -> Leg:
-    shape = checkpoint.manifest.lora
-    return Leg(
-        base_model=base,
+def _legs(checkpoint: Checkpoint, base_model: str | None) -> Callable[..., Leg]:
+    """Give what makes a leg of the same base model and adapter shape as a checkpoint's."""
+    info, shape = checkpoint.manifest.base_model, checkpoint.manifest.lora
+    return partial(
+        Leg,
+        base_model=base_model or (info.id if info else ""),
         dtype=str(checkpoint.manifest.environment.get("dtype", "float32")),
         lora=shape.model_dump() if shape else {},
-        **route,
     )
 
 
