@@ -14,6 +14,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from art import dev, errors, local
     from art.backend import Backend, TrainResult
     from art.config import LoRAConfig, TrainConfig
@@ -45,6 +47,7 @@ _HOME = {
     "retry": "art.rollouts",
     "trajectory_group_batches": "art.gather",
 }
+START_BYTES = 4096
 _MODULES = ("dev", "errors", "local", "types", "utils")
 
 __all__ = [
@@ -80,6 +83,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOME[name]), name)
         globals()[name] = value
         return value
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("artfork")
     raise AttributeError(f"module 'art' has no attribute {name!r}")
 
 
@@ -87,19 +94,41 @@ def __dir__() -> list[str]:
     return __all__
 
 
-def _warn_beside_openpipe_art() -> None:
-    """Both packages install a folder `art`. Looks at names only: importlib.metadata would double the import's time."""
-    found: list[str] = []
+def _warn_beside_another_art() -> None:
+    """Another distribution may install a folder `art` too. Reads no metadata: that would double the import's time."""
+    others: set[str] = set()
     for folder in sys.path:
         with contextlib.suppress(OSError):
-            found += os.listdir(folder or ".")  # noqa: PTH208 - pathlib is not imported yet, and need not be
-    if not any(name.startswith("openpipe_art-") and name.endswith(".dist-info") for name in found):
+            installed = (name for name in os.listdir(folder or ".") if name.endswith(".dist-info"))  # noqa: PTH208 - pathlib is not imported yet, and need not be
+            others |= {name for name in installed if _provides_art(os.path.join(folder, name))}  # noqa: PTH118
+    if not others:
         return
+    named = " and ".join(sorted({name.partition("-")[0].replace("_", "-") for name in others}))
     warnings.warn(
-        "openpipe-art is installed too; artfork and openpipe-art both provide the package `art`, and their files "
+        f"{named} is installed too; artfork and {named} both provide the package `art`, and their files "
         "overwrite each other. Uninstall both, then install the one you want.",
         stacklevel=3,
     )
 
 
-_warn_beside_openpipe_art()
+def _provides_art(metadata: str) -> bool:
+    """Tell by its list of files whether a distribution has a package `art`; artfork's own does not count."""
+    name = metadata.rpartition(os.sep)[2]
+    if name.startswith(("artfork-", "openpipe_art-")):
+        return name.startswith("openpipe_art-")
+    return any(b"\nart/" in start or b"\nart.py" in start or b"\nart\n" in start for start in _file_lists(metadata))
+
+
+def _file_lists(metadata: str) -> Iterator[bytes]:
+    # Installers sort the list, so that `art/` stands at its beginning.
+    for name in ("RECORD", "top_level.txt"):
+        with contextlib.suppress(OSError):
+            handle = os.open(os.path.join(metadata, name), os.O_RDONLY)  # noqa: PTH118
+            try:
+                yield b"\n" + os.read(handle, START_BYTES) + b"\n"
+            finally:
+                os.close(handle)
+            return
+
+
+_warn_beside_another_art()

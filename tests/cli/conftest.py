@@ -6,6 +6,7 @@ shop/agent-2        100 -> 150 -> 200   forked from agent-1@100, without its opt
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from art.cli import main
 from art.names import ModelRef
 from art.store.history import History
 from art.store.store import CheckpointStore
@@ -35,25 +37,48 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 
 @pytest.fixture
-def art(tmp_path: Path, store: CheckpointStore) -> Art:
-    """Run `art` with the store as its root."""
+def art(
+    tmp_path: Path, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Art:
+    """Run `art` in this process, with the store as its root."""
 
     def run(*arguments: str, root: Path | None = store.root, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "COLUMNS": "80", **variables}
-        environment.pop("ART_ROOT", None)
-        if root:
-            environment["ART_ROOT"] = str(root)
+        capsys.readouterr()
+        with monkeypatch.context() as patch, contextlib.chdir(tmp_path):
+            for name, value in _environment(root, variables).items():
+                patch.setenv(name, value)
+            if root is None:
+                patch.delenv("ART_ROOT", raising=False)
+            patch.setattr(sys, "argv", ["art", *arguments])
+            with pytest.raises(SystemExit) as end:
+                main()
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(["art", *arguments], int(end.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def program(tmp_path: Path, store: CheckpointStore) -> Art:
+    """Run `art` as a process, with the store as its root."""
+
+    def run(*arguments: str, root: Path | None = store.root, **variables: str) -> subprocess.CompletedProcess[str]:
+        inherited = {name: value for name, value in os.environ.items() if name != "ART_ROOT"}
         return subprocess.run(
             [Path(sys.executable).with_name("art"), *arguments],
             capture_output=True,
             text=True,
             cwd=tmp_path,
             check=False,
-            env=environment,
+            env={**inherited, **_environment(root, variables)},
             stdin=subprocess.DEVNULL,
         )
 
     return run
+
+
+def _environment(root: Path | None, variables: dict[str, str]) -> dict[str, str]:
+    return {"COLUMNS": "80", **({"ART_ROOT": str(root)} if root else {}), **variables}
 
 
 def train(store: CheckpointStore, model: ModelRef, rewards: dict[int, float]) -> None:

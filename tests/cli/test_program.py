@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,11 @@ def test_every_command_explains_itself(art: Art, command: str):
     assert "--json" in done.stdout
 
 
-def test_help_is_fast(art: Art):
+def test_help_is_fast(program: Art):
     took_s: list[float] = []
     for _ in range(5):
         before_s = _children_s()
-        art("--help")
+        program("--help")
         took_s.append(_children_s() - before_s)
 
     assert min(took_s) < HELP_LIMIT_S
@@ -70,8 +71,8 @@ def test_the_root_is_dot_art_by_default(art: Art, store: CheckpointStore, tmp_pa
     assert "agent-1" in art("log", root=None).stdout
 
 
-def test_a_missing_root_is_one_line(art: Art, tmp_path: Path):
-    done = art("log", root=tmp_path / "nowhere")
+def test_a_missing_root_is_one_line(program: Art, tmp_path: Path):
+    done = program("log", root=tmp_path / "nowhere")
 
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
@@ -93,10 +94,10 @@ def test_wrong_usage_exits_2(art: Art):
     assert art("show").returncode == 2
 
 
-def test_no_colour_in_a_pipe_and_with_no_color(art: Art):
-    plain = art("log")
-    forced = art("log", FORCE_COLOR="1")
-    refused = art("log", FORCE_COLOR="1", NO_COLOR="1")
+def test_no_colour_in_a_pipe_and_with_no_color(program: Art):
+    plain = program("log")
+    forced = program("log", FORCE_COLOR="1")
+    refused = program("log", FORCE_COLOR="1", NO_COLOR="1")
 
     assert "\x1b[" not in plain.stdout
     assert "\x1b[36m" in forced.stdout or "\x1b[1;36m" in forced.stdout
@@ -133,7 +134,19 @@ def test_ctrl_c_exits_130(store: CheckpointStore, tmp_path: Path):
     os.close(writer)
 
     assert process.returncode == 130
-    assert "Traceback" not in complaint
+    assert complaint == "art: interrupted; everything is as before, or as after.\n"
+
+
+def test_the_alias_is_the_same_program(tmp_path: Path):
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+    alias = tmp_path / "artfork"
+    alias.write_text(f"#!{sys.executable}\nimport sys; from art.cli import main; sys.exit(main())\n")
+    alias.chmod(0o755)
+
+    done = subprocess.run([alias, "--help"], capture_output=True, text=True, check=True)
+
+    assert scripts["artfork"] == scripts["art"]
+    assert done.stdout.lstrip().startswith("Usage: artfork ")
 
 
 def _children_s() -> float:

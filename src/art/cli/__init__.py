@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+from typing import NoReturn
 
 from art.errors import ArtError
 
 FAILED = 1
 INTERRUPTED = 130
+ALIAS = "artfork"
 
 
 def main() -> None:
@@ -21,7 +24,7 @@ def main() -> None:
         _survive_narrow_encodings()
         from art.cli.app import app
 
-        app(prog_name="art")
+        app(prog_name=_name())
     except BrokenPipeError:
         # The reader (`head`, a pager) had enough. Nothing may be flushed into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -30,15 +33,30 @@ def main() -> None:
         _complain(error)
         sys.exit(FAILED)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        _end_interrupted()
+    except SystemExit as end:
+        # What typer makes of a Ctrl-C.
+        if end.code == INTERRUPTED:
+            _end_interrupted()
+        raise
+
+
+def _end_interrupted() -> NoReturn:
+    sys.stderr.write("art: interrupted; everything is as before, or as after.\n")
+    sys.exit(INTERRUPTED)
+
+
+def _name() -> str:
+    """Give the name that the user called."""
+    return ALIAS if Path(sys.argv[0]).stem == ALIAS else "art"
 
 
 def _complain(error: Exception) -> None:
-    from art.cli.render.output import words
+    from art.cli.render.output import say
 
     # An OSError made with an errno prints it in front; the sentence is its strerror.
     named = isinstance(error, ArtError) and isinstance(error, OSError) and error.strerror
-    words().print(f"art: {named or error}", style="red", markup=False, soft_wrap=True)
+    say(f"art: {named or error}", style="red")
 
 
 def _survive_narrow_encodings() -> None:

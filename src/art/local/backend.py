@@ -183,7 +183,7 @@ class LocalBackend:
         if session := self._sessions.get(model.ref):
             await self._in_training_thread(session.resume)
         if verbose:
-            words.say("\n".join(lines(report, destination=model.ref)))
+            words.say(*lines(report, destination=model.ref))
         return report
 
     async def _experimental_push_to_s3(

@@ -11,13 +11,15 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from art.backend import TrainResult
 from art.local.moving import Bar, Moved
 from art.names import ModelRef
+from art.visible import visible
 
 SHOWN = ("reward", "loss", "kl", "entropy", "grad_norm", "learning_rate", "seconds")
 
 
-def say(text: str) -> None:
-    """Print to stderr, as plain as it is given."""
-    _console().print(text)
+def say(*lines: str) -> None:
+    """Print lines to stderr, as plain as they are given."""
+    for line in lines:
+        _console().print(visible(line))
 
 
 def step_line(model: ModelRef, result: TrainResult) -> str:
@@ -41,14 +43,14 @@ def bar(*, verbose: bool) -> Bar:
 @contextmanager
 def _byte_bar(description: str) -> Generator[Callable[[int, int], None]]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=_console(), transient=True) as progress:
-        task = progress.add_task(description, total=None)
+        task = progress.add_task(visible(description), total=None)
 
         def show(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)

@@ -43,7 +43,7 @@ def log(
         output.print_json(log.document(branches, root=str(store.root), metric=metric))
         return
     if not branches:
-        output.words().print(f"There are no models below {store.root} yet.", markup=False)
+        output.say(f"There are no models below {store.root} yet.")
     now = wording.utc_now()
     output.print_lines(
         log.graph_lines(branches, now=now) if graph else log.list_lines(branches, metric=metric, now=now)

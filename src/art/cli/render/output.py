@@ -1,18 +1,26 @@
-"""Data to stdout, words to stderr. Knows terminals; knows nothing of checkpoints."""
+"""Data to stdout, words to stderr. Knows terminals; knows nothing of checkpoints.
+
+Every text passes `visible` here, on its way out: what a manifest, a name or an error holds acts on no terminal.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from art.visible import is_seen, visible, written_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
     from rich.text import Text
+
+UNUSUAL = re.compile(r"[^\n -~]")
 
 
 def words() -> Console:
@@ -27,16 +35,22 @@ def print_lines(lines: Iterable[Text | str]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, emoji=False)
-    for line in lines:
+    for line in map(_visible_text, lines):
         if console.is_terminal:
             console.print(line, no_wrap=True, overflow="ellipsis", markup=False)
         else:
             console.print(line, soft_wrap=True, markup=False)
 
 
+def say(text: str, *, style: str = "") -> None:
+    """Print one line on stderr."""
+    words().print(visible(text), style=style, markup=False, soft_wrap=True)
+
+
 def print_json(document: Any) -> None:
-    """Print one JSON document."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Print one JSON document; characters that are not seen are written as JSON's own escapes."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write(UNUSUAL.sub(_as_json, text) + "\n")
 
 
 @contextmanager
@@ -45,20 +59,40 @@ def byte_bar(what: str) -> Generator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     console = words()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
+    what_column = TextColumn("{task.description}", markup=False)
+    columns = (what_column, BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
     with Progress(
         *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(visible(what), total=None)
         yield lambda done_bytes, total_bytes: bar.update(task, completed=done_bytes, total=total_bytes)
 
 
 @contextmanager
 def working(what: str) -> Generator[None]:
     """Say on stderr, while that is a terminal, what takes so long."""
+    from rich.text import Text
+
     console = words()
     if not console.is_terminal:
         yield
         return
-    with console.status(what):
+    with console.status(Text(visible(what))):
         yield
+
+
+def _visible_text(line: Text | str) -> Text | str:
+    from rich.text import Text
+
+    if isinstance(line, str):
+        return visible(line)
+    if line.plain.isprintable():
+        return line
+    shown = line.blank_copy()
+    for character in line.divide(range(1, len(line))):
+        shown.append_text(character if is_seen(character.plain) else Text(written_out(character.plain), "reverse"))
+    return shown
+
+
+def _as_json(match: re.Match[str]) -> str:
+    return match[0] if is_seen(match[0]) else json.dumps(match[0])[1:-1]
