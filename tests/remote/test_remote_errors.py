@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -19,6 +21,7 @@ from art.errors import (
 )
 from art.format import layout
 from art.names import ModelRef
+from art.remote.credentials import METADATA_SERVICE
 from art.remote.location import Patience
 from art.remote.remote import Remote
 from art.store.store import CheckpointStore
@@ -144,7 +147,7 @@ def test_without_credentials_it_fails_at_once_and_says_what_to_set(
     began = time.monotonic()
 
     with pytest.raises(RemoteAccessError, match=r"No credentials.*Set AWS_ACCESS_KEY_ID") as raised:
-        Remote.open(moto_bucket)
+        Remote.open(moto_bucket).select(MODEL)
 
     assert isinstance(raised.value, PermissionError)
     assert time.monotonic() - began < 3
@@ -153,17 +156,36 @@ def test_without_credentials_it_fails_at_once_and_says_what_to_set(
 def test_without_credentials_and_without_boto3_it_says_the_same(moto_bucket: str, monkeypatch: pytest.MonkeyPatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    monkeypatch.setattr("art.remote.location._has_boto3", lambda: False)
+    monkeypatch.setitem(sys.modules, "boto3", None)
 
     with pytest.raises(RemoteAccessError, match=r"Set AWS_ACCESS_KEY_ID"):
-        Remote.open(moto_bucket)
+        Remote.open(moto_bucket).select(MODEL)
+
+
+@pytest.mark.parametrize("with_boto3", [True, False])
+def test_opening_a_remote_asks_nobody_for_keys_and_the_first_request_does(
+    proxy: FaultProxy, moto_bucket: str, monkeypatch: pytest.MonkeyPatch, with_boto3: bool
+):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.delenv(name)
+    if not with_boto3:
+        monkeypatch.setitem(sys.modules, "boto3", None)
+    asked: list[str] = []
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: asked.append(address[0]) or refuse())
+
+    remote = Remote.open(moto_bucket)
+
+    assert (asked, proxy.requests) == ([], [])
+    with pytest.raises(RemoteAccessError, match="No credentials"):
+        remote.select(MODEL)
+    assert set(asked) == {METADATA_SERVICE[0]}
 
 
 def test_a_profile_that_does_not_exist_is_named(moto_bucket: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
 
     with pytest.raises(RemoteAccessError, match="no-such-profile"):
-        Remote.open(moto_bucket)
+        Remote.open(moto_bucket).select(MODEL)
 
 
 def test_a_profile_gives_keys_endpoint_and_region(
@@ -368,6 +390,10 @@ def test_messages_are_one_line(proxy: FaultProxy, moto_bucket: str):
 
     assert "\n" not in str(raised.value)
     assert "Debug source" not in str(raised.value)
+
+
+def refuse() -> None:
+    raise ConnectionRefusedError
 
 
 def in_parallel(works: list) -> list[object]:

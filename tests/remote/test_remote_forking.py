@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from art.errors import CheckpointExistsError, CorruptCheckpointError, DestinationNotEmptyError
+from art.errors import CheckpointExistsError, CorruptCheckpointError, DestinationNotEmptyError, RemoteError
 from art.format import layout
 from art.names import ModelRef
-from art.remote import s3 as remote_s3
+from art.remote import server_copy
 from art.remote.errors import Place
-from art.remote.location import Patience
+from art.remote.location import Patience, parse_location
 from art.remote.remote import Remote
 from art.store.store import CheckpointStore
 
@@ -69,8 +70,8 @@ def test_a_fork_into_another_bucket_is_copied_by_the_server(
 def test_large_objects_are_copied_in_parts_or_as_the_server_can(
     bucket: str, here: CheckpointStore, there: CheckpointStore, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(remote_s3, "WHOLE_COPY_BYTES", 0)
-    monkeypatch.setattr(remote_s3, "PART_BYTES", 5 * 1024**2)
+    monkeypatch.setattr(server_copy, "WHOLE_COPY_BYTES", 1)
+    monkeypatch.setattr(server_copy, "PART_BYTES", 5 * 1024**2)
     remote = Remote.open(bucket, prefix="a b+ü~", patience=Patience(retries=1))
     pushed = make(here, MODEL.at(5), size_bytes=12_000_000)
     remote.push(pushed)
@@ -84,14 +85,15 @@ def test_large_objects_are_copied_in_parts_or_as_the_server_can(
 def test_a_part_copy_that_fails_leaves_nothing(
     moto: S3Server, moto_bucket: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(remote_s3, "WHOLE_COPY_BYTES", 0)
+    monkeypatch.setattr(server_copy, "WHOLE_COPY_BYTES", 1)
     moto.client().put_object(Bucket=moto_bucket, Key="a", Body=b"x" * 1000)
     proxy.fault(Answer(400, "InvalidRequest"), when=lambda request: "partNumber" in request.query, times=99)
-    client = remote_s3.S3Client.from_environment(moto_bucket, Patience(retries=1))
-    assert client is not None
+    location = parse_location(moto_bucket)
+    copier = server_copy.ServerCopier.find(location, location, Patience(retries=1))
+    assert copier is not None
 
-    with pytest.raises(OSError, match="InvalidRequest"):
-        client.copy(Place(f"s3://{moto_bucket}", "a"), Place(f"s3://{moto_bucket}", "b"), 1000)
+    with pytest.raises(RemoteError, match="InvalidRequest"):
+        copier.copy(Place(f"s3://{moto_bucket}", "a"), Place(f"s3://{moto_bucket}", "b"), 1000)
 
     assert not moto.client().list_multipart_uploads(Bucket=moto_bucket).get("Uploads")
 
@@ -99,7 +101,7 @@ def test_a_part_copy_that_fails_leaves_nothing(
 def test_a_lost_answer_to_completing_a_copy_heals(
     moto: S3Server, moto_bucket: str, proxy: FaultProxy, here: CheckpointStore, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(remote_s3, "WHOLE_COPY_BYTES", 0)
+    monkeypatch.setattr(server_copy, "WHOLE_COPY_BYTES", 1)
     remote = Remote.open(moto_bucket)
     remote.push(make(here, MODEL.at(5)))
     proxy.fault(DropAnswer(), when=lambda request: request.method == "POST" and "uploadId" in request.query, times=2)
@@ -120,6 +122,23 @@ def test_a_server_that_does_not_copy_between_buckets_gets_the_bytes_from_here(
     done = remote.fork(remote.select(MODEL).checkpoint, DESTINATION, to=other)
 
     assert (done.copied_bytes, done.streamed_bytes) == (0, pushed.manifest.size_bytes)
+    there.verify(other.fetch(other.select(DESTINATION).checkpoint, there).checkpoint)
+
+
+def test_without_boto3_a_bucket_copies_inside_itself_and_bytes_for_another_come_by(
+    moto: S3Server, moto_bucket: str, here: CheckpointStore, there: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    remote, other = Remote.open(moto_bucket), Remote.open(new_bucket(moto))
+    pushed = make(here, MODEL.at(5))
+    remote.push(pushed)
+    source = remote.select(MODEL).checkpoint
+
+    inside, outside = remote.fork(source, DESTINATION), remote.fork(source, DESTINATION, to=other)
+
+    size_bytes = pushed.manifest.size_bytes
+    assert (inside.copied_bytes, inside.streamed_bytes) == (size_bytes, 0)
+    assert (outside.copied_bytes, outside.streamed_bytes) == (0, size_bytes)
     there.verify(other.fetch(other.select(DESTINATION).checkpoint, there).checkpoint)
 
 

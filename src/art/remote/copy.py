@@ -18,10 +18,13 @@ from art.remote.checkpoint import RemoteCheckpoint, claim_key
 from art.remote.errors import MissingError
 from art.remote.location import Patience
 from art.remote.objects import Objects
-from art.remote.s3 import MAX_PART_BYTES, S3Client
+from art.remote.server_copy import ServerCopier
 from art.remote.transfer import Meter, Progress
 from art.remote.write import checkpoint_key, write
 from art.store.store import forked_manifest
+
+WHOLE_COPY_BYTES = 5 * 1024**3
+"""What S3 copies with one request."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Copier:
         self.patience = patience
         self.copied_bytes = 0
         self.streamed_bytes = 0
+        self._copier = ServerCopier.find(source.location, target.location, patience)
 
     def copy(self, source_key: str, entry: FileEntry, target_key: str) -> None:
         """Copy one file to where nothing lies; raises `CorruptCheckpointError` for wrong bytes that pass here."""
@@ -66,15 +70,11 @@ class Copier:
         self.streamed_bytes += entry.size_bytes
 
     def _on_the_server(self, source_key: str, size_bytes: int, target_key: str) -> bool:
-        source, target = self.source.location, self.target.location
-        if source.is_s3 and target.is_s3:
-            client = S3Client.from_environment(target.bucket, self.patience)
-            if client and self._by(client, source_key, size_bytes, target_key):
-                return True
-        same_bucket = (source.scheme, source.bucket) == (target.scheme, target.bucket) and bool(source.bucket)
-        if self.source.store is not self.target.store and not same_bucket:
+        if self._copier and self._by(self._copier, source_key, size_bytes, target_key):
+            return True
+        if not self.target.shares_client(self.source):
             return False
-        if source.is_s3 and size_bytes > MAX_PART_BYTES:
+        if self.source.location.is_s3 and size_bytes > WHOLE_COPY_BYTES:
             return False
         self.target.copy_from(self.source, source_key, target_key)
         return True
@@ -87,9 +87,9 @@ class Copier:
                 f"{entry.size_bytes:,}. Delete it there, and fork again."
             )
 
-    def _by(self, client: S3Client, source_key: str, size_bytes: int, target_key: str) -> bool:
+    def _by(self, copier: ServerCopier, source_key: str, size_bytes: int, target_key: str) -> bool:
         try:
-            client.copy(self.source.place(source_key), self.target.place(target_key), size_bytes)
+            copier.copy(self.source.place(source_key), self.target.place(target_key), size_bytes)
         except RemoteAccessError:
             raise
         except RemoteError:

@@ -22,6 +22,7 @@ _EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "ExpiredTokenException", "Re
 _BAD_KEY = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthorizationHeaderMalformed")
 _NO_CREDENTIALS = ("169.254.", "credential", "Credential", "token from metadata", "No such profile")
 _THROTTLED = ("SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling")
+_MALFORMED = ("malformed response",)
 _NO_SPACE = ("QuotaExceeded", "InsufficientStorage")
 
 SIGN_IN = (
@@ -57,6 +58,33 @@ class Place:
         return f"{self.bucket}/{self.key}" if self.key else self.bucket
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """What a server answered, or why it did not."""
+
+    text: str
+    status: int | None = None
+    """None when no answer came."""
+    code: str | None = None
+    message: str | None = None
+
+    @classmethod
+    def read(cls, text: str) -> Refusal:
+        """Find in the client library's text what the server answered."""
+        status, code, message = _STATUS.search(text), _CODE.search(text), _SAID.search(text)
+        return cls(
+            text=text,
+            status=int(status[1] or status[2]) if status else None,
+            code=code[1] if code else None,
+            message=message[1] if message else None,
+        )
+
+    @classmethod
+    def malformed(cls) -> Refusal:
+        """Say that an answer has not the form that its protocol gives it."""
+        return cls(text=_MALFORMED[0])
+
+
 @contextmanager
 def explained(doing: str, place: Place) -> Generator[None]:
     """Turn what the client library raises into our errors; absent and taken keys into the two signals above."""
@@ -68,10 +96,10 @@ def explained(doing: str, place: Place) -> Generator[None]:
         raise explain(doing, place, error) from error
 
 
-def explain(doing: str, place: Place, error: Exception) -> Exception:
+def explain(doing: str, place: Place, error: Exception, refusal: Refusal | None = None) -> Exception:
     """Choose the error that a failed request becomes."""
-    text = str(error)
-    status = _status(text)
+    refusal = refusal or Refusal.read(str(error))
+    text, status = refusal.text, refusal.status
     if "NoSuchUpload" in text:
         # Completed already, and the answer was lost.
         return TakenError(str(place))
@@ -86,9 +114,9 @@ def explain(doing: str, place: Place, error: Exception) -> Exception:
         return NotPartialError(str(place))
     if status == 416 or "StartTooLarge" in text:
         return BeyondEndError(str(place))
-    if denied := _access_problem(error, text, status):
+    if denied := _access_problem(error, refusal):
         return _error(RemoteAccessError, doing, place, *denied)
-    return _other(doing, place, text, status)
+    return _other(doing, place, refusal)
 
 
 def no_credentials(bucket: str, why: str) -> RemoteAccessError:
@@ -97,11 +125,12 @@ def no_credentials(bucket: str, why: str) -> RemoteAccessError:
 
 
 _CHECK_NAME = "Check its name and AWS_ENDPOINT_URL; nothing was created"
+_CHECK_URL = "Nothing was changed; check AWS_ENDPOINT_URL"
 _RETRY = "Nothing was changed; try again later, or check AWS_ENDPOINT_URL and the network"
 
 
-def _access_problem(error: Exception, text: str, status: int | None) -> tuple[str, str] | None:
-    code = _code(text)
+def _access_problem(error: Exception, refusal: Refusal) -> tuple[str, str] | None:
+    text, status, code = refusal.text, refusal.status, refusal.code
     if code in _EXPIRED:
         return f"the credentials have expired ({code})", "Sign in again (aws sso login), or renew AWS_SESSION_TOKEN"
     if code in _BAD_KEY:
@@ -120,8 +149,8 @@ def _access_problem(error: Exception, text: str, status: int | None) -> tuple[st
     return None
 
 
-def _other(doing: str, place: Place, text: str, status: int | None) -> Exception:
-    code = _code(text)
+def _other(doing: str, place: Place, refusal: Refusal) -> Exception:
+    text, status, code = refusal.text, refusal.status, refusal.code
     if "redirect" in text or status in (301, 307):
         return _error(RemoteError, doing, place, "the bucket lies in another region", "Set AWS_REGION to the bucket's")
     if status == 429 or code in _THROTTLED:
@@ -132,10 +161,11 @@ def _other(doing: str, place: Place, text: str, status: int | None) -> Exception
         return _error(
             RemoteUnavailableError, doing, place, f"the server failed ({status} {code or ''})".strip(), _RETRY
         )
+    if any(sign in text for sign in _MALFORMED):
+        return _error(RemoteError, doing, place, "the server's answer has another form than its protocol's", _CHECK_URL)
     if status is None:
         return _error(RemoteUnavailableError, doing, place, _connection(text), _RETRY)
-    said = _SAID.search(text)
-    why = f"the server answered {status} {code or ''}{': ' + said[1] if said else ''}"
+    why = f"the server answered {status} {code or ''}{': ' + refusal.message if refusal.message else ''}"
     return _error(RemoteError, doing, place, why, "See the server's documentation for this code")
 
 
@@ -153,16 +183,6 @@ def _connection(text: str) -> str:
     if "body error" in text or "UnexpectedEof" in text or "IncompleteMessage" in text:
         return "the connection broke off"
     return f"the server cannot be reached ({_first_line(text)})"
-
-
-def _status(text: str) -> int | None:
-    found = _STATUS.search(text)
-    return int(found[1] or found[2]) if found else None
-
-
-def _code(text: str) -> str | None:
-    found = _CODE.search(text)
-    return found[1] if found else None
 
 
 def _first_line(text: str) -> str:

@@ -18,9 +18,10 @@ from obstore.store import HTTPStore
 from art.errors import ConfigurationError, CorruptCheckpointError, RemoteAccessError, RemoteNotFoundError
 from art.names import CheckpointRef, ModelRef
 from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, describe_foreign
+from art.remote.clients import Clients, client_options, retry_options
 from art.remote.errors import MissingError, Place
 from art.remote.fetch import RemoteForked, fetch_fork
-from art.remote.location import Location, Patience, client_options, retry_options
+from art.remote.location import Location, Patience
 from art.remote.objects import Object, Objects
 from art.remote.transfer import Progress
 from art.store import foreign
@@ -58,7 +59,7 @@ class HubObjects(Objects):
     """The files of one commit of a repository. The Hub lists them in its own way."""
 
     def __init__(self, store: HTTPStore, location: Location, listed: dict[str, Object]) -> None:
-        super().__init__(store, location)
+        super().__init__(location, lambda: Clients(store, store))
         self._listed = listed
 
     def path(self, key: str) -> str:
@@ -79,7 +80,8 @@ def open_adapter(url: str, *, patience: Patience | None = None) -> Adapter:
     patience = patience or Patience()
     repository, revision = _parsed(url)
     location = Location("hf", f"{repository}@{revision}", "")
-    api = Objects(_http(f"{_endpoint()}/api/models/{repository}", patience), location)
+    client = _http(f"{_endpoint()}/api/models/{repository}", patience)
+    api = Objects(location, lambda: Clients(client, client))
     commit = str(_asked(api, f"revision/{revision}", location)["sha"])
     entries = cast("list[dict[str, Any]]", _asked(api, f"tree/{commit}", location))
     listed = {str(entry["path"]): _object(entry) for entry in entries if entry.get("type") == "file"}
@@ -134,7 +136,7 @@ def _asked(api: Objects, key: str, location: Location) -> Any:
 
 
 def _http(url: str, patience: Patience) -> HTTPStore:
-    options = client_options(patience, allow_http=url.startswith("http://"))
+    options = client_options(patience, request_s=patience.transfer_s, allow_http=url.startswith("http://"))
     token = _token()
     if token:
         options["default_headers"] = {"Authorization": f"Bearer {token}"}

@@ -5,21 +5,27 @@ Keys are relative to the prefix. Knows the client library; knows nothing of chec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import obstore
 
+from art.errors import CorruptCheckpointError
+from art.remote.clients import Clients, open_clients
 from art.remote.errors import MissingError, NotPartialError, Place, explained
-from art.remote.location import Location
+from art.remote.location import Location, Patience
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # pyright: ignore[reportAttributeAccessIssue]
 
     from obstore.store import ObjectStore
 
+QUICK_BYTES = 1024**2
+SMALL_BYTES = 64 * 1024**2
+"""No manifest, claim or configuration is larger."""
 PART_BYTES = 16 * 1024**2
 PARTS_AT_ONCE = 6
 MAX_PARTS = 9_000
@@ -40,13 +46,25 @@ class Object:
 
 
 class Objects:
-    """A bucket's objects below a prefix."""
+    """A bucket's objects below a prefix. Its clients are opened by the first request."""
 
-    def __init__(self, store: ObjectStore, location: Location) -> None:
-        self.store = store
+    def __init__(self, location: Location, connect: Callable[[], Clients]) -> None:
         self.location = location
         # A folder's client is opened at the prefix itself.
         self.prefix = "" if location.scheme == "file" else location.prefix
+        self._connect = connect
+        self._connecting = threading.Lock()
+        self._opened: Clients | None = None
+
+    @classmethod
+    def at(cls, location: Location, patience: Patience) -> Objects:
+        """Give the objects of a bucket; sends nothing."""
+        return cls(location, lambda: open_clients(location, patience))
+
+    def shares_client(self, other: Objects) -> bool:
+        """Tell whether one client reaches both, so that it can copy from one to the other."""
+        same_bucket = (self.location.scheme, self.location.bucket) == (other.location.scheme, other.location.bucket)
+        return self is other or (same_bucket and bool(self.location.bucket))
 
     def path(self, key: str) -> str:
         """Give the whole key of a relative one."""
@@ -58,9 +76,15 @@ class Objects:
         return Place(f"{self.location.scheme}://{self.location.bucket}", self.path(key))
 
     def read(self, key: str) -> bytes:
-        """Read a small object; raises `MissingError`."""
+        """Read a small object; raises `MissingError`, and `CorruptCheckpointError` when it is not small."""
         with explained("read", self.place(key)):
-            return bytes(obstore.get(self.store, self.path(key)).bytes())
+            result = obstore.get(self._quick, self.path(key))
+            if result.meta["size"] > SMALL_BYTES:
+                raise CorruptCheckpointError(
+                    f"{self.place(key)} has {result.meta['size']:,} bytes, which nothing of its name has; "
+                    f"at most {SMALL_BYTES:,} are read."
+                )
+            return bytes(result.bytes())
 
     def find(self, key: str) -> bytes | None:
         """Read a small object, None when there is none in a bucket that exists."""
@@ -72,18 +96,20 @@ class Objects:
     def read_range(self, key: str, start: int, end: int) -> tuple[Buffer, int]:
         """Read bytes `start` up to `end`, and the size of the whole object; raises `NotPartialError`."""
         with explained("read", self.place(key)):
-            result = obstore.get(self.store, self.path(key), options={"range": (start, end)})
+            client = self._quick if end - start <= QUICK_BYTES else self._patient
+            result = obstore.get(client, self.path(key), options={"range": (start, end)})
             return result.buffer(), result.meta["size"]
 
     def stream(self, key: str, block_bytes: int) -> Iterator[Buffer]:
         """Read an object from its beginning in blocks."""
         with explained("read", self.place(key)):
-            yield from obstore.get(self.store, self.path(key)).stream(min_chunk_size=block_bytes)
+            yield from obstore.get(self._patient, self.path(key)).stream(min_chunk_size=block_bytes)
 
     def create(self, key: str, content: bytes) -> None:
         """Write a small object if nothing lies there; raises `TakenError`."""
         with explained("write", self.place(key)):
-            obstore.put(self.store, self.path(key), content, mode="create", use_multipart=False)
+            client = self._quick if len(content) <= QUICK_BYTES else self._patient
+            obstore.put(client, self.path(key), content, mode="create", use_multipart=False)
 
     def upload(self, key: str, blocks: Iterator[bytes], size_bytes: int) -> None:
         """Write a large object in parts, over whatever lies there: only for one who holds the claim.
@@ -94,7 +120,12 @@ class Objects:
         at_once = max(1, PARTS_AT_ONCE * PART_BYTES // part_bytes)
         with explained("write", self.place(key)):
             obstore.put(
-                self.store, self.path(key), blocks, use_multipart=True, chunk_size=part_bytes, max_concurrency=at_once
+                self._patient,
+                self.path(key),
+                blocks,
+                use_multipart=True,
+                chunk_size=part_bytes,
+                max_concurrency=at_once,
             )
 
     def read_start(self, key: str, size_bytes: int) -> bytes:
@@ -112,40 +143,55 @@ class Objects:
     def folders(self, key: str) -> list[str]:
         """List the names of the folders below a key, in pages; objects further down cost nothing."""
         with explained("list", self.place(key)):
-            found = obstore.list_with_delimiter(self.store, self.path(key) or None)
+            found = obstore.list_with_delimiter(self._quick, self.path(key) or None)
         return [prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
 
     def files(self, key: str) -> dict[str, Object]:
         """List the objects directly below a key, by name."""
         with explained("list", self.place(key)):
-            found = obstore.list_with_delimiter(self.store, self.path(key) or None)
+            found = obstore.list_with_delimiter(self._quick, self.path(key) or None)
         objects = [self._object(meta) for meta in found["objects"]]
         return {item.name: item for item in objects}
 
     def all(self, key: str) -> Iterator[Object]:
         """List every object below a key, in pages."""
         with explained("list", self.place(key)):
-            for page in obstore.list(self.store, self.path(key) or None, chunk_size=PAGE):
+            for page in obstore.list(self._quick, self.path(key) or None, chunk_size=PAGE):
                 yield from map(self._object, page)
 
     def size_bytes(self, key: str) -> int:
         """Give the size of an object; raises `MissingError`."""
         with explained("look at", self.place(key)):
-            return obstore.head(self.store, self.path(key))["size"]
+            return obstore.head(self._quick, self.path(key))["size"]
 
     def copy_from(self, source: Objects, source_key: str, key: str) -> None:
         """Copy an object inside the bucket, over whatever lies there: only for one who holds the claim."""
         with explained("copy", source.place(source_key)):
-            obstore.copy(self.store, source.path(source_key), self.path(key), overwrite=True)
+            obstore.copy(self._patient, source.path(source_key), self.path(key), overwrite=True)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; ones that are not there do not matter."""
         for key in keys:
             try:
                 with explained("delete", self.place(key)):
-                    obstore.delete(self.store, self.path(key))
+                    obstore.delete(self._quick, self.path(key))
             except MissingError:
                 continue
+
+    @property
+    def _quick(self) -> ObjectStore:
+        return self._clients.quick
+
+    @property
+    def _patient(self) -> ObjectStore:
+        return self._clients.patient
+
+    @property
+    def _clients(self) -> Clients:
+        with self._connecting:
+            if self._opened is None:
+                self._opened = self._connect()
+            return self._opened
 
     def _object(self, meta: obstore.ObjectMeta) -> Object:
         key = meta["path"].removeprefix(f"{self.prefix}/") if self.prefix else meta["path"]

@@ -21,9 +21,10 @@ from art.format.manifest import FileEntry
 from art.names import CheckpointRef, ModelRef
 from art.remote import transfer
 from art.remote.checkpoint import RemoteCheckpoint, RemoteSelection, claim_key, claims_key, look
+from art.remote.clients import require_folder
 from art.remote.copy import Copied, fork_between
 from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_fork
-from art.remote.location import Location, Patience, open_store, parse_location
+from art.remote.location import Location, Patience, parse_location
 from art.remote.objects import Objects
 from art.remote.transfer import Meter, Progress
 from art.remote.write import Written, checkpoint_key, checkpoints_key, write
@@ -62,12 +63,15 @@ class Remote:
     def open(cls, url_or_bucket: str, *, prefix: str | None = None, patience: Patience | None = None) -> Remote:
         """Open `bucket`, `s3://bucket/prefix`, `gs://`, `az://`, `file:///` or `memory://`. Sends no request.
 
-        Raises `ConfigurationError`, or `RemoteAccessError` when there is nothing to sign requests with.
+        Raises `ConfigurationError`, or `RemoteNotFoundError` for a folder that is not there. What signs requests is
+        looked for by the first of them, which raises `RemoteAccessError` when there is nothing.
         """
         location = parse_location(url_or_bucket, prefix=prefix)
         if location.scheme == "hf":
             raise ConfigurationError(f"{location} can be forked from, not opened as a remote; see art.remote.hub.")
-        return cls(Objects(open_store(location, patience or Patience()), location), patience)
+        if location.scheme == "file":
+            require_folder(location)
+        return cls(Objects.at(location, patience or Patience()), patience)
 
     @property
     def location(self) -> Location:
