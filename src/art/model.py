@@ -140,7 +140,6 @@ class TrainableModel(Model[ConfigT]):
         self.base_model = str(base_model)
         self.state: Any = None  # JSON; typed as Any so that scripts can write state["offset"]
         self._lora = lora
-        self._ignored: set[str] = set()
         self._internal_config: InternalModelConfig = _internal_config or {}
 
     @property
@@ -176,11 +175,7 @@ class TrainableModel(Model[ConfigT]):
 
         `_config` holds ART's internal settings; those that have a meaning here replace what `config` says.
         """
-        given = _config or {}
-        known = {name: value for name, value in given.items() if name in TrainConfig.model_fields}
-        self._ignore_once(given.keys() - known.keys())
-        said = (config or TrainConfig()).model_dump(exclude_unset=True)
-        config = TrainConfig.model_validate({**said, **known})
+        config = (config or TrainConfig()).with_settings(_config or {})
         return await self.backend().train(self, trajectory_groups, config=config, verbose=verbose)
 
     async def get_step(self) -> int:
@@ -194,8 +189,3 @@ class TrainableModel(Model[ConfigT]):
         Raises `MetricNotFoundError`, and deletes nothing, when a metric that was asked for was never logged.
         """
         await self.backend().delete_checkpoints(self, best_metric=best_checkpoint_metric)
-
-    def _ignore_once(self, names: Iterable[str]) -> None:
-        """Warn of settings of `train` that change nothing, the first time that they are met."""
-        ignore(f"{self.ref}: _config", sorted(set(names) - self._ignored))
-        self._ignored.update(names)

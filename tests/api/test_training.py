@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import ValidationError
 
 import art
 from api.world import PROMPT, World, rollout, two_groups
+from art.errors import ConfigurationError
 from art.local import LocalBackend
 from art.types import TrainConfig
 
@@ -52,14 +52,14 @@ def test_a_setting_of_training_that_does_not_exist_is_refused(world: World):
     async def body() -> None:
         await world.backend.train(world.model, await two_groups(world.model), learnin_rate=1e-4)
 
-    with pytest.raises(ValidationError, match="learnin_rate"):
+    with pytest.raises(ConfigurationError, match="Did you mean learning_rate"):
         world.run(body())
 
 
 def test_internal_settings_of_training_are_used_or_named_once(world: World, caplog: pytest.LogCaptureFixture):
     async def body() -> art.TrainResult:
         groups = await two_groups(world.model)
-        given: Any = {"learning_rate": 3e-4, "precalculate_logprobs": True}
+        given: Any = {"learning_rate": 3e-4, "plot_tensors": True}
         for _ in range(2):
             result = await world.model.train(groups, config=art.TrainConfig(beta=0.0), _config=given)
         return result
@@ -68,7 +68,8 @@ def test_internal_settings_of_training_are_used_or_named_once(world: World, capl
         result = world.run(body())
 
     assert result.metrics["learning_rate"] == 3e-4
-    assert caplog.messages == ["api/agent: _config: no meaning here, ignored: precalculate_logprobs"]
+    (message,) = caplog.messages
+    assert message.startswith("api/agent: train: no meaning here, ignored: plot_tensors (needs")
 
 
 def test_verbose_training_says_one_line_on_stderr(world: World, capsys: pytest.CaptureFixture[str]):

@@ -68,6 +68,7 @@ class LocalBackend:
         # computes; spread over a pool they added up to gigabytes.
         self._training = ThreadPoolExecutor(1, thread_name_prefix="art-train")
         self._mirror = Mirror(moving.open_remote(remote, None), self.store) if remote else None
+        self._ignored: set[str] = set()
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -124,8 +125,7 @@ class LocalBackend:
         groups = list(trajectory_groups)
         if not groups:
             raise TrainingDataError(f"There are no groups to train {model.ref} on; gather some first.")
-        said = {**training_fields(model.settings), **(config or TrainConfig()).model_dump(exclude_unset=True)}
-        config = TrainConfig.model_validate({**said, **settings})
+        config = self._settled(model, config, settings)
         result = await self._in_training_thread(self._session(model).train, groups, config)
         if verbose:
             words.say(words.step_line(model.ref, result))
@@ -284,6 +284,13 @@ class LocalBackend:
         if model.ref not in self._sessions:
             raise NotRegisteredError(f"{model.ref} is not registered; call `await model.register(backend)` first.")
         return self._sessions[model.ref]
+
+    def _settled(self, model: Trainable, config: TrainConfig | None, settings: Mapping[str, Any]) -> TrainConfig:
+        """Give what a step is to be taken with; what changes nothing is named the first time that it is given."""
+        settled = (config or TrainConfig()).with_settings(settings).with_defaults(training_fields(model.settings))
+        ignore(f"{model.ref}: train", sorted({*settled.ignored} - self._ignored))
+        self._ignored |= {*settled.ignored}
+        return settled
 
     def _log(self, model: ModelRef, groups: Sequence[TrajectoryGroup], split: str) -> None:
         trajectories = [trajectory for group in groups for trajectory in group]

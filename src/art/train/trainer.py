@@ -236,7 +236,7 @@ class Trainer:
 
     def _update(self, rate: float, config: TrainConfig) -> None:
         for group in self._optimizer.param_groups:
-            group.update(lr=rate, betas=config.betas, weight_decay=config.weight_decay)
+            group.update(lr=rate, betas=config.betas, eps=config.adam_epsilon, weight_decay=config.weight_decay)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 

@@ -1,0 +1,130 @@
+"""What a setting may be called: by us, by ART, and what a misspelt name was meant to be.
+
+Knows names and how ART's turn into ours; what the values do is `config`'s.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from art.errors import ConfigurationError
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Names:
+    """Further names that a kind of settings has, beside those of its fields."""
+
+    translated: Mapping[str, Callable[[Any], Fields]]
+    """Names for what has another one here, and the fields that a value of each asks for."""
+    without_effect: Mapping[str, tuple[object, str]]
+    """Names that change nothing here: the value that asks for nothing, and what they would need."""
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What a user's settings mean here."""
+
+    fields: Fields
+    """By our names."""
+    ignored: tuple[str, ...]
+    """The settings of ART that change nothing here, each with what it would need."""
+
+
+def understood(given: Mapping[str, Any], *, fields: Collection[str], names: Names, where: str) -> Understood:
+    """Sort settings into our fields and what is ignored; raises `ConfigurationError` for a name nobody knows."""
+    known = {*fields, *names.translated, *names.without_effect}
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(f"{where} has no setting {name!r}.{nearest(name, known)}")
+    ours = {name: value for name, value in given.items() if name in fields}
+    for name, value in given.items():
+        if name in names.translated:
+            _add(ours, names.translated[name](value), where=f"{where}: {name}")
+    return Understood(ours, tuple(_ignored(given, names)))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Give " Did you mean x?" for the known name most like this one, "" where none is."""
+    found = difflib.get_close_matches(name, sorted(known), n=1)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
+def refused(where: str, error: ValidationError) -> ConfigurationError:
+    """Give our error for values that pydantic refused."""
+    reasons = [
+        f"{'.'.join(map(str, each['loc'])) or 'it'} is {each['input']!r}: {each['msg'].removeprefix('Value error, ')}"
+        for each in error.errors(include_url=False, include_context=False)
+    ]
+    return ConfigurationError(f"{where}: {'; '.join(reasons)}.")
+
+
+def _add(ours: Fields, more: Fields, *, where: str) -> None:
+    for name, value in more.items():
+        if ours.setdefault(name, value) != value:
+            raise ConfigurationError(f"{where} asks for {name}={value!r}, beside {name}={ours[name]!r}. Name only one.")
+
+
+def _ignored(given: Mapping[str, Any], names: Names) -> Iterable[str]:
+    for name, (nothing_asked, need) in names.without_effect.items():
+        if name in given and given[name] is not None and given[name] is not nothing_asked:
+            yield f"{name} ({need})"
+
+
+def _adam_params(value: Any) -> Fields:
+    """Read the values that Tinker's `AdamParams` has, from an object or a mapping."""
+    if value is None:
+        return {}
+    said: Mapping[str, Any] = value if isinstance(value, Mapping) else vars(value)
+    ours = {"eps": "adam_epsilon", "grad_clip_norm": "max_grad_norm"}
+    names = ("learning_rate", "weight_decay", "eps", "grad_clip_norm")
+    found = {ours.get(name, name): said[name] for name in names if said.get(name)}
+    return {**found, "betas": (said.get("beta1", 0.9), said.get("beta2", 0.99))}
+
+
+def _loss_fn_config(value: Mapping[str, Any] | None) -> Fields:
+    """Read the clipping thresholds, which are ratios, as distances from 1."""
+    said = dict(value or {})
+    found: Fields = {}
+    if (low := said.pop("clip_low_threshold", None)) is not None:
+        found["epsilon"] = 1 - low
+    if (high := said.pop("clip_high_threshold", None)) is not None:
+        found["epsilon_high"] = high - 1
+    if said:
+        raise ConfigurationError(
+            f"loss_fn_config has {', '.join(sorted(said))}; here it is clip_low_threshold and clip_high_threshold."
+        )
+    return found
+
+
+OURS = Names({}, {})
+ART = Names(
+    translated={
+        "adam_params": _adam_params,
+        "kl_penalty_reference_step": lambda step: {} if step is None else {"kl_reference": step},
+        "kl_penalty_step_lag": lambda lag: {"kl_reference": -lag} if lag else {},
+        "kl_ref_adapter_path": lambda path: {} if path is None else {"kl_reference": path},
+        "loss_fn": lambda loss: {"loss": loss},
+        "loss_fn_config": _loss_fn_config,
+        "normalize_advantages": lambda scale: {} if scale else {"scale_rewards": False},
+        "ppo": lambda ppo: {"loss": "ppo"} if ppo else {},
+    },
+    without_effect={
+        "final_training_step": (None, "nothing is prepared for a last step: every step is a checkpoint"),
+        "logprob_calculation_chunk_size": (None, "the size follows from the vocabulary, and no number depends on it"),
+        "moe_routing_replay_bundle": (None, "needs a sampler that records which experts it asked"),
+        "moe_routing_replay_path": (None, "needs a sampler that records which experts it asked"),
+        "moe_routing_replay_strict": (False, "needs a sampler that records which experts it asked"),
+        "optimizer_save_interval": (None, "every checkpoint has its optimizer"),
+        "plot_tensors": (False, "needs a plot of packed sequences, which are not kept"),
+        "save_checkpoint": (True, "every step is a checkpoint; delete_checkpoints removes what is not wanted"),
+        "scale_learning_rate_by_reward_std_dev": (False, "ART 0.5.23 does not read it either; set learning_rate"),
+    },
+)
+"""What `backend.train` and `TrainConfig` of ART 0.5.23 know beyond the fields that are here."""
