@@ -6,7 +6,7 @@ from art.names import ModelRef
 from art.store.store import CheckpointStore
 from store.conftest import write_foreign
 
-from .conftest import BRANCH, MAIN, Art
+from .conftest import BRANCH, MAIN, Art, train
 
 
 def test_show_tells_the_manifest_lineage_and_files(art: Art, store: CheckpointStore):
@@ -150,3 +150,39 @@ def test_a_bare_name_finds_its_only_project(art: Art, store: CheckpointStore):
     assert unclear.returncode == 1
     assert "there are other, shop" in unclear.stderr
     assert json.loads(told.stdout)["ref"] == "shop/agent-1@50"
+
+
+def test_two_rewards_of_one_step_are_told_apart(art: Art):
+    shown = art("show", "agent-1@100").stdout
+    document = json.loads(art("show", "agent-1@100", "--json").stdout)
+    listed = art("log").stdout
+
+    update, earned = shown.index("update from step 50"), shown.index("earned by these weights")
+    assert "0.4200" in shown[update:earned]
+    assert "train/reward  0.9100" in shown[earned:]
+    assert document["update"] == {"from": 50, "without_signal": False, "metrics": {"reward": 0.42}}
+    assert document["earned"] == {"train/reward": 0.91}
+    assert "train/reward of the update from each step" in listed
+
+
+def test_what_other_weights_earned_at_this_step_is_not_shown(art: Art, store: CheckpointStore):
+    store.rewind(store.open(MAIN.at(50)))
+    train(store, MAIN, {100: 0.3})
+
+    assert json.loads(art("show", "agent-1@100", "--json").stdout)["earned"] == {"train/reward": 0.3}
+
+
+def test_the_update_of_a_fork_is_not_said_to_come_from_its_own_step(art: Art):
+    assert json.loads(art("show", "agent-2@100", "--json").stdout)["update"]["from"] is None
+
+
+def test_an_update_without_signal_is_said_in_words(art: Art, store: CheckpointStore):
+    newest = store.open(MAIN.at(150))
+    with store.stage(MAIN.at(151)) as stage:
+        (stage.path / "adapter_model.safetensors").write_bytes(b"x")
+        metrics = {"loss": 0.0, "grad_norm": 0.0, "groups": 4.0, "groups_without_signal": 4.0}
+        stage.commit(parent=newest, metrics=metrics)
+
+    assert "in every group all rewards were equal" in art("show", "agent-1@151").stdout
+    assert "no update: all groups had equal rewards" in art("log").stdout
+    assert json.loads(art("show", "agent-1@151", "--json").stdout)["update"]["without_signal"] is True

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from art.backend import TrainResult
 from art.local.moving import Bar, Moved
 from art.names import ModelRef
+from art.ops.update import is_without_signal
 from art.visible import visible
 
 SHOWN = ("reward", "loss", "kl", "entropy", "grad_norm", "learning_rate", "seconds")
@@ -25,7 +26,9 @@ def say(*lines: str) -> None:
 def step_line(model: ModelRef, result: TrainResult) -> str:
     """Tell a training step in one line."""
     shown = [f"{name} {result.metrics[name]:.4g}" for name in SHOWN if name in result.metrics]
-    return f"{model}@{result.step}: {', '.join(shown)}"
+    words = ["no update: in every group all rewards were equal"] if is_without_signal(result.metrics) else []
+    # Its rewards are those of the weights before it: the step has earned none yet.
+    return f"{model}@{result.step}, update from step {result.step - 1}: {', '.join([*words, *shown])}"
 
 
 def moved_line(what: str, moved: Moved) -> str:

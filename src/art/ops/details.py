@@ -1,7 +1,8 @@
-"""A checkpoint and what the rest of the store knows about it: its past, and who holds the same files."""
+"""A checkpoint and what the rest of the store knows about it: its past, its earnings, and who holds the same files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from art.errors import CorruptCheckpointError
@@ -9,6 +10,7 @@ from art.format.layout import ADAPTER_WEIGHTS
 from art.format.manifest import FileEntry, Parent
 from art.names import CheckpointRef
 from art.store.checkpoint import Checkpoint
+from art.store.history import TRAIN, History
 from art.store.store import CheckpointStore
 
 
@@ -43,6 +45,8 @@ class Details:
     holders: tuple[Holder, ...]
     ancestors: tuple[Ancestor, ...]
     """Its parent and the forks in its past, newest first."""
+    earned: Mapping[str, float | None]
+    """What these weights earned, as far as the model's history has it: `split/metric`."""
 
 
 def read_details(store: CheckpointStore, checkpoint: Checkpoint) -> Details:
@@ -55,7 +59,18 @@ def read_details(store: CheckpointStore, checkpoint: Checkpoint) -> Details:
     if manifest.parent and (not past or past[0].ref != manifest.parent.ref):
         past.insert(0, manifest.parent)
     ancestors = tuple(Ancestor(parent, _whereabouts(store, parent)) for parent in past)
-    return Details(checkpoint, tuple(holders), ancestors)
+    return Details(checkpoint, tuple(holders), ancestors, _earned(store, checkpoint.ref))
+
+
+def _earned(store: CheckpointStore, ref: CheckpointRef) -> dict[str, float | None]:
+    earned: dict[str, float | None] = {}
+    for entry in History(store.root).read(ref.model):
+        if entry.split == TRAIN and entry.step < ref.step:
+            # Training before this step means that it was set aside: what was earned until then is of other weights.
+            earned.clear()
+        if entry.step == ref.step:
+            earned.update(entry.metrics)
+    return earned
 
 
 def _find(store: CheckpointStore, ref: CheckpointRef) -> Checkpoint | None:

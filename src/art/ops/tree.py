@@ -17,6 +17,7 @@ from art.format.lineage import segments
 from art.format.manifest import Hop, Manifest
 from art.names import ModelRef
 from art.ops.condense import Gap, condense
+from art.ops.update import is_without_signal
 from art.store.checkpoint import Checkpoint, Skipped, look
 from art.store.history import History
 from art.store.store import CheckpointStore, SetAside
@@ -46,6 +47,11 @@ class BranchStep:
     @property
     def is_foreign(self) -> bool:
         return self.manifest is not None and self.digest is None
+
+    @property
+    def is_without_signal(self) -> bool:
+        """Whether the update that led here found nothing to learn."""
+        return self.manifest is not None and is_without_signal(self.manifest.metrics)
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,8 @@ def log(
         return
     if not branches:
         output.say(f"There are no models below {store.root} yet.")
-    now = wording.utc_now()
-    output.print_lines(
-        log.graph_lines(branches, now=now) if graph else log.list_lines(branches, metric=metric, now=now)
-    )
+    lines = log.graph_lines if graph else log.list_lines
+    output.print_lines(lines(branches, metric=metric, now=wording.utc_now()))
 
 
 def _wanted(invocation: Invocation, text: str | None) -> list[ModelRef]:

@@ -9,8 +9,9 @@ from typing import Any
 from rich.text import Text
 
 from art.cli.render import wording
-from art.format.manifest import Hop
+from art.format.manifest import Hop, Manifest
 from art.ops.details import Details
+from art.ops.update import is_without_signal, updated_from
 from art.store.checkpoint import Checkpoint
 
 NAME_WIDTH = 12
@@ -26,12 +27,12 @@ def lines(details: Details, *, now: datetime) -> Iterator[Text]:
     for name, value in _facts(checkpoint, now):
         yield Text.assemble((f"  {name:<{NAME_WIDTH}}", "dim"), value)
     for title, values in (
-        ("metrics", {name: "–" if v is None else wording.value(v) for name, v in manifest.metrics.items()}),
         ("environment", manifest.environment),
         ("libraries", manifest.libraries),
     ):
         yield from _pairs(title, values)
     yield Text()
+    yield from _metrics(details)
     yield from _lineage(details)
     yield from _files(details)
 
@@ -45,6 +46,12 @@ def document(details: Details) -> dict[str, Any]:
         "digest": checkpoint.digest,
         "foreign": checkpoint.is_foreign,
         "size_bytes": checkpoint.manifest.size_bytes,
+        "update": {
+            "from": updated_from(checkpoint.manifest),
+            "without_signal": is_without_signal(checkpoint.manifest.metrics),
+            "metrics": checkpoint.manifest.metrics,
+        },
+        "earned": dict(details.earned),
         "manifest": checkpoint.manifest.model_dump(mode="json"),
         "past": [{**past.parent.model_dump(mode="json"), "where": past.where} for past in details.ancestors],
         "also_in": [
@@ -76,6 +83,33 @@ def _facts(checkpoint: Checkpoint, now: datetime) -> Iterator[tuple[str, Text | 
         yield "foreign", Text("written by another program; its optimizer starts afresh", "yellow")
     yield "identity", checkpoint.digest or "none"
     yield "folder", str(checkpoint.path)
+
+
+def _metrics(details: Details) -> Iterator[Text]:
+    """Yield two sets of metrics that share their names: of the update that led here, and of what came of it."""
+    manifest = details.checkpoint.manifest
+    if manifest.metrics:
+        yield Text.assemble(
+            "  ", (update_title(manifest), "bold"), ("  rewards are those of that step's weights", "dim")
+        )
+        if is_without_signal(manifest.metrics):
+            yield Text(f"  {wording.NO_SIGNAL}", "yellow")
+        yield from _pairs("", {name: _value(number) for name, number in manifest.metrics.items()})
+        yield Text()
+    if details.earned:
+        yield Text.assemble("  ", ("earned by these weights", "bold"))
+        yield from _pairs("", {name: _value(number) for name, number in details.earned.items()})
+        yield Text()
+
+
+def update_title(manifest: Manifest) -> str:
+    """Name the update that led to a checkpoint."""
+    step = updated_from(manifest)
+    return "update that led here" if step is None else f"update from step {step}"
+
+
+def _value(number: float | None) -> str:
+    return "–" if number is None else wording.value(number)
 
 
 def _pairs(title: str, values: Mapping[str, object]) -> Iterator[Text]:

@@ -19,6 +19,7 @@ from art.cli.render.graph import Beside, GraphLine, Problem, Stroke, draw
 from art.names import ModelRef
 from art.ops.condense import Gap
 from art.ops.tree import Branch, BranchStep, Origin, Whereabouts
+from art.store.history import TRAIN
 from art.store.store import SetAside
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_red", "bright_cyan", "bright_magenta")
@@ -47,7 +48,7 @@ def list_lines(branches: Sequence[Branch], *, metric: str, now: datetime) -> Ite
     """Yield every project, its models and their steps, newest first."""
     scale = scale_of(branches)
     for project, members in groupby(branches, key=lambda branch: branch.model.project):
-        yield Text(project, "bold underline")
+        yield _title(project, metric, scale)
         for number, branch in enumerate(members):
             yield Text()
             yield from _heading(branch, COLOURS[number % len(COLOURS)], metric)
@@ -56,11 +57,11 @@ def list_lines(branches: Sequence[Branch], *, metric: str, now: datetime) -> Ite
         yield Text()
 
 
-def graph_lines(branches: Sequence[Branch], *, now: datetime) -> Iterator[Text]:
+def graph_lines(branches: Sequence[Branch], *, metric: str, now: datetime) -> Iterator[Text]:
     """Yield the drawing of every project."""
     scale = scale_of(branches)
     for project, members in groupby(branches, key=lambda branch: branch.model.project):
-        yield Text(project, "bold underline")
+        yield _title(project, metric, scale)
         yield Text()
         yield from _table(list(draw(list(members))), scale, now, in_graph=True)
         yield Text()
@@ -69,6 +70,15 @@ def graph_lines(branches: Sequence[Branch], *, now: datetime) -> Iterator[Text]:
 def document(branches: Sequence[Branch], *, root: str, metric: str) -> dict[str, Any]:
     """Give everything `art log` knows as one document."""
     return {"root": root, "metric": metric, "models": [_model_document(branch) for branch in branches]}
+
+
+def _title(project: str, metric: str, scale: Scale | None) -> Text:
+    """Name a project, and say what the numbers beside its steps are."""
+    title = Text.assemble((project, "bold underline"))
+    if scale is None:
+        return title
+    is_of_update = "/" not in metric or metric.startswith(f"{TRAIN}/")
+    return title.append(f"   {metric} {'of the update from each step' if is_of_update else 'of each step'}", "dim")
 
 
 def _from_newest(branch: Branch) -> Iterator[Beside]:
@@ -183,6 +193,8 @@ def _notes(step: BranchStep, branch: Branch, *, in_graph: bool) -> Iterator[tupl
         yield "best", "bold green"
     if step.is_foreign:
         yield "foreign", "yellow"
+    if step.is_without_signal:
+        yield "no update: all groups had equal rewards", "yellow"
     origin = branch.origin
     if origin and origin.hop.step == step.step:
         yield "fork" + "".join(f", {part} reset" for part in origin.hop.reset), "magenta"
@@ -252,6 +264,7 @@ def _step_document(step: BranchStep, branch: Branch) -> dict[str, Any]:
         "size_bytes": manifest.size_bytes if manifest else None,
         "digest": step.digest,
         "foreign": step.is_foreign,
+        "without_signal": step.is_without_signal,
         "problem": step.problem,
         "forks": [str(other) for other in branch.forks.get(step.step, ())],
     }

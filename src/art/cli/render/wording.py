@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 HEIGHTS = "▁▂▃▄▅▆▇█"
+NO_SIGNAL = "no update: in every group all rewards were equal, so the weights stayed as they were"
 AGES = ((60, "s"), (60, "min"), (24, "h"), (7, "d"), (52, "w"))
 
 
