@@ -69,7 +69,15 @@ class Backend(Protocol):
         verbose: bool = False,
     ) -> TrainResult: ...
 
-    async def log(self, model: AnyModel, groups: Sequence[TrajectoryGroup], *, split: str) -> None: ...
+    async def log(
+        self,
+        model: AnyModel,
+        groups: Sequence[TrajectoryGroup],
+        *,
+        split: str,
+        metrics: Mapping[str, float],
+        step: int | None,
+    ) -> None: ...
 
     async def get_step(self, model: AnyModel) -> int: ...
 
@@ -78,9 +86,11 @@ class Backend(Protocol):
     async def close(self) -> None: ...
 
 
-def as_groups(items: Iterable[Trajectory | BaseException | TrajectoryGroup]) -> list[TrajectoryGroup]:
-    """Put loose trajectories, and the exceptions among them, into one group, after the groups."""
-    items = list(items)
+def as_groups(items: Iterable[Trajectory | BaseException | TrajectoryGroup | None]) -> list[TrajectoryGroup]:
+    """Put loose trajectories, and the exceptions among them, into one group, after the groups; None is left out."""
+    if isinstance(items, TrajectoryGroup):
+        return [items]
+    items = [item for item in items if item is not None]
     loose = [item for item in items if not isinstance(item, TrajectoryGroup)]
     groups = [item for item in items if isinstance(item, TrajectoryGroup)]
     return [*groups, TrajectoryGroup(loose)] if loose else groups

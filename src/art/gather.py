@@ -13,33 +13,47 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from art.errors import ConfigurationError
-from art.trajectories import Trajectory, TrajectoryGroup, not_a
+from art.trajectories import Rollout, Trajectory, TrajectoryGroup, not_a, returned
 
 T = TypeVar("T")
+AfterEach = Callable[[TrajectoryGroup], Awaitable[TrajectoryGroup | list[TrajectoryGroup] | None]]
 
 
 @dataclass
-class _Progress:
+class GatherContext:
     """How many rollouts are done, what they earned, and how many more may fail."""
 
     bar: tqdm[Any]
-    failures_left: float
-    rewards: list[float] = field(default_factory=list)
+    failures_left: float = 0
+    max_metrics: int | None = None
+    """How many metrics the bar shows beside the reward, None for all."""
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Of the reward and of each metric: the sum so far, and of how many values."""
 
-    def finished(self, trajectory: Trajectory) -> None:
-        self.rewards.append(trajectory.reward)
+    def finished(self, trajectories: Iterable[Trajectory]) -> None:
+        """Count a rollout that is done."""
+        self.earned(trajectories)
         self._show(1)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """Count a failure; raises it when it is one too many."""
         self.failures_left -= 1
         self._show(1)
         if self.failures_left < 0:
             raise error
 
+    def earned(self, trajectories: Iterable[Trajectory]) -> None:
+        """Add rewards and metrics to the means that the bar shows."""
+        for trajectory in trajectories:
+            for name, value in {"reward": trajectory.reward, **trajectory.metrics}.items():
+                total, count = self.sums.get(name, (0.0, 0))
+                self.sums[name] = (total + value, count + 1)
+
     def _show(self, done: int) -> None:
-        if self.rewards:
-            self.bar.set_postfix(reward=f"{sum(self.rewards) / len(self.rewards):.3f}", refresh=False)
+        names = [name for name in self.sums if name != "reward"][: self.max_metrics]
+        shown = [name for name in ("reward", *names) if name in self.sums]
+        means = {name: f"{self.sums[name][0] / self.sums[name][1]:.3f}" for name in shown}
+        self.bar.set_postfix(means, refresh=False)
         self.bar.update(done)
 
 
@@ -49,13 +63,15 @@ async def gather_trajectory_groups(
     pbar_desc: str | None = "gather",
     pbar_total_completion_tokens: bool = True,
     max_exceptions: float = 0,
-    after_each: Callable[[TrajectoryGroup], Awaitable[TrajectoryGroup | None]] | None = None,
+    max_metrics: int | None = None,
+    after_each: AfterEach | None = None,
 ) -> list[TrajectoryGroup]:
     """Run the rollouts of all groups at once.
 
     Up to `max_exceptions` failures (a count, or a fraction of all when below 1) stay in their groups as exceptions;
-    one more is raised, and the rollouts still running are cancelled. `after_each` may judge or replace a group
-    that is complete; a group for which it returns None is left out.
+    one more is raised, and the rollouts still running are cancelled. A group of which nothing came back is left out.
+    `after_each` may judge a complete group, replace it by another one or by several, or return None to leave it out.
+    The bar shows the mean reward and the means of the first `max_metrics` metrics.
 
     >>> async def rollout(word: str) -> Trajectory:
     ...     return Trajectory(messages_and_choices=[{"role": "user", "content": word}], reward=len(word))
@@ -67,19 +83,22 @@ async def gather_trajectory_groups(
     waiting = list(groups)
     total = sum(max(1, _rollouts(group)) for group in waiting)
     with _bar(pbar_desc, total) as bar:
-        progress = _Progress(bar, _allowed(max_exceptions, total))
+        progress = GatherContext(bar, _allowed(max_exceptions, total), max_metrics)
         done = await _all([_run_group(group, progress, after_each) for group in waiting])
-    return [group for group in done if group is not None]
+    return [group for groups in done for group in groups if len(group)]
 
 
 async def gather_trajectories(
-    trajectories: Iterable[Awaitable[Trajectory]],
+    trajectories: Iterable[Awaitable[Rollout]],
     *,
     pbar_desc: str | None = "gather",
     pbar_total_completion_tokens: bool = True,
     max_exceptions: float = 0,
+    max_metrics: int | None = None,
 ) -> list[Trajectory | BaseException]:
     """Run rollouts at once; of those that fail within `max_exceptions` the exception is in their place.
+
+    The trajectories of a rollout that returns several stand in its place, one after the other.
 
     >>> async def rollout(reward: float) -> Trajectory:
     ...     return Trajectory(reward=1 / reward)
@@ -88,8 +107,9 @@ async def gather_trajectories(
     """
     waiting = list(trajectories)
     with _bar(pbar_desc, len(waiting)) as bar:
-        progress = _Progress(bar, _allowed(max_exceptions, len(waiting)))
-        return await _all([_run(rollout, progress) for rollout in waiting])
+        progress = GatherContext(bar, _allowed(max_exceptions, len(waiting)), max_metrics)
+        done = await _all([_run(rollout, progress) for rollout in waiting])
+    return [result for results in done for result in ([results] if isinstance(results, Exception) else results)]
 
 
 async def trajectory_group_batches(
@@ -155,33 +175,33 @@ def _bar(description: str | None, total: int) -> tqdm[Any]:
     return tqdm(desc=description, total=total, disable=description is None)
 
 
-async def _run(rollout: Awaitable[Trajectory], progress: _Progress) -> Trajectory | Exception:
+async def _run(rollout: Awaitable[Rollout], progress: GatherContext) -> list[Trajectory] | Exception:
     try:
-        trajectory = await rollout
-        if not isinstance(trajectory, Trajectory):
-            raise not_a("rollout", Trajectory, trajectory)
+        trajectories = returned(await rollout)
     except Exception as error:  # noqa: BLE001 - whatever a user's rollout raises is counted, kept or raised again
         progress.failed(error)
         return error
-    progress.finished(trajectory)
-    return trajectory
+    progress.finished(trajectories)
+    return trajectories
 
 
 async def _run_group(
-    group: Awaitable[TrajectoryGroup],
-    progress: _Progress,
-    after_each: Callable[[TrajectoryGroup], Awaitable[TrajectoryGroup | None]] | None,
-) -> TrajectoryGroup | None:
+    group: Awaitable[TrajectoryGroup], progress: GatherContext, after_each: AfterEach | None
+) -> list[TrajectoryGroup]:
     if isinstance(group, TrajectoryGroup):
         complete = group
         for result in await _all([_run(rollout, progress) for rollout in group.take_pending()]):
             complete.keep(result)
     else:
         complete = await _run_made(group, progress)
-    return await after_each(complete) if after_each else complete
+    if after_each is None or not len(complete):
+        return [complete]
+    judged = await after_each(complete)
+    groups = judged if isinstance(judged, list) else [judged]
+    return [group for group in groups if group is not None]
 
 
-async def _run_made(group: Awaitable[TrajectoryGroup], progress: _Progress) -> TrajectoryGroup:
+async def _run_made(group: Awaitable[TrajectoryGroup], progress: GatherContext) -> TrajectoryGroup:
     """Run a coroutine that makes a whole group; its failures count like those of rollouts."""
     try:
         made = await group
@@ -190,11 +210,9 @@ async def _run_made(group: Awaitable[TrajectoryGroup], progress: _Progress) -> T
     except Exception as error:  # noqa: BLE001 - as in _run
         progress.failed(error)
         return TrajectoryGroup([], exceptions=[error])
-    for error in made.exceptions:
-        if isinstance(error, Exception):
-            progress.failed(error)
-    progress.rewards += [trajectory.reward for trajectory in made.trajectories]
-    progress.bar.update(1)
+    for failure in made.exceptions:
+        progress.failed(failure.as_error())
+    progress.finished(made)
     return made
 
 

@@ -5,9 +5,19 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Self
 
-from pydantic import BaseModel
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SerializeAsAny,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from typing_extensions import TypeVar
 
 from art.backend import Backend, TrainResult, as_groups
@@ -16,57 +26,118 @@ from art.dev import InternalModelConfig, OpenAIServerConfig
 from art.dev.meaning import adapter_fields, ignore, without_meaning
 from art.errors import ConfigurationError, NotRegisteredError
 from art.names import ModelRef
+from art.settings import nearest, refused
 from art.trajectories import Trajectory, TrajectoryGroup
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel | None, default=None)
+Clients = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, "AsyncOpenAI"]
 
 
-class Model(Generic[ConfigT]):
+def _keep_models(config: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """Leave the user's own object as it is; read anything else as the type that the model was declared with."""
+    return config if isinstance(config, BaseModel) else read(config)
+
+
+class Model(BaseModel, Generic[ConfigT]):
     """A chat model, also one that is only called: a prompted teacher, say.
+
+    A copy stays with the backend and gets connections of its own; neither is dumped or pickled.
 
     >>> teacher = Model("teacher", "shop", inference_model_name="gpt-5", inference_base_url="https://host.example/v1")
     >>> teacher.get_inference_name(), teacher.trainable
     ('gpt-5', False)
     """
 
-    trainable = False
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    project: str
+    entity: str | None = None
+    """The W&B entity of scripts that name one; nothing here reads it."""
+    id: str | None = None
+    config: SerializeAsAny[Annotated[ConfigT, WrapValidator(_keep_models)]] = None  # pyright: ignore[reportAssignmentType] - ConfigT is None when there is none
+    inference_model_name: str | None = None
+    inference_base_url: str | None = None
+    inference_api_key: str | None = None
+    base_path: str = ".art"
+    """Where ART logs without a backend; here the backend's own path counts."""
+    report_metrics: list[str] | None = None
+    trainable: bool = False
+
+    _backend: Backend | None = PrivateAttr(default=None)
+    _clients: Clients | None = PrivateAttr(default=None)
 
     def __init__(
         self,
         name: str,
         project: str,
         *,
-        config: ConfigT = None,  # pyright: ignore[reportArgumentType] - ConfigT is None when there is none
+        config: ConfigT = None,  # pyright: ignore[reportArgumentType] - as above
         inference_model_name: str | None = None,
         inference_base_url: str | None = None,
         inference_api_key: str | None = None,
+        **fields: Any,
     ) -> None:
-        self.ref = ModelRef(project, name)
-        self.config: ConfigT = config
-        self.inference_model_name = inference_model_name
-        self.inference_base_url = inference_base_url
-        self.inference_api_key = inference_api_key
-        self._backend: Backend | None = None
-        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = weakref.WeakKeyDictionary()
+        named = {
+            "config": config,
+            "inference_model_name": inference_model_name,
+            "inference_base_url": inference_base_url,
+            "inference_api_key": inference_api_key,
+        }
+        given = {field: value for field, value in named.items() if value is not None}
+        self._check_spelling(fields)
+        try:
+            super().__init__(name=name, project=project, **given, **fields)
+        except ValidationError as error:
+            raise refused(type(self).__name__, error) from None
+
+    @classmethod
+    def _check_spelling(cls, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in cls.model_fields and cls.model_config.get("extra") == "forbid":
+                raise ConfigurationError(f"{cls.__name__} has no {name!r}.{nearest(name, cls.model_fields)}")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_object(cls, value: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        """Leave a model as it is where it is a field, also where it was declared with another type of `config`."""
+        declared: type[Any] = cls.__pydantic_generic_metadata__["origin"] or cls
+        return value if isinstance(value, declared) else read(value)
 
     @property
-    def name(self) -> str:
-        return self.ref.name
-
-    @property
-    def project(self) -> str:
-        return self.ref.project
+    def ref(self) -> ModelRef:
+        """Where the model's folder lies; raises `InvalidNameError` for a name that cannot be one."""
+        return ModelRef(self.project, self.name)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self.ref)!r})"
+        return f"{type(self).__name__}({f'{self.project}/{self.name}'!r})"
+
+    __str__ = __repr__
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        copied._clients = None
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        connections, self._clients = self._clients, None
+        try:
+            return super().__deepcopy__({**(memo or {}), id(self._backend): self._backend})
+        finally:
+            self._clients = connections
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        private: dict[str, Any] = {**(state["__pydantic_private__"] or {}), "_backend": None, "_clients": None}
+        return {**state, "__pydantic_private__": private}
 
     def backend(self) -> Backend:
         """Give the backend; raises `NotRegisteredError` before `register`."""
         if self._backend is None:
-            raise NotRegisteredError(f"{self.ref} has no backend yet; call `await model.register(backend)` first.")
+            raise NotRegisteredError(f"{self!r} has no backend yet; call `await model.register(backend)` first.")
         return self._backend
 
     async def register(self, backend: Backend) -> None:
@@ -80,20 +151,21 @@ class Model(Generic[ConfigT]):
 
         if not self.inference_base_url:
             raise NotRegisteredError(
-                f"{self.ref} does not know where to ask; register it with a backend, or give inference_base_url."
+                f"{self!r} does not know where to ask; register it with a backend, or give inference_base_url."
             )
         loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
+        clients = self._clients = self._clients if self._clients is not None else weakref.WeakKeyDictionary()
+        client = clients.get(loop)
         if client is None or str(client.base_url).rstrip("/") != self.inference_base_url.rstrip("/"):
             client = AsyncOpenAI(
                 base_url=self.inference_base_url, api_key=self.inference_api_key or "none", timeout=1200
             )
-            self._clients[loop] = client
+            clients[loop] = client
         return client
 
     async def disconnect(self) -> None:
         """Close the connections of this event loop's client; the backend does so when it closes."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
+        client = self._clients.pop(asyncio.get_running_loop(), None) if self._clients is not None else None
         if client is not None:
             await client.close()
 
@@ -102,14 +174,40 @@ class Model(Generic[ConfigT]):
         name = self.inference_model_name or self.name
         return name if step is None else f"{name}@{step}"
 
+    def litellm_completion_params(self, step: int | None = None) -> dict[str, Any]:
+        """Give what `litellm.acompletion` needs to ask this model: its name, its address and its key."""
+        name = self.get_inference_name(step)
+        return {
+            # Behind a model that is trained stands our own server, which LiteLLM knows as any vLLM.
+            "model": f"hosted_vllm/{name}" if self.trainable else name,
+            "base_url": self.inference_base_url,
+            "api_key": self.inference_api_key,
+            "temperature": 1,
+        }
+
     async def log(
-        self, trajectories: Iterable[Trajectory | BaseException | TrajectoryGroup], split: str = "val"
+        self,
+        trajectories: Iterable[Trajectory | BaseException | TrajectoryGroup | None] | None = None,
+        split: str = "val",
+        *,
+        metrics: Mapping[str, float] | None = None,
+        step: int | None = None,
     ) -> None:
-        """Write trajectories and their mean reward and metrics to the model's history; exceptions are counted."""
-        await self.backend().log(self, as_groups(trajectories), split=split)
+        """Write trajectories and their mean reward and metrics to the model's history; exceptions are counted.
+
+        `metrics` are written beside them, also without any trajectory, at `step` or at the model's newest one.
+        What `train` has written already is not written twice. Nothing to log is no error.
+        """
+        groups = as_groups(trajectories or ())
+        if groups or metrics:
+            await self.backend().log(self, groups, split=split, metrics=metrics or {}, step=step)
+
+    async def get_step(self) -> int:
+        """Give the newest step, 0 for an untrained model."""
+        return await self.backend().get_step(self)
 
 
-class TrainableModel(Model[ConfigT]):
+class TrainableModel(Model[ConfigT], Generic[ConfigT]):
     """A model that LoRA training changes.
 
     `base_model` is a Hugging Face repository id or a local folder. `state` is a small JSON value of the user's, a
@@ -122,7 +220,12 @@ class TrainableModel(Model[ConfigT]):
     ('agent-1', 'agent-1@500')
     """
 
-    trainable = True
+    base_model: str
+    trainable: bool = True
+    state: Any = None  # JSON; typed as Any so that scripts can write state["offset"]
+
+    _lora: LoRAConfig | None = PrivateAttr(default=None)
+    _internal_config: InternalModelConfig | None = PrivateAttr(default=None)
 
     def __init__(
         self,
@@ -133,26 +236,26 @@ class TrainableModel(Model[ConfigT]):
         config: ConfigT = None,  # pyright: ignore[reportArgumentType] - as above
         lora: LoRAConfig | None = None,
         _internal_config: InternalModelConfig | None = None,
+        **fields: Any,
     ) -> None:
-        super().__init__(name, project, config=config)
-        if not base_model:
+        super().__init__(name, project, config=config, base_model=str(base_model or ""), **fields)
+        if not self.base_model:
             raise ConfigurationError(f"{self.ref} needs a base_model: a Hugging Face repository id or a local folder.")
-        self.base_model = str(base_model)
-        self.state: Any = None  # JSON; typed as Any so that scripts can write state["offset"]
         self._lora = lora
-        self._internal_config: InternalModelConfig = _internal_config or {}
+        self._internal_config = _internal_config
+        _ = self.ref  # this name becomes a folder, and one that cannot is refused before anything is sampled
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """ART's internal settings as they were given."""
-        return self._internal_config
+        return self._internal_config or {}
 
     @property
     def lora(self) -> LoRAConfig | None:
         """The adapter's shape as the user asked for it; None leaves it to the checkpoint, or to the default."""
         if self._lora is not None:
             return self._lora
-        asked = adapter_fields(self._internal_config)
+        asked = adapter_fields(self.settings)
         return LoRAConfig.model_validate(asked) if asked else None
 
     async def register(self, backend: Backend, _openai_client_config: OpenAIServerConfig | None = None) -> None:
@@ -177,10 +280,6 @@ class TrainableModel(Model[ConfigT]):
         """
         config = (config or TrainConfig()).with_settings(_config or {})
         return await self.backend().train(self, trajectory_groups, config=config, verbose=verbose)
-
-    async def get_step(self) -> int:
-        """Give the newest step, 0 for an untrained model."""
-        return await self.backend().get_step(self)
 
     async def delete_checkpoints(self, best_checkpoint_metric: str | None = None) -> None:
         """Keep the newest checkpoint and the best one by a metric of the history; delete the others.

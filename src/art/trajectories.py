@@ -6,22 +6,37 @@ Knows OpenAI's message types and what our own inference adds to a `Choice`; know
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Any, TypeAlias, cast
+from datetime import datetime
+from typing import Annotated, Any, Self, TypeAlias, cast
 
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 from openai.types.chat.chat_completion import Choice
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SkipValidation
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    SerializeAsAny,
+    SkipValidation,
+)
 
+from art.durations import DurationTracker
 from art.errors import TrainingDataError
+from art.failures import FailedRollout, read_failure
 
 Messages: TypeAlias = list[ChatCompletionMessageParam]
 MessagesAndChoices: TypeAlias = list[ChatCompletionMessageParam | Choice]
 Tools: TypeAlias = list[ChatCompletionToolParam]
 Scalar: TypeAlias = float | int | bool
+MetadataValue: TypeAlias = Scalar | str | None
+Rollout: TypeAlias = "Trajectory | Sequence[Trajectory]"
+"""What a rollout returns."""
 TOKEN_ID_PREFIX = "token_id:"
 
 
@@ -64,6 +79,10 @@ class History(BaseModel):
         return [_as_message(item) for item in self.messages_and_choices]
 
 
+LegacyHistory = History
+"""ART's newer name of a conversation."""
+
+
 class Trajectory(History):
     """A rollout: its conversation, what it earned, and what to log about it.
 
@@ -77,12 +96,15 @@ class Trajectory(History):
     model_config = ConfigDict(validate_assignment=False)
 
     messages_and_choices: Conversation = Field(default_factory=lambda: cast(MessagesAndChoices, []))
-    additional_histories: list[History] = []
+    additional_histories: list[SerializeAsAny[History]] = []
     reward: float = 0.0
     metrics: Annotated[dict[str, Scalar], BeforeValidator(_without_nulls)] = {}
-    metadata: dict[str, Scalar | str | None] = {}
+    metadata: dict[str, MetadataValue] = {}
     logs: list[str] = []
-    started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    # Of this machine's clock and without a zone, because scripts subtract it from `datetime.now()`.
+    start_time: datetime = Field(default_factory=datetime.now)
+    learned_at: int | None = Field(default=None, exclude=True, repr=False)
+    """The step that a training update has written the trajectory down at, None before."""
 
     def log(self, message: str) -> None:
         """Keep a line of text with the trajectory."""
@@ -93,16 +115,29 @@ class Trajectory(History):
         yield self
         yield from self.additional_histories
 
-    def finish(self) -> Trajectory:
-        """Add the rollout's duration to its metrics, in seconds."""
-        self.metrics["duration_s"] = (datetime.now(UTC) - self.started_at).total_seconds()
+    def track_duration(self, name: str) -> DurationTracker:
+        """Add the seconds of a `with` or `async with` block to the metric `<name>_duration`."""
+        return DurationTracker(self.metrics, f"{name}_duration")
+
+    def finish(self) -> Self:
+        """Note the seconds since `start_time` as the metric `duration`."""
+        self.metrics["duration"] = (datetime.now(self.start_time.tzinfo) - self.start_time).total_seconds()
         return self
+
+    def for_logging(self) -> dict[str, Any]:
+        """Give what a log or a tracker shows; each message says whether training may learn from it."""
+        shown = [
+            {**message, "trainable": isinstance(item, Choice)}
+            for item, message in zip(self.messages_and_choices, self.messages(), strict=True)
+        ]
+        told = ("reward", "metrics", "metadata", "tools", "logs")
+        return {**{name: getattr(self, name) for name in told}, "messages": shown}
 
 
 class TrajectoryGroup(BaseModel):
     """Trajectories that compete: each one's advantage is relative to the group's mean reward.
 
-    Built from awaitables it is itself awaitable, and empty until then.
+    Built from awaitables it is itself awaitable, and empty until then. A rollout may return several trajectories.
 
     >>> async def rollout(reward: float) -> Trajectory:
     ...     return Trajectory(reward=reward)
@@ -112,22 +147,22 @@ class TrajectoryGroup(BaseModel):
     [0.0, 1.0]
     """
 
-    trajectories: list[Trajectory] = []
-    exceptions: list[SkipValidation[BaseException]] = Field(default=[], exclude=True)
-    metadata: dict[str, Scalar | str | None] = {}
+    trajectories: list[SerializeAsAny[Trajectory]] = []
+    exceptions: list[Annotated[FailedRollout, BeforeValidator(read_failure)]] = []
+    metadata: dict[str, MetadataValue] = {}
+    metrics: Annotated[dict[str, Scalar], BeforeValidator(_without_nulls)] = {}
+    logs: list[str] = []
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    _pending: list[Awaitable[Trajectory]] = []
+    _pending: list[Awaitable[Rollout]] = PrivateAttr(default_factory=list)
 
     def __init__(
         self,
-        trajectories: Iterable[Trajectory | BaseException | Awaitable[Trajectory]] = (),
+        trajectories: Iterable[Trajectory | BaseException | Awaitable[Rollout] | None] = (),
         *,
         exceptions: Iterable[BaseException] = (),
         **fields: Any,
     ) -> None:
-        items = list(trajectories)
+        items = [item for item in trajectories if item is not None]
         for item in items:
             if not isinstance(item, Trajectory | dict | BaseException | Awaitable):
                 raise TrainingDataError(f"A group was given a {type(item).__name__}, not an art.Trajectory.")
@@ -147,6 +182,14 @@ class TrajectoryGroup(BaseModel):
     def __await__(self):
         return self._gather().__await__()
 
+    def __copy__(self) -> Self:
+        """Give a group of the same trajectories that can grow and shrink by itself."""
+        copied = super().__copy__()
+        for name in type(self).model_fields:
+            setattr(copied, name, copy.copy(getattr(self, name)))
+        copied._pending = [*self._pending]
+        return copied
+
     async def _gather(self) -> TrajectoryGroup:
         pending, self._pending = self._pending, []
         results = await asyncio.gather(*pending, return_exceptions=True)
@@ -155,25 +198,39 @@ class TrajectoryGroup(BaseModel):
         return self
 
     @property
-    def pending(self) -> list[Awaitable[Trajectory]]:
+    def pending(self) -> list[Awaitable[Rollout]]:
         """The rollouts that have not been awaited yet."""
         return self._pending
 
-    def take_pending(self) -> list[Awaitable[Trajectory]]:
+    def take_pending(self) -> list[Awaitable[Rollout]]:
         """Hand over the rollouts that have not been awaited yet; the caller gives the results to `keep`."""
         pending, self._pending = self._pending, []
         return pending
 
-    def keep(self, result: Trajectory | BaseException) -> None:
+    def keep(self, result: Rollout | BaseException) -> None:
         """Add what a rollout returned or raised."""
-        if isinstance(result, Trajectory):
-            self.trajectories.append(result)
-        elif isinstance(result, Exception):
-            self.exceptions.append(result)
-        elif isinstance(result, BaseException):
+        if isinstance(result, BaseException) and not isinstance(result, Exception):
             raise result
-        else:
-            self.exceptions.append(not_a("rollout", Trajectory, result))
+        if isinstance(result, Exception):
+            self.exceptions.append(FailedRollout.of(result))
+            return
+        try:
+            self.trajectories += returned(result)
+        except TrainingDataError as error:
+            self.exceptions.append(FailedRollout.of(error))
+
+    def log(self, message: str) -> None:
+        """Keep a line of text with the group."""
+        self.logs.append(message)
+
+
+def returned(result: object) -> list[Trajectory]:
+    """Give the trajectories that a rollout returned, one or several; raises `TrainingDataError` for anything else."""
+    found = cast("list[object]", list(result)) if isinstance(result, list | tuple) else [result]
+    for trajectory in found:
+        if not isinstance(trajectory, Trajectory):
+            raise not_a("rollout", Trajectory, trajectory)
+    return cast("list[Trajectory]", found)
 
 
 @dataclass(frozen=True)
@@ -229,6 +286,8 @@ def not_a(what: str, wanted: type, result: object) -> TrainingDataError:
 
 def _as_message(item: ChatCompletionMessageParam | Choice) -> ChatCompletionMessageParam:
     message: Any = item.message if isinstance(item, Choice) else item
-    if isinstance(message, BaseModel):  # also where a script puts `choice.message`, the client's object
-        return cast(ChatCompletionMessageParam, message.model_dump(mode="json", exclude_none=True))
-    return message
+    if not isinstance(message, BaseModel):  # it is one also where a script puts `choice.message`, the client's object
+        return message
+    plain = message.model_dump(mode="json", exclude_none=True)
+    # Other servers refuse an assistant's message without content, even one that calls tools.
+    return cast(ChatCompletionMessageParam, {**plain, "content": plain.get("content", "")})

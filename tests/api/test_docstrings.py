@@ -5,7 +5,7 @@ import importlib
 
 import pytest
 
-MODULES = ("art.config", "art.gather", "art.model", "art.rollouts", "art.trajectories")
+MODULES = ("art.config", "art.durations", "art.failures", "art.gather", "art.model", "art.rollouts", "art.trajectories")
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -1,6 +1,5 @@
 """Asking, training and logging through a registered model."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,6 @@ from art.types import TrainConfig
 
 async def missing() -> art.Trajectory:
     raise RuntimeError("no answer")
-
-
-def history(world: World) -> list[dict[str, Any]]:
-    path = world.backend.store.root / "api/models/agent/history.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_training_moves_one_step_and_answers_with_the_new_weights(world: World):
@@ -130,33 +124,6 @@ def test_groups_with_failed_rollouts_are_trained_on_what_came_back(world: World)
 
     assert [str(error) for error in groups[0].exceptions] == ["no answer"]
     assert result.metrics["trajectories"] == 2
-
-
-def test_log_writes_rewards_metrics_and_failures_under_its_split(world: World):
-    trajectories: list[art.Trajectory | BaseException] = [
-        art.Trajectory(messages_and_choices=[*PROMPT], reward=1.0, metrics={"turns": 2, "won": True}),
-        art.Trajectory(reward=0.5, metrics={"turns": 4}),
-        RuntimeError("no answer"),
-    ]
-
-    async def body() -> int:
-        await world.model.log(trajectories, split="val")
-        return await world.model.get_step()
-
-    step = world.run(body())
-
-    written = history(world)[-1]
-    expected = {"val/reward": 0.75, "val/turns": 3.0, "val/won": 1.0, "val/exceptions": 1.0}
-    assert written.items() >= {"step": step, "split": "val", **expected}.items()
-    lines = (world.backend.store.root / f"api/models/agent/trajectories/val/{step:04}.jsonl").read_text().splitlines()
-    read = art.TrajectoryGroup.model_validate_json(lines[-1])
-    assert [trajectory.reward for trajectory in read] == [1.0, 0.5]
-
-
-def test_log_takes_groups_too(world: World):
-    world.run(world.model.log([art.TrajectoryGroup([art.Trajectory(reward=0.25)])]))
-
-    assert history(world)[-1]["val/reward"] == 0.25
 
 
 def test_any_http_client_that_speaks_openai_is_answered(world: World):

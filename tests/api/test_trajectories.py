@@ -1,5 +1,8 @@
 """Trajectories and groups as values: built, changed, written as JSON and read again."""
 
+import asyncio
+import copy
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -70,6 +73,7 @@ def test_messages_are_plain_dicts_that_can_be_sent_again():
         {"role": "user", "content": [{"type": "text", "text": "20 + 22?"}]},
         {
             "role": "assistant",
+            "content": "",
             "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}],
         },
         {"role": "tool", "content": "42", "tool_call_id": "c1"},
@@ -108,7 +112,50 @@ def test_trajectories_share_nothing():
 
 
 def test_finish_notes_how_long_it_took():
-    assert Trajectory().finish().metrics["duration_s"] >= 0
+    trajectory = Trajectory(start_time=datetime.now() - timedelta(seconds=5))  # noqa: DTZ005 - as scripts write it
+
+    assert trajectory.finish() is trajectory
+    assert 5 <= trajectory.metrics["duration"] < 60
+
+
+def test_durations_of_blocks_add_up_also_when_one_raises():
+    trajectory = Trajectory()
+
+    async def body() -> None:
+        async with trajectory.track_duration("llm_completion"):
+            await asyncio.sleep(0.01)
+
+    asyncio.run(body())
+    first = trajectory.metrics["llm_completion_duration"]
+    with pytest.raises(ValueError, match="no"), trajectory.track_duration("llm_completion"):
+        raise ValueError("no")
+
+    assert first >= 0.01
+    assert first < trajectory.metrics["llm_completion_duration"] < first + 1
+
+
+def test_what_is_logged_says_which_messages_were_sampled():
+    trajectory = full()
+    trajectory.log("a line")
+
+    told = trajectory.for_logging()
+
+    assert [message["trainable"] for message in told["messages"]] == [False, False, True, False, True]
+    assert told["messages"][4]["content"] == "42"
+    assert (told["reward"], told["logs"], told["tools"]) == (0.5, ["a line"], TOOLS)
+    assert (told["metrics"], told["metadata"]) == (trajectory.metrics, trajectory.metadata)
+
+
+def test_a_trajectory_of_a_users_own_class_keeps_its_fields_in_a_group():
+    class Answered(Trajectory):
+        answer: str | None = None
+
+    group = TrajectoryGroup([Answered(answer="42", reward=1)])
+    copied = group.trajectories[0].model_copy(deep=True)
+
+    assert isinstance(copied, Answered)
+    assert copied.answer == "42"
+    assert '"answer":"42"' in group.model_dump_json()
 
 
 def test_model_validate_reads_what_scripts_write_as_dicts():
@@ -129,7 +176,60 @@ def test_a_group_takes_trajectories_and_exceptions_in_either_place():
     group = TrajectoryGroup([full(), ValueError("one")], exceptions=[KeyError("two")])
 
     assert len(group) == 1
-    assert [type(error) for error in group.exceptions] == [KeyError, ValueError]
+    assert [(failed.type, failed.message) for failed in group.exceptions] == [
+        ("KeyError", "'two'"),
+        ("ValueError", "one"),
+    ]
+
+
+def test_exceptions_metrics_and_logs_of_a_group_survive_json():
+    group = TrajectoryGroup([full(), _raised()], metrics={"difficulty": 3}, metadata={"id": 1}, logs=["first"])
+    group.log("second")
+
+    again = TrajectoryGroup.model_validate_json(group.model_dump_json())
+
+    assert [(failed.type, str(failed)) for failed in again.exceptions] == [("RuntimeError", "no answer")]
+    assert "in _raised" in again.exceptions[0].traceback
+    assert (again.metrics, again.metadata, again.logs) == ({"difficulty": 3}, {"id": 1}, ["first", "second"])
+
+
+def _raised() -> RuntimeError:
+    try:
+        raise RuntimeError("no answer")
+    except RuntimeError as error:
+        return error
+
+
+def test_none_among_the_trajectories_is_ignored():
+    assert len(TrajectoryGroup([None, Trajectory(reward=1), None])) == 1
+
+
+def test_a_shallow_copy_of_a_group_shares_trajectories_and_grows_by_itself():
+    group = TrajectoryGroup([full()], metadata={"id": 1})
+
+    copied = copy.copy(group)
+    copied.trajectories.append(Trajectory())
+    copied.metadata["id"] = 2
+
+    assert copied.trajectories[0] is group.trajectories[0]
+    assert (len(group), group.metadata) == (1, {"id": 1})
+
+
+def test_a_deep_copy_of_a_group_shares_nothing_that_changes():
+    class Awkward(Exception):
+        """Like many exceptions of clients, one that `copy` cannot make again."""
+
+        def __init__(self, *, response: str) -> None:
+            super().__init__(f"got {response}")
+
+    group = TrajectoryGroup([full(), Awkward(response="500")])
+
+    copied = group.model_copy(deep=True)
+    copied.trajectories[0].reward = 9
+    copied.trajectories[0].metrics["turns"] = 9
+
+    assert (group.trajectories[0].reward, group.trajectories[0].metrics["turns"]) == (0.5, 2)
+    assert [failed.message for failed in copied.exceptions] == ["got 500"]
 
 
 def test_a_group_may_be_named_by_keyword_and_iterated():

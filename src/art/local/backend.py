@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from art.backend import AnyModel, Inference, Trainable, TrainResult
@@ -16,20 +17,20 @@ from art.dev.meaning import ignore, training_fields, without_meaning
 from art.errors import (
     BackendClosedError,
     ConfigurationError,
-    MetricNotFoundError,
     NotRegisteredError,
     TrainingDataError,
 )
 from art.local import moving, words
 from art.local.bases import Bases
 from art.local.forking import ForkReport, ForkRequest, fork_local, lines
+from art.local.logbook import Logbook
 from art.local.mirror import Mirror
 from art.local.session import Session
 from art.names import ModelRef
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
 from art.store.store import CheckpointStore
-from art.trajectories import TrajectoryGroup, mean_reward
+from art.trajectories import TrajectoryGroup
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,6 +59,7 @@ class LocalBackend:
     ) -> None:
         self.store = CheckpointStore(path)
         self.history = History(self.store.root)
+        self._logbook = Logbook(self.store)
         self._seed = seed
         self._run_seed = seed if deterministic else None
         self._bases = Bases(device=device, dtype=dtype, max_rows=max_rows)
@@ -127,14 +129,28 @@ class LocalBackend:
             raise TrainingDataError(f"There are no groups to train {model.ref} on; gather some first.")
         config = self._settled(model, config, settings)
         result = await self._in_training_thread(self._session(model).train, groups, config)
+        for trajectory in (trajectory for group in groups for trajectory in group):
+            trajectory.learned_at = result.step - 1
         if verbose:
             words.say(words.step_line(model.ref, result))
         return result
 
-    async def log(self, model: AnyModel, groups: Sequence[TrajectoryGroup], *, split: str) -> None:
-        """Write trajectories, and the means of their rewards and metrics, to the model's history at its newest step."""
+    async def log(
+        self,
+        model: AnyModel,
+        groups: Sequence[TrajectoryGroup],
+        *,
+        split: str,
+        metrics: Mapping[str, float] = MappingProxyType({}),
+        step: int | None = None,
+    ) -> None:
+        """Write trajectories, the means of their rewards and metrics, and `metrics` to the model's history.
+
+        They go to `step`, or to the newest one; those that training has written already are not written twice.
+        """
         self._require_open()
-        await asyncio.to_thread(self._log, model.ref, groups, split)
+        write = functools.partial(self._logbook.write, split=split, metrics=metrics, step=step)
+        await asyncio.to_thread(write, model.ref, groups)
 
     async def get_step(self, model: AnyModel) -> int:
         """Give the newest step, 0 for an untrained model."""
@@ -292,35 +308,14 @@ class LocalBackend:
         self._ignored |= {*settled.ignored}
         return settled
 
-    def _log(self, model: ModelRef, groups: Sequence[TrajectoryGroup], split: str) -> None:
-        trajectories = [trajectory for group in groups for trajectory in group]
-        if not trajectories:
-            raise TrainingDataError(f"There are no trajectories to log for {model}.")
-        newest = self.store.newest(model)
-        step = newest.ref.step if newest else 0
-        metrics = {"reward": mean_reward(trajectories), **_mean_metrics(groups)}
-        self.history.append_trajectories(model, step, split=split, trajectories=(g.model_dump_json() for g in groups))
-        self.history.append(model, step, split=split, metrics=metrics)
-
     def _delete_checkpoints(self, model: ModelRef, best_metric: str | None) -> None:
         steps = self.store.steps(model)
-        scores = self._scores(model, best_metric)
+        scores = self._logbook.scores(model, best_metric)
         best = self.store.best(model, {step: score for step, score in scores.items() if step in steps})
         kept = {steps[-1], *([best.ref.step] if best else [])} if steps else set[int]()
         for step in steps:
             if step not in kept:
                 self.store.delete(self.store.open(model.at(step)))
-
-    def _scores(self, model: ModelRef, metric: str | None) -> Mapping[int, float]:
-        segments = self.store.segments(model)
-        names = [metric] if metric else ["val/reward", "train/reward"]
-        for name in names:
-            if scores := self.history.scores(segments, name):
-                return scores
-        if metric is None:
-            return {}
-        known = sorted({name for entry in self.history.read_lineage(segments) for name in entry.metrics})
-        raise MetricNotFoundError(f"{model} has no metric {metric!r}; it has {', '.join(known) or 'none'}.")
 
     def _require_open(self) -> None:
         if self._closed:
@@ -336,14 +331,3 @@ class LocalBackend:
         self._training.shutdown()
         if self._mirror:
             self._mirror.close()
-
-
-def _mean_metrics(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:
-    """Average each metric over the trajectories that have it, and count the rollouts that failed."""
-    values: dict[str, list[float]] = {}
-    for group in groups:
-        for trajectory in group:
-            for name, value in trajectory.metrics.items():
-                values.setdefault(name, []).append(float(value))
-    failed = sum(len(group.exceptions) for group in groups)
-    return {name: sum(found) / len(found) for name, found in values.items()} | {"exceptions": float(failed)}
