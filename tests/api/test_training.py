@@ -76,7 +76,7 @@ def test_verbose_training_says_one_line_on_stderr(world: World, capsys: pytest.C
 
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.splitlines()[0].startswith(f"api/agent@{step}: reward 0.5, loss")
+    assert shown.err.splitlines()[0].startswith(f"api/agent@{step}, update from step {step - 1}: reward 0.5, loss")
     assert len(shown.err.splitlines()) == 1
 
 
