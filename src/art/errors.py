@@ -93,6 +93,10 @@ class CorruptCheckpointError(ArtError, OSError):
 class StorageError(ArtError, OSError):
     """The local disk is full, read-only or gone."""
 
+    def __str__(self) -> str:
+        # What an OSError that was made with an errno prints has the number in front.
+        return self.strerror or super().__str__()
+
 
 class RemoteError(ArtError, OSError):
     """An object store did not do what was asked."""

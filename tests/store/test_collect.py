@@ -43,6 +43,17 @@ def test_abandoned_stages_and_torn_steps_are_collected(store: CheckpointStore, m
     assert not store.staging.exists()
 
 
+def test_what_a_killed_deletion_left_is_collected(store: CheckpointStore, main: ModelRef):
+    first, second = write_run(store, main, 1, 2)
+    hidden = second.path.with_name(".deleted-0123")
+    second.path.rename(hidden)
+
+    assert store.steps(main) == [1]
+    assert store.debris() == [hidden]
+    assert store.collect() == [hidden]
+    assert [path.name for path in first.path.parent.iterdir()] == ["0001"]
+
+
 def hf_trainer(folder: Path) -> None:
     for name in ("config.json", "trainer_state.json"):
         (folder / name).write_text("{}")

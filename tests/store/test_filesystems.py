@@ -1,6 +1,7 @@
 """Forks on real file systems: bytes are shared where the file system can, and nothing costs room twice."""
 
 import os
+import shutil
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -59,6 +60,25 @@ def test_a_full_device_leaves_nothing_of_a_checkpoint(mounted_store: CheckpointS
     assert write_checkpoint(mounted_store, main, 2)
 
 
+def test_deleting_works_on_a_full_device(mounted_store: CheckpointStore, main: ModelRef, mount: Mount):
+    checkpoint = write_checkpoint(mounted_store, main, 1)
+    torn = checkpoint.path.with_name("0002")
+    torn.mkdir()
+    (torn / "adapter_model.safetensors").write_bytes(b"half")
+    filler = mount.path / "filler"
+    filler.mkdir()
+
+    fill_to_the_last_entry(filler)
+    try:
+        mounted_store.delete(checkpoint)
+        collected = mounted_store.collect()
+    finally:
+        shutil.rmtree(filler)
+
+    assert collected == [torn]
+    assert mounted_store.models() == []
+
+
 def write_large_checkpoint(store: CheckpointStore, model: ModelRef, step: int) -> None:
     with store.stage(model.at(step)) as stage:
         (stage.path / "adapter_model.safetensors").write_bytes(os.urandom(8 * MIB))
@@ -69,3 +89,14 @@ def fill(path: Path) -> None:
     with suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
             file.write(os.urandom(MIB))
+
+
+def fill_to_the_last_entry(folder: Path) -> None:
+    """Write until the device has room for no byte and no further folder, as far as a thousand of them tell."""
+    fill(folder / "bytes")
+    with suppress(OSError):
+        for number in range(1000):
+            (folder / f"{number}.txt").write_bytes(b"x" * 512)
+    with suppress(OSError):
+        for number in range(1000):
+            (folder / str(number)).mkdir()

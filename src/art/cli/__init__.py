@@ -54,9 +54,7 @@ def _name() -> str:
 def _complain(error: Exception) -> None:
     from art.cli.render.output import say
 
-    # An OSError made with an errno prints it in front; the sentence is its strerror.
-    named = isinstance(error, ArtError) and isinstance(error, OSError) and error.strerror
-    say(f"art: {named or error}", style="red")
+    say(f"art: {error}", style="red")
 
 
 def _survive_narrow_encodings() -> None:

@@ -27,10 +27,12 @@ from blake3 import blake3
 from art.errors import StorageError
 
 READ_ONLY = 0o444
+DISCARDED = ".deleted-"
 EARLY_SYNC_BYTES = 16 * 1024**2
 _FICLONE = 0x40049409
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES}
 _CANNOT_LOCK = {errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _WHY = {
     errno.ENOSPC: "no space is left on the device; free some (`art gc`, `art rm`) and try again",
     errno.EDQUOT: "the disk quota is used up; free some space and try again",
@@ -94,15 +96,25 @@ def is_abandoned(folder: Path) -> bool:
         return abandoned
 
 
-def discard(folder: Path, staging: Path) -> None:
+def discard(folder: Path) -> None:
     """Take a folder out of sight in one step, then delete it."""
-    with new_staging(staging) as trash:
+    # Beside where it lay: a full disk has no room for another folder to move it to.
+    hidden = folder.with_name(f"{DISCARDED}{uuid.uuid4().hex}")
+    with explained("delete", folder):
         try:
-            with explained("delete", folder):
-                folder.rename(trash / folder.name)
-                sync(folder.parent)
-        finally:
-            remove(trash)
+            folder.rename(hidden)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            # No room for so much as another name: killed here, it leaves a damaged step.
+            shutil.rmtree(folder)
+        sync(folder.parent)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def discarded(folder: Path) -> list[Path]:
+    """List what was taken out of sight in a folder, and not deleted before its process ended."""
+    return sorted(folder / name for name in names(folder) if name.startswith(DISCARDED))
 
 
 def finish(folder: Path) -> None:

@@ -277,7 +277,7 @@ class CheckpointStore:
         """Delete one checkpoint; files that a fork shares stay with the fork."""
         with self._alone(checkpoint.ref.model) as names:
             self._require(checkpoint, self._look(checkpoint.ref, names))
-            disk.discard(checkpoint.path, self.staging)
+            disk.discard(checkpoint.path)
 
     def unknown(self, model: ModelRef) -> dict[int, Path]:
         """Map the steps whose folder is neither a checkpoint nor debris of ours: nothing reads or deletes it."""
@@ -289,7 +289,7 @@ class CheckpointStore:
         return self._read(model, unknown_of)
 
     def torn(self, model: ModelRef) -> list[Path]:
-        """List the step folders of a model that hold nothing of a checkpoint."""
+        """List the folders of a model that hold nothing of a checkpoint, or were being deleted."""
         return self._read(model, partial(self._torn, model))
 
     def abandoned(self) -> list[Path]:
@@ -303,11 +303,11 @@ class CheckpointStore:
         return torn + [folder for folder in abandoned if folder.exists()]
 
     def sweep(self, model: ModelRef) -> list[Path]:
-        """Delete the step folders of a model that hold nothing of a checkpoint; gives what was deleted."""
+        """Delete the folders of a model that `torn` lists; gives what was deleted."""
         with self._alone(model) as names:
             torn = self._torn(model, names)
             for path in torn:
-                disk.discard(path, self.staging)
+                disk.discard(path)
             return torn
 
     def collect(self) -> list[Path]:
@@ -370,7 +370,8 @@ class CheckpointStore:
         return self._read(model, choose)
 
     def _torn(self, model: ModelRef, names: Mapping[int, str]) -> list[Path]:
-        return [path for path in self._paths(model, names).values() if is_debris(path)]
+        torn = [path for path in self._paths(model, names).values() if is_debris(path)]
+        return torn + disk.discarded(self.root / layout.checkpoints_path(model))
 
     def _cleared(self, ref: CheckpointRef, names: Mapping[int, str]) -> Checkpoint | None:
         """Give the checkpoint at a step; debris in its place is deleted."""
@@ -380,7 +381,7 @@ class CheckpointStore:
         place = self.root / layout.checkpoints_path(ref.model) / names[ref.step]
         if not is_debris(place):
             raise CheckpointExistsError(f"{ref} cannot be written, {place} is in its place: {there.reason}.")
-        disk.discard(place, self.staging)
+        disk.discard(place)
         return None
 
     def _newest_first(self, model: ModelRef, folders: Mapping[int, str]) -> Iterator[Checkpoint | Skipped]:
