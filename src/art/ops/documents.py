@@ -1,0 +1,337 @@
+"""What a person sees of a store, as JSON documents: the same for the program's `--json`, the page, and a file of it.
+
+Turns values into plain objects, numbers to four significant digits where they are drawn. Opens nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from art.names import CheckpointRef
+from art.ops.compare import Comparison, PairedPrompt
+from art.ops.disk_use import BranchUse
+from art.ops.judge import REWARD
+from art.ops.lanes import Alarm, Lane, Life, Overview
+from art.ops.rollouts import Rollout, RolloutGroup, Turn
+from art.ops.series import Point, Row, Series
+from art.store.checkpoint import Checkpoint
+
+SCHEMA = 1
+SPARK_POINTS = 60
+HISTORY_POINTS = 1000
+DIGITS = 4
+SECONDS, TOKENS = "train/seconds", "train/tokens"
+
+Json = dict[str, Any]
+
+
+def status_document(overview: Overview, *, root: str) -> Json:
+    """Say what is wrong, since when, and what everything cost."""
+    lanes = overview.lanes
+    return {
+        "schema": SCHEMA,
+        "root": root,
+        "projects": sorted({lane.model.project for lane in lanes}),
+        "now": overview.now.isoformat(timespec="seconds"),
+        "alerts": [alert_document(alarm) for alarm in overview.alarms],
+        "states": {str(lane.model): str(lane.judgement.state) for lane in lanes},
+        "running": [str(lane.model) for lane in lanes if lane.is_running],
+        "cost": _cost(lanes),
+    }
+
+
+def alert_document(alarm: Alarm) -> Json:
+    """Say what went wrong with one branch, and the command that goes on from before."""
+    lane, judgement = alarm.lane, alarm.lane.judgement
+    return {
+        "project": lane.model.project,
+        "model": lane.model.name,
+        "state": str(judgement.state),
+        "life": str(alarm.life),
+        "onset": judgement.onset,
+        "since": next((row.time for row in lane.past.rows if row.step == judgement.onset), None),
+        "last_good": lane.last_good,
+        "level": _short(judgement.level),
+        "now": _short(judgement.now),
+        "is_running": lane.is_running,
+        "answered_by": str(alarm.answered_by) if alarm.answered_by else None,
+        "evidence": [
+            {
+                "metric": seen.metric,
+                "step": seen.step,
+                "value": _short(seen.value),
+                "baseline": _short(seen.baseline),
+                "text": seen.text,
+            }
+            for seen in judgement.evidence
+        ],
+        "command": None if alarm.life is Life.ANSWERED else fork_command(lane),
+    }
+
+
+def fork_command(lane: Lane) -> str | None:
+    """Give the command that forks a branch from its last good step; None where there is none."""
+    if lane.last_good is None:
+        return None
+    return f"art fork {lane.model}@{lane.last_good} {lane.model.project}/{lane.model.name}-fork"
+
+
+def tree_document(overview: Overview, *, metric: str = REWARD) -> Json:
+    """Give every branch as it is drawn."""
+    return {"schema": SCHEMA, "metric": metric, "models": [lane_document(lane, metric) for lane in overview.lanes]}
+
+
+def lane_document(lane: Lane, metric: str) -> Json:
+    """Give one branch as it is drawn: its checkpoints as ranges, its curve as a few points."""
+    branch, judgement = lane.branch, lane.judgement
+    points = lane.series.points(metric)
+    newest = branch.opened.get(branch.newest) if branch.newest is not None else None
+    manifest = newest.manifest if newest else None
+    return {
+        "project": lane.model.project,
+        "model": lane.model.name,
+        "level": lane.level,
+        "first": lane.first,
+        "newest": lane.newest,
+        "best": branch.best,
+        "best_value": _short(branch.scores.get(branch.best)) if branch.best is not None else None,
+        "newest_value": _short(points[-1][1]) if points else None,
+        "state": str(judgement.state),
+        "is_running": lane.is_running,
+        "onset": judgement.onset,
+        "last_good": lane.last_good,
+        "checkpoints": ranges(branch.steps),
+        "forked_from": _origin_document(lane),
+        "problems": {str(step): opened.problem for step, opened in branch.opened.items() if opened.problem},
+        "problem": branch.problem,
+        "foreign": ranges(step for step, opened in branch.opened.items() if opened.is_foreign),
+        "set_aside": _asides(lane, metric),
+        "spark": spark(points),
+        "base_model": manifest.base_model.id if manifest and manifest.base_model else None,
+        "checkpoint_bytes": manifest.size_bytes if manifest else None,
+        "seconds": _short(lane.series.total(SECONDS)),
+        "tokens": int(lane.series.total(TOKENS)),
+        "last_time": lane.last_time,
+    }
+
+
+def history_document(lane: Lane, *, first: int = 0, last: int | None = None, metrics: Sequence[str] = ()) -> Json:
+    """Give a branch's own rows as columns, thinned to the extremes where there are many."""
+    part = lane.series.between(first, last)
+    names = [name for name in part.names if not metrics or name in metrics]
+    rows = _thinned(part)
+    return {
+        "schema": SCHEMA,
+        "model": str(lane.model),
+        "steps": [row.step for row in rows],
+        "metrics": {name: [_short(row.metrics.get(name)) for row in rows] for name in names},
+        "tails": [_tail_document(tail, names) for tail in lane.series.tails],
+    }
+
+
+def step_document(
+    lane: Lane, ref: CheckpointRef, checkpoint: Checkpoint | None, *, problem: str | None, recorded: Sequence[int]
+) -> Json:
+    """Give what the weights of a step earned, beside the step before, and the checkpoint that holds them."""
+    rows = lane.past.rows
+    place = next((at for at, row in enumerate(rows) if row.step == ref.step), None)
+    earned = rows[place].metrics if place is not None else {}
+    before = rows[place - 1] if place else None
+    return {
+        "schema": SCHEMA,
+        "ref": str(ref),
+        "problem": problem,
+        "checkpoint": _checkpoint_document(checkpoint) if checkpoint else None,
+        "earned": {name: _short(value) for name, value in earned.items()},
+        "before": {"step": before.step, "metrics": {name: _short(value) for name, value in before.metrics.items()}}
+        if before
+        else None,
+        "rollout_steps": ranges(recorded),
+    }
+
+
+def disk_document(uses: Sequence[BranchUse]) -> Json:
+    """Give what each branch keeps on the disk."""
+    rows = [
+        {
+            "model": str(use.model),
+            "checkpoints": use.checkpoints,
+            "kept_bytes": use.kept_bytes,
+            "aside_bytes": use.aside_bytes,
+        }
+        for use in uses
+    ]
+    kept, aside = sum(use.kept_bytes for use in uses), sum(use.aside_bytes for use in uses)
+    return {"schema": SCHEMA, "kept_bytes": kept, "aside_bytes": aside, "rows": rows}
+
+
+def rollouts_document(ref: CheckpointRef, split: str, groups: Iterable[RolloutGroup]) -> Json:
+    """Give the rollouts of a step, the worst prompt first; token ids and log-probabilities are left out."""
+    return {"schema": SCHEMA, "ref": str(ref), "split": split, "groups": [group_document(group) for group in groups]}
+
+
+def group_document(group: RolloutGroup) -> Json:
+    """Give one prompt and its rollouts."""
+    return {
+        "key": group.key,
+        "prompt": [_turn_document(turn) for turn in group.prompt],
+        "mean": _short(group.mean),
+        "std": _short(group.std),
+        "trajectories": [_rollout_document(rollout) for rollout in group.rollouts],
+    }
+
+
+def comparison_document(comparison: Comparison) -> Json:
+    """Give two checkpoints side by side."""
+    return {
+        "schema": SCHEMA,
+        "first": str(comparison.first),
+        "second": str(comparison.second),
+        "part_at": str(comparison.part_at) if comparison.part_at else None,
+        "settings": [[change.key, change.before, change.after] for change in comparison.settings],
+        "metrics": [[name, _short(one), _short(other)] for name, (one, other) in comparison.metrics.items()],
+        "prompts": [_pair_document(pair) for pair in comparison.prompts],
+    }
+
+
+def ranges(steps: Iterable[int]) -> list[list[int]]:
+    """Write steps as ranges of neighbours, both ends included."""
+    found: list[list[int]] = []
+    for step in sorted(steps):
+        if found and step == found[-1][1] + 1:
+            found[-1][1] = step
+        else:
+            found.append([step, step])
+    return found
+
+
+def spark(points: Sequence[Point], *, most: int = SPARK_POINTS) -> list[list[float | None]]:
+    """Thin a curve: of each share of the points the lowest and the highest, in their order."""
+    if len(points) > most:
+        shares = most // 2
+        cut = [points[len(points) * at // shares : len(points) * (at + 1) // shares] for at in range(shares)]
+        points = [point for share in cut for point in _extremes(share)]
+    return [[step for step, _ in points], [_short(value) for _, value in points]]
+
+
+def _extremes(share: Sequence[Point]) -> list[Point]:
+    ends = {min(share, key=lambda point: point[1]), max(share, key=lambda point: point[1])}
+    return sorted(ends)
+
+
+def _thinned(series: Series) -> Sequence[Row]:
+    if len(series.rows) <= HISTORY_POINTS:
+        return series.rows
+    kept = {row.step for row in series.rows[:: 2 * len(series.rows) // HISTORY_POINTS + 1]}
+    for name in series.names:
+        steps, _ = spark(series.points(name), most=HISTORY_POINTS // 4)
+        kept.update(int(step) for step in steps if step is not None)
+    return [row for row in series.rows if row.step in kept]
+
+
+def _tail_document(tail: Sequence[Row], names: Sequence[str]) -> Json:
+    return {
+        "steps": [row.step for row in tail],
+        "metrics": {name: [_short(row.metrics.get(name)) for row in tail] for name in names},
+    }
+
+
+def _checkpoint_document(checkpoint: Checkpoint) -> Json:
+    manifest = checkpoint.manifest
+    return {
+        "path": str(checkpoint.path),
+        "digest": checkpoint.digest,
+        "foreign": checkpoint.is_foreign,
+        "created_at": manifest.created_at,
+        "size_bytes": manifest.size_bytes,
+        "carried": list(manifest.carried),
+        "reset": list(manifest.reset),
+        "settings": manifest.settings,
+        "environment": manifest.environment,
+        "update": {name: _short(value) for name, value in manifest.metrics.items()},
+        "files": [[entry.path, entry.size_bytes] for entry in manifest.files],
+    }
+
+
+def _asides(lane: Lane, metric: str) -> list[Json]:
+    tails = lane.series.tails
+    return [
+        {
+            "id": aside.id,
+            "steps": ranges(aside.steps),
+            "kept": aside.kept,
+            "time": aside.time,
+            "reason": aside.reason,
+            "spark": spark([(row.step, row.metrics[metric]) for row in tails[at] if metric in row.metrics])
+            if at < len(tails)
+            else [[], []],
+        }
+        for at, aside in enumerate(lane.branch.set_aside)
+    ]
+
+
+def _origin_document(lane: Lane) -> Json | None:
+    origin = lane.branch.origin
+    if origin is None:
+        return None
+    hop = origin.hop
+    return {
+        "project": hop.project,
+        "model": hop.model,
+        "step": hop.step,
+        "digest": hop.digest,
+        "where": str(origin.where),
+        "attach": origin.attach,
+        "remote": hop.remote,
+        "changed": [[change.key, change.before, change.after] for change in lane.changes],
+        "reset": list(hop.reset),
+    }
+
+
+def _cost(lanes: Iterable[Lane]) -> Json:
+    lanes = list(lanes)
+    rows = sum(len(lane.series.rows) + sum(len(tail) for tail in lane.series.tails) for lane in lanes)
+    return {
+        "steps": rows,
+        "seconds": _short(sum(lane.series.total(SECONDS) for lane in lanes)),
+        "tokens": int(sum(lane.series.total(TOKENS) for lane in lanes)),
+    }
+
+
+def _rollout_document(rollout: Rollout) -> Json:
+    return {
+        "reward": _short(rollout.reward),
+        "advantage": _short(rollout.advantage),
+        "malformed": rollout.is_malformed,
+        "metrics": dict(rollout.metrics),
+        "messages": [_turn_document(turn) for turn in rollout.turns],
+    }
+
+
+def _turn_document(turn: Turn) -> Json:
+    fields: Mapping[str, Any] = {
+        "role": turn.role,
+        "text": turn.text,
+        "calls": [list(call) for call in turn.calls],
+        "finish": turn.finish,
+        "tokens": turn.tokens,
+    }
+    return {name: value for name, value in fields.items() if value not in (None, [])}
+
+
+def _pair_document(pair: PairedPrompt) -> Json:
+    return {
+        "key": pair.first.key,
+        "delta": _short(pair.delta),
+        "a": group_document(pair.first),
+        "b": group_document(pair.second),
+    }
+
+
+def _short(value: float | None) -> float | None:
+    """Round to four significant digits; what is not finite has no place in JSON."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.{DIGITS}g}")

@@ -1,0 +1,143 @@
+"""The rollouts of a step: what was asked, what the model answered, and what it earned. Reads recorded trajectories."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+from openai.types.chat.chat_completion import Choice
+
+from art.format import layout
+from art.format.manifest import digest_bytes
+from art.names import CheckpointRef
+from art.ops.recording import read_lines
+from art.trajectories import Trajectory, TrajectoryGroup, sampled_tokens
+
+KEY_DIGITS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: str
+    text: str
+    calls: tuple[tuple[str, str], ...] = ()
+    """Names and arguments of tool calls."""
+    finish: str | None = None
+    """Why the model stopped, where it spoke."""
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """One trajectory of a group."""
+
+    reward: float
+    advantage: float
+    is_malformed: bool
+    metrics: Mapping[str, float | int | bool]
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutGroup:
+    """Rollouts of one prompt."""
+
+    key: str
+    """Digest of the prompt's messages: the same prompt has the same key at every step."""
+    prompt: tuple[Turn, ...]
+    rollouts: tuple[Rollout, ...]
+
+    @property
+    def mean(self) -> float:
+        return fmean(rollout.reward for rollout in self.rollouts)
+
+    @property
+    def std(self) -> float:
+        return pstdev(rollout.reward for rollout in self.rollouts)
+
+
+def rollout_steps(root: Path, ref: CheckpointRef, split: str) -> list[int]:
+    """List the steps of a model that have recorded rollouts."""
+    folder = (root / layout.trajectories_path(ref.model, split, 0)).parent
+    names = [path.stem for path in folder.glob("*.jsonl")] if folder.is_dir() else []
+    return sorted(step for name in names if (step := layout.parse_step(name)) is not None)
+
+
+def read_rollouts(root: Path, ref: CheckpointRef, split: str) -> list[RolloutGroup]:
+    """Read the groups of a step, the worst mean reward first; none where nothing was recorded."""
+    path = root / layout.trajectories_path(ref.model, split, ref.step)
+    if not path.is_file():
+        return []
+    groups = [_group(group) for group in read_lines(path.read_text(encoding="utf-8")) if len(group)]
+    return sorted(groups, key=lambda group: group.mean)
+
+
+def _group(group: TrajectoryGroup) -> RolloutGroup:
+    trajectories = list(group)
+    prompt = _prompt(trajectories[0])
+    rewards = [trajectory.reward for trajectory in trajectories]
+    mean, std = fmean(rewards), pstdev(rewards)
+    return RolloutGroup(
+        key=_key(prompt),
+        prompt=tuple(_turn(item) for item in prompt),
+        rollouts=tuple(
+            _rollout(each, (each.reward - mean) / std if std else 0.0, len(prompt)) for each in trajectories
+        ),
+    )
+
+
+def _prompt(trajectory: Trajectory) -> Sequence[Any]:
+    """Give the messages before the model first spoke."""
+    items = trajectory.messages_and_choices
+    spoke = next((place for place, item in enumerate(items) if isinstance(item, Choice)), len(items))
+    return items[:spoke]
+
+
+def _key(prompt: Iterable[Any]) -> str:
+    content = json.dumps(list(prompt), sort_keys=True, default=str, ensure_ascii=True)
+    return digest_bytes(content.encode())[:KEY_DIGITS]
+
+
+def _rollout(trajectory: Trajectory, advantage: float, prompt_length: int) -> Rollout:
+    turns = tuple(_turn(item) for item in trajectory.messages_and_choices[prompt_length:])
+    said = trajectory.metrics.get("malformed")
+    return Rollout(
+        reward=trajectory.reward,
+        advantage=advantage,
+        is_malformed=bool(said) if said is not None else any(turn.finish == "length" for turn in turns),
+        metrics=trajectory.metrics,
+        turns=turns,
+    )
+
+
+def _turn(item: Any) -> Turn:
+    if isinstance(item, Choice):
+        message = item.message.model_dump(mode="json", exclude_none=True)
+        sampled = sampled_tokens(item)
+        tokens = len(sampled.token_ids) if sampled else None
+        return _spoken(message, finish=item.finish_reason, tokens=tokens)
+    return _spoken(item if isinstance(item, dict) else dict(item))
+
+
+def _spoken(message: Mapping[str, Any], *, finish: str | None = None, tokens: int | None = None) -> Turn:
+    calls = [call.get("function", {}) for call in message.get("tool_calls") or ()]
+    return Turn(
+        role=str(message.get("role", "")),
+        text=_text(message.get("content")),
+        calls=tuple((str(call.get("name", "")), str(call.get("arguments", ""))) for call in calls),
+        finish=finish,
+        tokens=tokens,
+    )
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "".join(str(part.get("text", "")) if isinstance(part, dict) else str(part) for part in parts)

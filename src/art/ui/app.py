@@ -1,0 +1,171 @@
+"""The page's server: documents as JSON, one stream of what changes, and with `allow_fork` the one button that acts.
+
+Every handler that reads the disk runs in a thread.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from art.errors import ArtError, ConfigurationError, NotFoundError
+from art.names import CheckpointRef, ModelRef
+from art.store.history import TRAIN
+from art.ui.desk import Desk
+from art.ui.guard import Guard
+from art.ui.shell import build_shell
+from art.ui.watch import Watch
+
+LOOK_EVERY_S = 0.25
+COMMENT_EVERY_S = 15.0
+MAX_BODY_BYTES = 64 * 1024
+STEP_DIGITS = 9
+
+
+class ForkWish(BaseModel):
+    """What the Fork button sends."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    source: str
+    destination: str
+    reset: list[str] = []
+
+
+def create_app(desk: Desk, *, port: int, token: str, allow_fork: bool = False) -> Guard:
+    """Build the guarded application over the documents of one root."""
+    service = _Service(desk, allow_fork=allow_fork)
+    routes = [
+        Route("/", service.page),
+        Route("/api/status", service.answer(lambda _: desk.status())),
+        Route("/api/tree", service.answer(lambda _: desk.tree())),
+        Route("/api/history/{project}/{name}", service.answer(service.history)),
+        Route("/api/step/{project}/{name}/{step}", service.answer(lambda asked: desk.step(_ref(asked)))),
+        Route("/api/rollouts/{project}/{name}/{step}", service.answer(service.rollouts)),
+        Route("/api/compare", service.answer(service.comparison)),
+        Route("/api/disk", service.answer(lambda _: desk.disk())),
+        Route("/api/events", service.events),
+    ]
+    if allow_fork:
+        routes.append(Route("/api/fork", service.fork, methods=["POST"]))
+    handlers: Any = {ArtError: _report, HTTPException: _no_route}
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), port=port, token=token)
+
+
+class _Service:
+    def __init__(self, desk: Desk, *, allow_fork: bool) -> None:
+        self._desk = desk
+        self._allow_fork = allow_fork
+
+    def page(self, _: Request) -> Response:
+        first = {"status": self._desk.status(), "tree": self._desk.tree(), "page": {"allow_fork": self._allow_fork}}
+        shell = build_shell(first)
+        headers = {"content-security-policy": shell.policy}
+        return Response(shell.html, media_type="text/html; charset=utf-8", headers=headers)
+
+    def answer(self, document: Callable[[Request], Any]) -> Callable[[Request], Response]:
+        def handler(request: Request) -> Response:
+            return JSONResponse(document(request))
+
+        return handler
+
+    def history(self, request: Request) -> Any:
+        first, last = (request.query_params.get(name) for name in ("from", "to"))
+        bounds = (_step(first) if first else 0, _step(last) if last else None)
+        return self._desk.history(_model(request), first=bounds[0], last=bounds[1])
+
+    def rollouts(self, request: Request) -> Any:
+        return self._desk.rollouts(_ref(request), request.query_params.get("split", TRAIN))
+
+    def comparison(self, request: Request) -> Any:
+        first, second = (CheckpointRef.parse(request.query_params.get(name, "")) for name in ("a", "b"))
+        return self._desk.comparison(first, second)
+
+    async def events(self, request: Request) -> Response:
+        return StreamingResponse(self._changes(request), media_type="text/event-stream")
+
+    async def _changes(self, request: Request) -> AsyncIterator[str]:
+        """Tell what was written since: whole lines of histories, then the new state of the tree."""
+        watch = Watch(self._desk.store)
+        await anyio.to_thread.run_sync(watch.look)
+        yield ": watching\n\n"
+        silent_s = 0.0
+        while not await request.is_disconnected():
+            await anyio.sleep(LOOK_EVERY_S)
+            seen = await anyio.to_thread.run_sync(watch.look)
+            silent_s += LOOK_EVERY_S
+            for entry in seen.entries:
+                yield _event("entry", entry)
+            if seen.has_changed:
+                self._desk.forget()
+                status, tree = await anyio.to_thread.run_sync(lambda: (self._desk.status(), self._desk.tree()))
+                yield _event("overview", {"status": status, "tree": tree})
+                silent_s = 0.0
+            elif silent_s >= COMMENT_EVERY_S:
+                yield ": still watching\n\n"
+                silent_s = 0.0
+
+    async def fork(self, request: Request) -> Response:
+        wish = _wish(await _body(request))
+        source, destination = CheckpointRef.parse(wish.source), ModelRef.parse(wish.destination)
+        command = " ".join(["art fork", wish.source, wish.destination, *(f"--reset {part}" for part in wish.reset)])
+
+        def act() -> str:
+            store = self._desk.store
+            return str(store.fork(store.open(source), destination, reset=wish.reset).checkpoint.ref)
+
+        forked = await anyio.to_thread.run_sync(act)
+        self._desk.forget()
+        return JSONResponse({"forked": forked, "command": command})
+
+
+async def _body(request: Request) -> bytes:
+    content = b""
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BODY_BYTES:
+            raise HTTPException(413, "The request is too long.")
+    return content
+
+
+def _wish(content: bytes) -> ForkWish:
+    try:
+        return ForkWish.model_validate_json(content)
+    except ValidationError as error:
+        raise ConfigurationError(f"That is no fork to make: {error.errors()[0]['msg']}.") from error
+
+
+def _event(kind: str, document: Any) -> str:
+    return f"event: {kind}\ndata: {json.dumps(document, allow_nan=False)}\n\n"
+
+
+def _model(request: Request) -> ModelRef:
+    return ModelRef(request.path_params["project"], request.path_params["name"])
+
+
+def _ref(request: Request) -> CheckpointRef:
+    return _model(request).at(_step(request.path_params["step"]))
+
+
+def _step(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= STEP_DIGITS):
+        raise HTTPException(404, f"{text[:20]!r} is no step.")
+    return int(text)
+
+
+def _report(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, status_code=404 if isinstance(error, NotFoundError) else 400)
+
+
+def _no_route(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    return JSONResponse({"error": str(getattr(error, "detail", error))}, status_code=status)

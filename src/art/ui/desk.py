@@ -1,0 +1,89 @@
+"""The documents of one root, by their paths: what the server answers and what a file brings along.
+
+Paths are those that the page asks for: `status`, `tree`, `history/shop/agent-1`, `step/shop/agent-1/40`, ...
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from art.errors import ArtError, ModelNotFoundError
+from art.names import CheckpointRef, ModelRef
+from art.ops import documents
+from art.ops.compare import compare
+from art.ops.disk_use import read_disk_use
+from art.ops.lanes import Lane, Overview, read_overview
+from art.ops.rollouts import read_rollouts, rollout_steps
+from art.store.history import TRAIN
+from art.store.store import CheckpointStore
+
+METRICS = (
+    "train/reward",
+    "val/reward",
+    "train/entropy",
+    "train/approx_kl",
+    "train/kl",
+    "train/grad_norm",
+    "train/malformed",
+    "train/truncated",
+)
+Json = dict[str, Any]
+
+
+class Desk:
+    """Reads one root for the page; holds the last overview until it is told that something changed."""
+
+    def __init__(self, store: CheckpointStore, *, project: str | None = None) -> None:
+        self.store = store
+        self._project = project
+        self._overview: Overview | None = None
+        self._lock = threading.Lock()
+
+    def overview(self) -> Overview:
+        with self._lock:
+            if self._overview is None:
+                self._overview = read_overview(self.store, project=self._project)
+            return self._overview
+
+    def forget(self) -> None:
+        """Read anew at the next question."""
+        with self._lock:
+            self._overview = None
+
+    def status(self) -> Json:
+        return documents.status_document(self.overview(), root=str(self.store.root))
+
+    def tree(self) -> Json:
+        return documents.tree_document(self.overview())
+
+    def history(self, model: ModelRef, *, first: int = 0, last: int | None = None) -> Json:
+        return documents.history_document(self._lane(model), first=first, last=last, metrics=METRICS)
+
+    def step(self, ref: CheckpointRef) -> Json:
+        lane = self._lane(ref.model)
+        recorded = rollout_steps(self.store.root, ref, TRAIN)
+        try:
+            checkpoint, problem = self.store.find(ref), None
+        except ArtError as error:
+            checkpoint, problem = None, str(error)
+        return documents.step_document(lane, ref, checkpoint, problem=problem, recorded=recorded)
+
+    def rollouts(self, ref: CheckpointRef, split: str = TRAIN) -> Json:
+        return documents.rollouts_document(ref, split, read_rollouts(self.store.root, ref, split))
+
+    def comparison(self, first: CheckpointRef, second: CheckpointRef) -> Json:
+        return documents.comparison_document(compare(self.store, first, second))
+
+    def disk(self) -> Json:
+        return documents.disk_document(read_disk_use(self.store, [lane.branch for lane in self.overview().lanes]))
+
+    def models(self) -> Sequence[ModelRef]:
+        return [lane.model for lane in self.overview().lanes]
+
+    def _lane(self, model: ModelRef) -> Lane:
+        lane = next((lane for lane in self.overview().lanes if lane.model == model), None)
+        if lane is None:
+            raise ModelNotFoundError(f"There is no model {model} below {self.store.root}.")
+        return lane

@@ -1,0 +1,86 @@
+"""The page on a port of this machine, and the page as one file."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from art.errors import ConfigurationError, StorageError
+from art.names import CheckpointRef
+from art.ops.rollouts import rollout_steps
+from art.store.history import TRAIN
+from art.store.store import CheckpointStore
+from art.ui.app import create_app
+from art.ui.desk import Desk
+from art.ui.shell import build_shell
+
+HOST = "127.0.0.1"
+
+
+def serve(
+    store: CheckpointStore, *, project: str | None, port: int, allow_fork: bool, announce: Callable[[str], None]
+) -> None:
+    """Serve the page until it is interrupted; `announce` is told its address."""
+    listener = _listener(port)
+    port = listener.getsockname()[1]
+    token = secrets.token_urlsafe(16)
+    app = create_app(Desk(store, project=project), port=port, token=token, allow_fork=allow_fork)
+    announce(f"http://{HOST}:{port}/" + (f"#token={token}" if allow_fork else ""))
+    config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    with listener:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def export(store: CheckpointStore, target: Path, *, project: str | None, rollouts: str = "some") -> int:
+    """Write the page with all its documents into one file; gives its size in bytes."""
+    desk = Desk(store, project=project)
+    first = {"status": desk.status(), "tree": desk.tree()}
+    content = build_shell(first, is_file=True, later=_later(desk, rollouts)).html
+    try:
+        target.write_bytes(content)
+    except OSError as error:
+        raise StorageError(error.errno, f"Could not write {target}: {error.strerror}.") from error
+    return len(content)
+
+
+def _later(desk: Desk, rollouts: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"disk": desk.disk()}
+    for model in desk.models():
+        name = f"{model.project}/{model.name}"
+        found[f"history/{name}"] = desk.history(model)
+    for ref in _told(desk, rollouts):
+        name = f"{ref.model.project}/{ref.model.name}/{ref.step}"
+        found[f"step/{name}"] = desk.step(ref)
+        if rollouts != "none":
+            found[f"rollouts/{name}"] = desk.rollouts(ref)
+    return found
+
+
+def _told(desk: Desk, rollouts: str) -> list[CheckpointRef]:
+    """Name the steps whose details a file brings along: those that a person asks for first, or all with rollouts."""
+    refs: set[CheckpointRef] = set()
+    for lane in desk.overview().lanes:
+        judgement = lane.judgement
+        matter = {lane.first, lane.newest, lane.newest - 1, lane.branch.best, lane.last_good, judgement.last_good}
+        matter |= {judgement.onset, *(lane.branch.forks or ())}
+        if rollouts == "all":
+            matter |= set(rollout_steps(desk.store.root, lane.model.at(0), TRAIN))
+        refs |= {lane.model.at(step) for step in matter if step is not None and step >= 0}
+    return sorted(refs)
+
+
+def _listener(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen()
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ConfigurationError(f"The page cannot listen on {HOST}:{port}: {error}. Choose another --port.") from error
+    return listener

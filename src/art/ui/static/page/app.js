@@ -1,0 +1,59 @@
+// The page put together: the verdict on top, tree and curves on one axis, the panel beside them.
+const ago = (time) => { const minutes = Math.max(0, (new Date(S.status.now) - new Date(time)) / 60000); return minutes < 90 ? `${Math.round(minutes)} min` : `${(minutes / 60).toFixed(1)} h`; };
+const verdict = () => {
+  const open = S.status.alerts.filter((each) => each.life === "open"), running = S.status.running.filter((key) => S.status.states[key] === "healthy");
+  if (open.length) return { kind: open[0].state === "collapsed" ? "red" : "amber", icon: "!", alert: open[0], head: `${clean(open[0].model)} ${open[0].state === "collapsed" ? "collapsed" : STATE_WORDS[open[0].state]} at step ${open[0].onset}, ${open[0].state === "held-out fell" ? "held-out reward" : "reward"} ${value(open[0].level)} → ${value(open[0].now)}` };
+  const answered = S.status.alerts.find((each) => each.life === "answered");
+  if (!S.tree.models.length) return { kind: "green", icon: "·", head: "No models yet" };
+  const text = running.length ? `${count(running.length, "run")} ${running.length === 1 ? "is" : "are"} running and healthy` : "Nothing is wrong";
+  return { kind: "green", icon: "✓", head: text, answered };
+};
+const Verdict = () => {
+  const { kind, icon, alert, head, answered } = verdict(), { steps, seconds, tokens } = S.status.cost;
+  const each = alert && model(id(alert)), origin = each?.forked_from;
+  const healthy = S.status.running.filter((key) => S.status.states[key] === "healthy").length;
+  const jump = (key) => set({ focus: key, selected: family(key), tab: "why", step: null });
+  const answers = S.status.alerts.filter((one) => one.life === "answered");
+  return html`<header class=${`verdict v-${kind}`}><span class="big" aria-hidden="true">${icon}</span>
+    <div class="grow" role="status" aria-live="polite"><h1>${head}</h1><p>
+      ${origin && html`It was forked from ${clean(origin.model)}@${origin.step}${origin.changed.length ? html` with <b>${origin.changed.map(change).join(", ")}</b>` : ""}. `}
+      ${alert && alert.last_good !== null && html`Last good step <b>${alert.last_good}</b>. `}
+      ${alert && alert.is_running && html`<b>Still running</b>${alert.since ? `, ${ago(alert.since)} past it` : ""}. `}
+      ${alert && healthy > 0 && `${healthy} other${healthy === 1 ? "" : "s"} running and healthy. `}
+      ${(answered || alert) && answers.map((one) => html`<button class="link" onClick=${() => jump(id(one))}>${clean(one.model)}</button>’s drop was answered by ${clean(nameOf(one.answered_by))}. `)}
+    </p></div>
+    ${!narrow() && html`<dl class="cost"><dt>steps</dt><dd>${steps.toLocaleString("en")}</dd><dt>compute</dt><dd>${duration(seconds)}</dd><dt>tokens</dt><dd>${amount(tokens)}</dd></dl>`}
+    ${alert && alert.last_good !== null && html`<button class="fork" onClick=${() => set({ focus: id(alert), selected: family(id(alert)), tab: "fork", fork: alert.last_good })}>Fork from ${alert.last_good}</button>`}</header>`;
+};
+const Toolbar = () => html`<div class="toolbar"><b>${S.status.projects.map(clean).join(", ")}</b><span class="dim">${count(S.tree.models.length, "branch").replace("branchs", "branches")}, ${S.live === "live" ? html`<span class="live">live</span>` : `as of ${S.status.now.slice(0, 16).replace("T", " ")} UTC`}</span>
+  ${geometry().card > 640 && html`<input id="find" type="search" placeholder="Find a branch or setting" aria-label="Find a branch or setting" value=${S.find} onInput=${(event) => set({ find: event.currentTarget.value })} />`}<span class="grow"></span>
+  ${S.zoom ? html`<button class="plain" onClick=${() => set({ zoom: null })}>Whole axis</button>` : geometry().card > 800 && html`<span class="dim">drag in a chart to zoom</span>`}
+  <button class=${`plain ${S.smooth ? "on" : ""}`} aria-pressed=${S.smooth} onClick=${() => set({ smooth: !S.smooth })}>Smooth</button><button class="plain" onClick=${() => set({ dark: !S.dark })}>${S.dark ? "Light" : "Dark"}</button><button class="plain" onClick=${() => set({ help: true })}>Keys <kbd>?</kbd></button></div>`;
+const Help = () => {
+  const box = useRef(null);
+  useEffect(() => { box.current?.showModal(); }, []);
+  return html`<dialog ref=${box} aria-label="Keys" onClose=${() => set({ help: false })}><h2>Keys</h2><table>${KEYS.map(([key, words]) => html`<tr><th scope="row"><kbd>${key}</kbd></th><td>${words}</td></tr>`)}</table><button onClick=${() => box.current.close()}>Close</button></dialog>`;
+};
+const App = () => {
+  document.documentElement.dataset.theme = S.dark ? "dark" : "light";
+  const showsTree = !phone() || S.tab === "tree", { panel } = geometry();
+  return html`<${Verdict} />${S.problem && html`<div class="problem" role="alert">${S.problem}</div>`}
+    <main class=${phone() ? "phone" : ""} style=${{ gridTemplateColumns: phone() ? "1fr" : `1fr ${panel}px` }}>
+      ${phone() && html`<${Panel} />`}
+      ${showsTree && html`<div class="left"><${Toolbar} /><div class="axis"><${Tree} /><${Charts} /><div id="hair" hidden></div></div></div>`}
+      ${!phone() && html`<${Panel} />`}</main>
+    ${S.help && html`<${Help} />`}<div class="said-line" role="status" aria-live="polite">${S.said}</div>`;
+};
+let waiting = false;
+draw = () => { if (waiting) return; waiting = true; requestAnimationFrame(() => { waiting = false; render(html`<${App} />`, document.getElementById("app")); }); };
+const begin = async () => {
+  await readInline();
+  S.width = innerWidth;
+  readAddress();
+  addEventListener("resize", () => { S.width = innerWidth; draw(); });
+  addEventListener("keydown", onKey);
+  addEventListener("hashchange", () => { readAddress(); draw(); });
+  draw();
+  watch();
+};
+begin();

@@ -1,0 +1,109 @@
+// What is shown, what was fetched, and the address that says it.
+const S = {
+  status: null, tree: null, page: { allow_fork: false }, live: "", problem: null,
+  focus: null, selected: [], tab: "why", step: null, compare: null, fork: null, rollout: null,
+  zoom: null, hover: null, smooth: false, dark: false, find: "", help: false, unfolded: false, width: 0, said: "",
+};
+const COLOURS = 6;
+const documents = new Map();
+const asked = new Set();
+let draw = () => {};
+
+const set = (patch) => { Object.assign(S, patch); writeAddress(); draw(); };
+const model = (key) => S.tree.models.find((each) => id(each) === key);
+const alertOf = (key) => S.status.alerts.find((each) => id(each) === key);
+const chosen = () => [...new Set([S.focus, ...S.selected])].filter((key) => key && model(key)).slice(0, COLOURS);
+const colourOf = (key) => chosen().indexOf(key);
+
+// A document that came with the page, was fetched, or is being fetched: undefined until it is there.
+const need = (path) => {
+  if (documents.has(path)) return documents.get(path);
+  if (!asked.has(path)) {
+    asked.add(path);
+    fetchDocument(path).then((found) => { documents.set(path, found); asked.delete(path); draw(); });
+  }
+  return undefined;
+};
+const isFile = () => location.protocol === "file:" || Boolean(document.getElementById("later"));
+const fetchDocument = async (path) => {
+  if (isFile()) return { error: "This is not in the file; open the page of the store itself for it." };
+  try {
+    const answer = await fetch(`/api/${path}`);
+    return await answer.json();
+  } catch (error) {
+    return { error: "The server does not answer." };
+  }
+};
+const historyPath = (key) => `history/${key.split("/").map(encodeURIComponent).join("/")}`;
+const stepPath = (kind, key, step) => `${kind}/${key.split("/").map(encodeURIComponent).join("/")}/${step}`;
+
+const readInline = async () => {
+  for (const element of document.querySelectorAll("script[data-path]")) documents.set(element.dataset.path, JSON.parse(element.textContent));
+  const later = document.getElementById("later");
+  if (later) {
+    const packed = Uint8Array.from(atob(later.textContent), (c) => c.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    for (const [path, found] of Object.entries(JSON.parse(await new Response(stream).text()))) documents.set(path, found);
+  }
+  Object.assign(S, { status: documents.get("status"), tree: documents.get("tree"), page: documents.get("page") || S.page });
+};
+
+let token = "";
+const readAddress = () => {
+  const asks = new URLSearchParams(location.hash.slice(1));
+  token = asks.get("token") || token;
+  const known = (key) => (key && model(key) ? key : null);
+  const first = S.status.alerts.find((each) => each.life === "open") || S.status.alerts[0];
+  const newest = S.tree.models.length ? id(S.tree.models[S.tree.models.length - 1]) : null;
+  S.focus = known(asks.get("m")) || (first ? id(first) : known(S.status.running[0]) || newest);
+  S.tab = asks.get("t") || "why";
+  S.step = asks.get("s") === null ? null : Number(asks.get("s"));
+  S.compare = asks.get("a") && asks.get("b") ? { a: asks.get("a"), b: asks.get("b") } : null;
+  const listed = asks.get("sel");
+  S.selected = (listed ? listed.split(",") : S.focus ? family(S.focus) : []).filter(known);
+  S.dark = asks.has("dark") ? asks.get("dark") === "1" : matchMedia("(prefers-color-scheme: dark)").matches;
+};
+// The branch, and where it came from: what a first look at it needs.
+const family = (key) => {
+  const origin = model(key).forked_from;
+  const parent = origin ? `${origin.project}/${origin.model}` : null;
+  return parent && model(parent) ? [key, parent] : [key];
+};
+const writeAddress = () => {
+  const says = new URLSearchParams();
+  if (token) says.set("token", token);
+  if (S.focus) says.set("m", S.focus);
+  says.set("t", S.tab);
+  if (S.step !== null) says.set("s", S.step);
+  if (S.selected.length) says.set("sel", S.selected.join(","));
+  if (S.compare) { says.set("a", S.compare.a); says.set("b", S.compare.b); }
+  if (S.dark !== matchMedia("(prefers-color-scheme: dark)").matches) says.set("dark", S.dark ? "1" : "0");
+  history.replaceState(null, "", `#${says}`);
+};
+
+// Live: whole lines are added to what is shown, and the tree is replaced when it changed.
+const watch = () => {
+  if (isFile()) { S.live = "file"; return; }
+  const source = new EventSource("/api/events");
+  source.onopen = () => set({ live: "live", problem: null });
+  source.onerror = () => set({ live: "lost", problem: `Not connected since ${new Date().toTimeString().slice(0, 5)}, showing what was there.` });
+  source.addEventListener("entry", (event) => { addEntry(JSON.parse(event.data)); });
+  source.addEventListener("overview", (event) => { const { status, tree } = JSON.parse(event.data); documents.delete("disk"); set({ status, tree }); });
+};
+const addEntry = (entry) => {
+  const found = documents.get(historyPath(entry.model));
+  if (!found || !found.steps) return;
+  let at = found.steps.indexOf(entry.step);
+  if (entry.split === "train" && at < 0) {
+    const keep = found.steps.filter((step) => step < entry.step).length;
+    found.steps.length = keep;
+    for (const column of Object.values(found.metrics)) column.length = keep;
+  }
+  if (at < 0) { at = found.steps.push(entry.step) - 1; for (const column of Object.values(found.metrics)) column[at] = null; }
+  for (const [name, number] of Object.entries(entry.metrics)) if (found.metrics[name]) found.metrics[name][at] = number;
+  found.version = (found.version || 0) + 1;
+};
+const say = (text) => { S.said = text; draw(); setTimeout(() => { if (S.said === text) { S.said = ""; draw(); } }, 4000); };
+const copy = async (text) => {
+  try { await navigator.clipboard.writeText(text); say("Copied."); } catch { say("The browser does not let this page copy."); }
+};

@@ -1,0 +1,165 @@
+// The tree of branches on the step axis: one lane each, forks joined to the curve that they left.
+const LANE = () => (phone() ? 36 : 28);
+const MANY = 40, BEST = 5, OVERSCAN = 6;
+const ICONS = { healthy: "✓", collapsed: "✕", "held-out fell": "▲", "no signal": "▲", unknown: "·" };
+
+const parentOf = (each) => (each.forked_from ? `${each.forked_from.project}/${each.forked_from.model}` : null);
+// Latest fork first: then no connector crosses a sibling's lane.
+const ordered = () => {
+  const children = new Map();
+  for (const each of S.tree.models) {
+    const parent = model(parentOf(each) || "") ? parentOf(each) : null;
+    children.set(parent, [...(children.get(parent) || []), each]);
+  }
+  const rows = [], seen = new Set();
+  const walk = (each, level) => {
+    if (seen.has(id(each))) return;
+    seen.add(id(each));
+    rows.push({ each, level });
+    const forks = [...(children.get(id(each)) || [])].sort((a, b) => b.forked_from.step - a.forked_from.step);
+    for (const fork of forks) walk(fork, level + 1);
+  };
+  for (const root of children.get(null) || []) walk(root, 0);
+  for (const each of S.tree.models) walk(each, 0);
+  return rows;
+};
+const kept = (rows) => {
+  const keep = new Set([...S.status.running, ...S.status.alerts.filter((each) => each.life === "open").map(id), ...chosen()]);
+  const best = [...S.tree.models].sort((a, b) => (b.best_value ?? -Infinity) - (a.best_value ?? -Infinity)).slice(0, BEST);
+  for (const each of best) keep.add(id(each));
+  for (const key of [...keep]) for (let each = model(key); each; each = model(parentOf(each) || "")) { if (keep.has(parentOf(each))) break; if (parentOf(each)) keep.add(parentOf(each)); }
+  return keep;
+};
+const visibleRows = () => {
+  const rows = ordered();
+  if (S.find) return rows.filter(({ each }) => `${id(each)} ${(each.forked_from?.changed || []).map(change).join(" ")}`.toLowerCase().includes(S.find.toLowerCase()));
+  if (rows.length <= MANY || S.unfolded) return rows;
+  const keep = kept(rows), shown = [];
+  for (const row of rows) {
+    if (keep.has(id(row.each))) { shown.push(row); continue; }
+    const last = shown[shown.length - 1];
+    if (last && last.folded) last.folded.push(row.each);
+    else shown.push({ folded: [row.each], level: row.level });
+  }
+  return shown;
+};
+const foldedWords = (folded) => {
+  const bad = folded.filter((each) => each.state === "collapsed").length;
+  const top = Math.max(...folded.map((each) => each.best_value ?? -Infinity));
+  return [`${folded.length} more`, bad ? `${bad} collapsed` : "", Number.isFinite(top) ? `≤ ${value(top)}` : ""].filter(Boolean).join(" · ");
+};
+const scale = () => {
+  const all = S.tree.models.flatMap((each) => each.spark[1]).filter((each) => each !== null);
+  const low = Math.min(0, ...all), high = Math.max(...all, low + 1e-9);
+  return (number, height) => height - 4 - ((number - low) / (high - low)) * (height - 9);
+};
+const heightAt = (each, step, y, height) => {
+  const [steps, values] = each.spark;
+  let best = null;
+  for (let place = 0; place < steps.length && steps[place] <= step; place += 1) best = values[place];
+  return y(best ?? values[0] ?? 0, height);
+};
+
+const Tree = () => {
+  const body = useRef(null);
+  const rows = visibleRows(), height = LANE(), { left, width, card } = geometry();
+  const first = Math.max(0, Math.floor((S.scroll || 0) / height) - OVERSCAN);
+  const last = Math.min(rows.length, first + Math.ceil(Math.min(rows.length * height, treeHeight()) / height) + 2 * OVERSCAN);
+  const place = new Map(rows.map((row, index) => [row.each ? id(row.each) : null, index]));
+  const y = scale();
+  useEffect(() => { scrollToFocus(body.current, place.get(S.focus), height); }, [S.focus, rows.length]);
+  const drawn = rows.slice(first, last);
+  return html`<section class="card tree" aria-label="Branches">
+    <div class="treehead" style=${{ height: "24px" }}>
+      <span class="branchhead">branch${phone() ? "" : ", what it changed"}</span>
+      ${ticks().map((step) => html`<span class="tick" style=${{ left: `${left + at(step)}px` }}>${step === ticks()[0] && !phone() ? `step ${step}` : step}</span>`)}
+      <span class="rewardhead">reward</span>
+    </div>
+    <div class="treebody" ref=${body} role="tree" aria-label="Branches on the step axis" style=${{ maxHeight: `${treeHeight()}px` }}
+      onScroll=${(event) => { S.scroll = event.currentTarget.scrollTop; draw(); }}>
+      <div style=${{ height: `${rows.length * height}px`, position: "relative" }}>
+        <svg class="lanes" width=${card} height=${rows.length * height} aria-hidden="true">
+          ${drawn.map((row, index) => row.each && html`<${Connector} each=${row.each} from=${place.get(parentOf(row.each))} to=${first + index} y=${y} />`)}
+          ${drawn.map((row, index) => row.each && html`<${Lane} each=${row.each} top=${(first + index) * height} y=${y} />`)}
+          ${S.hover !== null && html`<line class="hair" x1=${left + at(S.hover)} x2=${left + at(S.hover)} y1="0" y2=${rows.length * height} />`}
+        </svg>
+        ${drawn.map((row, index) => html`<${TreeRow} row=${row} top=${(first + index) * height} key=${row.each ? id(row.each) : `fold${first + index}`} />`)}
+      </div>
+    </div>
+    ${S.tree.models.length > MANY && html`<button class="plain unfold" onClick=${() => set({ unfolded: !S.unfolded })}>${S.unfolded ? "Fold" : `All ${S.tree.models.length}`}</button>`}
+  </section>`;
+};
+const treeHeight = () => Math.max(5 * LANE(), Math.min(14 * LANE(), Math.round(innerHeight * 0.42)));
+const scrollToFocus = (element, row, height) => {
+  if (!element || row === undefined) return;
+  const top = row * height;
+  if (top < element.scrollTop || top + height > element.scrollTop + element.clientHeight) element.scrollTop = Math.max(0, top - element.clientHeight / 2);
+};
+
+const TreeRow = ({ row, top }) => {
+  const height = LANE();
+  if (row.folded) return html`<button class="row folded" style=${{ top: `${top}px`, height: `${height}px`, paddingLeft: `${16 + row.level * 17}px` }} onClick=${() => set({ unfolded: true })}>${foldedWords(row.folded)}</button>`;
+  const { each, level } = row, key = id(each), isFocus = key === S.focus, colour = colourOf(key);
+  const state = each.is_running && each.state === "healthy" ? "running" : each.state;
+  const changed = [...(each.forked_from?.changed || []).map(change), ...(each.forked_from?.reset || []).map((part) => `${part} reset`)].join(" · ");
+  const words = `${clean(each.model)}, ${each.is_running ? "running, " : ""}${STATE_WORDS[each.state]}, reward ${value(each.newest_value)}${changed ? `, changed ${changed}` : ""}`;
+  return html`<div class=${`row ${isFocus ? "focus" : ""}`} role="treeitem" aria-level=${level + 1} aria-selected=${isFocus} aria-label=${words} tabindex=${isFocus ? 0 : -1}
+      style=${{ top: `${top}px`, height: `${height}px` }} onClick=${(event) => { if (event.target.tagName !== "INPUT") focusOn(key, event); }}>
+    <input type="checkbox" tabindex="-1" aria-label=${`Show ${clean(each.model)} in the charts`} class=${colour >= 0 ? `c${colour}` : ""} checked=${colour >= 0} onChange=${() => toggle(key)} />
+    ${!phone() && Array.from({ length: level }, () => html`<i class="indent"></i>`)}
+    <span class=${`icon s-${state.replace(/[^a-z]/g, "")}`} aria-hidden="true">${each.foreign.length && !each.last_time ? "⬚" : state === "running" ? "▶" : ICONS[each.state]}</span>
+    <span class="name">${clean(each.model)}</span>
+    ${!narrow() && changed && html`<span class="changed">${changed}</span>`}
+    <span class="newest">${value(each.newest_value)}</span>
+  </div>`;
+};
+// A click on the axis opens the step under it; a click on the name opens the branch.
+const focusOn = (key, event) => {
+  const { left, width } = geometry();
+  const x = event ? event.clientX - event.currentTarget.getBoundingClientRect().left - left : -1;
+  const each = model(key);
+  if (x < 0 || x > width) return set({ focus: key, step: null, rollout: null, tab: S.tab === "step" ? "why" : S.tab });
+  const step = Math.min(each.newest, Math.max(each.first, stepAt(x)));
+  set({ focus: key, step, tab: "step", rollout: null });
+};
+const toggle = (key) => set({ selected: chosen().includes(key) ? S.selected.filter((each) => each !== key) : [...S.selected, key].slice(-COLOURS) });
+
+const Connector = ({ each, from, to, y }) => {
+  if (from === undefined || !each.forked_from) return null;
+  const height = LANE(), { left } = geometry(), step = each.forked_from.step, x = left + at(step);
+  const source = model(parentOf(each)), colour = colourOf(id(each));
+  if (at(step) < 0 || at(step) > geometry().width) return null;
+  const top = from * height + heightAt(source, step, y, height), bottom = to * height + heightAt(each, step, y, height);
+  return html`<line class=${`link ${colour >= 0 ? `k${colour}` : ""}`} x1=${x} x2=${x} y1=${top} y2=${bottom} />`;
+};
+const inside = (step) => at(step) >= -1 && at(step) <= geometry().width + 1;
+const line = (steps, values, y, height, left) => {
+  let path = "", pen = "M";
+  steps.forEach((step, place) => {
+    if (values[place] === null || !inside(step)) return;
+    path += `${pen}${(left + at(step)).toFixed(1)} ${y(values[place], height).toFixed(1)}`;
+    pen = "L";
+  });
+  return path;
+};
+const Lane = ({ each, top, y }) => {
+  const height = LANE(), { left } = geometry(), key = id(each), colour = colourOf(key);
+  const [steps, values] = each.spark, path = line(steps, values, y, height, left);
+  const shown = steps.filter(inside), base = height - 3;
+  const area = path && shown.length ? `${path}L${left + at(shown[shown.length - 1])} ${base}L${left + at(shown[0])} ${base}Z` : "";
+  const end = [left + at(each.newest), heightAt(each, each.newest, y, height)];
+  const bad = each.onset !== null && each.state !== "healthy";
+  return html`<g transform=${`translate(0 ${top})`} class=${colour >= 0 ? `lane k${colour}` : "lane"}>
+    ${!path && html`<rect class="box" x=${left + at(each.first)} y="8" width=${Math.max(6, at(each.newest) - at(each.first))} height=${height - 16} />`}
+    <path class="area" d=${area} /><path class="curve" d=${path} />
+    ${each.set_aside.map((aside) => html`<path class="tail" d=${line(aside.spark[0], aside.spark[1], y, height, left)} />`)}
+    ${Object.keys(each.problems).filter((step) => inside(Number(step))).map((step) => html`<path class="damaged" d=${`M${left + at(Number(step)) - 4} ${height - 10}h8v8h-8zm0 8l8 -8`} />`)}
+    ${each.forked_from && inside(each.first) && html`<${Diamond} x=${left + at(each.first)} y=${heightAt(each, each.first, y, height)} />`}
+    ${bad && each.last_good !== null && inside(each.last_good) && html`<path class="flag" d=${`M${left + at(each.last_good)} ${height - 3}V4l-8 4l8 4`} />`}
+    ${bad && inside(each.onset) && html`<path class=${`onset s-${each.state.replace(/[^a-z]/g, "")}`} d=${cross(left + at(each.onset), heightAt(each, each.onset, y, height))} />`}
+    ${inside(each.newest) && html`<circle class=${`end ${each.is_running ? "running" : ""} s-${each.state.replace(/[^a-z]/g, "")}`} cx=${end[0]} cy=${end[1]} r="3" />`}
+    ${key === S.focus && S.step !== null && inside(S.step) && html`<g class="marker"><line x1=${left + at(S.step)} x2=${left + at(S.step)} y1="0" y2=${height} /><circle cx=${left + at(S.step)} cy=${heightAt(each, S.step, y, height)} r="3.5" /></g>`}
+  </g>`;
+};
+const Diamond = ({ x, y }) => html`<path class="fork" d=${`M${x} ${y - 5}l5 5l-5 5l-5 -5z`} />`;
+const cross = (x, y) => `M${x - 3.5} ${y - 3.5}l7 7m0 -7l-7 7`;

@@ -1,0 +1,92 @@
+"""What was written below a root since the last look: whole lines of histories, and changed trees.
+
+Looks at sizes and names; a line that is still being written waits until it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from art.format import layout
+from art.names import ModelRef
+from art.store.store import CheckpointStore
+
+MOST_AT_ONCE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look found."""
+
+    entries: tuple[dict[str, Any], ...]
+    has_changed: bool
+
+
+class Watch:
+    """Remembers how far each history was read, and how each model's folder stood."""
+
+    def __init__(self, store: CheckpointStore) -> None:
+        self._store = store
+        self._offsets: dict[ModelRef, int] = {}
+        self._stamps: dict[ModelRef, tuple[int, ...]] = {}
+
+    def look(self) -> Seen:
+        """Give what came since the last look; the first look only remembers."""
+        models = self._store.models()
+        entries: list[dict[str, Any]] = []
+        has_changed = set(models) != self._stamps.keys()
+        self._stamps = {model: stamp for model, stamp in self._stamps.items() if model in set(models)}
+        for model in models:
+            entries += self._new_lines(model)
+            stamp = self._stamp(model)
+            has_changed |= self._stamps.get(model) != stamp
+            self._stamps[model] = stamp
+        return Seen(tuple(entries), has_changed or bool(entries))
+
+    def _new_lines(self, model: ModelRef) -> list[dict[str, Any]]:
+        path = self._store.root / layout.history_path(model)
+        size_bytes = _size(path)
+        start = self._offsets.setdefault(model, size_bytes)
+        if size_bytes <= start:
+            self._offsets[model] = size_bytes
+            return []
+        with path.open("rb") as file:
+            file.seek(start)
+            content = file.read(min(size_bytes - start, MOST_AT_ONCE_BYTES))
+        whole = content[: content.rfind(b"\n") + 1]
+        self._offsets[model] = start + len(whole)
+        return [{"model": str(model), **fields} for line in whole.split(b"\n") if (fields := _parsed(line))]
+
+    def _stamp(self, model: ModelRef) -> tuple[int, ...]:
+        folder = self._store.root / layout.model_path(model)
+        return tuple(_changed(folder / name) for name in (layout.CHECKPOINTS, layout.SET_ASIDE, "run.json"))
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(fields, dict) or not isinstance(fields.get("step"), int):
+        return None
+    numbers = {name: value for name, value in fields.items() if "/" in name and isinstance(value, float | int)}
+    return {"step": fields["step"], "split": str(fields.get("split")), "metrics": numbers}
+
+
+def _size(path: Path) -> int:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return 0
+    return status.st_size
+
+
+def _changed(path: Path) -> int:
+    try:
+        return os.lstat(path).st_mtime_ns
+    except OSError:
+        return 0
