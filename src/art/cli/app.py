@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from art.cli.commands import fork, gc, log, pull, push, rewind, rm, show, verify
+from art.cli.commands import fork, gc, log, pull, push, rewind, rm, show, status, ui, verify
 from art.cli.invocation import AsJson, Project, Root, settle
 
 app = typer.Typer(
@@ -24,6 +24,10 @@ app = typer.Typer(
 COMMANDS = {
     "log": log.log,
     "show": show.show,
+    "status": status.status,
+    "suggest": status.suggest,
+    "diff": status.diff,
+    "ui": ui.ui,
     "verify": verify.verify,
     "fork": fork.fork,
     "rewind": rewind.rewind,

@@ -13,7 +13,7 @@ from openai.types.chat.chat_completion import Choice
 
 from art.format import layout
 from art.format.manifest import digest_bytes
-from art.names import CheckpointRef
+from art.names import CheckpointRef, check_name
 from art.ops.recording import read_lines
 from art.trajectories import Trajectory, TrajectoryGroup, sampled_tokens
 
@@ -71,6 +71,7 @@ def rollout_steps(root: Path, ref: CheckpointRef, split: str) -> list[int]:
 
 def read_rollouts(root: Path, ref: CheckpointRef, split: str) -> list[RolloutGroup]:
     """Read the groups of a step, the worst mean reward first; none where nothing was recorded."""
+    check_name("split", split)
     path = root / layout.trajectories_path(ref.model, split, ref.step)
     if not path.is_file():
         return []

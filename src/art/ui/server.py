@@ -26,17 +26,19 @@ def serve(
     store: CheckpointStore, *, project: str | None, port: int, allow_fork: bool, announce: Callable[[str], None]
 ) -> None:
     """Serve the page until it is interrupted; `announce` is told its address."""
-    listener = _listener(port)
+    listener = open_listener(port)
     port = listener.getsockname()[1]
     token = secrets.token_urlsafe(16)
     app = create_app(Desk(store, project=project), port=port, token=token, allow_fork=allow_fork)
     announce(f"http://{HOST}:{port}/" + (f"#token={token}" if allow_fork else ""))
-    config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, lifespan="off", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1
+    )
     with listener:
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def export(store: CheckpointStore, target: Path, *, project: str | None, rollouts: str = "some") -> int:
+def write_file(store: CheckpointStore, target: Path, *, project: str | None, rollouts: str = "some") -> int:
     """Write the page with all its documents into one file; gives its size in bytes."""
     desk = Desk(store, project=project)
     first = {"status": desk.status(), "tree": desk.tree()}
@@ -74,7 +76,8 @@ def _told(desk: Desk, rollouts: str) -> list[CheckpointRef]:
     return sorted(refs)
 
 
-def _listener(port: int) -> socket.socket:
+def open_listener(port: int) -> socket.socket:
+    """Listen on this machine alone; raises `ConfigurationError` where the port cannot be had."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

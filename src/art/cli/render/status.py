@@ -1,0 +1,135 @@
+"""Verdicts, suggestions and comparisons as lines for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from rich.text import Text
+
+from art.cli.render import wording
+from art.ops.compare import Comparison, PairedPrompt
+from art.ops.documents import fork_command
+from art.ops.judge import State
+from art.ops.lanes import Alarm, Lane, Life, Overview
+
+ICONS = {State.COLLAPSED: ("✕", "red"), State.HELD_OUT_FELL: ("▲", "yellow"), State.NO_SIGNAL: ("▲", "yellow")}
+WHAT = {
+    State.COLLAPSED: "collapsed at step {onset}: reward {level} → {now}",
+    State.HELD_OUT_FELL: "held-out reward fell from step {onset}: {level} → {now}",
+    State.NO_SIGNAL: "learns nothing since step {onset}: all answers of a group earn the same",
+}
+PROMPTS_SHOWN = 8
+PROMPT_WIDTH = 34
+RAIL_WIDTH = 24
+
+
+def status_lines(overview: Overview) -> Iterator[Text]:
+    """Yield one line for each alarm, with its way out where it is open, and one for all that is well."""
+    for alarm in overview.alarms:
+        if alarm.life is not Life.OLD:
+            yield from _alarm_lines(alarm, overview.now)
+    yield _cost_line(overview)
+
+
+def suggestion_lines(lane: Lane) -> Iterator[Text]:
+    """Yield what went wrong with one branch in order of time, and the command that goes on from before."""
+    judgement = lane.judgement
+    if not judgement.is_alarm:
+        newest = "no rewards yet" if judgement.now is None else f"reward {wording.value(judgement.now)}"
+        yield Text.assemble((str(lane.model), "bold"), f" is {judgement.state}: {newest}. There is nothing to suggest.")
+        return
+    yield _what(lane)
+    if lane.last_good is not None:
+        yield Text(f"  {lane.last_good:>6}  last good step: everything is in its usual range", "green")
+    for seen in judgement.evidence:
+        values = f"{wording.value(seen.baseline)} → {wording.value(seen.value)}"
+        yield Text.assemble(f"  {seen.step:>6}  {seen.text}  ", (values, "dim"))
+    if command := fork_command(lane):
+        yield Text(f"  {command}", "bold")
+
+
+def comparison_lines(comparison: Comparison) -> Iterator[Text]:
+    """Yield where two checkpoints part, what differs, and the prompts with the worst change first."""
+    parted = f"they part at {comparison.part_at}" if comparison.part_at else "they have no past in common"
+    settings = [f"{change.key} {change.before} → {change.after}" for change in comparison.settings]
+    yield Text(" · ".join([parted, *(settings or ["the same settings"])]))
+    for name, (before, after) in comparison.metrics.items():
+        if before != after:
+            shown = " → ".join("–" if value is None else wording.value(value) for value in (before, after))
+            yield Text(f"  {name:<28} {shown}")
+    pairs = comparison.prompts
+    if not pairs:
+        return
+    worse, better = (sum(1 for pair in pairs if sign * pair.delta > 0) for sign in (-1, 1))
+    yield Text.assemble(
+        f"same {wording.count(len(pairs), 'prompt')}  ",
+        (f"▼ {worse} worse", "red"),
+        f"  = {len(pairs) - worse - better}  ",
+        (f"▲ {better} better", "green"),
+    )
+    yield from (_pair_line(pair) for pair in pairs[:PROMPTS_SHOWN])
+
+
+def _alarm_lines(alarm: Alarm, now: datetime) -> Iterator[Text]:
+    line = _what(alarm.lane)
+    if alarm.answered_by:
+        yield line.append(f" · answered by {alarm.answered_by.name}")
+        return
+    onset = next((row for row in alarm.lane.past.rows if row.step == alarm.lane.judgement.onset), None)
+    past = f", begun {wording.age(onset.time, now)}" if onset else ""
+    yield line.append(f", {'still running' if alarm.lane.is_running else 'ended'}{past}")
+    yield Text("  " + " · ".join(_facts(alarm.lane)))
+    if command := fork_command(alarm.lane):
+        yield Text(f"  {command}", "bold")
+
+
+def _what(lane: Lane) -> Text:
+    judgement = lane.judgement
+    icon, style = ICONS[judgement.state]
+    level, now = ("–" if value is None else wording.value(value) for value in (judgement.level, judgement.now))
+    words = WHAT[judgement.state].format(onset=judgement.onset, level=level, now=now)
+    return Text.assemble((f"{icon} ", style), (str(lane.model), "bold"), f" {words}")
+
+
+def _facts(lane: Lane) -> Iterator[str]:
+    if lane.last_good is not None:
+        yield f"last good step {lane.last_good}"
+    first = lane.judgement.evidence[0]
+    yield f"first sign: {first.text} at {first.step}"
+    if lane.branch.origin:
+        changes = ", ".join(f"{change.key} {change.after}" for change in lane.changes)
+        yield f"forked from {lane.branch.origin.hop.ref}" + (f" with {changes}" if changes else "")
+
+
+def _cost_line(overview: Overview) -> Text:
+    lanes = overview.lanes
+    healthy = [lane for lane in lanes if lane.judgement.state is State.HEALTHY]
+    running = sum(1 for lane in healthy if lane.is_running)
+    steps = sum(len(lane.series.rows) for lane in lanes)
+    hours = sum(lane.series.total("train/seconds") for lane in lanes) / 3600
+    tokens = int(sum(lane.series.total("train/tokens") for lane in lanes))
+    return Text.assemble(
+        ("▶ " if running else "✓ ", "green"),
+        f"{running} running and healthy, {len(healthy)} of {wording.count(len(lanes), 'model')} healthy",
+        (f" · {wording.count(steps, 'step')} · {hours:.1f} h of training · {tokens:,} tokens", "dim"),
+    )
+
+
+def _pair_line(pair: PairedPrompt) -> Text:
+    words = next((turn.text for turn in reversed(pair.first.prompt) if turn.role == "user"), pair.first.key)
+    words = " ".join(words.split())
+    short = words if len(words) <= PROMPT_WIDTH else words[: PROMPT_WIDTH - 1] + "…"
+    values = f"{wording.value(pair.first.mean)} → {wording.value(pair.second.mean)}"
+    return Text.assemble(
+        f"  {short:<{PROMPT_WIDTH}} ", (_rail(pair), "red" if pair.delta < 0 else "green"), f" {values}"
+    )
+
+
+def _rail(pair: PairedPrompt) -> str:
+    """Draw a rail from 0 to 1 with the first mean as ○ and the second as ●."""
+    first, second = (round(min(1.0, max(0.0, group.mean)) * (RAIL_WIDTH - 1)) for group in (pair.first, pair.second))
+    low, high = sorted((first, second))
+    rail = ["━" if low <= place <= high else " " for place in range(RAIL_WIDTH)]
+    rail[first], rail[second] = "○", "●"
+    return "".join(rail)

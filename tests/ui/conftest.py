@@ -1,0 +1,49 @@
+"""The page on a port, over a made store."""
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+import uvicorn
+
+from art.store.store import CheckpointStore
+from art.ui.app import create_app
+from art.ui.desk import Desk
+from art.ui.server import open_listener
+
+from .story import tell
+
+TOKEN = "token-of-the-test"
+
+
+@dataclass(frozen=True)
+class Page:
+    """Where the page answers, and the store behind it."""
+
+    url: str
+    port: int
+    store: CheckpointStore
+
+
+@contextmanager
+def served(store: CheckpointStore, *, allow_fork: bool = True, port: int = 0) -> Generator[Page]:
+    with open_listener(port) as listener:
+        port = listener.getsockname()[1]
+        app = create_app(Desk(store), port=port, token=TOKEN, allow_fork=allow_fork)
+        config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            yield Page(f"http://127.0.0.1:{port}/", port, store)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Generator[Page]:
+    with served(tell(tmp_path_factory.mktemp("story"))) as page:
+        yield page

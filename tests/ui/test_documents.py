@@ -1,0 +1,126 @@
+"""What the page is told: the state of every branch, its curve, a step's rollouts, two checkpoints side by side."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from art.names import CheckpointRef, ModelRef
+from art.ops import documents
+from art.ops.compare import compare
+from art.ops.lanes import Life, Overview, read_overview
+from art.ops.rollouts import read_rollouts
+from art.store.store import CheckpointStore
+
+from .story import Branch, tell
+
+FALLEN, GAMED = ModelRef("shop", "agent-004"), ModelRef("shop", "agent-005")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> CheckpointStore:
+    return tell(tmp_path_factory.mktemp("story"))
+
+
+@pytest.fixture(scope="module")
+def overview(store: CheckpointStore) -> Overview:
+    return read_overview(store)
+
+
+def test_the_collapse_is_open_and_the_gamed_reward_answered(overview: Overview):
+    lives = {alarm.lane.model: (alarm.life, alarm.answered_by) for alarm in overview.alarms}
+
+    assert lives == {FALLEN: (Life.OPEN, None), GAMED: (Life.ANSWERED, ModelRef("shop", "agent-008"))}
+    assert overview.alarms[0].lane.last_good == 69
+
+
+def test_the_status_names_the_command_that_goes_on(overview: Overview):
+    status = documents.status_document(overview, root="root")
+
+    assert status["alerts"][0]["command"] == "art fork shop/agent-004@69 shop/agent-004-fork"
+    assert status["running"] == ["shop/agent-004", "shop/agent-006"]
+    assert status["cost"]["steps"] == 264
+
+
+def test_a_lane_says_what_its_fork_changed(overview: Overview):
+    lanes = {entry["model"]: entry for entry in documents.tree_document(overview)["models"]}
+
+    assert lanes["agent-004"]["forked_from"]["changed"] == [["learning_rate", 3e-5, 1e-4]]
+    assert lanes["agent-004"]["checkpoints"] == [[48, 78]]
+    assert lanes["agent-001"]["forked_from"] is None
+    assert [lanes[name]["level"] for name in ("agent-001", "agent-002", "agent-004", "agent-008")] == [0, 1, 2, 3]
+
+
+def test_every_document_is_strict_json(store: CheckpointStore, overview: Overview):
+    lane = overview.lanes[0]
+    ref = lane.model.at(3)
+    written = [
+        documents.status_document(overview, root="root"),
+        documents.tree_document(overview),
+        documents.history_document(lane),
+        documents.step_document(lane, ref, store.find(ref), problem=None, recorded=[1, 2, 3]),
+        documents.rollouts_document(ref, "train", read_rollouts(store.root, ref, "train")),
+    ]
+
+    assert all(json.loads(json.dumps(document, allow_nan=False)) == document for document in written)
+
+
+def test_rollouts_are_grouped_by_prompt_and_the_worst_comes_first(store: CheckpointStore):
+    groups = read_rollouts(store.root, FALLEN.at(72), "train")
+
+    assert len(groups) == 2
+    assert groups[0].mean <= groups[1].mean
+    assert [rollout.is_malformed for rollout in groups[0].rollouts] == [False, True, True, True]
+
+
+def test_the_same_prompt_has_the_same_key_at_every_step(store: CheckpointStore):
+    keys = [{group.key for group in read_rollouts(store.root, FALLEN.at(step), "train")} for step in (48, 72)]
+
+    assert keys[0] == keys[1]
+
+
+def test_a_comparison_finds_where_two_branches_part(store: CheckpointStore):
+    found = compare(store, CheckpointRef.parse("shop/agent-006@80"), FALLEN.at(75))
+
+    assert str(found.part_at) == "shop/agent-002@48"
+    assert {change.key for change in found.settings} == {"learning_rate", "epsilon"}
+    assert found.metrics["train/reward"][0] == pytest.approx(0.78, abs=0.05)
+
+
+def test_a_comparison_with_an_ancestor_parts_at_the_ancestor(store: CheckpointStore):
+    assert str(compare(store, FALLEN.at(60), FALLEN.at(75)).part_at) == "shop/agent-004@60"
+    assert str(compare(store, ModelRef("shop", "agent-001").at(20), FALLEN.at(75)).part_at) == "shop/agent-001@20"
+
+
+def test_a_long_history_is_thinned_and_keeps_its_extremes(tmp_path: Path):
+    steps = 3000
+    lines = [
+        json.dumps({"step": step, "split": "train", "time": "", "train/reward": 9.0 if step == 1777 else step / steps})
+        for step in range(steps)
+    ]
+    folder = tmp_path / "shop/models/long"
+    folder.mkdir(parents=True)
+    (folder / "history.jsonl").write_text("\n".join(lines) + "\n")
+
+    lane = read_overview(CheckpointStore(tmp_path)).lanes[0]
+    history = documents.history_document(lane)
+
+    assert len(history["steps"]) <= documents.HISTORY_POINTS
+    assert 9.0 in history["metrics"]["train/reward"]
+    assert 9.0 in documents.lane_document(lane, "train/reward")["spark"][1]
+
+
+def test_damage_is_a_lane_and_not_the_end(tmp_path: Path):
+    store = tell(tmp_path, story=(Branch(name="one", last=3, changed={}), Branch(name="two", last=3, changed={})))
+    manifest = store.open(ModelRef("shop", "one").at(3)).path / "checkpoint.json"
+    manifest.chmod(0o644)
+    manifest.write_text("{")
+
+    lanes = {entry["model"]: entry for entry in documents.tree_document(read_overview(store))["models"]}
+
+    assert list(lanes["one"]["problems"]) == ["3"]
+    assert lanes["two"]["problems"] == {}
+
+
+def test_an_empty_root_has_no_lanes(tmp_path: Path):
+    assert documents.tree_document(read_overview(CheckpointStore(tmp_path)))["models"] == []

@@ -1,0 +1,215 @@
+"""A person's way through the page, in a real Chromium."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from art.names import CheckpointRef, ModelRef
+from art.store.history import History
+from art.store.store import CheckpointStore
+from art.ui.server import write_file
+
+from .conftest import TOKEN, Page, served
+from .story import Branch, group, tell, write_checkpoint
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 380, "height": 800}
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[playwright.Browser]:
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+class Visit:
+    """A tab on the page that fails its test for every error and every broken policy."""
+
+    def __init__(self, browser: playwright.Browser, url: str, *, size: dict[str, int] = DESKTOP) -> None:
+        self.context = browser.new_context(viewport=size, permissions=["clipboard-read", "clipboard-write"])
+        self.tab = self.context.new_page()
+        self.problems: list[str] = []
+        self.requests: list[str] = []
+        self.tab.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.tab.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+        self.tab.goto(url)
+        self.tab.wait_for_selector("h1")
+
+    def __enter__(self) -> "Visit":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+        assert self.problems == []
+
+    def text(self, selector: str) -> str:
+        return " ".join(self.tab.inner_text(selector).split())
+
+    def wait(self, selector: str, words: str) -> None:
+        self.tab.wait_for_selector(f"{selector}:has-text({json.dumps(words)})", timeout=10_000)
+
+
+def test_the_page_says_what_is_wrong_since_when_and_what_to_do(browser: playwright.Browser, page: Page):
+    with Visit(browser, page.url) as visit:
+        visit.wait(".said", "total total")
+
+        assert visit.text("h1") == "agent-004 collapsed at step 72, reward 0.70 → 0.020"
+        assert "Last good step 69. Still running" in visit.text("header.verdict")
+        assert "agent-005’s drop was answered by agent-008" in visit.text("header.verdict")
+        assert "gradient norm tripled" in visit.text(".evidence")
+        assert "art fork shop/agent-004@69" in visit.text(".command")
+        assert [url for url in visit.requests if not url.startswith((page.url, "data:"))] == []
+
+
+def test_the_keyboard_alone_leads_to_a_copied_command_that_works(
+    browser: playwright.Browser, page: Page, tmp_path: Path
+):
+    with Visit(browser, page.url) as visit:
+        keys = visit.tab.keyboard
+        keys.press("n")
+        visit.wait("h2", "agent-005 held-out reward fell")
+        keys.press("n")
+        visit.wait("h2", "agent-004 collapsed")
+        keys.press("g")
+        visit.wait("h2", "agent-004@69")
+        keys.press("c")
+        visit.wait("h2", "Compare")
+        keys.press("f")
+        visit.wait("h3", "Fork agent-004")
+        keys.press("y")
+        visit.wait(".said-line", "Copied.")
+        command = visit.tab.evaluate("navigator.clipboard.readText()")
+
+    assert command.startswith("art fork shop/agent-004@69 shop/agent-0")
+    root = tmp_path / "root"
+    shutil.copytree(page.store.root, root)
+    program = [sys.executable, "-c", "from art.cli import main; main()", *command.split()[1:], "--root", str(root)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert CheckpointStore(root).find(CheckpointRef.parse(command.split()[3] + "@69"))
+
+
+def test_every_view_opens_on_a_phone_without_sideways_scroll(browser: playwright.Browser, page: Page):
+    with Visit(browser, page.url, size=PHONE) as visit:
+        for view in ("Tree", "Why", "Step", "Compare", "Fork", "Disk"):
+            visit.tab.get_by_role("tab", name=view).click()
+            visit.tab.wait_for_timeout(150)
+            wide = visit.tab.evaluate("document.documentElement.scrollWidth")
+
+            assert wide <= PHONE["width"], view
+
+
+def test_the_same_step_stands_at_the_same_place_in_tree_and_charts(browser: playwright.Browser, page: Page):
+    with Visit(browser, page.url) as visit:
+        visit.tab.wait_for_selector(".chart .u-over")
+        lane = visit.tab.evaluate("document.querySelector('.lane .flag').getBoundingClientRect().right")
+        over = visit.tab.evaluate("document.querySelector('.chart .u-over').getBoundingClientRect().toJSON()")
+        ticks = visit.tab.evaluate(
+            "[...document.querySelectorAll('.tick')].map(e => [parseInt(e.textContent.replace('step ', '')),"
+            " e.getBoundingClientRect().left + e.getBoundingClientRect().width / 2])"
+        )
+    (first, left), (last, right) = ticks[0], ticks[-1]
+    per_step = (right - left) / (last - first)
+
+    assert abs(left - over["left"]) < 1
+    assert abs(lane - (left + 69 * per_step)) < 2
+
+
+def test_a_step_that_is_written_appears_without_a_reload(browser: playwright.Browser, tmp_path: Path):
+    store = tell(tmp_path, story=(Branch(name="one", last=6, changed={}, is_running=True),))
+    model, settings = ModelRef("shop", "one"), {"learning_rate": 1e-5}
+    with served(store) as page, Visit(browser, page.url) as visit:
+        visit.wait(".toolbar", "live")
+        parent = store.open(model.at(6))
+        write_checkpoint(store, model, 7, parent=parent, settings=settings, reward=0.9)
+        written = time.monotonic()
+        History(store.root).append(model, 6, split="train", metrics={"reward": 0.912})
+        visit.wait(".row .newest", "0.91")
+
+        assert time.monotonic() - written < 5
+        assert len([url for url in visit.requests if url == page.url]) == 1
+
+
+def test_what_a_store_says_is_text_and_nothing_else(browser: playwright.Browser, tmp_path: Path):
+    evil = "</script><script>window.evil = 1</script><img src=x onerror='window.evil = 2'>\u202eabc\x1b[31m"
+    store = tell(tmp_path, story=(Branch(name="<b>one<", last=4, changed={"note": evil}),))
+    model = ModelRef("shop", "<b>one<")
+    History(store.root).append_trajectories(model, 3, split="train", trajectories=[group(evil, 0.4, lambda _: evil)])
+    with served(store) as page, Visit(browser, page.url) as visit:
+        visit.tab.keyboard.press("Enter")
+        visit.tab.keyboard.press("ArrowLeft")
+        visit.wait(".group", "U+202E")
+        visit.tab.click(".group:has-text('U+202E') .square >> nth=0")
+        visit.wait(".conversation", "onerror")
+
+        assert visit.tab.evaluate("window.evil") is None
+        assert "U+001B" in visit.text(".conversation")
+        assert [url for url in visit.requests if not url.startswith((page.url, "data:"))] == []
+
+
+def test_the_fork_button_forks_and_says_with_which_command(browser: playwright.Browser, tmp_path: Path):
+    store = tell(tmp_path, story=(Branch(name="one-1", last=4, changed={}),))
+    with served(store) as page, Visit(browser, f"{page.url}#token={TOKEN}") as visit:
+        visit.tab.keyboard.press("f")
+        visit.tab.click("button.go")
+        visit.wait(".said-line", "art fork shop/one-1@4 shop/one-2")
+
+    assert store.steps(ModelRef("shop", "one-2")) == [4]
+
+
+def test_a_file_of_the_page_opens_offline_and_asks_nobody(browser: playwright.Browser, page: Page, tmp_path: Path):
+    target = tmp_path / "report.html"
+    write_file(page.store, target, project=None)
+
+    with Visit(browser, target.as_uri()) as visit:
+        visit.wait(".said", "total total")
+        visit.tab.keyboard.press("g")
+        visit.wait(".block", "Rollouts")
+
+        assert visit.requests[0] == target.as_uri()
+        assert [url for url in visit.requests[1:] if not url.startswith(("data:", "blob:"))] == []
+    assert target.stat().st_size < 300_000
+
+
+def test_an_empty_store_says_how_to_begin(browser: playwright.Browser, tmp_path: Path):
+    with served(CheckpointStore(tmp_path)) as page, Visit(browser, page.url) as visit:
+        assert visit.text("h1") == "No models yet"
+        assert "LocalBackend" in visit.text(".panel")
+
+
+def test_a_link_shows_a_colleague_the_same_view(browser: playwright.Browser, page: Page):
+    with Visit(browser, page.url) as visit:
+        visit.tab.keyboard.press("g")
+        visit.wait("h2", "agent-004@69")
+        address = visit.tab.url
+    with Visit(browser, address) as visit:
+        visit.wait("h2", "agent-004@69")
+
+
+@pytest.mark.slow
+def test_many_branches_are_folded_and_drawn_quickly(browser: playwright.Browser, tmp_path: Path):
+    story = [Branch(name=f"agent-{number:03d}", last=4, changed={}) for number in range(120)]
+    store = tell(tmp_path, story=tuple(story))
+    with served(store) as page, Visit(browser, page.url) as visit:
+        folded, nodes = visit.text(".row.folded"), visit.tab.evaluate("document.getElementsByTagName('*').length")
+        visit.tab.click("button.unfold")
+        visit.tab.wait_for_timeout(200)
+        unfolded = visit.tab.evaluate("document.getElementsByTagName('*').length")
+
+        assert "more" in folded
+        assert nodes < 1500
+        assert unfolded < 1500
