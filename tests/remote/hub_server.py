@@ -1,94 +1,59 @@
-"""A stand-in for the Hugging Face Hub: the three addresses that reading a repository needs."""
+"""A stand-in for the Hugging Face Hub: the address under which a file of a repository lies, and the store behind it.
+
+As on the Hub, a HEAD tells commit, size and digest in headers, and a file of LFS is answered with a redirect to
+another host, which must not see the token.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMIT = "c0ffee" * 6 + "c0ff"
+
+
+@dataclass(frozen=True)
+class Raw:
+    """An answer that is sent byte for byte as it stands here, after which the connection is closed."""
+
+    content: bytes
+    pause_s: float = 0
+    """Between two bytes."""
 
 
 @dataclass
 class Repository:
-    """Files by name, at one commit; `lfs` files are answered with a redirect, as the Hub does."""
+    """Files by name, at one commit."""
 
     files: dict[str, bytes]
-    commit: str = "c0ffee"
+    commit: str = COMMIT
     token: str | None = None
+    gated: bool = False
     lfs: tuple[str, ...] = ("adapter_model.safetensors",)
     sha256: dict[str, str] = field(default_factory=dict)
     """What the Hub says of a file, where that is not the truth."""
+    strange: dict[tuple[str, str], Raw] = field(default_factory=dict)
+    """By method and file: answers instead of the right ones."""
+    tokens_elsewhere: list[str] = field(default_factory=list)
+    """What the store behind the Hub was shown as authorization."""
 
 
 @contextmanager
 def hub(repositories: dict[str, Repository]) -> Iterator[str]:
     """Serve repositories; gives the endpoint."""
+    with ExitStack() as servers:
+        store = servers.enter_context(_serving(_store(repositories)))
+        yield servers.enter_context(_serving(_hub(repositories, store)))
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            path = self.path.strip("/")
-            for name, repository in repositories.items():
-                if path.startswith((f"api/models/{name}/", f"{name}/", f"cdn/{name}/")):
-                    self._of(repository, name, path)
-                    return
-            self._say(404)
-
-        def _of(self, repository: Repository, name: str, path: str) -> None:
-            if repository.token and self.headers.get("Authorization") != f"Bearer {repository.token}":
-                self._say(401)
-            elif path in (f"api/models/{name}/revision/main", f"api/models/{name}/revision/{repository.commit}"):
-                self._json({"id": name, "sha": repository.commit})
-            elif path == f"api/models/{name}/tree/{repository.commit}":
-                self._json([self._entry(repository, file) for file in repository.files])
-            else:
-                self._file(repository, path)
-
-        def _entry(self, repository: Repository, file: str) -> dict[str, object]:
-            content = repository.files[file]
-            entry: dict[str, object] = {"type": "file", "path": file, "size": len(content), "oid": "0"}
-            if file in repository.lfs:
-                truth = hashlib.sha256(content).hexdigest()
-                entry["lfs"] = {"oid": repository.sha256.get(file, truth), "size": len(content)}
-            return entry
-
-        def _file(self, repository: Repository, path: str) -> None:
-            file = path.rpartition("/")[2]
-            if file not in repository.files or (f"/resolve/{repository.commit}/" not in path and "cdn/" not in path):
-                self._say(404)
-            elif file in repository.lfs and not path.startswith("cdn/"):
-                self._say(302, headers={"Location": f"/cdn/{path.partition('/resolve/')[0]}/{file}"})
-            else:
-                self._content(repository.files[file])
-
-        def _content(self, content: bytes) -> None:
-            wanted = self.headers.get("Range", "").removeprefix("bytes=")
-            if not wanted:
-                self._say(200, content)
-                return
-            first, _, last = wanted.partition("-")
-            start, end = int(first), min(int(last or len(content)), len(content) - 1)
-            headers = {"Content-Range": f"bytes {start}-{end}/{len(content)}"}
-            self._say(206, content[start : end + 1], headers=headers)
-
-        def _json(self, value: object) -> None:
-            self._say(200, json.dumps(value).encode())
-
-        def _say(self, status: int, body: bytes = b"", *, headers: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+@contextmanager
+def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -97,3 +62,86 @@ def hub(repositories: dict[str, Repository]) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def content(self, content: bytes, headers: dict[str, str]) -> None:
+        wanted = self.headers.get("Range", "").removeprefix("bytes=")
+        if not wanted:
+            self.say(200, content, headers)
+            return
+        first, _, last = wanted.partition("-")
+        start, end = int(first), min(int(last or len(content)), len(content) - 1)
+        headers = {**headers, "Content-Range": f"bytes {start}-{end}/{len(content)}"}
+        self.say(206, content[start : end + 1], headers)
+
+    def say(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+def _store(repositories: dict[str, Repository]) -> type[_Handler]:
+    class Store(_Handler):
+        def do_GET(self) -> None:
+            name, _, file = self.path.strip("/").rpartition("/")
+            repository = repositories[name]
+            repository.tokens_elsewhere.append(self.headers.get("Authorization") or "")
+            self.content(repository.files[file], {})
+
+    return Store
+
+
+def _hub(repositories: dict[str, Repository], store: str) -> type[_Handler]:
+    class Hub(_Handler):
+        def do_GET(self) -> None:
+            name, _, rest = self.path.strip("/").partition("/resolve/")
+            revision, _, file = rest.partition("/")
+            repository = repositories.get(name)
+            if repository is None:
+                self.say(404, headers={"X-Error-Code": "RepoNotFound"})
+            elif answer := repository.strange.get((self.command, file)):
+                self._raw(answer)
+            elif repository.token and self.headers.get("Authorization") != f"Bearer {repository.token}":
+                self.say(401, headers={"X-Error-Code": "GatedRepo"} if repository.gated else {})
+            elif revision not in ("main", repository.commit):
+                self.say(404, headers={"X-Error-Code": "RevisionNotFound"})
+            elif file not in repository.files:
+                self.say(404, headers={"X-Error-Code": "EntryNotFound"})
+            else:
+                self._file(repository, name, file)
+
+        do_HEAD = do_GET
+
+        def _file(self, repository: Repository, name: str, file: str) -> None:
+            content, headers = repository.files[file], {"X-Repo-Commit": repository.commit}
+            if file not in repository.lfs:
+                blob = hashlib.sha1(b"blob %d\0%s" % (len(content), content)).hexdigest()
+                self.content(content, {**headers, "ETag": f'"{blob}"'})
+                return
+            digest = repository.sha256.get(file, hashlib.sha256(content).hexdigest())
+            linked = {"X-Linked-Size": str(len(content)), "X-Linked-ETag": f'"{digest}"'}
+            self.say(302, headers={**headers, **linked, "Location": f"{store}/{name}/{file}"})
+
+        def _raw(self, answer: Raw) -> None:
+            self.close_connection = True
+            if not answer.pause_s:
+                self.wfile.write(answer.content)
+                return
+            try:
+                for byte in answer.content:
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    time.sleep(answer.pause_s)
+            except OSError:
+                """The client has given up, as it should."""
+
+    return Hub

@@ -16,7 +16,7 @@ from art.local.forking import ForkReport, ForkRequest, reasons
 from art.names import ModelRef
 from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.fetch import Fetched, RemoteForked
-from art.remote.hub import Adapter, open_adapter
+from art.remote.hub import Hub
 from art.remote.remote import Remote
 from art.store.checkpoint import Checkpoint, Skipped
 from art.store.store import CheckpointStore, Forked
@@ -59,7 +59,7 @@ def fork_from(
     Of `hf://org/repo@revision` it is the adapter of that repository, and there is nothing to select.
     """
     if bucket_or_url.startswith(HUB):
-        return _fork_from_hub(open_adapter(bucket_or_url), store, asked, bar)
+        return _fork_from_hub(Hub.open(bucket_or_url), store, asked, bar)
     return _fork_from_remote(open_remote(bucket_or_url, prefix), store, asked, bar)
 
 
@@ -84,14 +84,15 @@ def _fork_from_remote(remote: Remote, store: CheckpointStore, asked: ForkRequest
     return _report(done, chosen, started, considered=selection.considered, skipped=selection.skipped)
 
 
-def _fork_from_hub(adapter: Adapter, store: CheckpointStore, asked: ForkRequest, bar: Bar) -> ForkReport:
+def _fork_from_hub(hub: Hub, store: CheckpointStore, asked: ForkRequest, bar: Bar) -> ForkReport:
     started = time.perf_counter()
-    asked.check(adapter.checkpoint.manifest)
-    with bar(f"fetching {adapter.checkpoint.url}") as progress:
-        done = adapter.fetch_fork(
-            asked.model.ref, store, reset=asked.reset, overwrite=asked.overwrite, progress=progress
+    chosen = hub.select(hub.model).checkpoint
+    asked.check(chosen.manifest)
+    with bar(f"fetching {chosen.url}") as progress:
+        done = hub.fetch_fork(
+            chosen, asked.model.ref, store, reset=asked.reset, overwrite=asked.overwrite, progress=progress
         )
-    return _report(done, adapter.checkpoint, started)
+    return _report(done, chosen, started)
 
 
 def _report(

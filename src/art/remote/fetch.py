@@ -106,9 +106,7 @@ def _bring(
     here = _shared_from_here(files, source.ref.step, stage, store, {source.ref.model.project, stage.ref.model.project})
     missing = [file for file in files if file.name not in here]
     needed = sum(file.size_bytes for file in missing)
-    free = disk.free_bytes(store.root)
-    if needed > free:
-        raise StorageError(f"{source.ref} needs {needed:,} bytes on {store.root}, which has {free:,} left; free some.")
+    _require_space(objects, source, missing, store)
     meter = Meter(needed, progress)
     wanted = [
         Wanted(file_key(source, file), file.size_bytes, file.blake3, stage.path / file.name, file.sha256)
@@ -116,6 +114,23 @@ def _bring(
     ]
     fetch(objects, wanted, meter)
     return meter.moved_bytes, sum(file.size_bytes for file in files) - needed
+
+
+def _require_space(
+    objects: Objects, source: RemoteCheckpoint, missing: Collection[RemoteFile], store: CheckpointStore
+) -> None:
+    needed, free = sum(file.size_bytes for file in missing), disk.free_bytes(store.root)
+    if needed <= free:
+        return
+    for file in missing:
+        # Sizes are claims of whoever wrote the manifest: an absurd one is no reason to make room.
+        found = objects.size_bytes(file_key(source, file))
+        if found != file.size_bytes:
+            raise CorruptCheckpointError(
+                f"{objects.place(file_key(source, file))} has {found:,} bytes, its checkpoint says "
+                f"{file.size_bytes:,}; nothing was fetched."
+            )
+    raise StorageError(f"{source.ref} needs {needed:,} bytes on {store.root}, which has {free:,} left; free some.")
 
 
 def _shared_from_here(

@@ -1,155 +1,276 @@
-"""LoRA adapters on the Hugging Face Hub, as checkpoints that can be forked: `hf://org/repo@revision`.
+"""LoRA adapters on the Hugging Face Hub, as a place to read from: `hf://organisation/repository@revision`.
 
-Read-only, over the Hub's plain HTTP. Knows its addresses and its answers; everything else is a remote's.
+`huggingface_hub` says which token goes where, what a revision means and what its files are; their bytes come as from
+any other remote. Knows that library; everything else is a remote's.
 """
 
 from __future__ import annotations
 
-import json
+import functools
 import os
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING
 
-from obstore.store import HTTPStore
-
-from art.errors import ConfigurationError, CorruptCheckpointError, RemoteAccessError, RemoteNotFoundError
+from art.errors import (
+    ArtError,
+    CheckpointNotFoundError,
+    ConfigurationError,
+    CorruptCheckpointError,
+    InvalidNameError,
+    MetricNotFoundError,
+    ModelNotFoundError,
+    RemoteAccessError,
+    RemoteError,
+    RemoteNotFoundError,
+    RemoteUnavailableError,
+)
 from art.names import CheckpointRef, ModelRef
-from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, describe_foreign
+from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, RemoteSelection, describe_foreign
 from art.remote.clients import Clients, client_options, retry_options
-from art.remote.errors import MissingError, Place
-from art.remote.fetch import RemoteForked, fetch_fork
+from art.remote.deadline import patiently, within
+from art.remote.errors import MissingError
+from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_fork
 from art.remote.location import Location, Patience
 from art.remote.objects import Object, Objects
 from art.remote.transfer import Progress
 from art.store import foreign
 from art.store.store import CheckpointStore
 
-DEFAULT_ENDPOINT = "https://huggingface.co"
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
+
+SCHEME = "hf"
 DEFAULT_REVISION = "main"
+STEP = 0
+"""An adapter of the Hub has no step; as a checkpoint it stands at this one."""
+_COMMIT = re.compile("[0-9a-f]{40}")
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Adapter:
-    """An adapter repository at one revision: a foreign checkpoint at step 0."""
+class _File:
+    """What the Hub says of a file."""
 
-    checkpoint: RemoteCheckpoint
+    name: str
     commit: str
-    """What the revision meant when this was opened; every file comes from it."""
-    objects: Objects
+    size_bytes: int
+    sha256: str | None
+    """None for a file that lies in Git itself."""
+
+
+class Hub:
+    """One repository at one revision: a model of the same name with one checkpoint, which another program wrote."""
+
+    def __init__(self, repository: str, revision: str, patience: Patience) -> None:
+        self.location = Location(SCHEME, f"{repository}@{revision}", "")
+        self.model = _model(repository)
+        self._repository, self._revision, self._patience = repository, revision, patience
+        self._objects = Objects(self.location, patience, self._connect)
+
+    @classmethod
+    def open(cls, url: str, *, patience: Patience | None = None) -> Hub:
+        """Open `hf://org/repo` or `hf://org/repo@revision`, at HF_ENDPOINT where that is set. Sends no request.
+
+        Raises `ConfigurationError` for a URL that names no repository.
+        """
+        repository, revision = _parsed(url)
+        return cls(repository, revision, patience or Patience())
+
+    def __str__(self) -> str:
+        return str(self.location)
+
+    def models(self, project: str | None = None) -> list[ModelRef]:
+        """List the one model that a repository is."""
+        return [self.model] if project in (None, self.model.project) else []
+
+    def steps(self, model: ModelRef) -> list[int]:
+        """List the one step of the model; raises `CorruptCheckpointError` for a repository that is no adapter."""
+        return [self.open_checkpoint(model.at(STEP)).ref.step] if model == self.model else []
+
+    def open_checkpoint(self, ref: CheckpointRef) -> RemoteCheckpoint:
+        """Open the adapter, at the commit that the revision means now.
+
+        Raises `CheckpointNotFoundError` for any other step, `RemoteNotFoundError`, `RemoteAccessError`, or
+        `CorruptCheckpointError` for a repository that is no adapter.
+        """
+        self._require_model(ref.model)
+        if ref.step != STEP:
+            raise CheckpointNotFoundError(f"There is no checkpoint {ref} in {self}; it has step {STEP}.")
+        config = self._look(foreign.FILES[0], self._revision)
+        files = [config, *(self._look(name, config.commit) for name in foreign.FILES[1:])]
+        now = datetime.now(UTC)
+        listed = {file.name: Object(f"{file.commit}/{file.name}", file.size_bytes, now) for file in files}
+        try:
+            manifest = describe_foreign(self._objects, ref, listed)
+        except (CorruptCheckpointError, MissingError) as error:
+            raise CorruptCheckpointError(f"{self} is no LoRA adapter: {error}.") from error
+        found = tuple(RemoteFile(file.name, file.size_bytes, None, file.sha256) for file in files)
+        return RemoteCheckpoint(ref, config.commit, str(self), manifest, None, found)
+
+    def select(
+        self, model: ModelRef, *, not_after: int | None = None, step: int | None = None, best: str | None = None
+    ) -> RemoteSelection:
+        """Choose the one checkpoint; raises `MetricNotFoundError` for the best by a metric, which it has none of."""
+        if best is not None:
+            raise MetricNotFoundError(f"{self} has no metrics; leave out {best!r}.")
+        if not_after is not None and not_after < STEP:
+            raise CheckpointNotFoundError(f"No checkpoint of {model} at or before step {not_after} in {self}.")
+        return RemoteSelection(self.open_checkpoint(model.at(STEP if step is None else step)), 1)
+
+    def fetch(
+        self, checkpoint: RemoteCheckpoint, store: CheckpointStore, *, progress: Progress | None = None
+    ) -> Fetched:
+        """Make the adapter present on this disk, every byte checked, as a whole or not at all."""
+        return fetch_copy(self._objects, checkpoint, store, progress)
 
     def fetch_fork(
         self,
+        checkpoint: RemoteCheckpoint,
         destination: ModelRef,
         store: CheckpointStore,
         *,
+        not_after: int | None = None,
         reset: Collection[str] = (),
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> RemoteForked:
-        """Begin a model on this disk with this adapter; optimizer and the rest start afresh."""
+        """Begin a model on this disk with the adapter; optimizer and the rest start afresh."""
         return fetch_fork(
-            self.objects, self.checkpoint, destination, store, reset=reset, overwrite=overwrite, progress=progress
+            self._objects,
+            checkpoint,
+            destination,
+            store,
+            not_after=not_after,
+            reset=reset,
+            overwrite=overwrite,
+            progress=progress,
         )
 
+    def _require_model(self, model: ModelRef) -> None:
+        if model != self.model:
+            raise ModelNotFoundError(f"There is no model {model} in {self}; it is {self.model}.")
 
-class HubObjects(Objects):
-    """The files of one commit of a repository. The Hub lists them in its own way."""
+    def _look(self, name: str, revision: str) -> _File:
+        """Ask the Hub for a file's commit, size and digest."""
+        return patiently(self._patience, lambda: self._look_once(name, revision))
 
-    def __init__(self, store: HTTPStore, location: Location, listed: dict[str, Object]) -> None:
-        super().__init__(location, lambda: Clients(store, store))
-        self._listed = listed
+    def _look_once(self, name: str, revision: str) -> _File:
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    def path(self, key: str) -> str:
-        return key
+        with _explained(self, name):
+            url = hf_hub_url(self._repository, name, revision=revision, endpoint=_endpoint())
+            ask = functools.partial(get_hf_file_metadata, url, timeout=self._patience.silence_s)
+            return _file(name, within(self._patience.timeout_s, ask), self)
 
-    def place(self, key: str) -> Place:
-        return Place(str(self.location), key)
+    def _connect(self) -> Clients:
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import build_hf_headers
+        from obstore.store import HTTPStore
 
-    def files(self, key: str) -> dict[str, Object]:
-        return self._listed
+        url = hf_hub_url(self._repository, "file", revision="revision", endpoint=_endpoint())
+        root = url.removesuffix("/revision/file")
+        headers = build_hf_headers()
 
+        def client(request_s: float) -> HTTPStore:
+            options = client_options(self._patience, request_s=request_s, allow_http=root.startswith("http://"))
+            options["default_headers"] = {name: value for name, value in headers.items() if name == "authorization"}
+            return HTTPStore(root, client_options=options, retry_config=retry_options(self._patience))
 
-def open_adapter(url: str, *, patience: Patience | None = None) -> Adapter:
-    """Open `hf://org/repo` or `hf://org/repo@revision`, at HF_ENDPOINT and with HF_TOKEN where these are set.
-
-    Raises `RemoteNotFoundError`, `RemoteAccessError`, or `CorruptCheckpointError` for a repository that is no adapter.
-    """
-    patience = patience or Patience()
-    repository, revision = _parsed(url)
-    location = Location("hf", f"{repository}@{revision}", "")
-    client = _http(f"{_endpoint()}/api/models/{repository}", patience)
-    api = Objects(location, lambda: Clients(client, client))
-    commit = str(_asked(api, f"revision/{revision}", location)["sha"])
-    entries = cast("list[dict[str, Any]]", _asked(api, f"tree/{commit}", location))
-    listed = {str(entry["path"]): _object(entry) for entry in entries if entry.get("type") == "file"}
-    objects = HubObjects(_http(f"{_endpoint()}/{repository}/resolve/{commit}", patience), location, listed)
-    return Adapter(_checkpoint(objects, repository, listed, entries), commit, objects)
-
-
-def _checkpoint(
-    objects: Objects, repository: str, listed: dict[str, Object], entries: list[dict[str, Any]]
-) -> RemoteCheckpoint:
-    for name in foreign.FILES:
-        if name not in listed:
-            raise CorruptCheckpointError(f"{objects.location} is no LoRA adapter: it has no {name}.")
-    ref = _ref(repository)
-    try:
-        manifest = describe_foreign(objects, ref, listed)
-    except CorruptCheckpointError as error:
-        raise CorruptCheckpointError(f"{objects.location} is no LoRA adapter: {error}.") from error
-    sha256 = {str(entry["path"]): str(entry["lfs"]["oid"]) for entry in entries if entry.get("lfs")}
-    files = tuple(RemoteFile(name, listed[name].size_bytes, None, sha256.get(name)) for name in foreign.FILES)
-    return RemoteCheckpoint(ref, "", str(objects.location), manifest, None, files)
+        return Clients(client(self._patience.timeout_s), client(self._patience.transfer_s))
 
 
 def _parsed(url: str) -> tuple[str, str]:
-    repository, _, revision = url.removeprefix("hf://").partition("@")
-    organisation, slash, name = repository.partition("/")
-    if not (url.startswith("hf://") and organisation and slash and name) or "/" in name or "/" in revision:
-        raise ConfigurationError(f"{url!r} names no repository; write hf://organisation/repository@revision.")
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    repository, _, revision = url.removeprefix(f"{SCHEME}://").partition("@")
+    problem = ConfigurationError(f"{url!r} names no repository; write hf://organisation/repository@revision.")
+    if not url.startswith(f"{SCHEME}://") or repository.count("/") != 1 or "/" in revision:
+        raise problem
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise problem from error
     return repository, revision or DEFAULT_REVISION
 
 
-def _ref(repository: str) -> CheckpointRef:
+def _model(repository: str) -> ModelRef:
     organisation, _, name = repository.partition("/")
-    return ModelRef(organisation, name).at(0)
-
-
-def _object(entry: dict[str, Any]) -> Object:
-    return Object(str(entry["path"]), int(entry["size"]), datetime.now(UTC))
-
-
-def _asked(api: Objects, key: str, location: Location) -> Any:
     try:
-        return json.loads(api.read(key))
-    except MissingError as error:
-        raise RemoteNotFoundError(
-            f"There is no {location}, or HF_TOKEN is needed to see it; check the name and the revision."
-        ) from error
-    except RemoteAccessError as error:
-        raise RemoteAccessError(f"{location} may not be read; set HF_TOKEN to a token that may.") from error
-    except ValueError as error:
-        raise CorruptCheckpointError(f"{_endpoint()} does not answer as the Hub does; check HF_ENDPOINT.") from error
+        return ModelRef(organisation, name)
+    except InvalidNameError as error:
+        raise ConfigurationError(f"{repository!r} of the Hub has a name that no model may have: {error}") from error
 
 
-def _http(url: str, patience: Patience) -> HTTPStore:
-    options = client_options(patience, request_s=patience.transfer_s, allow_http=url.startswith("http://"))
-    token = _token()
-    if token:
-        options["default_headers"] = {"Authorization": f"Bearer {token}"}
-    return HTTPStore(url, client_options=options, retry_config=retry_options(patience))
+def _file(name: str, found: HfFileMetadata, hub: Hub) -> _File:
+    commit, size_bytes, etag = found.commit_hash or "", found.size, found.etag or ""
+    if not _COMMIT.fullmatch(commit) or size_bytes is None or size_bytes < 0:
+        raise _malformed(hub, name)
+    return _File(name, commit, size_bytes, etag if _SHA256.fullmatch(etag) else None)
 
 
-def _endpoint() -> str:
-    return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+@contextmanager
+def _explained(hub: Hub, name: str) -> Generator[None]:
+    """Turn what `huggingface_hub` raises into our errors."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        yield
+    except OfflineModeIsEnabled as error:
+        raise RemoteUnavailableError(f"{hub} is not read: HF_HUB_OFFLINE is set; unset it.") from error
+    except EntryNotFoundError as error:
+        raise CorruptCheckpointError(f"{hub} is no LoRA adapter: it has no {name}.") from error
+    except GatedRepoError as error:
+        raise _not_allowed(hub) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise _absent(hub) from error
+    except HfHubHTTPError as error:
+        raise _refused(hub, name, getattr(error.response, "status_code", None)) from error
+    except ArtError:
+        raise
+    except TimeoutError as error:
+        raise RemoteUnavailableError(f"{hub} does not answer in time; try again later.") from error
+    except (HTTPError, OSError) as error:
+        why = str(error).partition("\n")[0][:200]
+        raise RemoteUnavailableError(f"{hub} cannot be reached ({why}); try again, or check HF_ENDPOINT.") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        # The library looks into an answer without a check that it has the Hub's form.
+        raise _malformed(hub, name) from error
 
 
-def _token() -> str | None:
-    if token := os.environ.get("HF_TOKEN"):
-        return token
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    file = Path(os.environ.get("HF_TOKEN_PATH") or home / "token")
-    return file.read_text().strip() or None if file.is_file() else None
+def _refused(hub: Hub, name: str, status: int | None) -> RemoteError:
+    if status in (401, 403):
+        return _not_allowed(hub)
+    if status == 404:
+        return _absent(hub)
+    if status is not None and (status >= 500 or status == 429):
+        return RemoteUnavailableError(f"{hub} cannot be read: the Hub answered {status}; try again later.")
+    return RemoteError(f"Could not look at {name} of {hub}: the Hub answered {status}. Check the name and HF_ENDPOINT.")
+
+
+def _absent(hub: Hub) -> RemoteNotFoundError:
+    return RemoteNotFoundError(f"There is no {hub}, or HF_TOKEN is needed to see it; check the name and the revision.")
+
+
+def _not_allowed(hub: Hub) -> RemoteAccessError:
+    return RemoteAccessError(f"{hub} may not be read; set HF_TOKEN to a token that may.")
+
+
+def _malformed(hub: Hub, name: str) -> RemoteError:
+    where = _endpoint() or "The Hub"
+    return RemoteError(f"{where} does not answer as the Hub does about {name} of {hub}; check HF_ENDPOINT.")
+
+
+def _endpoint() -> str | None:
+    return (os.environ.get("HF_ENDPOINT") or "").rstrip("/") or None

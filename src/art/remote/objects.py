@@ -5,11 +5,13 @@ Keys are relative to the prefix. Knows the client library; knows nothing of chec
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 
@@ -31,6 +33,8 @@ PARTS_AT_ONCE = 6
 MAX_PARTS = 9_000
 PAGE = 1000
 
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
 class Object:
@@ -48,18 +52,14 @@ class Object:
 class Objects:
     """A bucket's objects below a prefix. Its clients are opened by the first request."""
 
-    def __init__(self, location: Location, connect: Callable[[], Clients]) -> None:
+    def __init__(self, location: Location, patience: Patience, connect: Callable[[], Clients] | None = None) -> None:
         self.location = location
+        self.patience = patience
         # A folder's client is opened at the prefix itself.
         self.prefix = "" if location.scheme == "file" else location.prefix
-        self._connect = connect
+        self._connect = connect or (lambda: open_clients(location, patience))
         self._connecting = threading.Lock()
         self._opened: Clients | None = None
-
-    @classmethod
-    def at(cls, location: Location, patience: Patience) -> Objects:
-        """Give the objects of a bucket; sends nothing."""
-        return cls(location, lambda: open_clients(location, patience))
 
     def shares_client(self, other: Objects) -> bool:
         """Tell whether one client reaches both, so that it can copy from one to the other."""
@@ -142,22 +142,22 @@ class Objects:
 
     def folders(self, key: str) -> list[str]:
         """List the names of the folders below a key, in pages; objects further down cost nothing."""
-        with explained("list", self.place(key)):
-            found = obstore.list_with_delimiter(self._quick, self.path(key) or None)
+        found = self._list_one_level(key)
         return [prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
 
     def files(self, key: str) -> dict[str, Object]:
         """List the objects directly below a key, by name."""
-        with explained("list", self.place(key)):
-            found = obstore.list_with_delimiter(self._quick, self.path(key) or None)
-        objects = [self._object(meta) for meta in found["objects"]]
+        objects = [self._object(meta) for meta in self._list_one_level(key)["objects"]]
         return {item.name: item for item in objects}
 
-    def all(self, key: str) -> Iterator[Object]:
+    def all(self, key: str) -> list[Object]:
         """List every object below a key, in pages."""
-        with explained("list", self.place(key)):
-            for page in obstore.list(self._quick, self.path(key) or None, chunk_size=PAGE):
-                yield from map(self._object, page)
+
+        async def pages() -> list[Object]:
+            found = obstore.list(self._quick, self.path(key) or None, chunk_size=PAGE)
+            return [self._object(meta) async for page in found for meta in page]
+
+        return self._listed(key, pages)
 
     def size_bytes(self, key: str) -> int:
         """Give the size of an object; raises `MissingError`."""
@@ -177,6 +177,23 @@ class Objects:
                     obstore.delete(self._quick, self.path(key))
             except MissingError:
                 continue
+
+    def _list_one_level(self, key: str) -> obstore.ListResult[Sequence[obstore.ObjectMeta]]:
+        return self._listed(key, lambda: obstore.list_with_delimiter_async(self._quick, self.path(key) or None))
+
+    def _listed(self, key: str, ask: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Ask for a listing, which has as many pages as the server says; one without an end is given up."""
+
+        async def in_time() -> Result:
+            async with asyncio.timeout(self.patience.transfer_s):
+                return await ask()
+
+        # In a thread of its own: the one that asks may run a loop already.
+        with explained("list", self.place(key)), ThreadPoolExecutor(1, thread_name_prefix="art-list") as pool:
+            try:
+                return pool.submit(asyncio.run, in_time()).result()
+            except TimeoutError as error:
+                raise TimeoutError("the listing timed out") from error
 
     @property
     def _quick(self) -> ObjectStore:

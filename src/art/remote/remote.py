@@ -71,7 +71,7 @@ class Remote:
             raise ConfigurationError(f"{location} can be forked from, not opened as a remote; see art.remote.hub.")
         if location.scheme == "file":
             require_folder(location)
-        return cls(Objects.at(location, patience or Patience()), patience)
+        return cls(Objects(location, patience or Patience()), patience)
 
     @property
     def location(self) -> Location:

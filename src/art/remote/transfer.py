@@ -5,14 +5,11 @@ Knows objects, files and digests; knows nothing of models or steps.
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +18,7 @@ from blake3 import blake3
 
 from art.errors import CorruptCheckpointError, RemoteUnavailableError
 from art.remote.errors import BeyondEndError, MissingError, NotPartialError
+from art.remote.new_file import NewFile, created
 from art.store import disk
 
 if TYPE_CHECKING:
@@ -164,19 +162,6 @@ def in_order(
         wait(ahead)
 
 
-@contextmanager
-def preallocated(path: Path, size_bytes: int) -> Generator[int]:
-    """Open a new file that has its space on the disk already; raises `StorageError` when there is not enough."""
-    with disk.explained("write", path):
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-    try:
-        with disk.explained("write", path):
-            _allocate(handle, size_bytes)
-        yield handle
-    finally:
-        os.close(handle)
-
-
 def _fetch_one(
     objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolExecutor | None, early: disk.EarlySync
 ) -> None:
@@ -198,11 +183,11 @@ def _fetch_once(
     objects: Objects, want: Wanted, meter: Meter, pool: ThreadPoolExecutor | None, early: disk.EarlySync
 ) -> None:
     try:
-        with preallocated(want.target, want.size_bytes) as handle:
+        with created(want.target, want.size_bytes) as file:
             try:
-                found = _in_ranges(objects, want, meter, pool, early, handle)
+                found = _in_ranges(objects, want, meter, pool, early, file)
             except NotPartialError:
-                found = _in_one_stream(objects, want, meter, handle)
+                found = _in_one_stream(objects, want, meter, file)
     except MissingError as error:
         raise CorruptCheckpointError(
             f"{objects.place(want.key)} is gone, though its checkpoint needs it. Was it deleted just now?"
@@ -227,7 +212,7 @@ def _in_ranges(
     meter: Meter,
     pool: ThreadPoolExecutor | None,
     early: disk.EarlySync,
-    handle: int,
+    file: NewFile,
 ) -> str:
     """Fetch in parallel and hash in order, so that no byte is read a second time."""
 
@@ -239,18 +224,19 @@ def _in_ranges(
             raise _WrongBytesError(f"it ends before byte {end:,}") from error
         if whole_bytes != want.size_bytes or len(block) != end - start:
             raise _WrongBytesError(f"{whole_bytes:,} bytes, expected {want.size_bytes:,}")
-        _write_at(handle, block, start, want.target)
+        file.allocate()
+        file.write(block, start)
         meter.add(len(block))
         return block
 
     hasher = blake3(max_threads=blake3.AUTO)
     for block in in_order(pool, fetch_range, _parts(want.size_bytes)):
         hasher.update(block)
-        early.wrote(handle, want.target, len(block))
+        early.wrote(file.handle, want.target, len(block))
     return hasher.hexdigest()
 
 
-def _in_one_stream(objects: Objects, want: Wanted, meter: Meter, handle: int) -> str:
+def _in_one_stream(objects: Objects, want: Wanted, meter: Meter, file: NewFile) -> str:
     """Fetch from a server that knows no ranges, from the beginning again when the connection breaks off."""
     for attempt in range(1, ATTEMPTS + 1):
         hasher = blake3(max_threads=blake3.AUTO)
@@ -259,7 +245,7 @@ def _in_one_stream(objects: Objects, want: Wanted, meter: Meter, handle: int) ->
             for block in objects.stream(want.key, BLOCK_BYTES):
                 if place + len(block) > want.size_bytes:
                     raise _WrongBytesError(f"more than {want.size_bytes:,} bytes")
-                _write_at(handle, block, place, want.target)
+                file.write(block, place)
                 hasher.update(block)
                 meter.add(len(block))
                 place += len(block)
@@ -288,23 +274,3 @@ def _metered(blocks: Iterable[bytes], meter: Meter) -> Iterator[bytes]:
 def _parts(size_bytes: int) -> Iterator[tuple[int, int]]:
     for start in range(0, size_bytes, BLOCK_BYTES):
         yield start, min(start + BLOCK_BYTES, size_bytes)
-
-
-def _write_at(handle: int, block: Buffer, place: int, path: Path) -> None:
-    rest = memoryview(block)
-    with disk.explained("write", path):
-        while rest:
-            written = os.pwrite(handle, rest, place)
-            rest, place = rest[written:], place + written
-
-
-def _allocate(handle: int, size_bytes: int) -> None:
-    if size_bytes == 0:
-        return
-    try:
-        os.posix_fallocate(handle, 0, size_bytes)
-    except (AttributeError, OSError) as error:
-        # macOS has no such call, and some file systems refuse it; a full disk is said by both.
-        if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-            raise
-        os.ftruncate(handle, size_bytes)
