@@ -15,10 +15,10 @@ from art.errors import ArtError
 from art.format.lineage import segments
 from art.format.manifest import Manifest
 from art.names import ModelRef
+from art.ops.histories import Histories
 from art.ops.judge import REWARD, Judgement, State, judge
-from art.ops.series import Series, series_of, stitched
+from art.ops.series import Series
 from art.ops.tree import Branch, read_tree
-from art.store.history import History
 from art.store.liveness import find_run
 from art.store.store import CheckpointStore
 
@@ -106,35 +106,24 @@ class Overview:
 
 
 def read_overview(
-    store: CheckpointStore, *, project: str | None = None, metric: str = REWARD, now: datetime | None = None
+    store: CheckpointStore, *, project: str | None = None, histories: Histories | None = None
 ) -> Overview:
-    """Read every branch of a root, or of one project."""
-    now = now or datetime.now(UTC)
-    history = History(store.root)
-    branches = read_tree(store, store.models(project), metric=metric)
-    own = {branch.model: _read_series(history, branch.model) for branch in branches}
+    """Read every branch of a root, or of one project; `histories` keeps what has not changed since the last time."""
+    now = datetime.now(UTC)
+    histories = histories or Histories(store.root)
+    branches = read_tree(store, store.models(project), metric=REWARD, histories=histories)
     levels = _levels(branches)
-    lanes = [_lane(store, branch, own, level=levels[branch.model], now=now) for branch in branches]
+    lanes = [_lane(store, branch, histories, level=levels[branch.model], now=now) for branch in branches]
     return Overview(tuple(lanes), tuple(_alarms(lanes, now)), now)
 
 
-def _read_series(history: History, model: ModelRef) -> Series:
-    try:
-        return series_of(history.read(model))
-    except ArtError:
-        return Series()
-
-
-def _lane(store: CheckpointStore, branch: Branch, own: Mapping[ModelRef, Series], *, level: int, now: datetime) -> Lane:
-    newest = _newest_manifest(branch)
-    past = stitched(
-        own.get(part.model, Series()).between(part.first, part.last) for part in segments(branch.model, newest)
-    )
+def _lane(store: CheckpointStore, branch: Branch, histories: Histories, *, level: int, now: datetime) -> Lane:
+    past = histories.past(segments(branch.model, _newest_manifest(branch)))
     run = find_run(store.root, branch.model)
     return Lane(
         branch=branch,
         level=level,
-        series=own[branch.model],
+        series=histories.series(branch.model),
         past=past,
         judgement=judge(past),
         is_running=run is not None and run.is_alive(now),

@@ -53,13 +53,16 @@ def series_of(entries: Iterable[Entry]) -> Series:
     """Turn the lines of a history, in the order they were written, into rows."""
     rows: dict[int, Row] = {}
     tails: list[tuple[Row, ...]] = []
+    newest = -1
     for entry in entries:
-        if entry.split == TRAIN and (left := [row for step, row in sorted(rows.items()) if step > entry.step]):
-            tails.append(tuple(left))
+        if entry.split == TRAIN and entry.step < newest:
+            tails.append(tuple(row for step, row in sorted(rows.items()) if step > entry.step))
             rows = {step: row for step, row in rows.items() if step <= entry.step}
+            newest = entry.step
         before = rows.get(entry.step)
         numbers = {name: float(value) for name, value in entry.metrics.items() if value is not None}
         rows[entry.step] = Row(entry.step, entry.time, {**(before.metrics if before else {}), **numbers})
+        newest = max(newest, entry.step)
     return Series(tuple(row for _, row in sorted(rows.items())), tuple(tails))
 
 

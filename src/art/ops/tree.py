@@ -17,9 +17,9 @@ from art.format.lineage import segments
 from art.format.manifest import Hop, Manifest
 from art.names import ModelRef
 from art.ops.condense import Gap, condense
+from art.ops.histories import Histories
 from art.ops.update import is_without_signal
 from art.store.checkpoint import Checkpoint, Skipped, look
-from art.store.history import History
 from art.store.store import CheckpointStore, SetAside
 
 DEFAULT_METRIC = "train/reward"
@@ -114,10 +114,16 @@ class _Draft:
 
 
 def read_tree(
-    store: CheckpointStore, models: Iterable[ModelRef], *, metric: str = DEFAULT_METRIC, whole: bool = False
+    store: CheckpointStore,
+    models: Iterable[ModelRef],
+    *,
+    metric: str = DEFAULT_METRIC,
+    whole: bool = False,
+    histories: Histories | None = None,
 ) -> list[Branch]:
     """Read models as branches, each after the one it was forked from; `whole` opens and shows every step."""
-    drafts = {model: _draft(store, model, metric) for model in models}
+    histories = histories or Histories(store.root)
+    drafts = {model: _draft(store, model, metric, histories) for model in models}
     origins = {model: _origin(hop, drafts) for model, draft in drafts.items() if (hop := draft.hop)}
     return _sources_first([_branch(draft, origins, whole=whole) for draft in drafts.values()])
 
@@ -147,10 +153,10 @@ def rests_on(steps: Iterable[int], aside: SetAside) -> int | None:
     return max((step for step in steps if step <= kept), default=None)
 
 
-def _draft(store: CheckpointStore, model: ModelRef, metric: str) -> _Draft:
+def _draft(store: CheckpointStore, model: ModelRef, metric: str, histories: Histories) -> _Draft:
     draft = _draft_ends(store, model)
     try:
-        draft.scores.update(_scores(store, draft, metric))
+        draft.scores.update(_scores(draft, metric, histories))
         draft.set_aside.extend(store.set_aside(model))
     except ArtError as error:
         draft.problem = draft.problem or str(error)
@@ -168,9 +174,9 @@ def _draft_ends(store: CheckpointStore, model: ModelRef) -> _Draft:
     return draft
 
 
-def _scores(store: CheckpointStore, draft: _Draft, metric: str) -> dict[int, float]:
+def _scores(draft: _Draft, metric: str, histories: Histories) -> dict[int, float]:
     manifest = draft.at(draft.newest).manifest if draft.newest is not None else None
-    scores = History(store.root).scores(segments(draft.model, manifest), metric)
+    scores = histories.scores(segments(draft.model, manifest), metric)
     for step, later in pairwise(draft.steps):
         # A checkpoint that was pulled came without its history, but the next one's manifest knows what it earned.
         if step not in scores and (child := draft.at(later).manifest):

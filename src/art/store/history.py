@@ -77,11 +77,14 @@ class History:
         found: dict[int, float | None] = {}
         for segment in segments:
             own: dict[int, float | None] = {}
+            newest = -1
             for entry in self.read(segment.model):
-                if entry.split == TRAIN:
+                if entry.split == TRAIN and entry.step < newest:
                     own = {step: value for step, value in own.items() if step <= entry.step}
+                    newest = entry.step
                 if name in entry.metrics and entry.step in segment:
                     own[entry.step] = entry.metrics[name]
+                    newest = max(newest, entry.step)
             found.update(own)
         return {step: value for step, value in found.items() if value is not None}
 

@@ -14,6 +14,7 @@ from art.names import CheckpointRef, ModelRef
 from art.ops import documents
 from art.ops.compare import compare
 from art.ops.disk_use import read_disk_use
+from art.ops.histories import Histories
 from art.ops.lanes import Lane, Overview, read_overview
 from art.ops.rollouts import read_rollouts, rollout_steps
 from art.store.history import TRAIN
@@ -38,13 +39,14 @@ class Desk:
     def __init__(self, store: CheckpointStore, *, project: str | None = None) -> None:
         self.store = store
         self._project = project
+        self._histories = Histories(store.root)
         self._overview: Overview | None = None
         self._lock = threading.Lock()
 
     def overview(self) -> Overview:
         with self._lock:
             if self._overview is None:
-                self._overview = read_overview(self.store, project=self._project)
+                self._overview = read_overview(self.store, project=self._project, histories=self._histories)
             return self._overview
 
     def forget(self) -> None:
