@@ -151,7 +151,8 @@ def report(runs: list[Run], root: Path) -> None:
     pictures = draw(branches, fork_step=min(second.curve), folder=OUT)
     title("Where everything lies")
     console.print(f"  checkpoints  {root}\n  picture      {pictures[0]}, {pictures[1].name}")
-    console.print(f"  look around  .venv/bin/art --root {root} log")
+    console.print(f"  look around  .venv/bin/art --root {root} log, status, suggest {first.model.name}")
+    console.print(f"  in a browser .venv/bin/art --root {root} ui")
     last = second.curve[max(second.curve)]
     console.print(
         f"\n{first.model.name} ended at reward {first.curve[max(first.curve)]:.2f}; "
