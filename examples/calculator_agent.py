@@ -92,7 +92,7 @@ async def main() -> None:
         before = await evaluate(model)
         for step in range(await model.get_step(), STEPS):
             groups = await gather(model, TRAINING)
-            result = await model.train(groups, art.TrainConfig(learning_rate=1e-3, epsilon_high=0.28))
+            result = await model.train(groups, art.TrainConfig(learning_rate=1e-3, loss="ppo", epsilon_high=0.28))
             shares = [
                 f"{name} {sum(t.metrics[name] for group in groups for t in group) / (len(TRAINING) * ROLLOUTS):4.0%}"
                 for name in ("called", "called_right", "answered")

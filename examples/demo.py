@@ -86,7 +86,7 @@ async def train_step(run: Run, learning_rate: float, *, good: float = 2.0, worse
     reward = sum(trajectory.reward for trajectory in trajectories) / len(trajectories)
     run.curve[step] = reward
     rate = worse_rate if reward >= good else learning_rate
-    result = await model.train(groups, art.TrainConfig(learning_rate=rate, epsilon_high=0.28))
+    result = await model.train(groups, art.TrainConfig(learning_rate=rate, loss="ppo", epsilon_high=0.28))
     seconds = time.perf_counter() - started
     tokens = sum(trajectory.metrics["tokens"] for trajectory in trajectories)
     print_line(step, rate, result.metrics, tokens / seconds, seconds)

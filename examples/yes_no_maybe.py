@@ -47,7 +47,7 @@ async def gather(model: art.TrainableModel) -> list[art.TrajectoryGroup]:
 async def train(model: art.TrainableModel, *, until: int, learning_rate: float) -> None:
     """Take steps until the model stands at `until`, with a line for each."""
     for step in range(await model.get_step(), until):
-        config = art.TrainConfig(learning_rate=learning_rate, epsilon_high=0.28)
+        config = art.TrainConfig(learning_rate=learning_rate, loss="ppo", epsilon_high=0.28)
         result = await model.train(await gather(model), config)
         reward = result.metrics["reward"]
         print(f"{model.name}@{step}: reward {reward:.2f}, then a step of {learning_rate:g}", flush=True)

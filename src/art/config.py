@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PrivateAttr, ValidationError, model_validator
 
 from art.errors import ConfigurationError
 from art.settings import ART, OURS, Names, nearest, refused, understood
@@ -79,37 +80,140 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 DecayRate = Annotated[float, Field(ge=0, lt=1)]
 
 
+Level = Literal["token", "sequence", "average", "geometric_average"]
+Loss = Literal["cispo", "ppo", "gspo"] | Callable[[Any], Any]
+CLIP_RANGES: Mapping[str, tuple[float, float | None]] = {
+    "cispo": (1.0, 4.0),
+    "ppo": (0.2, None),
+    "gspo": (3e-4, 4e-4),  # arXiv 2507.18071, section 5.1
+}
+"""How far below and above 1 a ratio is clipped where nobody says; None is as far as below."""
+
+
+def _name(loss: Loss) -> str:
+    return loss if isinstance(loss, str) else getattr(loss, "__qualname__", type(loss).__name__)
+
+
 class TrainConfig(_Settings):
     """The values of one training step. They can be changed and copied, and ART's names for them are understood.
 
-    >>> config = TrainConfig(learning_rate=1e-5, kl_penalty_reference_step=500)
-    >>> config.beta = 0.01
-    >>> config.kl_reference
-    500
+    What is not set is as in ART 0.5.23; docs/guides/training.md says when to set what.
+
+    >>> config = TrainConfig(learning_rate=1e-5, loss_fn="ppo", kl_penalty_reference_step=500)
+    >>> config.epsilon_high = 0.28
+    >>> config.loss, config.clip_range, config.kl_reference
+    ('ppo', (0.2, 0.28), 500)
     """
 
     _names: ClassVar[Names] = ART
 
+    # How a step is taken
     learning_rate: Rate = 5e-6
-    beta: float = Field(default=0.0, ge=0)
-    """Weight of the KL divergence from the reference in the loss; 0 leaves it out."""
-    kl_reference: Literal["base"] | int = "base"
-    """The reference: the base model without an adapter, or an earlier step, also one from before a fork."""
-    loss: Literal["ppo", "cispo"] = "ppo"
-    epsilon: float = Field(default=0.2, gt=0)
-    """The importance ratio is clipped below 1 - epsilon ..."""
-    epsilon_high: float | None = Field(default=None, gt=0)
-    """... and above 1 + epsilon_high; epsilon where it is None."""
-    scale_rewards: bool = True
-    """Divide a group's advantages by the standard deviation of its rewards."""
-    max_grad_norm: float = Field(default=1.0, gt=0)
     betas: tuple[DecayRate, DecayRate] = (0.9, 0.99)
     """AdamW's decay rates."""
     adam_epsilon: float = Field(default=1e-8, gt=0, le=1)
-    weight_decay: Rate = 0.0
+    weight_decay: Rate = 0.1
+    max_grad_norm: float = Field(default=0.1, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate falls to 0 over `total_steps`, after a linear warm-up over `warmup_steps`."""
     warmup_steps: int = Field(default=0, ge=0)
     total_steps: int | None = Field(default=None, gt=0)
+    num_trajectories_learning_rate_multiplier_power: float = 0.0
+    """The rate is multiplied by this power of the number of trajectories in the optimiser step."""
+
+    # What an optimiser step learns from
+    packed_sequence_length: int | None = Field(default=None, gt=0)
+    """Tokens of a sequence, a shared prompt counted once; None is the longest row's, rounded up to 2,048."""
+    grad_accumulation_sequences: int | None = Field(default=None, gt=0)
+    """Sequences that make one optimiser step; None is 1."""
+    minibatches: int | None = Field(default=None, gt=0)
+    """Optimiser steps that the batch is divided into, whatever its tokens are; in place of the two above."""
+    epochs: int = Field(default=1, gt=0)
+    """How often the batch is gone through in one training step."""
     micro_batch_tokens: int = Field(default=16_384, gt=0)
-    """Tokens that one forward pass may hold, a shared prompt counted once; a larger batch accumulates gradients."""
+    """Tokens that one forward pass may hold; more accumulate gradients. No number depends on it, only memory."""
+
+    # Which loss
+    loss: Annotated[Loss, PlainSerializer(_name, when_used="json")] = "cispo"
+    epsilon: float | None = Field(default=None, gt=0)
+    """The importance ratio is clipped below 1 - epsilon; None is 1.0 (cispo), 0.2 (ppo), 0.0003 (gspo) ..."""
+    epsilon_high: float | None = Field(default=None, gt=0)
+    """... and above 1 + epsilon_high; None is 4.0 (cispo), epsilon (ppo), 0.0004 (gspo)."""
+    importance_sampling_level: Level = "token"
+    aggregate: Literal["trajectory", "token", "constant"] = "trajectory"
+    """Every trajectory weighs the same, every token does, or every token does whatever the lengths are."""
+    constant_length: int = Field(default=1024, gt=0)
+    """What the losses of a trajectory's tokens are divided by with `aggregate="constant"`."""
+    entropy_bonus: float = Field(default=0.0, ge=0)
+
+    # Which advantage
+    scale_rewards: bool | Literal["group", "batch", "none"] = True
+    """Divide advantages by the standard deviation of the group's rewards, of the batch's, or not (False)."""
+    leave_one_out: bool = False
+    """Compare a trajectory with the mean of the others of its group, not with that of all."""
+    advantage_balance: float = Field(default=0.0, ge=-1, le=1)
+    """Above 0 weakens bad trajectories, below 0 good ones; 1 learns from good ones alone."""
+
+    # What holds the model back
+    beta: float = Field(default=0.0, ge=0)
+    """Weight of the KL divergence from the reference in the loss; 0 leaves it out."""
+    kl_penalty_coef: float = Field(default=0.0, ge=0)
+    """Weight of the centred KL penalty on the advantage."""
+    kl_penalty_source: Literal["current_learner", "sample"] = "current_learner"
+    """Whose log-probabilities the penalty compares with the reference: the trainer's, or the sampler's."""
+    kl_reference: Literal["base"] | int | Path = "base"
+    """The base model without an adapter; a step, also one from before a fork; -3 for three steps ago; or a folder."""
+    kimi_k2_tau: float = Field(default=0.0, ge=0)
+
+    # What a stale or foreign sampler may do
+    precalculate_logprobs: bool = False
+    """Compare with the trainer's log-probabilities at the start of the step instead of the sampler's."""
+    truncated_importance_sampling: float | None = Field(default=None, gt=0)
+    """Weigh tokens by what trainer and sampler disagree on at the start of the step, at most so much."""
+    dual_clip: float | None = Field(default=None, gt=0)
+    """The most that a ratio counts for where the advantage is negative."""
+    mask_prob_ratio: bool = False
+    """Leave tokens out whose ratio is not within the clip range, instead of clipping it."""
+    off_policy_mask: float | None = Field(default=None, gt=0)
+    """Leave a bad trajectory out whose tokens the trainer finds so many nats less likely than the sampler did."""
+
+    # What is left out
+    mask_truncated: bool = False
+    """Leave answers out that ended at the token limit."""
+    allow_training_without_logprobs: bool = False
+    """Train also on answers that are only text: the chat template spells them, and their ratio is 1."""
+    strict: bool = False
+    """Raise for a trajectory that cannot be trained on, instead of leaving it out and counting it."""
+
+    @model_validator(mode="after")
+    def _one_division(self) -> Self:
+        if self.minibatches and (self.packed_sequence_length or self.grad_accumulation_sequences):
+            raise ValueError("minibatches takes the place of packed_sequence_length and grad_accumulation_sequences")
+        return self
+
+    @property
+    def clip_range(self) -> tuple[float, float]:
+        """How far below and above 1 the importance ratio may be."""
+        low, high = CLIP_RANGES.get(self.loss_name, CLIP_RANGES["ppo"])
+        low = low if self.epsilon is None else self.epsilon
+        return low, (high or low) if self.epsilon_high is None else self.epsilon_high
+
+    @property
+    def loss_name(self) -> str:
+        return _name(self.loss)
+
+    @property
+    def ratio_level(self) -> Level:
+        """Whether the importance ratio is a token's or its sequence's."""
+        return "sequence" if self.loss == "gspo" else self.importance_sampling_level
+
+    @property
+    def advantage_scale(self) -> Literal["group", "batch", "none"]:
+        """Whose standard deviation advantages are divided by."""
+        if isinstance(self.scale_rewards, str):
+            return self.scale_rewards
+        return "group" if self.scale_rewards else "none"
+
+    @property
+    def needs_reference(self) -> bool:
+        return bool(self.beta or self.kl_penalty_coef)

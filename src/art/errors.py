@@ -23,6 +23,8 @@ Each class is also the standard library's error it specialises, so that code tha
     │   ├── RemoteNotFoundError (FileNotFoundError)  no such bucket
     │   └── RemoteUnavailableError (ConnectionError) unreachable, throttled or failing
     ├── TrainingDataError       (ValueError)         trajectories that cannot be trained on
+    ├── DivergedError           (ArithmeticError)    a step that would have left weights that are not finite
+    ├── OutOfMemoryError        (MemoryError)        a step that does not fit into memory
     ├── NotRegisteredError      (RuntimeError)       a model without a backend
     ├── BackendClosedError      (RuntimeError)
     └── InferenceError          (RuntimeError)       the sampler failed
@@ -116,6 +118,14 @@ class RemoteUnavailableError(RemoteError, ConnectionError):
 
 class TrainingDataError(ArtError, ValueError):
     """Trajectories that cannot be trained on."""
+
+
+class DivergedError(ArtError, ArithmeticError):
+    """A training step would have left weights that are not finite numbers; it was undone."""
+
+
+class OutOfMemoryError(ArtError, MemoryError):
+    """A training step does not fit into memory; it was undone."""
 
 
 class NotRegisteredError(ArtError, RuntimeError):

@@ -58,11 +58,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def refused(where: str, error: ValidationError) -> ConfigurationError:
     """Give our error for values that pydantic refused."""
-    reasons = [
-        f"{'.'.join(map(str, each['loc'])) or 'it'} is {each['input']!r}: {each['msg'].removeprefix('Value error, ')}"
-        for each in error.errors(include_url=False, include_context=False)
-    ]
-    return ConfigurationError(f"{where}: {'; '.join(reasons)}.")
+    reasons: dict[str, list[str]] = {}
+    for each in error.errors(include_url=False, include_context=False):
+        name = str(each["loc"][0]) if each["loc"] else "it"
+        reasons.setdefault(f"{name} is {each['input']!r}", []).append(each["msg"].removeprefix("Value error, "))
+    said = "; ".join(f"{what}: {', or: '.join(why)}" for what, why in reasons.items())
+    return ConfigurationError(f"{where}: {said}.")
 
 
 def _add(ours: Fields, more: Fields, *, where: str) -> None:
@@ -112,6 +113,7 @@ ART = Names(
         "kl_ref_adapter_path": lambda path: {} if path is None else {"kl_reference": path},
         "loss_fn": lambda loss: {"loss": loss},
         "loss_fn_config": _loss_fn_config,
+        "max_negative_advantage_importance_sampling_weight": lambda most: {} if most is None else {"dual_clip": most},
         "normalize_advantages": lambda scale: {} if scale else {"scale_rewards": False},
         "ppo": lambda ppo: {"loss": "ppo"} if ppo else {},
     },

@@ -98,6 +98,8 @@ class Trajectory(History):
     messages_and_choices: Conversation = Field(default_factory=lambda: cast(MessagesAndChoices, []))
     additional_histories: list[SerializeAsAny[History]] = []
     reward: float = 0.0
+    turn_rewards: list[float] = []
+    """What each `Choice` of the main conversation earned by itself, in order; none where only the whole counts."""
     metrics: Annotated[dict[str, Scalar], BeforeValidator(_without_nulls)] = {}
     metadata: dict[str, MetadataValue] = {}
     logs: list[str] = []

@@ -31,6 +31,8 @@ from art.ops.recording import read_lines
 from art.store.store import CheckpointStore
 from small import write_small_model
 
+STRICT = digits.TRAIN.with_settings({"strict": True})
+
 
 def make(small_model: Path, name: str = "one", **settings: object) -> art.TrainableModel:
     return art.TrainableModel(name=name, project="p", base_model=str(small_model), **settings)  # pyright: ignore
@@ -126,7 +128,7 @@ def test_an_altered_file_is_named_when_the_model_is_opened(small_model: Path, tr
         asyncio.run(body())
 
 
-def test_bad_trajectories_are_refused_and_the_run_goes_on(small_model: Path, trained: Path) -> None:
+def test_bad_trajectories_are_refused_where_that_is_asked_and_the_run_goes_on(small_model: Path, trained: Path) -> None:
     async def body() -> int:
         async with LocalBackend(path=trained) as backend:
             one = make(small_model)
@@ -136,7 +138,7 @@ def test_bad_trajectories_are_refused_and_the_run_goes_on(small_model: Path, tra
             mute = [art.TrajectoryGroup([art.Trajectory(messages_and_choices=[{"role": "user", "content": "hi"}])] * 2)]
             for bad in ([], nan, mute, [art.TrajectoryGroup([])]):
                 with pytest.raises(TrainingDataError):
-                    await one.train(bad)
+                    await one.train(bad, STRICT)
             await one.train(good, digits.TRAIN)
             return await one.get_step()
 
@@ -226,7 +228,7 @@ def test_what_the_user_sets_after_a_refused_batch_is_what_is_saved(small_model: 
             await digits.train(one, 1)
             one.state = 20
             with pytest.raises(TrainingDataError):
-                await one.train([art.TrajectoryGroup([])])
+                await one.train([art.TrajectoryGroup([])], STRICT)
             one.state = 30
             await digits.train(one, 1)
         async with LocalBackend(path=tmp_path) as backend:
@@ -255,7 +257,7 @@ def test_numbers_of_numpy_are_written_down_and_what_has_no_form_is_refused_first
             groups[0].trajectories[0].metadata.clear()
             groups[0].trajectories[0].reward = None  # pyright: ignore
             with pytest.raises(TrainingDataError, match="its reward is None"):
-                await one.train(groups, digits.TRAIN)
+                await one.train(groups, STRICT)
             return await one.get_step()
 
     assert asyncio.run(body()) == 3

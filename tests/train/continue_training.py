@@ -13,7 +13,17 @@ from art.config import LoRAConfig, TrainConfig
 from art.train.trainer import Trainer
 from small import byte_tokenizer
 
-CONFIG = TrainConfig(learning_rate=5e-3, beta=0.05, schedule="cosine", warmup_steps=2, total_steps=10)
+CONFIG = TrainConfig(
+    learning_rate=5e-3,
+    beta=0.05,
+    kl_penalty_coef=0.1,
+    truncated_importance_sampling=2.0,
+    epochs=2,
+    minibatches=2,
+    schedule="cosine",
+    warmup_steps=2,
+    total_steps=10,
+)
 FIRST_HALF, SECOND_HALF = range(3), range(3, 6)
 
 

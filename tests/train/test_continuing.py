@@ -11,9 +11,11 @@ import pytest
 from continue_training import FIRST_HALF, SECOND_HALF, make_trainer, take_steps
 from safetensors.torch import load_file
 
+import art
 from art.train.trainer import Trainer
 
 HERE = Path(__file__).parent
+SOURCES = Path(art.__file__).parents[1]
 WORLDS = [("float32", 0.0), ("float32", 0.3), ("bfloat16", 0.3)]
 
 
@@ -21,7 +23,7 @@ def continued_in_a_new_process(dtype: str, dropout: float, source: Path, target:
     command = [HERE / "continue_training.py", dtype, dropout, source, target]
     done = subprocess.run(
         [sys.executable, *map(str, command)],
-        env={"PYTHONPATH": f"{HERE}:{HERE.parent}", "HF_HUB_OFFLINE": "1"},
+        env={"PYTHONPATH": ":".join(map(str, (SOURCES, HERE, HERE.parent))), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -10,10 +10,11 @@ from worlds import choice, make_base, random_groups, trajectory
 
 from art.config import LoRAConfig, TrainConfig
 from art.train import attention, forward
-from art.train.advantage import group_advantages
+from art.train.advantage import centred, divided, standard_deviation
 from art.train.batch import Example, Family, collate, micro_batches
 from art.train.forward import Scorer
-from art.train.loss import token_terms
+from art.train.loss.terms import token_terms
+from art.train.loss.vectors import Vectors
 from art.train.tokenize import Row, Span
 from art.train.trainer import Trainer
 from art.trajectories import TrajectoryGroup
@@ -24,7 +25,8 @@ CLOSE = 1e-5
 
 
 def example(prompt: list[int], said: list[int], *, temperature: float = 1.0) -> Example:
-    return Example(Row((*prompt, *said), (Span(len(prompt), (-1.0,) * len(said), temperature),)), 1.0)
+    row = Row((*prompt, *said), (Span(len(prompt), (-1.0,) * len(said), temperature),))
+    return Example(row, (1.0,), trajectory=0, trajectory_tokens=len(said))
 
 
 def many_examples(count: int) -> list[Example]:
@@ -136,7 +138,9 @@ def test_a_conversation_of_two_turns_trains_as_its_two_rows_would(tokenizer):
                 if not same_spelling:
                     parts = [trajectory(choice, reward=reward) for choice in (one, two)]
                 group.trajectories.extend(parts)
-        return Trainer(make_base(), tokenizer, lora=LoRAConfig(rank=4), seed=0).step(groups, TrainConfig())
+        return Trainer(make_base(), tokenizer, lora=LoRAConfig(rank=4), seed=0).step(
+            groups, TrainConfig(aggregate="token")
+        )
 
     merged, apart = step(same_spelling=True), step(same_spelling=False)
 
@@ -145,13 +149,33 @@ def test_a_conversation_of_two_turns_trains_as_its_two_rows_would(tokenizer):
         assert merged[name] == pytest.approx(apart[name], rel=CLOSE, abs=CLOSE)
 
 
-def test_advantages_are_centred_and_scaled_when_asked():
-    scaled = group_advantages([0.0, 1.0, 1.0, 0.0], scale=True)
+def test_advantages_are_centred_and_divided():
+    rewards = [0.0, 1.0, 1.0, 0.0]
 
-    assert scaled == pytest.approx([-1, 1, 1, -1], abs=1e-5)
-    assert group_advantages([0.0, 1.0, 1.0, 0.0], scale=False) == [-0.5, 0.5, 0.5, -0.5]
-    assert group_advantages([0.3, 0.3], scale=True) is None
-    assert group_advantages([0.3], scale=True) is None
+    assert centred(rewards) == [-0.5, 0.5, 0.5, -0.5]
+    assert divided(centred(rewards), standard_deviation(rewards)) == pytest.approx([-1, 1, 1, -1], abs=1e-5)
+    assert centred([0.0, 1.0, 2.0], leave_one_out=True) == [-1.5, 0.0, 1.5]
+    assert centred([0.3, 0.3]) is None
+    assert centred([0.3]) is None
+
+
+def terms_of(logp: torch.Tensor, advantage: float, config: TrainConfig):
+    """Give the terms of one token that was sampled at a log-probability of -1."""
+    sampler = torch.tensor([-1.0])
+    return token_terms(
+        Vectors(
+            logp_N=logp,
+            entropy_N=torch.zeros(1),
+            sampler_logp_N=sampler,
+            old_logp_N=sampler,
+            reference_logp_N=None,
+            advantage_N=torch.tensor([advantage]),
+            trajectory_N=torch.tensor([0]),
+            sequence_N=torch.tensor([0]),
+            mask_N=torch.tensor([True]),
+        ),
+        config,
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,14 +184,8 @@ def test_advantages_are_centred_and_scaled_when_asked():
 def test_ppo_stops_a_token_only_where_it_has_moved_far_enough_already(advantage, shift, clipped):
     logp = torch.tensor([-1.0 + shift], requires_grad=True)
 
-    terms = token_terms(
-        logp,
-        torch.tensor([-1.0]),
-        advantage_N=torch.tensor([advantage]),
-        reference_logp_N=None,
-        config=TrainConfig(),
-    )
-    terms.loss_N(0.0).sum().backward()
+    terms = terms_of(logp, advantage, TrainConfig(loss="ppo"))
+    terms.loss_N.sum().backward()
 
     assert bool(terms.clipped_N) == clipped
     assert (logp.grad.item() == 0.0) == clipped
@@ -176,14 +194,8 @@ def test_ppo_stops_a_token_only_where_it_has_moved_far_enough_already(advantage,
 def test_cispo_lets_a_clipped_token_teach_with_a_bounded_weight():
     logp = torch.tensor([1.0], requires_grad=True)
 
-    terms = token_terms(
-        logp,
-        torch.tensor([-1.0]),
-        advantage_N=torch.tensor([2.0]),
-        reference_logp_N=None,
-        config=TrainConfig(loss="cispo", epsilon_high=0.5),
-    )
-    terms.loss_N(0.0).sum().backward()
+    terms = terms_of(logp, 2.0, TrainConfig(epsilon_high=0.5))
+    terms.loss_N.sum().backward()
 
     assert bool(terms.clipped_N)
     assert logp.grad.item() == pytest.approx(-1.5 * 2.0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 from openai.types.chat.chat_completion import Choice
@@ -13,6 +15,7 @@ from art.errors import TrainingDataError
 from art.train.tokenize import Limits, Row, Span, trajectory_rows
 from art.train.trainer import Trainer
 from art.trajectories import History, Trajectory, TrajectoryGroup
+from small import small_causal_lm
 
 LIMITS = Limits(vocabulary=259, context=64)
 
@@ -33,7 +36,7 @@ def spelled_elsewhere(token_ids: list[int]) -> Choice:
 def test_a_turn_is_its_prompt_and_what_was_sampled(tokenizer):
     rollout = trajectory(choice([7, 8], prompt_ids=[1, 2, 3], logprobs=[-1, -2], temperature=0.5))
 
-    assert rows_of(rollout, tokenizer) == [Row((1, 2, 3, 7, 8), (Span(3, (-1.0, -2.0), 0.5),))]
+    assert rows_of(rollout, tokenizer) == [Row((1, 2, 3, 7, 8), (Span(3, (-1.0, -2.0), 0.5, turn=0),))]
 
 
 def test_turns_that_continue_one_another_are_one_row(tokenizer):
@@ -44,7 +47,7 @@ def test_turns_that_continue_one_another_are_one_row(tokenizer):
 
     (row,) = rows_of(rollout, tokenizer)
 
-    assert row == Row((1, 2, 7, 8, 3, 9), (Span(2, (-1.0, -2.0), 1.0), Span(5, (-3.0,), 0.7)))
+    assert row == Row((1, 2, 7, 8, 3, 9), (Span(2, (-1.0, -2.0), 1.0, turn=0), Span(5, (-3.0,), 0.7, turn=1)))
 
 
 def test_a_turn_whose_past_was_spelled_differently_is_a_row_of_its_own(tokenizer):
@@ -72,7 +75,7 @@ def test_a_prompt_that_was_not_spelled_out_is_rendered_with_tools(tokenizer):
     limits = Limits(vocabulary=259, context=None)
     (row,) = trajectory_rows(rollout, tokenizer, limits=limits, where="")
 
-    assert row == Row((*rendered, 50, 51), (Span(len(rendered), (-1.5, -1.5), 1.0),))
+    assert row == Row((*rendered, 50, 51), (Span(len(rendered), (-1.5, -1.5), 1.0, turn=0),))
     assert '"add"' in tokenizer.decode(row.token_ids)
 
 
@@ -131,6 +134,10 @@ def awaited_later() -> TrajectoryGroup:
     return TrajectoryGroup([Later()])
 
 
+def without_choice(reward: float) -> Trajectory:
+    return Trajectory(messages_and_choices=[{"role": "user", "content": "hi"}], reward=reward)
+
+
 def with_reward(reward: float) -> TrajectoryGroup:
     return TrajectoryGroup([trajectory(choice([7], prompt_ids=[1]), reward=reward)])
 
@@ -145,17 +152,64 @@ BAD_GROUPS = {
 }
 
 
+@pytest.fixture
+def trainer(tokenizer) -> Trainer:
+    base = small_causal_lm(tokenizer, max_position_embeddings=LIMITS.context)
+    return Trainer(base, tokenizer, lora=LoRAConfig(rank=2), seed=0)
+
+
+def contents(trainer: Trainer, folder: Path) -> dict[str, bytes]:
+    trainer.save(folder)
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
 @pytest.mark.parametrize("message", BAD_GROUPS)
-def test_groups_that_cannot_be_trained_on_change_nothing(message, tokenizer, tmp_path):
-    trainer = Trainer(make_base(), tokenizer, lora=LoRAConfig(rank=2), seed=0)
-    trainer.save(tmp_path)
-    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+def test_groups_that_cannot_be_trained_on_change_nothing_where_that_is_an_error(message, trainer, tmp_path):
+    before = contents(trainer, tmp_path)
 
     with pytest.raises(TrainingDataError, match=message):
-        trainer.step(BAD_GROUPS[message], TrainConfig())
+        trainer.step(BAD_GROUPS[message], TrainConfig(strict=True))
 
-    trainer.save(tmp_path)
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert contents(trainer, tmp_path) == before
+
+
+@pytest.mark.parametrize("message", BAD_ROLLOUTS)
+def test_a_bad_rollout_among_good_ones_is_left_out_counted_and_said(message, trainer, caplog):
+    groups = [*random_groups(seed=1, groups=2), TrajectoryGroup([BAD_ROLLOUTS[message]])]
+
+    metrics = trainer.step(groups, TrainConfig())
+
+    assert (metrics["trajectories_skipped"], metrics["groups"]) == (1, 3)
+    assert metrics["grad_norm"] > 0
+    (said,) = caplog.messages
+    assert re.match(f"Left out of this step: Group 2, trajectory 0: .*{message}", said)
+    with pytest.raises(TrainingDataError, match=f"Group 2, trajectory 0: .*{message}"):
+        trainer.step(groups, TrainConfig(strict=True))
+
+
+NOTHING_LEFT = {
+    "Of 0 groups none has": [],
+    "Of 1 groups none has": [TrajectoryGroup([RuntimeError("boom")])],
+    "Of 2 groups none has": [with_reward(math.nan), TrajectoryGroup([])],
+    "In each of 2 groups all rewards are equal": [with_reward(1.0), with_reward(0.0)],
+    "No trajectory of a group whose rewards differ": [
+        TrajectoryGroup([without_choice(1.0), without_choice(0.0)]),
+        with_reward(0.5),
+    ],
+}
+
+
+@pytest.mark.parametrize("message", NOTHING_LEFT)
+def test_a_step_of_which_nothing_is_left_is_counted_and_says_why(message, trainer, tmp_path, caplog):
+    before = contents(trainer, tmp_path)
+
+    metrics = trainer.step(NOTHING_LEFT[message], TrainConfig())
+
+    assert caplog.messages[-1].startswith(message)
+    assert trainer.optimizer_steps == 1
+    assert not metrics.keys() & {"loss", "policy_loss", "grad_norm", "ratio"}
+    after = contents(trainer, tmp_path)
+    assert {name for name in before if after[name] != before[name]} == {"trainer.json"}
 
 
 def test_a_group_of_which_every_rollout_failed_does_not_stop_the_others(tokenizer):

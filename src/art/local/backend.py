@@ -18,7 +18,6 @@ from art.errors import (
     BackendClosedError,
     ConfigurationError,
     NotRegisteredError,
-    TrainingDataError,
 )
 from art.local import moving, words
 from art.local.bases import Bases
@@ -121,12 +120,11 @@ class LocalBackend:
     ) -> TrainResult:
         """Take one optimiser step on the groups, commit a checkpoint at step + 1, and serve it.
 
-        `settings` are fields of `TrainConfig`: `backend.train(model, groups, learning_rate=1e-5)`. Raises
-        `TrainingDataError` for groups that cannot be trained on; nothing has changed then.
+        `settings` are fields of `TrainConfig`: `backend.train(model, groups, learning_rate=1e-5)`. Trajectories that
+        cannot be trained on are left out and counted; with `strict=True` they raise `TrainingDataError`, and nothing
+        has changed then.
         """
         groups = list(trajectory_groups)
-        if not groups:
-            raise TrainingDataError(f"There are no groups to train {model.ref} on; gather some first.")
         config = self._settled(model, config, settings)
         result = await self._in_training_thread(self._session(model).train, groups, config)
         for trajectory in (trajectory for group in groups for trajectory in group):

@@ -203,11 +203,15 @@ class Session:
         return self._model.state
 
     def _reference(self, config: TrainConfig) -> Path | None:
-        if not config.beta or config.kl_reference == "base":
+        """Give the folder of the KL reference's adapter; None is the base model."""
+        asked = config.kl_reference
+        if not config.needs_reference or asked == "base":
             return None
-        checkpoint = self._store.ancestor(self._model.ref, config.kl_reference)
-        self._store.verify(checkpoint)
-        return checkpoint.path
+        if isinstance(asked, Path):
+            return asked
+        # A negative number counts back from here; before the first step lies the base.
+        checkpoint = self._earlier(asked if asked >= 0 else max(0, self._step + asked))
+        return checkpoint and checkpoint.path
 
     def _record(self, lines: Sequence[str], checkpoint: Checkpoint) -> None:
         """Write the update's metrics and trajectories at the step whose weights earned them: the one before."""
@@ -269,9 +273,15 @@ class Session:
         return self._publish(step, weights)
 
     def _earlier_weights(self, step: int) -> Mapping[str, torch.Tensor]:
+        checkpoint = self._earlier(step)
+        # An adapter that was not trained changes nothing.
+        return merged_weights_of(checkpoint.path, self._base.module) if checkpoint else {}
+
+    def _earlier(self, step: int) -> Checkpoint | None:
+        """Open and check a step of the model's past; None is step 0, the base model."""
         is_forked_at_0 = any(0 in segment for segment in self._store.segments(self._model.ref)[1:])
         if step == 0 and not is_forked_at_0 and not self._store.find(self._model.ref.at(0)):
-            return {}  # step 0 is the base model: an adapter that was not trained changes nothing
+            return None
         checkpoint = self._store.ancestor(self._model.ref, step)
         self._store.verify(checkpoint)
-        return merged_weights_of(checkpoint.path, self._base.module)
+        return checkpoint

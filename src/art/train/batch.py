@@ -13,21 +13,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from art.train.tokenize import Row
+from art.train.tokenize import Row, Span
 
 Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Example:
-    """A row and how much better its trajectory did than its group."""
+    """A row, and what each stretch that was sampled is to teach."""
 
     row: Row
-    advantage: float
+    advantages: tuple[float, ...]
+    """How much better it did than its group, for each span of the row."""
+    trajectory: int
+    """Which trajectory of the batch the row belongs to."""
+    trajectory_tokens: int
+    """How many loss tokens all rows of that trajectory have together."""
 
     @property
     def loss_tokens(self) -> int:
-        return sum(len(span.logprobs) for span in self.row.spans)
+        return sum(len(span.logprobs) for span in self.row.spans if not span.masked)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,14 @@ class MicroBatch:
     """Never falls, so that a run of queries has a run of loss tokens."""
     target_N: Tensor
     sampler_logp_N: Tensor
+    """NaN where the sampler did not say."""
     advantage_N: Tensor
+    trajectory_N: Tensor
+    trajectory_tokens_N: Tensor
+    """How many loss tokens the token's trajectory has."""
+    sequence_N: Tensor
+    """Which row of the micro-batch the token belongs to."""
+    mask_N: Tensor
 
 
 def micro_batches(examples: Iterable[Example], *, max_tokens: int) -> Iterator[list[Example]]:
@@ -107,6 +119,10 @@ def collate(examples: Sequence[Example], *, device: torch.device) -> MicroBatch:
         target_N=tensor([token.target for token in tokens], torch.long),
         sampler_logp_N=tensor([token.logprob for token in tokens], torch.float32),
         advantage_N=tensor([token.advantage for token in tokens], torch.float32),
+        trajectory_N=tensor([token.example.trajectory for token in tokens], torch.long),
+        trajectory_tokens_N=tensor([token.example.trajectory_tokens for token in tokens], torch.float32),
+        sequence_N=tensor([token.sequence for token in tokens], torch.long),
+        mask_N=tensor([not token.span.masked for token in tokens], torch.bool),
     )
 
 
@@ -149,24 +165,35 @@ class _Layout:
             yield prompt, list(branches)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _LossToken:
     query: tuple[int, float]
     """Where the token lies that predicts it, and the temperature it was sampled at."""
     target: int
     logprob: float
     advantage: float
+    span: Span
+    example: Example
+    sequence: int
 
 
 def _loss_tokens(examples: Sequence[Example], places: Mapping[tuple[Tokens, Tokens], int]) -> Iterator[_LossToken]:
-    for example in examples:
+    for sequence, example in enumerate(examples):
         row = example.row
         prompt, branch = _split(row)
-        for span in row.spans:
+        for span, advantage in zip(row.spans, example.advantages, strict=True):
             # Greedy sampling leaves the distribution itself unscaled, and so do we.
             temperature = span.temperature or 1.0
             for at, logprob in enumerate(span.logprobs, start=span.start):
                 before = at - 1
                 inside = before < len(prompt)
                 place = places[prompt, ()] + before if inside else places[prompt, branch] + before - len(prompt)
-                yield _LossToken((place, temperature), row.token_ids[at], logprob, example.advantage)
+                yield _LossToken(
+                    query=(place, temperature),
+                    target=row.token_ids[at],
+                    logprob=logprob,
+                    advantage=advantage,
+                    span=span,
+                    example=example,
+                    sequence=sequence,
+                )

@@ -23,6 +23,7 @@ from art.train.batch import MicroBatch
 
 # Logits kept for the backward pass: 256 MiB in float32. Beyond it they are computed again, a piece at a time.
 MAX_LOGITS = 2**26
+LEAST_LOGP = -1e4
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Scores:
 
     logp_N: Tensor
     entropy_N: Tensor
-    """Of the distribution that the token was drawn from; without gradient."""
+    """Of the distribution that the token was drawn from; without gradient unless it is asked for."""
 
 
 class Scorer:
@@ -44,7 +45,7 @@ class Scorer:
         self._head = _Head(model, prefix)
         self._vocabulary = cast(Tensor, model.get_input_embeddings().weight).shape[0]
 
-    def score(self, batch: MicroBatch) -> Scores:
+    def score(self, batch: MicroBatch, *, entropy_gradient: bool = False) -> Scores:
         """Give each loss token's log-probability and entropy."""
         hidden_QH = self._hidden(batch).index_select(0, batch.query_Q)
         pieces = list(_pieces(batch, max(1, MAX_LOGITS // self._vocabulary)))
@@ -57,6 +58,7 @@ class Scorer:
                 batch.temperature_Q[queries],
                 batch.query_N[tokens] - queries.start,
                 batch.target_N[tokens],
+                entropy_gradient,
             )
             logp_N, entropy_N = (
                 cast("tuple[Tensor, Tensor]", checkpoint(self._score_piece, *arguments, use_reentrant=False))
@@ -68,13 +70,15 @@ class Scorer:
         return Scores(torch.cat(logps), torch.cat(entropies))
 
     def _score_piece(
-        self, hidden_QH: Tensor, temperature_Q: Tensor, query_N: Tensor, target_N: Tensor
+        self, hidden_QH: Tensor, temperature_Q: Tensor, query_N: Tensor, target_N: Tensor, entropy_gradient: bool
     ) -> tuple[Tensor, Tensor]:
         logits_QV = self._head(hidden_QH).float() / temperature_Q[:, None]
         normaliser_Q = logits_QV.logsumexp(-1)
         logp_N = logits_QV[query_N, target_N] - normaliser_Q[query_N]
-        with torch.no_grad():
-            entropy_Q = torch.special.entr((logits_QV - normaliser_Q[:, None]).exp()).sum(-1)
+        with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+            # Bounded, so that a token without any probability adds 0, and no NaN to the gradient.
+            logp_QV = (logits_QV - normaliser_Q[:, None]).clamp(min=LEAST_LOGP)
+            entropy_Q = -(logp_QV.exp() * logp_QV).sum(-1)
         return logp_N, entropy_Q[query_N]
 
     def _hidden(self, batch: MicroBatch) -> Tensor:

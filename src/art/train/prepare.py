@@ -5,101 +5,207 @@ Knows rewards and tokens; everything that can be wrong with the data is found he
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import TYPE_CHECKING
 
+from openai.types.chat.chat_completion import Choice
+
+from art.config import TrainConfig
 from art.errors import TrainingDataError
-from art.train.advantage import group_advantages, group_std
+from art.train.advantage import standard_deviation
 from art.train.batch import Example
-from art.train.tokenize import Limits, trajectory_rows
-from art.trajectories import TrajectoryGroup
+from art.train.credit import Credit, Earned, credits_of
+from art.train.tokenize import Limits, Reading, Row, Span, trajectory_rows
+from art.trajectories import Trajectory, TrajectoryGroup
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-@dataclass(frozen=True)
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """What a step learns from, and what to report about its rewards."""
 
     examples: list[Example]
     """Only those of groups with something to teach."""
-    reward: float
-    reward_std: float
-    """The mean of the groups' standard deviations."""
-    trajectories: int
-    groups: int
-    groups_without_signal: int
+    metrics: dict[str, float]
+    """Means of the rewards, and how much of what there was."""
+    skipped: list[str]
+    """Why each trajectory that cannot be trained on cannot be."""
 
     @property
     def loss_tokens(self) -> int:
         return sum(example.loss_tokens for example in self.examples)
 
 
+@dataclass(frozen=True)
+class _Member:
+    """A trajectory of a group: what it earned, and its rows, none where it cannot be trained on."""
+
+    earned: Earned
+    rows: tuple[Row, ...]
+
+
 def prepare(
-    groups: Sequence[TrajectoryGroup], tokenizer: PreTrainedTokenizerBase, *, limits: Limits, scale_rewards: bool
+    groups: Sequence[TrajectoryGroup], tokenizer: PreTrainedTokenizerBase, *, limits: Limits, config: TrainConfig
 ) -> Prepared:
-    """Check and tokenise a step's groups; raises `TrainingDataError`."""
-    _check_groups(groups)
-    examples: list[Example] = []
-    stds: list[float] = []
-    without_signal = 0
-    for place, group in enumerate(groups):
-        rows_G = [
-            trajectory_rows(trajectory, tokenizer, limits=limits, where=f"Group {place}, trajectory {member}")
-            for member, trajectory in enumerate(group.trajectories)
-        ]
-        rewards_G = [trajectory.reward for trajectory in group.trajectories]
-        if rewards_G:
-            stds.append(group_std(rewards_G))
-        advantages_G = group_advantages(rewards_G, scale=scale_rewards) if rewards_G else None
-        if advantages_G is None:
-            without_signal += 1
-            continue
-        found = [
-            Example(row, advantage)
-            for rows, advantage in zip(rows_G, advantages_G, strict=True)
-            for row in rows
-            # A zero advantage still counts: its tokens are in the loss's denominator and its divergence in the loss.
-        ]
-        examples.extend(sorted(found, key=_canonical))
-    rewards = [trajectory.reward for group in groups for trajectory in group.trajectories]
+    """Check and tokenise a step's groups.
+
+    A trajectory that cannot be trained on is left out; its reward, if it has one, still counts in its group's mean.
+    Raises `TrainingDataError` for a group that was not awaited and, if the config is strict, for what is left out.
+    """
+    _check_awaited(groups)
+    reader = _Reader(tokenizer, limits, config)
+    members = [list(reader.members(group, place)) for place, group in enumerate(groups)]
+    if config.strict and not any(members):
+        raise _nothing(groups)
+    credits = credits_of([[member.earned for member in group] for group in members], config)
     return Prepared(
-        examples=examples,
-        reward=math.fsum(rewards) / len(rewards),
-        reward_std=math.fsum(stds) / len(stds),
-        trajectories=len(rewards),
-        groups=len(groups),
-        groups_without_signal=without_signal,
+        examples=_examples(members, credits, config),
+        metrics={
+            **_reward_metrics(members),
+            "trajectories": float(sum(map(len, members))),
+            "trajectories_skipped": float(len(reader.skipped)),
+            "groups": float(len(groups)),
+            "groups_without_signal": float(credits.count(None)),
+        },
+        skipped=reader.skipped,
     )
+
+
+def say_what_is_missing(prepared: Prepared) -> None:
+    """Log, in one line each, what was left out and that nothing is left to learn from."""
+    if prepared.skipped:
+        more = f" (and {len(prepared.skipped) - 1} more)" if len(prepared.skipped) > 1 else ""
+        logger.warning("Left out of this step: %s%s", prepared.skipped[0], more)
+    if not prepared.examples:
+        logger.warning("%s The step is counted and saved, and the weights stay as they are.", _why_nothing(prepared))
+
+
+def _why_nothing(prepared: Prepared) -> str:
+    groups, silent = (int(prepared.metrics[name]) for name in ("groups", "groups_without_signal"))
+    if not prepared.metrics["trajectories"]:
+        return f"Of {groups} groups none has a trajectory to learn from."
+    if silent == groups:
+        return f"In each of {groups} groups all rewards are equal, so there is nothing to learn from them."
+    return "No trajectory of a group whose rewards differ can be trained on."
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads trajectories, and keeps why some cannot be trained on."""
+
+    tokenizer: PreTrainedTokenizerBase
+    limits: Limits
+    config: TrainConfig
+    skipped: list[str] = field(default_factory=list)
+
+    def members(self, group: TrajectoryGroup, place: int) -> Iterator[_Member]:
+        for number, trajectory in enumerate(group.trajectories):
+            where = f"Group {place}, trajectory {number}"
+            earned: Earned | None = None
+            rows: tuple[Row, ...] = ()
+            try:
+                earned = _earned(trajectory, where=where)
+                rows = self._rows(trajectory, where)
+            except TrainingDataError as error:
+                if self.config.strict:
+                    raise
+                self.skipped.append(str(error))
+            if earned is not None:
+                yield _Member(earned, rows)
+
+    def _rows(self, trajectory: Trajectory, where: str) -> tuple[Row, ...]:
+        reading = Reading.SPOKEN if self.config.allow_training_without_logprobs else Reading.SAMPLED
+        rows = trajectory_rows(trajectory, self.tokenizer, limits=self.limits, where=where, reading=reading)
+        if not self.config.mask_truncated:
+            return tuple(rows)
+        masked = (replace(row, spans=tuple(replace(s, masked=s.truncated) for s in row.spans)) for row in rows)
+        return tuple(row for row in masked if not all(span.masked for span in row.spans))
+
+
+def _examples(
+    members: Sequence[Sequence[_Member]], credits: Sequence[Sequence[Credit] | None], config: TrainConfig
+) -> list[Example]:
+    """Give the examples group by group, each group's in the order of what is in them."""
+    examples: list[Example] = []
+    for group, credits_G in zip(members, credits, strict=True):
+        if credits_G is None:
+            continue
+        # A zero advantage still counts: its tokens are in the loss's denominator and its divergence in the loss.
+        found = [_credited(member, credit, config) for member, credit in zip(group, credits_G, strict=True)]
+        for rows in sorted(found, key=lambda rows: [_canonical(example) for example in rows]):
+            number = examples[-1].trajectory + 1 if examples else 0
+            examples += [replace(example, trajectory=number) for example in rows]
+    return examples
+
+
+def _credited(member: _Member, credit: Credit, config: TrainConfig) -> list[Example]:
+    tokens = sum(len(span.logprobs) for row in member.rows for span in row.spans if not span.masked)
+    examples = [
+        Example(row, tuple(credit.of(span.turn, balance=config.advantage_balance) for span in row.spans), 0, tokens)
+        for row in member.rows
+    ]
+    return sorted(examples, key=_canonical)
 
 
 def _canonical(example: Example) -> tuple[object, ...]:
     """Order rows by what is in them, to the last number that enters the loss."""
     row = example.row
-    return row.token_ids, example.advantage, tuple((span.start, span.logprobs, span.temperature) for span in row.spans)
+    return row.token_ids, example.advantages, tuple(map(_numbers, row.spans)), example.trajectory_tokens
 
 
-def _check_groups(groups: Sequence[TrajectoryGroup]) -> None:
-    if not groups:
-        raise TrainingDataError("There are no groups to train on. Pass at least one TrajectoryGroup.")
+def _numbers(span: Span) -> tuple[object, ...]:
+    return span.start, tuple(logp if math.isfinite(logp) else -math.inf for logp in span.logprobs), span.temperature
+
+
+def _reward_metrics(members: Sequence[Sequence[_Member]]) -> dict[str, float]:
+    rewards = [[member.earned.reward for member in group] for group in members if group]
+    if not rewards:
+        return {}
+    every = [reward for group in rewards for reward in group]
+    return {
+        "reward": math.fsum(every) / len(every),
+        "reward_std": math.fsum(map(standard_deviation, rewards)) / len(rewards),
+    }
+
+
+def _earned(trajectory: Trajectory, *, where: str) -> Earned:
+    for reward in (trajectory.reward, *trajectory.turn_rewards):
+        if not isinstance(reward, Real) or not math.isfinite(reward):
+            raise TrainingDataError(
+                f"{where}: its reward is {reward}. Rewards are finite numbers; raise an exception in the rollout "
+                "instead, and the group goes on without it."
+            )
+    turns = sum(isinstance(item, Choice) for item in trajectory.messages_and_choices)
+    if trajectory.turn_rewards and len(trajectory.turn_rewards) != turns:
+        raise TrainingDataError(
+            f"{where}: it has {len(trajectory.turn_rewards)} turn_rewards and {turns} Choices. Each Choice of the main "
+            "conversation has one, in order."
+        )
+    return Earned(float(trajectory.reward), tuple(map(float, trajectory.turn_rewards)))
+
+
+def _check_awaited(groups: Sequence[TrajectoryGroup]) -> None:
     for place, group in enumerate(groups):
         if group.pending:
             raise TrainingDataError(
                 f"Group {place} has rollouts that were not awaited. Await it, or use art.gather_trajectory_groups."
             )
-        for member, trajectory in enumerate(group.trajectories):
-            if not isinstance(trajectory.reward, Real) or not math.isfinite(trajectory.reward):
-                raise TrainingDataError(
-                    f"Group {place}, trajectory {member}: its reward is {trajectory.reward}. Rewards are finite "
-                    "numbers; raise an exception in the rollout instead, and the group goes on without it."
-                )
-    if not any(group.trajectories for group in groups):
-        failures = [error for group in groups for error in group.exceptions]
-        cause = f" The first of {len(failures)} exceptions: {failures[0]!r}" if failures else ""
-        raise TrainingDataError(
-            f"None of {len(groups)} groups has a trajectory; look at why every rollout failed.{cause}"
-        )
+
+
+def _nothing(groups: Sequence[TrajectoryGroup]) -> TrainingDataError:
+    failures = [error for group in groups for error in group.exceptions]
+    cause = f" The first of {len(failures)} exceptions: {failures[0]!r}" if failures else ""
+    return TrainingDataError(
+        f"None of {len(groups)} groups has a trajectory; look at why every rollout failed.{cause}"
+        if groups
+        else "There are no groups to train on. Pass at least one TrajectoryGroup."
+    )

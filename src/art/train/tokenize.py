@@ -6,10 +6,12 @@ never tokenised again: the same text can have several spellings in tokens, and o
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
 from jinja2 import TemplateError
@@ -28,8 +30,14 @@ class Span:
 
     start: int
     logprobs: tuple[float, ...]
-    """The sampler's log-probability of each token, under `temperature`."""
+    """The sampler's log-probability of each token, under `temperature`; NaN where it did not say."""
     temperature: float
+    turn: int | None = None
+    """Which of its main conversation's Choices it is; None in an additional history."""
+    truncated: bool = False
+    """Whether the answer ended at the token limit."""
+    masked: bool = False
+    """Read, but not learned from."""
 
     @property
     def end(self) -> int:
@@ -57,47 +65,100 @@ class Limits:
     """The longest sequence, None where the model's configuration states none."""
 
 
+class Reading(Enum):
+    """Whose tokens are trained on."""
+
+    SAMPLED = "of Choices that say how they were sampled"
+    SPOKEN = "of every answer, also one that is only text, which the chat template spells"
+
+
 def trajectory_rows(
-    trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase, *, limits: Limits, where: str
+    trajectory: Trajectory,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    limits: Limits,
+    where: str,
+    reading: Reading = Reading.SAMPLED,
 ) -> list[Row]:
     """Give the rows of all conversations of a trajectory; raises `TrainingDataError`, its message begun by `where`."""
-    rows = [row for history in trajectory.histories() for row in _conversation_rows(history, tokenizer, where=where)]
+    rows: list[Row] = []
+    for history in trajectory.histories():
+        turns = _turns(history, tokenizer, reading=reading, where=where)
+        rows += _joined(turns if history is trajectory else (replace(turn, number=None) for turn in turns))
     for row in rows:
         _check_row(row, limits, where=where)
     return rows
 
 
-def _conversation_rows(history: History, tokenizer: PreTrainedTokenizerBase, *, where: str) -> Iterator[Row]:
+@dataclass(frozen=True, kw_only=True)
+class _Turn:
+    """One answer: what was read before it, and what was said."""
+
+    prompt_ids: tuple[int, ...]
+    sampled: SampledTokens
+    number: int | None
+    truncated: bool
+
+    def span(self) -> Span:
+        sampled = self.sampled
+        return Span(len(self.prompt_ids), sampled.logprobs, sampled.temperature, self.number, self.truncated)
+
+
+def _turns(history: History, tokenizer: PreTrainedTokenizerBase, *, reading: Reading, where: str) -> Iterator[_Turn]:
     items = history.messages_and_choices
-    positions = [position for position, item in enumerate(items) if isinstance(item, Choice)]
-    if not positions:
+    spoken = [place for place, item in enumerate(items) if isinstance(item, Choice) or _is_answer(item, reading)]
+    if not spoken:
         raise TrainingDataError(
             f"{where}: the conversation has no Choice, so nothing in it was sampled by the model. "
             "Put response.choices[0] itself into messages_and_choices, not its text."
         )
+    choices = itertools.count()
+    for place in spoken:
+        item = items[place]
+        number = next(choices) if isinstance(item, Choice) else None
+        sampled = _sampled(history, place, tokenizer, reading=reading, where=where)
+        if sampled.token_ids:
+            yield _Turn(
+                prompt_ids=sampled.prompt_ids or _rendered_prompt(history, place, tokenizer, where=where),
+                sampled=sampled,
+                number=number,
+                truncated=isinstance(item, Choice) and item.finish_reason == "length",
+            )
+
+
+def _is_answer(item: object, reading: Reading) -> bool:
+    return reading is Reading.SPOKEN and isinstance(item, dict) and item.get("role") == "assistant"
+
+
+def _joined(turns: Iterable[_Turn]) -> Iterator[Row]:
+    """Put turns into one row as long as each one's prompt begins with all tokens before it."""
     row: Row | None = None
-    for position in positions:
-        sampled = _sampled(cast(Choice, items[position]), where=where)
-        if not sampled.token_ids:
-            continue
-        prompt_ids = sampled.prompt_ids or _rendered_prompt(history, position, tokenizer, where=where)
-        span = Span(len(prompt_ids), sampled.logprobs, sampled.temperature)
-        continues = row is not None and prompt_ids[: len(row.token_ids)] == row.token_ids
+    for turn in turns:
+        continues = row is not None and turn.prompt_ids[: len(row.token_ids)] == row.token_ids
         if row is not None and not continues:
             yield row
         earlier = row.spans if row is not None and continues else ()
-        row = Row(prompt_ids + sampled.token_ids, (*earlier, span))
+        row = Row(turn.prompt_ids + turn.sampled.token_ids, (*earlier, turn.span()))
     if row is not None:
         yield row
 
 
-def _sampled(choice: Choice, *, where: str) -> SampledTokens:
-    sampled = sampled_tokens(choice)
-    if sampled is None:
-        raise TrainingDataError(
-            f"{where}: a Choice carries no token ids, so it cannot be trained on as it was sampled. Sample it "
-            "from this model's own inference, or from a server that returns logprobs with tokens as token ids."
-        )
+def _sampled(
+    history: History, place: int, tokenizer: PreTrainedTokenizerBase, *, reading: Reading, where: str
+) -> SampledTokens:
+    item = history.messages_and_choices[place]
+    sampled = sampled_tokens(item) if isinstance(item, Choice) else None
+    if sampled is not None:
+        return _checked(sampled, where=where)
+    if reading is Reading.SPOKEN:
+        return _rendered_answer(history, place, tokenizer, where=where)
+    raise TrainingDataError(
+        f"{where}: a Choice carries no token ids, so it cannot be trained on as it was sampled. Sample it "
+        "from this model's own inference, or from a server that returns logprobs with tokens as token ids."
+    )
+
+
+def _checked(sampled: SampledTokens, *, where: str) -> SampledTokens:
     if len(sampled.token_ids) != len(sampled.logprobs):
         raise TrainingDataError(
             f"{where}: a Choice has {len(sampled.token_ids)} tokens but {len(sampled.logprobs)} log-probabilities."
@@ -113,12 +174,41 @@ def _rendered_prompt(
     history: History, position: int, tokenizer: PreTrainedTokenizerBase, *, where: str
 ) -> tuple[int, ...]:
     """Spell the conversation before a choice in tokens, as a server with this chat template would have."""
-    messages = [_template_message(cast("dict[str, Any]", message)) for message in history.messages()[:position]]
+    return _rendered(history, history.messages()[:position], tokenizer, to_answer=True, where=where)
+
+
+def _rendered_answer(
+    history: History, position: int, tokenizer: PreTrainedTokenizerBase, *, where: str
+) -> SampledTokens:
+    """Spell an answer that is only text, to the token that ends it, as the chat template would have it said."""
+    messages = history.messages()
+    prompt_ids = _rendered(history, messages[:position], tokenizer, to_answer=True, where=where)
+    whole_ids = _rendered(history, messages[: position + 1], tokenizer, to_answer=False, where=where)
+    if whole_ids[: len(prompt_ids)] != prompt_ids:
+        raise TrainingDataError(
+            f"{where}: the chat template spells the conversation before an answer differently once the answer is "
+            "there, so it does not say which tokens the model is to say. Train on Choices that were sampled."
+        )
+    answer_ids = whole_ids[len(prompt_ids) :]
+    # What a template writes behind the end of a turn is not the model's to say.
+    ends = [place for place, token in enumerate(answer_ids, start=1) if token == tokenizer.eos_token_id]
+    answer_ids = answer_ids[: max(ends, default=len(answer_ids))]
+    return SampledTokens(prompt_ids, answer_ids, (math.nan,) * len(answer_ids), 1.0)
+
+
+def _rendered(
+    history: History,
+    messages: Sequence[Any],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    to_answer: bool,
+    where: str,
+) -> tuple[int, ...]:
     try:
         token_ids = tokenizer.apply_chat_template(
-            messages,
+            [_template_message(message) for message in messages],
             tools=cast("list[Any] | None", history.tools),
-            add_generation_prompt=True,
+            add_generation_prompt=to_answer,
             tokenize=True,
             return_dict=False,
         )

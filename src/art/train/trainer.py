@@ -6,28 +6,27 @@ or what a model is called.
 
 from __future__ import annotations
 
+import itertools
 import logging
-import math
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from art.adapter.lora import Adapter, read_adapter
 from art.config import LoRAConfig, TrainConfig
-from art.errors import ConfigurationError, CorruptCheckpointError, StorageError, TrainingDataError
-from art.train.batch import Example, MicroBatch, collate, micro_batches
+from art.errors import ConfigurationError, CorruptCheckpointError, StorageError
 from art.train.fingerprint import environment, warn_of_change
-from art.train.forward import Scorer, Scores
-from art.train.loss import TokenTerms, token_terms
-from art.train.prepare import Prepared, prepare
+from art.train.forward import Scorer
+from art.train.measured import Measured
+from art.train.memory import out_of_memory_named
+from art.train.optimise import check_finite, clip, take, undone_if_it_fails
+from art.train.policy_gradient import PolicyGradient
+from art.train.prepare import Prepared, prepare, say_what_is_missing
 from art.train.state import (
     PARTS,
     DropoutRandom,
@@ -43,6 +42,7 @@ from art.train.state import (
     write_progress,
 )
 from art.train.tokenize import Limits
+from art.train.updates import Update, updates
 from art.trajectories import TrajectoryGroup
 
 logger = logging.getLogger(__name__)
@@ -149,116 +149,64 @@ class Trainer:
     def step(
         self, groups: Sequence[TrajectoryGroup], config: TrainConfig, *, reference: Path | None = None
     ) -> dict[str, float]:
-        """Take one optimiser step on the groups and return its metrics.
+        """Learn from the groups, in as many optimiser steps as the config makes of them, and return the metrics.
 
-        `reference` is the folder of the adapter that `kl_reference` names, None for the base model. Raises
-        `TrainingDataError` for data that cannot be trained on, and for a loss or gradient that is not finite;
-        nothing has changed then. When no group has signal the adapter and its moments stay as they are, while the
-        counters of steps and of the schedule advance; what was not measured is missing from the metrics.
+        `reference` is the folder of the adapter that `kl_reference` names, None for the base model. Trajectories that
+        cannot be trained on are left out and counted. When nothing is left, or no group has signal, the adapter and
+        its moments stay as they are, while the counters of steps and of the schedule advance; what was not measured is
+        missing from the metrics. Raises `TrainingDataError` for what a strict config does not leave out and for a
+        loss or gradient that is not finite, `DivergedError` for weights that are not, and `OutOfMemoryError`; nothing
+        has changed then.
         """
         started = time.perf_counter()
-        prepared = prepare(groups, self._tokenizer, limits=self._limits, scale_rewards=config.scale_rewards)
+        prepared = prepare(groups, self._tokenizer, limits=self._limits, config=config)
         rate = learning_rate(config, self._progress.schedule_step)
-        random = DropoutRandom(self._progress.random[self._device.type], self._device)
-        self._optimizer.zero_grad(set_to_none=True)
-        if prepared.examples:
-            measured = self._accumulate(prepared, config, self._reference(config, reference), random)
-            measured["grad_norm"] = self._clip(config.max_grad_norm)
-            self._update(rate, config)
-        else:
-            measured = {"loss": 0.0, "policy_loss": 0.0, "grad_norm": 0.0}
-        self._progress.optimizer_steps += 1
-        self._progress.schedule_step += 1
-        self._progress.random = {**self._progress.random, self._device.type: random.state}
+        say_what_is_missing(prepared)
+        with undone_if_it_fails(self._adapter.parameters, self._optimizer, self._progress):
+            measured = self._learn(prepared, config, rate, self._reference(config, reference))
+            check_finite(self._adapter.parameters, self._optimizer)
+            self._progress.optimizer_steps += 1
+            self._progress.schedule_step += 1
         return {
-            "reward": prepared.reward,
-            "reward_std": prepared.reward_std,
-            **measured,
+            **prepared.metrics,
+            **measured.metrics(),
             "learning_rate": rate,
             "tokens": float(prepared.loss_tokens),
             "rows": float(len(prepared.examples)),
-            "trajectories": float(prepared.trajectories),
-            "groups": float(prepared.groups),
-            "groups_without_signal": float(prepared.groups_without_signal),
             "seconds": time.perf_counter() - started,
         }
 
     def _reference(self, config: TrainConfig, folder: Path | None) -> Mapping[str, Tensor] | None:
-        if not config.beta:
+        if not config.needs_reference:
             return None
         return self._adapter.switched_off() if folder is None else self._adapter.checked(read_adapter(folder))
 
-    def _accumulate(
-        self, prepared: Prepared, config: TrainConfig, reference: Mapping[str, Tensor] | None, random: DropoutRandom
-    ) -> dict[str, float]:
-        """Add up the gradient of the mean loss over all loss tokens; return the means of what was measured."""
-        sums: dict[str, float] = defaultdict(float)
-        for examples in micro_batches(prepared.examples, max_tokens=config.micro_batch_tokens):
-            batch = collate(examples, device=self._device)
-            terms, scores = self._terms(batch, config, reference, random)
-            loss_sum = terms.loss_N(config.beta).sum()
-            if not math.isfinite(loss_sum.item()):
-                raise self._not_finite("loss", examples)
-            (loss_sum / prepared.loss_tokens).backward()
-            for name, value_N in _measured(terms, scores, config).items():
-                sums[name] += value_N.detach().double().sum().item()
-        return {name: value / prepared.loss_tokens for name, value in sums.items()}
-
-    def _terms(
-        self, batch: MicroBatch, config: TrainConfig, reference: Mapping[str, Tensor] | None, random: DropoutRandom
-    ) -> tuple[TokenTerms, Scores]:
-        reference_logp_N = None
-        if reference is not None:
-            with self._adapter.replaced(reference):
-                reference_logp_N = self._scorer.score(batch).logp_N
-        with ExitStack() as stack:
-            if self._adapter.lora.dropout:
-                stack.enter_context(self._adapter.dropping_out())
-                stack.enter_context(random.installed())
-            scores = self._scorer.score(batch)
-        terms = token_terms(
-            scores.logp_N,
-            batch.sampler_logp_N,
-            advantage_N=batch.advantage_N,
-            reference_logp_N=reference_logp_N,
+    def _learn(
+        self, prepared: Prepared, config: TrainConfig, rate: float, reference: Mapping[str, Tensor] | None
+    ) -> Measured:
+        random = DropoutRandom(self._progress.random[self._device.type], self._device)
+        gradient = PolicyGradient(
+            adapter=self._adapter,
+            scorer=self._scorer,
             config=config,
+            reference=reference,
+            random=random,
+            device=self._device,
         )
-        return terms, scores
+        measured = Measured()
+        longest_row = max((len(example.row.token_ids) for example in prepared.examples), default=0)
+        with out_of_memory_named(micro_batch_tokens=config.micro_batch_tokens, longest_row=longest_row):
+            work = [(each, gradient.passes(each)) for each in self._updates(prepared, config)]
+            for update, passes in itertools.chain.from_iterable(itertools.repeat(work, config.epochs)):
+                gradient.accumulate(update, passes, measured)
+                measured.stepped(clip(self._adapter.parameters, config.max_grad_norm))
+                power = config.num_trajectories_learning_rate_multiplier_power
+                take(self._optimizer, rate * update.trajectories**power, config)
+        self._progress.random = {**self._progress.random, self._device.type: random.state}
+        return measured
 
-    def _clip(self, max_norm: float) -> float:
-        """Scale the gradient down to `max_norm` and return the norm it had."""
-        parameters = list(self._adapter.parameters.values())
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=False)
-        if not math.isfinite(norm.item()):
-            raise self._not_finite("gradient", [])
-        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm, foreach=False)
-        return norm.item()
-
-    def _update(self, rate: float, config: TrainConfig) -> None:
-        for group in self._optimizer.param_groups:
-            group.update(lr=rate, betas=config.betas, eps=config.adam_epsilon, weight_decay=config.weight_decay)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-
-    def _not_finite(self, what: str, examples: Sequence[Example]) -> TrainingDataError:
-        self._optimizer.zero_grad(set_to_none=True)
-        where = f" (rows of up to {max(len(example.row.token_ids) for example in examples)} tokens)" if examples else ""
-        return TrainingDataError(
-            f"The {what} of this batch is not finite{where}; the adapter was left as it was. If it keeps happening, "
-            "fork from an earlier step with a lower learning rate."
-        )
-
-
-def _measured(terms: TokenTerms, scores: Scores, config: TrainConfig) -> dict[str, Tensor]:
-    measured = {
-        "loss": terms.loss_N(config.beta),
-        "policy_loss": terms.policy_N,
-        "ratio": terms.ratio_N,
-        "approx_kl": terms.approx_kl_N,
-        "entropy": scores.entropy_N,
-        "clip_fraction": terms.clipped_N,
-    }
-    return measured if terms.kl_N is None else {**measured, "kl": terms.kl_N}
+    def _updates(self, prepared: Prepared, config: TrainConfig) -> list[Update]:
+        return updates(prepared.examples, config, context=self._limits.context)
 
 
 def _limits(base: PreTrainedModel) -> Limits:
