@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from machine import print_header
 
+from art.format.pick import AtMost
 from art.names import ModelRef
 from art.store.store import CheckpointStore
 
@@ -31,7 +32,7 @@ def main() -> None:
         print("| what | median | slowest |")
         print("|---|---|---|")
         print(row("select the newest", lambda: store.select(MODEL)))
-        print(row(f"select not after {steps // 2:,}", lambda: store.select(MODEL, not_after=steps // 2)))
+        print(row(f"select not after {steps // 2:,}", lambda: store.select(MODEL, AtMost(steps // 2))))
         print(row("open one step", lambda: store.open(MODEL.at(steps // 3))))
         print(row("list the steps", lambda: store.steps(MODEL)))
 

@@ -27,6 +27,7 @@ from machine import print_header
 from tests.remote import servers
 
 from art.format import layout
+from art.format.pick import AtMost, Exact
 from art.names import ModelRef
 from art.remote.remote import Remote
 from art.store.store import CheckpointStore
@@ -100,8 +101,8 @@ class Bench:
 
     def again(self) -> list[Way]:
         there = CheckpointStore(self.folder / "again")
-        self.remote.fetch_fork(self.remote.select(MODEL, step=5).checkpoint, ModelRef("bench", "first"), there)
-        small = self.remote.select(MODEL, step=6)
+        self.remote.fetch_fork(self.remote.select(MODEL, Exact(5)).checkpoint, ModelRef("bench", "first"), there)
+        small = self.remote.select(MODEL, Exact(6))
         return [
             Way("a second fork of the same parent", lambda to: self._fork_into(there, to.name), syncs=True),
             Way("a fork inside the bucket", self._fork_there, syncs=True),
@@ -109,20 +110,20 @@ class Bench:
         ]
 
     def _pull(self, to: Path) -> None:
-        self.remote.fetch(self.remote.select(MODEL, step=5).checkpoint, CheckpointStore(to))
+        self.remote.fetch(self.remote.select(MODEL, Exact(5)).checkpoint, CheckpointStore(to))
 
     def _fork(self, to: Path) -> None:
         self._fork_into(CheckpointStore(to), "fork")
 
     def _fork_into(self, store: CheckpointStore, name: str) -> None:
-        selection = self.remote.select(MODEL, not_after=5)
-        self.remote.fetch_fork(selection.checkpoint, ModelRef("bench", name), store, not_after=5)
+        selection = self.remote.select(MODEL, AtMost(5))
+        self.remote.fetch_fork(selection.checkpoint, ModelRef("bench", name), store, pick=AtMost(5))
 
     def _fork_small(self, to: Path) -> None:
         self.remote.fetch_fork(self.remote.select(MODEL).checkpoint, MODEL, CheckpointStore(to))
 
     def _fork_there(self, to: Path) -> None:
-        self.remote.fork(self.remote.select(MODEL, step=5).checkpoint, ModelRef("bench", to.name))
+        self.remote.fork(self.remote.select(MODEL, Exact(5)).checkpoint, ModelRef("bench", to.name))
 
     def _push(self, to: Path) -> None:
         Remote.open(BUCKET, prefix=to.name).push(self.store.open(MODEL.at(5)))

@@ -48,8 +48,7 @@ class CheckpointRef:
     step: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.step, bool) or not isinstance(self.step, int) or self.step < 0:
-            raise InvalidNameError(f"{self.step!r} is not a step; steps are whole numbers from 0.")
+        check_step(self.step)
 
     def __str__(self) -> str:
         return f"{self.model}@{self.step}"
@@ -71,6 +70,12 @@ def split_step(text: str) -> tuple[str, int | None]:
     if not (step.isascii() and step.isdigit()):
         raise InvalidNameError(f"{step!r} in {text!r} is not a step; steps are whole numbers from 0.")
     return before, int(step)
+
+
+def check_step(step: object) -> None:
+    """Refuse what is no step; raises `InvalidNameError`."""
+    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise InvalidNameError(f"{step!r} is not a step; steps are whole numbers from 0.")
 
 
 def check_name(kind: str, name: str) -> None:

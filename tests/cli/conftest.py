@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from art.cli import main
+from art.format.pick import AtMost
 from art.names import ModelRef
 from art.store.history import History
 from art.store.store import CheckpointStore
@@ -31,7 +32,7 @@ Art = Callable[..., subprocess.CompletedProcess[str]]
 def store(tmp_path: Path) -> CheckpointStore:
     store = CheckpointStore(tmp_path / "root")
     train(store, MAIN, {50: 0.42, 100: 0.91, 150: 0.12})
-    store.fork(store.open(MAIN.at(100)), BRANCH, not_after=120, reset=("optimizer",))
+    store.fork(store.open(MAIN.at(100)), BRANCH, pick=AtMost(120), reset=("optimizer",))
     train(store, BRANCH, {150: 0.95, 200: 0.97})
     return store
 

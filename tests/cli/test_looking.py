@@ -17,7 +17,7 @@ def test_show_tells_the_manifest_lineage_and_files(art: Art, store: CheckpointSt
     assert "rank 8 · alpha 16 · all-linear" in shown
     assert checkpoint.digest is not None
     assert checkpoint.digest in shown
-    assert "● shop/agent-1@100  forked, not after 120" in shown
+    assert "● shop/agent-1@100  forked, at most 120" in shown
     assert "reset       optimizer" in shown
     for entry in checkpoint.manifest.files:
         assert entry.path in shown
@@ -41,7 +41,7 @@ def test_show_says_where_an_ancestor_went(art: Art, store: CheckpointStore):
 
     shown = art("show", "agent-2@100").stdout
 
-    assert "◌ shop/agent-1@100  forked, not after 120  set aside" in shown
+    assert "◌ shop/agent-1@100  forked, at most 120  set aside" in shown
 
 
 def test_show_of_a_missing_step_names_those_there_are(art: Art):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from art.errors import ArtError
 from art.format import layout
+from art.format.pick import AtMost
 from art.names import ModelRef
 from art.remote.location import Patience
 from art.remote.remote import Remote
@@ -169,7 +170,7 @@ class Bench:
         calm.push(self.checkpoint)
 
         def act(remote: Remote = hurried) -> object:
-            return remote.fetch_fork(remote.select(MODEL, not_after=9).checkpoint, DESTINATION, store, not_after=9)
+            return remote.fetch_fork(remote.select(MODEL, AtMost(9)).checkpoint, DESTINATION, store, pick=AtMost(9))
 
         return act, lambda error: self._judge_reading(store, error, lambda: act(calm), DESTINATION)
 

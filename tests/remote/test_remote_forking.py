@@ -9,6 +9,7 @@ import pytest
 
 from art.errors import CheckpointExistsError, CorruptCheckpointError, DestinationNotEmptyError, RemoteError
 from art.format import layout
+from art.format.pick import AtMost
 from art.names import ModelRef
 from art.remote import server_copy
 from art.remote.errors import Place
@@ -177,10 +178,10 @@ def test_the_same_fork_in_a_bucket_does_nothing_and_another_is_refused(moto_buck
     remote = Remote.open(moto_bucket)
     for step in (5, 6):
         remote.push(make(here, MODEL.at(step)))
-    source = remote.select(MODEL, not_after=5).checkpoint
-    remote.fork(source, DESTINATION, not_after=5)
+    source = remote.select(MODEL, AtMost(5)).checkpoint
+    remote.fork(source, DESTINATION, pick=AtMost(5))
 
-    again = remote.fork(source, DESTINATION, not_after=5)
+    again = remote.fork(source, DESTINATION, pick=AtMost(5))
 
     assert again.repeated
     assert remote.steps(DESTINATION) == [5]

@@ -23,6 +23,7 @@ from art.errors import (
     RemoteUnavailableError,
 )
 from art.format import layout
+from art.format.pick import AtMost, Best, Exact
 from art.names import ModelRef
 from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.fetch import RemoteForked
@@ -267,10 +268,10 @@ def test_a_repository_is_a_place_of_one_model_with_one_step(
     with pytest.raises(ModelNotFoundError, match="no model shop/agent in hf://org/adapter@main; it is org/adapter"):
         place.select(DESTINATION)
     with pytest.raises(CheckpointNotFoundError, match="it has step 0"):
-        place.select(model, step=3)
+        place.select(model, Exact(3))
     with pytest.raises(MetricNotFoundError, match="has no metrics"):
-        place.select(model, best="reward")
-    fetched = place.fetch(place.select(model, not_after=9).checkpoint, there)
+        place.select(model, Best("reward"))
+    fetched = place.fetch(place.select(model, AtMost(9)).checkpoint, there)
     assert there.steps(model) == [0]
     there.verify(fetched.checkpoint)
 

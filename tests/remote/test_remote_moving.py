@@ -21,6 +21,7 @@ from art.errors import (
     StorageError,
 )
 from art.format import layout
+from art.format.pick import NEWEST, AtMost, Best, Exact, Pick
 from art.names import ModelRef
 from art.remote.remote import Remote
 from art.store import disk
@@ -86,14 +87,14 @@ def test_large_files_go_in_parts_and_come_in_ranges(remote: Remote, here: Checkp
     assert tree(fetched.checkpoint.path) == tree(pushed.path)
 
 
-@pytest.mark.parametrize(("not_after", "expected"), [(None, 10_000), (10_000, 10_000), (9_999, 9_999), (9_998, 900)])
-def test_the_newest_step_is_chosen_by_number(
-    moto_remote: Remote, here: CheckpointStore, not_after: int | None, expected: int
-):
+@pytest.mark.parametrize(
+    ("pick", "expected"), [(NEWEST, 10_000), (AtMost(10_000), 10_000), (AtMost(9_999), 9_999), (AtMost(9_998), 900)]
+)
+def test_the_newest_step_is_chosen_by_number(moto_remote: Remote, here: CheckpointStore, pick: Pick, expected: int):
     for step in (900, 9_999, 10_000):
         moto_remote.push(make(here, MODEL.at(step)))
 
-    assert moto_remote.select(MODEL, not_after=not_after).checkpoint.ref.step == expected
+    assert moto_remote.select(MODEL, pick).checkpoint.ref.step == expected
 
 
 @pytest.fixture
@@ -105,8 +106,8 @@ def test_an_exact_step_and_the_best_are_chosen(moto_remote: Remote, here: Checkp
     for step, reward in ((1, 0.1), (2, 0.9), (3, 0.9), (4, 0.2)):
         moto_remote.push(make(here, MODEL.at(step), metrics={"reward": reward}))
 
-    assert moto_remote.select(MODEL, step=2).checkpoint.ref.step == 2
-    assert moto_remote.select(MODEL, best="reward").checkpoint.ref.step == 3
+    assert moto_remote.select(MODEL, Exact(2)).checkpoint.ref.step == 2
+    assert moto_remote.select(MODEL, Best("reward")).checkpoint.ref.step == 3
 
 
 def test_models_and_steps_are_listed(moto_remote: Remote, here: CheckpointStore):
@@ -124,9 +125,9 @@ def test_absence_says_what_there_is(moto_remote: Remote, here: CheckpointStore):
     moto_remote.push(make(here, MODEL.at(50)))
 
     with pytest.raises(CheckpointNotFoundError, match=r"at or before step 40.*it has step 50"):
-        moto_remote.select(MODEL, not_after=40)
+        moto_remote.select(MODEL, AtMost(40))
     with pytest.raises(CheckpointNotFoundError, match=r"@7.*it has step 50"):
-        moto_remote.select(MODEL, step=7)
+        moto_remote.select(MODEL, Exact(7))
     with pytest.raises(ModelNotFoundError, match=r"no model shop/typo.*shop/agent 1 ü"):
         moto_remote.select(ModelRef("shop", "typo"))
 
@@ -138,7 +139,7 @@ def test_a_prefix_reaches_every_request(moto_bucket: str, here: CheckpointStore,
     Remote.open(moto_bucket).push(make(wrong, MODEL.at(6)))
 
     right = Remote.open(moto_bucket, prefix="right")
-    fetched = right.fetch(right.select(MODEL, not_after=9).checkpoint, there)
+    fetched = right.fetch(right.select(MODEL, AtMost(9)).checkpoint, there)
 
     assert fetched.checkpoint.ref.step == 5
     assert tree(fetched.checkpoint.path) == tree(here.open(MODEL.at(5)).path)
@@ -151,7 +152,7 @@ def test_a_fork_takes_what_was_selected_in_the_bucket_whatever_lies_here(
     make(there, MODEL.at(6), seed=2)
     make(there, MODEL.at(5), seed=3)
 
-    done = remote.fetch_fork(remote.select(MODEL).checkpoint, DESTINATION, there, not_after=9)
+    done = remote.fetch_fork(remote.select(MODEL).checkpoint, DESTINATION, there, pick=AtMost(9))
 
     forked = done.forked.checkpoint
     weights = layout.ADAPTER_WEIGHTS
@@ -169,10 +170,10 @@ def test_the_same_fork_again_does_nothing_and_another_is_refused(
 ):
     moto_remote.push(make(here, MODEL.at(5)))
     moto_remote.push(make(here, MODEL.at(6)))
-    source = moto_remote.select(MODEL, not_after=5).checkpoint
-    moto_remote.fetch_fork(source, DESTINATION, there, not_after=5)
+    source = moto_remote.select(MODEL, AtMost(5)).checkpoint
+    moto_remote.fetch_fork(source, DESTINATION, there, pick=AtMost(5))
 
-    again = moto_remote.fetch_fork(source, DESTINATION, there, not_after=5)
+    again = moto_remote.fetch_fork(source, DESTINATION, there, pick=AtMost(5))
 
     assert again.forked.repeated
     assert again.fetched_bytes == 0
@@ -284,7 +285,7 @@ def test_a_pulled_fork_lies_beside_later_steps(moto_remote: Remote, here: Checkp
         moto_remote.push(here.open(DESTINATION.at(step)))
 
     for step in (6, 5):
-        moto_remote.fetch(moto_remote.select(DESTINATION, step=step).checkpoint, there)
+        moto_remote.fetch(moto_remote.select(DESTINATION, Exact(step)).checkpoint, there)
 
     assert there.steps(DESTINATION) == [5, 6]
 
@@ -474,7 +475,7 @@ def test_memory_folders_and_azure_are_remotes_too(
         elsewhere.push(make(here, MODEL.at(step), size_bytes=1000 if step == 5 else 40_000_000))
 
     fetched = elsewhere.fetch(elsewhere.select(MODEL).checkpoint, there)
-    done = elsewhere.fetch_fork(elsewhere.select(MODEL, not_after=5).checkpoint, DESTINATION, there)
+    done = elsewhere.fetch_fork(elsewhere.select(MODEL, AtMost(5)).checkpoint, DESTINATION, there)
 
     assert tree(fetched.checkpoint.path) == tree(here.open(MODEL.at(6)).path)
     there.verify(done.forked.checkpoint)

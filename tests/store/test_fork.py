@@ -6,6 +6,7 @@ import pytest
 
 from art.errors import CheckpointNotFoundError, ConfigurationError, DestinationNotEmptyError
 from art.format.lineage import hop_from
+from art.format.pick import NEWEST, AtMost, Best, Exact, Pick
 from art.names import ModelRef
 from art.store import disk
 from art.store.history import History
@@ -85,11 +86,11 @@ def test_a_fork_moves_no_bytes(store: CheckpointStore, main: ModelRef, branch: M
 def test_a_fork_records_where_it_came_from(store: CheckpointStore, main: ModelRef, branch: ModelRef):
     source = write_checkpoint(store, main, 5)
 
-    manifest = store.fork(source, branch, not_after=7).checkpoint.manifest
+    manifest = store.fork(source, branch, pick=AtMost(7)).checkpoint.manifest
 
     assert manifest.parent is not None
     assert (manifest.parent.ref, manifest.parent.digest, manifest.parent.remote) == (source.ref, source.digest, None)
-    assert [(hop.ref, hop.digest, hop.not_after) for hop in manifest.ancestry] == [(source.ref, source.digest, 7)]
+    assert [(hop.ref, hop.digest, hop.pick) for hop in manifest.ancestry] == [(source.ref, source.digest, AtMost(7))]
     assert (manifest.base_model, manifest.lora) == (source.manifest.base_model, source.manifest.lora)
     assert manifest.metrics == source.manifest.metrics
 
@@ -178,15 +179,15 @@ def test_the_same_fork_after_training_went_on_resumes_at_the_newest_step(
     assert store.steps(branch) == [5, 6]
 
 
-@pytest.mark.parametrize("not_after", [None, 8])
+@pytest.mark.parametrize("pick", [NEWEST, AtMost(8), Best("val/reward")], ids=str)
 def test_the_same_fork_after_the_source_moved_on_does_nothing(
-    store: CheckpointStore, main: ModelRef, branch: ModelRef, not_after: int | None
+    store: CheckpointStore, main: ModelRef, branch: ModelRef, pick: Pick
 ):
     source = write_checkpoint(store, main, 5)
-    store.fork(source, branch, not_after=not_after)
+    store.fork(source, branch, pick=pick)
     moved_on = write_checkpoint(store, main, 8, parent=source)
 
-    again = store.fork(moved_on, branch, not_after=not_after)
+    again = store.fork(moved_on, branch, pick=pick)
 
     assert again.repeated
     assert again.checkpoint.ref == branch.at(5)
@@ -203,10 +204,42 @@ def test_a_fork_of_an_earlier_step_is_another_fork(store: CheckpointStore, main:
 
 def test_a_fork_with_another_limit_is_another_fork(store: CheckpointStore, main: ModelRef, branch: ModelRef):
     first, second = write_run(store, main, 5, 8)
-    store.fork(first, branch, not_after=5)
+    store.fork(first, branch, pick=AtMost(5))
 
     with pytest.raises(DestinationNotEmptyError):
-        store.fork(second, branch, not_after=8)
+        store.fork(second, branch, pick=AtMost(8))
+
+
+@pytest.mark.parametrize("then", [Exact(8), NEWEST, AtMost(8), Best("val/reward")], ids=str)
+def test_a_fork_after_one_of_an_exact_step_is_another_fork(
+    store: CheckpointStore, main: ModelRef, branch: ModelRef, then: Pick
+):
+    first, second = write_run(store, main, 5, 8)
+    store.fork(first, branch, pick=Exact(5))
+
+    with pytest.raises(DestinationNotEmptyError):
+        store.fork(second, branch, pick=then)
+
+    assert store.steps(branch) == [5]
+
+
+@pytest.mark.parametrize("again", [Exact(5), NEWEST, AtMost(6), Best("val/reward")], ids=str)
+def test_the_same_checkpoint_is_the_same_fork_however_it_was_chosen(
+    store: CheckpointStore, main: ModelRef, branch: ModelRef, again: Pick
+):
+    source = write_checkpoint(store, main, 5)
+    store.fork(source, branch, pick=AtMost(7))
+
+    assert store.fork(source, branch, pick=again).repeated
+
+
+def test_a_fork_of_the_best_may_have_come_from_a_later_step(store: CheckpointStore, main: ModelRef, branch: ModelRef):
+    first, second = write_run(store, main, 5, 8)
+    store.fork(second, branch, pick=Best("val/reward"))
+
+    assert store.fork(first, branch, pick=Best("val/reward")).repeated
+    with pytest.raises(DestinationNotEmptyError):
+        store.fork(first, branch, pick=Best("val/loss"))
 
 
 def test_a_fork_of_a_step_that_was_trained_again_is_another_fork(

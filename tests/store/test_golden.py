@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from art.format.pick import AtMost
 from art.names import CheckpointRef, ModelRef
 from art.store.history import History
 from art.store.store import CheckpointStore
@@ -44,7 +45,8 @@ def test_a_manifest_is_read_as_it_was_meant(golden: CheckpointStore):
     assert (forked.reset, forked.carried) == (("optimizer",), ("adapter", "schedule", "random", "state"))
     assert forked.parent is not None
     assert (str(forked.parent.ref), forked.parent.digest) == ("shop/agent-1@2", DIGESTS["shop/agent-1@2"])
-    assert [(hop.ref, hop.not_after, hop.reset) for hop in trained.ancestry] == [(FIRST.at(2), 2, ("optimizer",))]
+    assert [(hop.ref, hop.pick, hop.reset) for hop in trained.ancestry] == [(FIRST.at(2), AtMost(2), ("optimizer",))]
+    assert trained.ancestry[0].not_after == 2
     assert trained.base_model is not None
     assert trained.lora is not None
     assert (trained.base_model.id, trained.lora.rank, trained.lora.alpha) == ("tiny", 8, 16.0)

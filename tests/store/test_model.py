@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from art.errors import CheckpointExistsError, DestinationNotEmptyError
 from art.format.manifest import Hop
+from art.format.pick import Exact
 from art.names import ModelRef
 from art.store.store import CheckpointStore
 
@@ -80,10 +81,10 @@ class StoreMachine(RuleBasedStateMachine):
         same = self._is_fork_of(into, model, step, source.digest)
         if branch.steps and not same and not overwrite:
             with pytest.raises(DestinationNotEmptyError):
-                self.store.fork(source, into, not_after=step)
+                self.store.fork(source, into, pick=Exact(step))
             return
 
-        forked = self.store.fork(source, into, not_after=step, overwrite=overwrite)
+        forked = self.store.fork(source, into, pick=Exact(step), overwrite=overwrite)
 
         assert forked.repeated == same
         if same:

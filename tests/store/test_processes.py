@@ -9,6 +9,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from art.errors import ArtError, CheckpointExistsError, ConflictError, DestinationNotEmptyError, NotFoundError
+from art.format.pick import AtMost
 from art.names import ModelRef
 from art.store.history import History
 from art.store.store import CheckpointStore
@@ -44,7 +45,7 @@ def fork_many(root: Path, source_steps: list[int]) -> list[str]:
     wait()
     for number, step in enumerate(source_steps):
         try:
-            forked = store.fork(store.open(MAIN.at(step)), ModelRef("shop", f"branch-{number}"), not_after=step)
+            forked = store.fork(store.open(MAIN.at(step)), ModelRef("shop", f"branch-{number}"), pick=AtMost(step))
         except DestinationNotEmptyError:
             outcomes.append("refused")
         else:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from art.errors import CheckpointNotFoundError, CorruptCheckpointError, FormatVersionError, ModelNotFoundError
+from art.format.pick import AtMost
 from art.names import ModelRef
 from art.store.history import History
 from art.store.store import CheckpointStore
@@ -34,7 +35,7 @@ def test_the_newest_step_at_or_before_a_limit_is_selected(
 ):
     write_run(store, main, 50, 100, 150)
 
-    assert store.select(main, not_after=not_after).checkpoint.ref.step == expected
+    assert store.select(main, AtMost(not_after)).checkpoint.ref.step == expected
 
 
 def test_steps_compare_as_numbers(store: CheckpointStore, main: ModelRef):
@@ -48,7 +49,7 @@ def test_a_limit_before_every_step_names_the_steps_there_are(store: CheckpointSt
     write_run(store, main, 50, 100, 150)
 
     with pytest.raises(CheckpointNotFoundError, match="at or before step 40; it has steps 50, 100, 150"):
-        store.select(main, not_after=40)
+        store.select(main, AtMost(40))
 
 
 def test_an_unknown_model_names_the_models_there_are(store: CheckpointStore, main: ModelRef):
@@ -196,7 +197,7 @@ def test_a_damaged_newest_step_is_an_error_and_not_skipped(store: CheckpointStor
 
     with pytest.raises(CorruptCheckpointError):
         store.select(main)
-    assert store.select(main, not_after=1).checkpoint.ref.step == 1
+    assert store.select(main, AtMost(1)).checkpoint.ref.step == 1
 
 
 def test_the_best_step_by_a_metric_is_found_through_the_history(store: CheckpointStore, main: ModelRef):

@@ -13,7 +13,9 @@ from art.cli.addresses import Address
 from art.cli.forks import Asked
 from art.cli.render import output, wording
 from art.errors import ConfigurationError
-from art.remote.checkpoint import RemoteSelection
+from art.format.pick import as_document
+from art.format.selection import Selection
+from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.copy import Copied
 from art.remote.remote import Remote
 
@@ -23,7 +25,7 @@ class Done:
     """What was selected and what became of it."""
 
     asked: Asked
-    selection: RemoteSelection
+    selection: Selection[RemoteCheckpoint]
     copied: Copied
 
 
@@ -39,10 +41,10 @@ def perform(asked: Asked) -> Done:
         )
     remote = Remote.open(source.url)
     target = None if end.url == source.url else Remote.open(end.url)
-    selection = remote.select(source.model, step=source.step, not_after=asked.not_after)
+    selection = remote.select(source.model, asked.pick)
     with output.byte_bar(f"forking {selection.checkpoint.ref}") as show:
         copied = remote.fork(
-            selection.checkpoint, end.model, to=target, not_after=asked.not_after, reset=asked.reset, progress=show
+            selection.checkpoint, end.model, to=target, pick=asked.pick, reset=asked.reset, progress=show
         )
     return Done(asked, selection, copied)
 
@@ -75,6 +77,7 @@ def document(done: Done) -> dict[str, Any]:
         "to": done.asked.destination.url,
         "url": copied.url,
         "repeated": copied.repeated,
+        "pick": as_document(done.asked.pick),
         "considered": selection.considered,
         "skipped": [{"step": skip.step, "reason": skip.reason} for skip in selection.skipped],
         "carried": list(copied.manifest.carried),

@@ -13,9 +13,10 @@ from art.cli.render import output, wording
 from art.errors import DestinationNotEmptyError
 from art.format.layout import OPTIMIZER
 from art.format.manifest import Manifest
+from art.format.pick import AtMost, Best, Exact, Newest, Pick, as_document
+from art.format.selection import Skipped
 from art.names import CheckpointRef
-from art.store.checkpoint import Skipped
-from art.store.store import CheckpointStore, Forked, Selection
+from art.store.store import CheckpointStore, Forked
 
 if TYPE_CHECKING:
     from art.cli.invocation import Invocation
@@ -27,7 +28,7 @@ class Asked:
 
     source: Address
     destination: Address
-    not_after: int | None
+    pick: Pick
     reset: tuple[str, ...]
     overwrite: bool
 
@@ -86,6 +87,7 @@ def document(done: Done, duration_s: float) -> dict[str, Any]:
         "path": str(forked.checkpoint.path),
         "newest": forked.newest_step,
         "repeated": forked.repeated,
+        "pick": as_document(done.asked.pick),
         "considered": done.considered,
         "skipped": [{"step": skip.step, "reason": skip.reason} for skip in done.skipped],
         "carried": list(forked.checkpoint.manifest.carried),
@@ -99,27 +101,14 @@ def document(done: Done, duration_s: float) -> dict[str, Any]:
     }
 
 
-def _not_after(asked: Asked) -> int | None:
-    # A step that was named is a request of its own, not one for the newest.
-    return asked.not_after if asked.source.step is None else asked.source.step
-
-
 def _locally(store: CheckpointStore, asked: Asked) -> Done:
-    selection = _select(store, asked)
+    selection = store.select(asked.source.model, asked.pick)
     checkpoint, destination = selection.checkpoint, asked.destination.model
     if checkpoint.ref.model == destination:
         forked = Forked(checkpoint, checkpoint.ref.step, set_aside=store.rewind(checkpoint))
     else:
-        forked = store.fork(
-            checkpoint, destination, not_after=_not_after(asked), reset=asked.reset, overwrite=asked.overwrite
-        )
+        forked = store.fork(checkpoint, destination, pick=asked.pick, reset=asked.reset, overwrite=asked.overwrite)
     return Done(asked, checkpoint.ref, selection.considered, selection.skipped, forked)
-
-
-def _select(store: CheckpointStore, asked: Asked) -> Selection:
-    if ref := asked.source.ref:
-        return Selection(store.open(ref), 1)
-    return store.select(asked.source.model, not_after=asked.not_after)
 
 
 def _from_remote(store: CheckpointStore, asked: Asked) -> Done:
@@ -127,13 +116,13 @@ def _from_remote(store: CheckpointStore, asked: Asked) -> Done:
 
     source = asked.source
     remote = Remote.open(source.url or "")
-    selection = remote.select(source.model, step=source.step, not_after=asked.not_after)
+    selection = remote.select(source.model, asked.pick)
     with output.byte_bar(f"forking {selection.checkpoint.ref}") as show:
         done = remote.fetch_fork(
             selection.checkpoint,
             asked.destination.model,
             store,
-            not_after=_not_after(asked),
+            pick=asked.pick,
             reset=asked.reset,
             overwrite=asked.overwrite,
             progress=show,
@@ -151,13 +140,23 @@ def _from_remote(store: CheckpointStore, asked: Asked) -> Done:
 
 def choice_lines(asked: Asked, considered: int, skipped: tuple[Skipped, ...]) -> Iterator[Text]:
     """Yield how the checkpoint was chosen."""
-    if asked.source.step is not None:
-        yield Text("  chosen by its step", "dim")
-    else:
-        limit = "" if asked.not_after is None else f" at or before step {asked.not_after}"
-        yield Text(f"  considered {wording.count(considered, 'step')}{limit}, chose the newest whole one", "dim")
+    yield Text(f"  {_choice(asked.pick, considered)}", "dim")
     for skip in skipped:
         yield Text(f"  skipped step {skip.step}: {skip.reason}", "yellow")
+
+
+def _choice(pick: Pick, considered: int) -> str:
+    match pick:
+        case Exact():
+            return "chosen by its step"
+        case Best(metric, mode):
+            lowest = "lowest" if mode == "min" else "highest"
+            return f"considered {wording.count(considered, 'step')} with a {metric}, chose the {lowest}"
+        case AtMost(step):
+            steps = wording.count(considered, "step")
+            return f"considered {steps} at or before step {step}, chose the newest whole one"
+        case Newest():
+            return f"considered {wording.count(considered, 'step')}, chose the newest whole one"
 
 
 def _cost(done: Done) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from art.errors import ConfigurationError
 from art.format.manifest import RESETTABLE, Hop, Manifest
+from art.format.pick import NEWEST, Pick, is_asked_again
 from art.names import CheckpointRef, ModelRef
 
 
@@ -52,7 +53,7 @@ def hop_from(
     source: CheckpointRef,
     digest: str | None,
     *,
-    not_after: int | None = None,
+    pick: Pick = NEWEST,
     reset: Collection[str] = (),
     remote: str | None = None,
 ) -> Hop:
@@ -66,18 +67,15 @@ def hop_from(
         step=source.step,
         digest=digest,
         remote=remote,
-        not_after=not_after,
+        pick=pick,
         reset=tuple(sorted(reset)),
     )
 
 
 def is_same_fork(done: Hop, asked: Hop) -> bool:
-    """Tell whether a fork asks for what was done: of the same checkpoint, or again of a source that moved on.
-
-    Of the same limit a source only ever yields later steps: an earlier one was asked for on purpose.
-    """
+    """Tell whether a fork asks for what was done: of the same checkpoint, or again of a source that moved on."""
     if (done.ref.model, done.remote, done.reset) != (asked.ref.model, asked.remote, asked.reset):
         return False
     if done.step == asked.step:
         return done.digest == asked.digest
-    return done.step < asked.step and done.not_after == asked.not_after
+    return is_asked_again(done.pick, asked.pick, chose=done.step, chooses=asked.step)

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from blake3 import blake3
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, computed_field, model_validator
 
 from art.errors import CorruptCheckpointError, FormatVersionError, InvalidNameError
+from art.format.pick import NEWEST, Pick, limit_of
 from art.names import CheckpointRef, ModelRef
 
 FORMAT_VERSION = 1
@@ -75,8 +76,22 @@ class Parent(_Value):
 class Hop(Parent):
     """A fork that lies in a checkpoint's past: where it left another model, and how it was asked for."""
 
-    not_after: int | None = None
+    pick: Pick = NEWEST
     reset: tuple[str, ...] = ()
+
+    @computed_field
+    @property
+    def not_after(self) -> int | None:
+        """The limit of the pick, for readers that know no other."""
+        return limit_of(self.pick)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_limit(cls, fields: Any) -> Any:
+        """Take the limit for the pick, where a release wrote the hop that knew no other."""
+        if isinstance(fields, Mapping) and "pick" not in fields and fields.get("not_after") is not None:
+            return {**fields, "pick": {"kind": "at_most", "step": fields["not_after"]}}
+        return fields
 
 
 class Manifest(_Value):

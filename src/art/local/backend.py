@@ -19,6 +19,7 @@ from art.errors import (
     ConfigurationError,
     NotRegisteredError,
 )
+from art.format.pick import pick_of
 from art.local import moving, words
 from art.local.bases import Bases
 from art.local.forking import ForkReport, ForkRequest, fork_local, lines
@@ -184,7 +185,12 @@ class LocalBackend:
         self._require_open()
         source = ModelRef(from_project or model.ref.project, from_model)
         asked = ForkRequest(
-            source, model, not_after_step, reset, overwrite, base_of=lambda: self._bases.open(model.base_model).info
+            source,
+            model,
+            pick_of(not_after=not_after_step),
+            reset,
+            overwrite,
+            base_of=lambda: self._bases.open(model.base_model).info,
         )
         if from_s3_bucket is None:
             report = await asyncio.to_thread(fork_local, self.store, asked)

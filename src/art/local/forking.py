@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from art.backend import Trainable
 from art.format.manifest import PARTS, BaseModelInfo, Manifest
+from art.format.pick import Pick
+from art.format.selection import Selection, Skipped
 from art.local.compatible import check_base, check_shape
 from art.names import ModelRef
-from art.store.checkpoint import Skipped
-from art.store.store import CheckpointStore, Forked, Selection, SetAside
+from art.store.checkpoint import Checkpoint
+from art.store.store import CheckpointStore, Forked, SetAside
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class ForkReport:
 
     forked: Forked
     source: str
+    pick: Pick
     considered: int
     skipped: tuple[str, ...]
     seconds: float
@@ -43,7 +46,7 @@ class ForkRequest:
     source: ModelRef
     model: Trainable
     """The destination."""
-    not_after: int | None
+    pick: Pick
     reset: Collection[str]
     overwrite: bool
     base_of: Callable[[], BaseModelInfo]
@@ -59,21 +62,21 @@ class ForkRequest:
 def fork_local(store: CheckpointStore, asked: ForkRequest) -> ForkReport:
     """Fork from a model under the same root; onto itself it is a rewind."""
     started = time.perf_counter()
-    selection = store.select(asked.source, not_after=asked.not_after)
+    selection = store.select(asked.source, asked.pick)
     checkpoint, destination = selection.checkpoint, asked.model.ref
     asked.check(checkpoint.manifest)
     if asked.source == destination:
         forked = Forked(checkpoint, checkpoint.ref.step, set_aside=store.rewind(checkpoint))
     else:
-        forked = store.fork(
-            checkpoint, destination, not_after=asked.not_after, reset=asked.reset, overwrite=asked.overwrite
-        )
+        forked = store.fork(checkpoint, destination, pick=asked.pick, reset=asked.reset, overwrite=asked.overwrite)
     return report_of(forked, selection, seconds=time.perf_counter() - started)
 
 
-def report_of(forked: Forked, selection: Selection, *, seconds: float) -> ForkReport:
+def report_of(forked: Forked, selection: Selection[Checkpoint], *, seconds: float) -> ForkReport:
     """Sum up a fork on this disk."""
-    return ForkReport(forked, str(selection.checkpoint.ref), selection.considered, reasons(selection.skipped), seconds)
+    return ForkReport(
+        forked, str(selection.checkpoint.ref), selection.pick, selection.considered, reasons(selection.skipped), seconds
+    )
 
 
 def reasons(skipped: Iterable[Skipped]) -> tuple[str, ...]:
@@ -84,7 +87,9 @@ def reasons(skipped: Iterable[Skipped]) -> tuple[str, ...]:
 def lines(report: ForkReport, *, destination: ModelRef) -> list[str]:
     """Tell a fork in words, a line each."""
     forked, manifest = report.forked, report.forked.checkpoint.manifest
-    said = [f"{destination}: fork of {report.source}, chosen among {_count(report.considered, 'step')}"]
+    said = [
+        f"{destination}: fork of {report.source}, chosen among {_count(report.considered, 'step')} as the {report.pick}"
+    ]
     said += [f"  skipped {reason}" for reason in report.skipped]
     if forked.repeated:
         return [

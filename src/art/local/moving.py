@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Literal
 
 from art.errors import ConfigurationError, ConflictError, DestinationNotEmptyError
+from art.format.pick import NEWEST, Pick, pick_of
+from art.format.selection import Skipped
 from art.local.forking import ForkReport, ForkRequest, reasons
 from art.names import ModelRef
 from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.fetch import Fetched, RemoteForked
 from art.remote.hub import Hub
 from art.remote.remote import Remote
-from art.store.checkpoint import Checkpoint, Skipped
+from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore, Forked
 
 BUCKET_VARIABLE = "BACKUP_BUCKET"
@@ -65,7 +67,7 @@ def fork_from(
 
 def _fork_from_remote(remote: Remote, store: CheckpointStore, asked: ForkRequest, bar: Bar) -> ForkReport:
     started = time.perf_counter()
-    selection = remote.select(asked.source, not_after=asked.not_after)
+    selection = remote.select(asked.source, asked.pick)
     chosen = selection.checkpoint
     asked.check(chosen.manifest)
     with bar(f"fetching {chosen.ref}") as progress:
@@ -76,12 +78,14 @@ def _fork_from_remote(remote: Remote, store: CheckpointStore, asked: ForkRequest
                 chosen,
                 asked.model.ref,
                 store,
-                not_after=asked.not_after,
+                pick=asked.pick,
                 reset=asked.reset,
                 overwrite=asked.overwrite,
                 progress=progress,
             )
-    return _report(done, chosen, started, considered=selection.considered, skipped=selection.skipped)
+    return _report(
+        done, chosen, started, pick=selection.pick, considered=selection.considered, skipped=selection.skipped
+    )
 
 
 def _fork_from_hub(hub: Hub, store: CheckpointStore, asked: ForkRequest, bar: Bar) -> ForkReport:
@@ -100,12 +104,14 @@ def _report(
     chosen: RemoteCheckpoint,
     started: float,
     *,
+    pick: Pick = NEWEST,
     considered: int = 1,
     skipped: Iterable[Skipped] = (),
 ) -> ForkReport:
     return ForkReport(
         done.forked,
         chosen.url,
+        pick,
         considered,
         reasons(skipped),
         time.perf_counter() - started,
@@ -166,7 +172,7 @@ def _present(store: CheckpointStore, remote: Remote | None, model: ModelRef, ste
 
 
 def _select(remote: Remote, model: ModelRef, step: Step) -> RemoteCheckpoint:
-    return remote.select(model, step=step if isinstance(step, int) else None).checkpoint
+    return remote.select(model, pick_of(step=step if isinstance(step, int) else None)).checkpoint
 
 
 def _push_one(remote: Remote, checkpoint: Checkpoint, bar: Bar) -> tuple[int, int]:

@@ -15,11 +15,12 @@ from pathlib import Path
 from art.errors import ArtError
 from art.format.lineage import segments
 from art.format.manifest import Hop, Manifest
+from art.format.selection import Skipped
 from art.names import ModelRef
 from art.ops.condense import Gap, condense
 from art.ops.histories import Histories
 from art.ops.update import is_without_signal
-from art.store.checkpoint import Checkpoint, Skipped, look
+from art.store.checkpoint import Checkpoint, look
 from art.store.store import CheckpointStore, SetAside
 
 DEFAULT_METRIC = "train/reward"

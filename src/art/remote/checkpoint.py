@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from art.errors import CorruptCheckpointError, RemoteUnavailableError
 from art.format import layout
 from art.format.manifest import Manifest, digest_bytes, read_manifest
+from art.format.selection import Skipped
 from art.names import CheckpointRef, ModelRef
 from art.remote.errors import MissingError
 from art.remote.objects import Object, Objects
 from art.store import foreign
-from art.store.checkpoint import Skipped
 
 CLAIMS = "claims"
 HEADER_GUESS_BYTES = 256 * 1024
@@ -55,15 +55,6 @@ class RemoteCheckpoint:
     @property
     def size_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files)
-
-
-@dataclass(frozen=True)
-class RemoteSelection:
-    """A checkpoint that was chosen, among how many steps, and which newer folders were passed over."""
-
-    checkpoint: RemoteCheckpoint
-    considered: int
-    skipped: tuple[Skipped, ...] = ()
 
 
 def look(objects: Objects, ref: CheckpointRef, key: str) -> RemoteCheckpoint | Skipped:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from art.errors import CorruptCheckpointError, DestinationNotEmptyError, RemoteAccessError, RemoteError
 from art.format import lineage
 from art.format.manifest import FileEntry, Hop, Manifest, read_manifest
+from art.format.pick import NEWEST, Pick
 from art.names import ModelRef
 from art.remote import transfer
 from art.remote.checkpoint import RemoteCheckpoint, claim_key
@@ -105,7 +106,7 @@ def fork_between(
     destination: ModelRef,
     *,
     newest: RemoteCheckpoint | None,
-    not_after: int | None = None,
+    pick: Pick = NEWEST,
     reset: Collection[str] = (),
     patience: Patience,
     progress: Progress | None = None,
@@ -118,7 +119,7 @@ def fork_between(
     began = time.monotonic()
     same_place = source_objects.location == target_objects.location
     remote = None if same_place else str(source_objects.location)
-    hop = lineage.hop_from(source.ref, source.digest, not_after=not_after, reset=reset, remote=remote)
+    hop = lineage.hop_from(source.ref, source.digest, pick=pick, reset=reset, remote=remote)
     if newest:
         _require_same_fork(newest, destination, hop, target_objects)
         return Copied(newest.manifest, newest.url, True, 0, 0, time.monotonic() - began)

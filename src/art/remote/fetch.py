@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from art.errors import CheckpointExistsError, CorruptCheckpointError, StorageError
 from art.format import layout, lineage
 from art.format.manifest import FileEntry, Manifest
+from art.format.pick import NEWEST, Pick
 from art.names import ModelRef
 from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, file_key
 from art.remote.objects import Objects
@@ -75,14 +76,14 @@ def fetch_fork(
     destination: ModelRef,
     store: CheckpointStore,
     *,
-    not_after: int | None = None,
+    pick: Pick = NEWEST,
     reset: Collection[str] = (),
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> RemoteForked:
     """Begin a model on this disk with a checkpoint of a bucket; what is reset is not even fetched."""
     began = time.monotonic()
-    hop = lineage.hop_from(source.ref, source.digest, not_after=not_after, reset=reset, remote=str(objects.location))
+    hop = lineage.hop_from(source.ref, source.digest, pick=pick, reset=reset, remote=str(objects.location))
     if repeated := store.find_fork(destination, hop, overwrite=overwrite):
         return RemoteForked(repeated, 0, 0, time.monotonic() - began)
     left_out = {layout.OPTIMIZER} if "optimizer" in reset else set[str]()

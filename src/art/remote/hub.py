@@ -28,8 +28,10 @@ from art.errors import (
     RemoteNotFoundError,
     RemoteUnavailableError,
 )
+from art.format.pick import NEWEST, Best, Exact, Pick
+from art.format.selection import Selection
 from art.names import CheckpointRef, ModelRef
-from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, RemoteSelection, describe_foreign
+from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, describe_foreign
 from art.remote.clients import Clients, client_options, retry_options
 from art.remote.deadline import patiently, within
 from art.remote.errors import MissingError
@@ -111,15 +113,12 @@ class Hub:
         found = tuple(RemoteFile(file.name, file.size_bytes, None, file.sha256) for file in files)
         return RemoteCheckpoint(ref, config.commit, str(self), manifest, None, found)
 
-    def select(
-        self, model: ModelRef, *, not_after: int | None = None, step: int | None = None, best: str | None = None
-    ) -> RemoteSelection:
+    def select(self, model: ModelRef, pick: Pick = NEWEST) -> Selection[RemoteCheckpoint]:
         """Choose the one checkpoint; raises `MetricNotFoundError` for the best by a metric, which it has none of."""
-        if best is not None:
-            raise MetricNotFoundError(f"{self} has no metrics; leave out {best!r}.")
-        if not_after is not None and not_after < STEP:
-            raise CheckpointNotFoundError(f"No checkpoint of {model} at or before step {not_after} in {self}.")
-        return RemoteSelection(self.open_checkpoint(model.at(STEP if step is None else step)), 1)
+        if isinstance(pick, Best):
+            raise MetricNotFoundError(f"{self} has no metrics; leave out {pick.metric!r}.")
+        step = pick.step if isinstance(pick, Exact) else STEP
+        return Selection(checkpoint=self.open_checkpoint(model.at(step)), pick=pick, considered=1)
 
     def fetch(
         self, checkpoint: RemoteCheckpoint, store: CheckpointStore, *, progress: Progress | None = None
@@ -133,7 +132,7 @@ class Hub:
         destination: ModelRef,
         store: CheckpointStore,
         *,
-        not_after: int | None = None,
+        pick: Pick = NEWEST,
         reset: Collection[str] = (),
         overwrite: bool = False,
         progress: Progress | None = None,
@@ -144,7 +143,7 @@ class Hub:
             checkpoint,
             destination,
             store,
-            not_after=not_after,
+            pick=pick,
             reset=reset,
             overwrite=overwrite,
             progress=progress,

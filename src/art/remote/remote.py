@@ -7,7 +7,7 @@ how bytes move is `transfer`'s, what a server's refusal means `remote_errors`'.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from art.errors import (
@@ -18,9 +18,11 @@ from art.errors import (
 )
 from art.format import layout
 from art.format.manifest import FileEntry
+from art.format.pick import NEWEST, Best, Exact, Pick, candidates
+from art.format.selection import Selection, Skipped, absence, choose
 from art.names import CheckpointRef, ModelRef
 from art.remote import transfer
-from art.remote.checkpoint import RemoteCheckpoint, RemoteSelection, claim_key, claims_key, look
+from art.remote.checkpoint import RemoteCheckpoint, claim_key, claims_key, look
 from art.remote.clients import require_folder
 from art.remote.copy import Copied, fork_between
 from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_fork
@@ -29,7 +31,7 @@ from art.remote.objects import Objects
 from art.remote.transfer import Meter, Progress
 from art.remote.write import Written, checkpoint_key, checkpoints_key, write
 from art.store import foreign
-from art.store.checkpoint import Checkpoint, Skipped
+from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
 
 NAMES_IN_A_MESSAGE = 12
@@ -103,30 +105,22 @@ class Remote:
             folders = self._folders(ref.model)
             found = self._look(ref, folders) if ref.step in folders else found
             if isinstance(found, Skipped):
-                because = f" ({found.reason})" if ref.step in folders else ""
-                raise self._not_found(ref.model, f"There is no checkpoint {ref} in {self}{because}", folders)
+                raise self._absence(Exact(ref.step), ref.model, folders, [found] if ref.step in folders else [])
         return found
 
-    def select(
-        self, model: ModelRef, *, not_after: int | None = None, step: int | None = None, best: str | None = None
-    ) -> RemoteSelection:
-        """Choose the newest checkpoint, the newest at or before a step, an exact step, or the best by a metric.
+    def select(self, model: ModelRef, pick: Pick = NEWEST) -> Selection[RemoteCheckpoint]:
+        """Choose a checkpoint, the newest unless told.
 
-        Reads the manifest of the one it chooses and no other, except for `best`, which reads them all.
+        Reads the manifest of the one it chooses and no other, except for the best, which reads them all.
         """
-        if step is not None:
-            return RemoteSelection(self.open_checkpoint(model.at(step)), 1)
+        if isinstance(pick, Exact):
+            return Selection(checkpoint=self.open_checkpoint(model.at(pick.step)), pick=pick, considered=1)
         folders = self._folders(model)
-        eligible = {number: name for number, name in folders.items() if not_after is None or number <= not_after}
-        if best is not None:
-            return self._best(model, best, eligible, folders)
-        skipped: list[Skipped] = []
-        for found in self._newest_first(model, eligible):
-            if isinstance(found, RemoteCheckpoint):
-                return RemoteSelection(found, len(eligible), tuple(skipped))
-            skipped.append(found)
-        limit = "" if not_after is None else f" at or before step {not_after}"
-        raise self._not_found(model, f"No checkpoint of {model}{limit} in {self}", folders, skipped)
+        scores = self._scores(model, pick.metric, folders) if isinstance(pick, Best) else {}
+        found = choose(pick, candidates(pick, folders, scores), lambda step: self._look(model.at(step), folders))
+        if isinstance(found, Selection):
+            return found
+        raise self._absence(pick, model, folders, found)
 
     def fetch(
         self, checkpoint: RemoteCheckpoint, store: CheckpointStore, *, progress: Progress | None = None
@@ -140,7 +134,7 @@ class Remote:
         destination: ModelRef,
         store: CheckpointStore,
         *,
-        not_after: int | None = None,
+        pick: Pick = NEWEST,
         reset: Collection[str] = (),
         overwrite: bool = False,
         progress: Progress | None = None,
@@ -151,7 +145,7 @@ class Remote:
             checkpoint,
             destination,
             store,
-            not_after=not_after,
+            pick=pick,
             reset=reset,
             overwrite=overwrite,
             progress=progress,
@@ -179,7 +173,7 @@ class Remote:
         destination: ModelRef,
         *,
         to: Remote | None = None,
-        not_after: int | None = None,
+        pick: Pick = NEWEST,
         reset: Collection[str] = (),
         progress: Progress | None = None,
     ) -> Copied:
@@ -194,7 +188,7 @@ class Remote:
             target._objects,
             destination,
             newest=target.newest(destination),
-            not_after=not_after,
+            pick=pick,
             reset=reset,
             patience=target._patience,
             progress=progress,
@@ -209,7 +203,7 @@ class Remote:
         """Delete a checkpoint, or what a broken push of it left: the manifest first, the claim last."""
         folder = self._folders(ref.model).get(ref.step)
         if folder is None and self._objects.find(claim_key(ref)) is None:
-            raise self._not_found(ref.model, f"There is no checkpoint {ref} in {self}", self._folders(ref.model))
+            raise self._absence(Exact(ref.step), ref.model, self._folders(ref.model))
         key = f"{checkpoints_key(ref.model)}/{folder or layout.step_name(ref.step)}"
         self._objects.delete([f"{key}/{layout.MANIFEST}"])
         self._objects.delete([item.key for item in self._objects.all(key)])
@@ -227,33 +221,27 @@ class Remote:
         return look(self._objects, ref, f"{checkpoints_key(ref.model)}/{folders[ref.step]}")
 
     def _newest_first(self, model: ModelRef, folders: Mapping[int, str]) -> Iterator[RemoteCheckpoint | Skipped]:
-        # By number: "10000" < "9999" as text, and buckets list as text.
-        for step in sorted(folders, reverse=True):
+        for step in candidates(NEWEST, folders, {}):
             yield self._look(model.at(step), folders)
 
-    def _best(
-        self, model: ModelRef, metric: str, eligible: Mapping[int, str], folders: Mapping[int, str]
-    ) -> RemoteSelection:
-        found = [item for item in self._newest_first(model, eligible) if isinstance(item, RemoteCheckpoint)]
-        if not found:
-            raise self._not_found(model, f"No checkpoint of {model} in {self}", folders)
-        scored = [(score, item) for item in found if (score := item.manifest.metrics.get(metric)) is not None]
-        if not scored:
-            known = sorted({name for item in found for name in item.manifest.metrics})
+    def _scores(self, model: ModelRef, metric: str, folders: Mapping[int, str]) -> Mapping[int, float]:
+        found = [item for item in self._newest_first(model, folders) if isinstance(item, RemoteCheckpoint)]
+        metrics = {item.ref.step: item.manifest.metrics for item in found}
+        scores = {step: score for step, named in metrics.items() if (score := named.get(metric)) is not None}
+        if found and not scores:
+            known = sorted({name for named in metrics.values() for name in named})
             raise MetricNotFoundError(f"No checkpoint of {model} in {self} has {metric!r}; they have {known}.")
-        # `max` keeps the first of equals, which is the newest.
-        return RemoteSelection(max(scored, key=lambda pair: pair[0])[1], len(eligible))
+        return scores
 
-    def _not_found(
-        self, model: ModelRef, what: str, folders: Mapping[int, str], skipped: Collection[Skipped] = ()
+    def _absence(
+        self, pick: Pick, model: ModelRef, folders: Mapping[int, str], skipped: Sequence[Skipped] = ()
     ) -> ModelNotFoundError | CheckpointNotFoundError:
         if not folders:
             known = [str(other) for other in self.models(model.project)]
             has = f"project {model.project} has {_listed(known)}" if known else f"project {model.project} has no models"
             return ModelNotFoundError(f"There is no model {model} in {self}; {has} there.")
-        passed = "".join(f" Step {skip.step} was skipped: {skip.reason}." for skip in skipped)
-        has = _listed([str(step) for step in sorted(folders)])
-        return CheckpointNotFoundError(f"{what}; it has step{'s' if len(folders) > 1 else ''} {has}.{passed}")
+        has = f"it has step{'s' if len(folders) > 1 else ''} {_listed([str(step) for step in sorted(folders)])}"
+        return CheckpointNotFoundError(absence(pick, model, skipped, where=f" in {self}", has=has))
 
     def _pushed(self, checkpoint: Checkpoint, written: Written, seconds: float) -> Pushed:
         url = str(self._objects.place(checkpoint_key(checkpoint.ref)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from art.errors import CorruptCheckpointError
 from art.format import layout
 from art.format.manifest import FileEntry, Manifest, digest_bytes, read_manifest
+from art.format.selection import Skipped
 from art.names import CheckpointRef
 from art.store import disk, foreign
 
@@ -28,14 +29,6 @@ class Checkpoint:
     @property
     def is_foreign(self) -> bool:
         return self.digest is None
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A folder that is named like a step and is no checkpoint of it."""
-
-    step: int
-    reason: str
 
 
 def look(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:

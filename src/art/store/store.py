@@ -20,25 +20,20 @@ from art.errors import (
     CheckpointNotFoundError,
     ConflictError,
     DestinationNotEmptyError,
+    MetricNotFoundError,
     ModelNotFoundError,
 )
 from art.format import layout, lineage
 from art.format.manifest import FileEntry, Hop, Manifest, Parent, read_manifest, utc_now
+from art.format.pick import NEWEST, AtMost, Best, Exact, Pick, candidates
+from art.format.selection import Selection, Skipped, absence, choose
 from art.names import CheckpointRef, ModelRef
 from art.store import disk, journal
-from art.store.checkpoint import Checkpoint, Skipped, check_file, is_debris, is_whole, look
+from art.store.checkpoint import Checkpoint, check_file, is_debris, is_whole, look
+from art.store.history import History
 
 NAMES_IN_A_MESSAGE = 12
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Selection:
-    """A checkpoint that was chosen, among how many steps, and which newer folders were passed over."""
-
-    checkpoint: Checkpoint
-    considered: int
-    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,18 +111,18 @@ class CheckpointStore:
 
     def newest(self, model: ModelRef) -> Checkpoint | None:
         """Open the newest checkpoint, None when the model has none."""
-        found = self._choose(model)
+        found = self._choose(model, NEWEST)
         return found.checkpoint if isinstance(found, Selection) else None
 
-    def select(self, model: ModelRef, *, not_after: int | None = None) -> Selection:
-        """Choose the newest checkpoint, or the newest at or before a step. Opens no more than it needs."""
-        found = self._choose(model, not_after=not_after)
+    def select(self, model: ModelRef, pick: Pick = NEWEST) -> Selection[Checkpoint]:
+        """Choose a checkpoint, the newest unless told. Opens no more than it needs."""
+        if isinstance(pick, Exact):
+            return Selection(checkpoint=self.open(model.at(pick.step)), pick=pick, considered=1)
+        found = self._choose(model, pick)
         if isinstance(found, Selection):
             return found
         self._require_model(model)
-        limit = "" if not_after is None else f" at or before step {not_after}"
-        passed = "".join(f" Step {skip.step} was skipped: {skip.reason}." for skip in found)
-        raise CheckpointNotFoundError(f"No checkpoint of {model}{limit}; {self._has(model)}.{passed}")
+        raise CheckpointNotFoundError(absence(pick, model, found, has=self._has(model)))
 
     def best(self, model: ModelRef, scores: Mapping[int, float]) -> Checkpoint | None:
         """Open the checkpoint with the highest score, the newest of equals; None when no scored step has one."""
@@ -156,7 +151,7 @@ class CheckpointStore:
         source: Checkpoint,
         destination: ModelRef,
         *,
-        not_after: int | None = None,
+        pick: Pick = NEWEST,
         reset: Collection[str] = (),
         overwrite: bool = False,
     ) -> Forked:
@@ -165,7 +160,7 @@ class CheckpointStore:
         The same fork repeated does nothing. Any other fork into a model that has checkpoints raises
         `DestinationNotEmptyError`, unless `overwrite` sets those aside.
         """
-        hop = lineage.hop_from(source.ref, source.digest, not_after=not_after, reset=reset)
+        hop = lineage.hop_from(source.ref, source.digest, pick=pick, reset=reset)
         if repeated := self.find_fork(destination, hop, overwrite=overwrite):
             return repeated
         with self.stage(destination.at(source.ref.step)) as stage:
@@ -355,19 +350,22 @@ class CheckpointStore:
         name = names.get(ref.step)
         return look(ref, self.root / layout.checkpoints_path(ref.model) / name) if name else None
 
-    def _choose(self, model: ModelRef, *, not_after: int | None = None) -> Selection | list[Skipped]:
-        """Find the newest checkpoint; without one, tell what was passed over."""
+    def _choose(self, model: ModelRef, pick: Pick) -> Selection[Checkpoint] | list[Skipped]:
+        scores = self._scores(model, pick.metric) if isinstance(pick, Best) else {}
 
-        def choose(names: Mapping[int, str]) -> Selection | list[Skipped]:
-            eligible = {step: name for step, name in names.items() if not_after is None or step <= not_after}
-            skipped: list[Skipped] = []
-            for found in self._newest_first(model, eligible):
-                if isinstance(found, Checkpoint):
-                    return Selection(found, len(eligible), tuple(skipped))
-                skipped.append(found)
-            return skipped
+        def choose_among(names: Mapping[int, str]) -> Selection[Checkpoint] | list[Skipped]:
+            return choose(pick, candidates(pick, names, scores), lambda step: self._look(model.at(step), names))
 
-        return self._read(model, choose)
+        return self._read(model, choose_among)
+
+    def _scores(self, model: ModelRef, metric: str) -> Mapping[int, float]:
+        history, segments = History(self.root), self.segments(model)
+        scores = history.scores(segments, metric)
+        if not scores:
+            self._require_model(model)
+            known = sorted({name for entry in history.read_lineage(segments) for name in entry.metrics})
+            raise MetricNotFoundError(f"{model} has no metric {metric!r}; it has {', '.join(known) or 'none'}.")
+        return scores
 
     def _torn(self, model: ModelRef, names: Mapping[int, str]) -> list[Path]:
         torn = [path for path in self._paths(model, names).values() if is_debris(path)]
@@ -383,12 +381,6 @@ class CheckpointStore:
             raise CheckpointExistsError(f"{ref} cannot be written, {place} is in its place: {there.reason}.")
         disk.discard(place)
         return None
-
-    def _newest_first(self, model: ModelRef, folders: Mapping[int, str]) -> Iterator[Checkpoint | Skipped]:
-        # By number: "10000" < "9999" as text.
-        for step in sorted(folders, reverse=True):
-            if found := self._look(model.at(step), folders):
-                yield found
 
     def _set_aside(
         self,
@@ -421,7 +413,9 @@ class CheckpointStore:
         """Find the newest checkpoint before a step that is gone, in the same model or before the fork it came from."""
         for segment in reversed(lineage.segments(child.ref.model, child)):
             last = below - 1 if segment.last is None else min(below - 1, segment.last)
-            found = self._choose(segment.model, not_after=last)
+            if last < segment.first:
+                continue
+            found = self._choose(segment.model, AtMost(last))
             if isinstance(found, Selection) and found.checkpoint.ref.step >= segment.first:
                 return found.checkpoint
         return None

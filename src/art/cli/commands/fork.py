@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -10,7 +10,9 @@ from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
+    from art.cli.addresses import Address
     from art.cli.forks import Asked
+    from art.format.pick import Mode, Pick
 
 
 def fork(
@@ -18,6 +20,10 @@ def fork(
     source: Annotated[str, typer.Argument(metavar="SRC[@STEP]", help="The newest step, if none is named.")],
     destination: Annotated[str, typer.Argument(metavar="DST", help="The new model; in the project of SRC, if bare.")],
     not_after: Annotated[int | None, typer.Option(min=0, metavar="STEP", help="The newest at or before this.")] = None,
+    best: Annotated[str | None, typer.Option(metavar="METRIC", help="The best by a metric, as in val/reward.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(metavar="min|max", help="With --best, where its name does not say what is better.")
+    ] = None,
     reset: Annotated[
         list[str] | None, typer.Option(metavar="PART", help="Start afresh: optimizer, schedule, random or state.")
     ] = None,
@@ -36,12 +42,11 @@ def fork(
 
     invocation = settle(context, root, project, as_json)
     start = invocation.address(source)
-    if start.step is not None and not_after is not None:
-        raise typer.BadParameter(f"{source} names its step already; leave out --not-after.")
+    pick = _pick(start, not_after, best, mode)
     end = invocation.address(destination, project=start.model.project)
     if end.step is not None:
         raise typer.BadParameter(f"A fork keeps the step of its source; write {end.model}.", param_hint="DST")
-    asked = forks.Asked(start, end, not_after, tuple(reset or ()), overwrite)
+    asked = forks.Asked(start, end, pick, tuple(reset or ()), overwrite)
     if end.url:
         _fork_into_bucket(invocation, asked, verbose)
         return
@@ -52,6 +57,18 @@ def fork(
         output.print_json(forks.document(done, duration_s))
     else:
         output.print_lines(forks.lines(done, duration_s, verbose=verbose))
+
+
+def _pick(source: Address, not_after: int | None, best: str | None, mode: str | None) -> Pick:
+    from art.format.pick import Best, pick_of
+
+    if source.step is not None and (not_after is not None or best is not None):
+        raise typer.BadParameter(f"{source} names its step already; leave out --not-after and --best.")
+    if not_after is not None and best is not None:
+        raise typer.BadParameter("--not-after and --best choose in two ways; leave out one.")
+    if best is None and mode is not None:
+        raise typer.BadParameter("--mode belongs to --best.")
+    return pick_of(step=source.step, not_after=not_after) if best is None else Best(best, cast("Mode | None", mode))
 
 
 def _fork_into_bucket(invocation: Invocation, asked: Asked, verbose: bool) -> None:

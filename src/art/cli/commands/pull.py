@@ -12,7 +12,8 @@ from art.cli.invocation import AsJson, Project, Root, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
-    from art.remote.checkpoint import RemoteSelection
+    from art.format.selection import Selection
+    from art.remote.checkpoint import RemoteCheckpoint
     from art.remote.fetch import Fetched
 
 
@@ -24,6 +25,7 @@ def pull(
     as_json: AsJson = False,
 ) -> None:
     """Copy a checkpoint from a bucket to this disk, every byte checked."""
+    from art.format.pick import pick_of
     from art.remote.remote import Remote
 
     invocation = settle(context, root, project, as_json)
@@ -31,7 +33,7 @@ def pull(
     if address.url is None:
         raise typer.BadParameter(f"{what} names no bucket; write s3://bucket/prefix{addresses.BETWEEN}{address}.")
     remote = Remote.open(address.url)
-    selection = remote.select(address.model, step=address.step)
+    selection = remote.select(address.model, pick_of(step=address.step))
     with output.byte_bar(f"pulling {selection.checkpoint.ref}") as show:
         fetched = remote.fetch(selection.checkpoint, invocation.store, progress=show)
     if invocation.as_json:
@@ -40,7 +42,7 @@ def pull(
         output.print_lines(_lines(selection, fetched))
 
 
-def _lines(selection: RemoteSelection, fetched: Fetched) -> Iterator[str]:
+def _lines(selection: Selection[RemoteCheckpoint], fetched: Fetched) -> Iterator[str]:
     from art.cli.render import wording
 
     cost = wording.moved("fetched", fetched.fetched_bytes, fetched.seconds)
@@ -51,7 +53,7 @@ def _lines(selection: RemoteSelection, fetched: Fetched) -> Iterator[str]:
         yield f"  skipped step {skip.step}: {skip.reason}"
 
 
-def _document(selection: RemoteSelection, fetched: Fetched) -> dict[str, Any]:
+def _document(selection: Selection[RemoteCheckpoint], fetched: Fetched) -> dict[str, Any]:
     return {
         "ref": str(fetched.checkpoint.ref),
         "path": str(fetched.checkpoint.path),

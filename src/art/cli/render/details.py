@@ -127,7 +127,7 @@ def _lineage(details: Details) -> Iterator[Text]:
         node = ("  ● ", "cyan") if where == "here" else ("  ◌ ", "yellow")
         line = Text.assemble(node, str(past.ref), ("  forked" if forked else "  parent", "dim"))
         if isinstance(past, Hop):
-            line.append(f", not after {past.not_after}" if past.not_after is not None else "", "dim")
+            line.append(f", {past.pick}", "dim")
         yield line.append("" if where == "here" else f"  {where}", "yellow")
     yield Text()
 

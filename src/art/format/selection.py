@@ -1,0 +1,59 @@
+"""A checkpoint that was chosen, in whatever place: what was looked at on the way, and what was passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from art.format.pick import AtMost, Best, Exact, Newest, Pick
+from art.names import ModelRef
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A folder that is named like a step and is no checkpoint of it."""
+
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection(Generic[Found]):
+    """A checkpoint that a pick chose, among how many steps, and which others were passed over."""
+
+    checkpoint: Found
+    pick: Pick
+    considered: int
+    skipped: tuple[Skipped, ...] = ()
+
+
+def choose(
+    pick: Pick, candidates: Sequence[int], look: Callable[[int], Found | Skipped | None]
+) -> Selection[Found] | list[Skipped]:
+    """Take the first candidate that is a checkpoint; without one, tell what was passed over."""
+    skipped: list[Skipped] = []
+    for step in candidates:
+        found = look(step)
+        if isinstance(found, Skipped):
+            skipped.append(found)
+        elif found is not None:
+            return Selection(checkpoint=found, pick=pick, considered=len(candidates), skipped=tuple(skipped))
+    return skipped
+
+
+def absence(pick: Pick, model: ModelRef, skipped: Sequence[Skipped], *, where: str = "", has: str) -> str:
+    """Say that nothing was chosen, what the model has, and what was passed over."""
+    match pick:
+        case Exact(step):
+            what = f"There is no checkpoint {model.at(step)}"
+        case AtMost(step):
+            what = f"No checkpoint of {model} at or before step {step}"
+        case Best(metric):
+            what = f"No checkpoint of {model} with a value of {metric!r}"
+        case Newest():
+            what = f"No checkpoint of {model}"
+    passed = "".join(f" Step {skip.step} was skipped: {skip.reason}." for skip in skipped)
+    return f"{what}{where}; {has}.{passed}"
