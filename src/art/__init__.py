@@ -13,14 +13,17 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from art import absent
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from art import dev, errors, local
+    from art import dev, errors, local, types, utils
     from art.backend import Backend, TrainResult
     from art.config import LoRAConfig, TrainConfig
     from art.errors import ArtError
     from art.gather import gather_trajectories, gather_trajectory_groups, trajectory_group_batches
+    from art.local import LocalBackend
     from art.model import Model, TrainableModel
     from art.names import CheckpointRef, ModelRef
     from art.rollouts import retry
@@ -32,6 +35,7 @@ _HOME = {
     "CheckpointRef": "art.names",
     "History": "art.trajectories",
     "LoRAConfig": "art.config",
+    "LocalBackend": "art.local",
     "Messages": "art.trajectories",
     "MessagesAndChoices": "art.trajectories",
     "Model": "art.model",
@@ -56,6 +60,7 @@ __all__ = [
     "CheckpointRef",
     "History",
     "LoRAConfig",
+    "LocalBackend",
     "Messages",
     "MessagesAndChoices",
     "Model",
@@ -73,6 +78,8 @@ __all__ = [
     "local",
     "retry",
     "trajectory_group_batches",
+    "types",
+    "utils",
 ]
 
 
@@ -87,6 +94,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("artfork")
+    if name in absent.HOME_OF:
+        raise absent.not_here(absent.HOME_OF[name])
     raise AttributeError(f"module 'art' has no attribute {name!r}")
 
 

@@ -6,7 +6,10 @@ Knows awaitables and trajectories; knows no backend.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -21,40 +24,64 @@ AfterEach = Callable[[TrajectoryGroup], Awaitable[TrajectoryGroup | list[Traject
 
 @dataclass
 class GatherContext:
-    """How many rollouts are done, what they earned, and how many more may fail."""
+    """What a gathering counts: rollouts that are done, what they earned, and how many more may fail."""
 
-    bar: tqdm[Any]
-    failures_left: float = 0
+    pbar: tqdm[Any] | None = None
+    metric_sums: Counter[str] = field(default_factory=Counter)
+    metric_divisors: Counter[str] = field(default_factory=Counter)
     max_metrics: int | None = None
     """How many metrics the bar shows beside the reward, None for all."""
-    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """Of the reward and of each metric: the sum so far, and of how many values."""
+    max_exceptions: float = 0
+    """How many failures are allowed; one more is raised."""
+    failures: int = 0
 
     def finished(self, trajectories: Iterable[Trajectory]) -> None:
         """Count a rollout that is done."""
-        self.earned(trajectories)
-        self._show(1)
+        for trajectory in trajectories:
+            record_metrics(self, trajectory)
+        self.update_pbar(1)
 
     def failed(self, error: BaseException) -> None:
         """Count a failure; raises it when it is one too many."""
-        self.failures_left -= 1
-        self._show(1)
-        if self.failures_left < 0:
+        self.failures += 1
+        self.update_pbar(1)
+        if self.failures > self.max_exceptions:
             raise error
 
-    def earned(self, trajectories: Iterable[Trajectory]) -> None:
-        """Add rewards and metrics to the means that the bar shows."""
-        for trajectory in trajectories:
-            for name, value in {"reward": trajectory.reward, **trajectory.metrics}.items():
-                total, count = self.sums.get(name, (0.0, 0))
-                self.sums[name] = (total + value, count + 1)
+    def update_pbar(self, n: int) -> None:
+        """Move the bar by `n` rollouts and show the means so far."""
+        if self.pbar is None:
+            return
+        names = [name for name in self.metric_sums if name != "reward"][: self.max_metrics]
+        shown = [name for name in ("reward", *names) if self.metric_divisors[name]]
+        means = {name: f"{self.metric_sums[name] / self.metric_divisors[name]:.3f}" for name in shown}
+        self.pbar.set_postfix(means, refresh=False)
+        self.pbar.update(n)
 
-    def _show(self, done: int) -> None:
-        names = [name for name in self.sums if name != "reward"][: self.max_metrics]
-        shown = [name for name in ("reward", *names) if name in self.sums]
-        means = {name: f"{self.sums[name][0] / self.sums[name][1]:.3f}" for name in shown}
-        self.bar.set_postfix(means, refresh=False)
-        self.bar.update(done)
+
+_context: ContextVar[GatherContext | None] = ContextVar("art_gather_context", default=None)
+
+
+def get_gather_context() -> GatherContext:
+    """Give the gathering that this rollout belongs to; one of its own outside of any."""
+    return _context.get() or GatherContext()
+
+
+@contextmanager
+def set_gather_context(context: GatherContext) -> Generator[GatherContext]:
+    """Make a gathering the one of everything that begins inside the block."""
+    token = _context.set(context)
+    try:
+        yield context
+    finally:
+        _context.reset(token)
+
+
+def record_metrics(context: GatherContext, trajectory: Trajectory) -> None:
+    """Add a trajectory's reward and metrics to the means of a gathering."""
+    found = {"reward": trajectory.reward, **trajectory.metrics}
+    context.metric_sums.update(found)  # pyright: ignore[reportArgumentType] - sums of floats
+    context.metric_divisors.update(found.keys())
 
 
 async def gather_trajectory_groups(
@@ -82,8 +109,7 @@ async def gather_trajectory_groups(
     """
     waiting = list(groups)
     total = sum(max(1, _rollouts(group)) for group in waiting)
-    with _bar(pbar_desc, total) as bar:
-        progress = GatherContext(bar, _allowed(max_exceptions, total), max_metrics)
+    with _gathering(pbar_desc, total, max_exceptions=max_exceptions, max_metrics=max_metrics) as progress:
         done = await _all([_run_group(group, progress, after_each) for group in waiting])
     return [group for groups in done for group in groups if len(group)]
 
@@ -106,8 +132,7 @@ async def gather_trajectories(
     [ZeroDivisionError('division by zero')]
     """
     waiting = list(trajectories)
-    with _bar(pbar_desc, len(waiting)) as bar:
-        progress = GatherContext(bar, _allowed(max_exceptions, len(waiting)), max_metrics)
+    with _gathering(pbar_desc, len(waiting), max_exceptions=max_exceptions, max_metrics=max_metrics) as progress:
         done = await _all([_run(rollout, progress) for rollout in waiting])
     return [result for results in done for result in ([results] if isinstance(results, Exception) else results)]
 
@@ -171,8 +196,16 @@ def _allowed(max_exceptions: float, total: int) -> float:
     return max_exceptions * total if 0 < max_exceptions < 1 else max_exceptions
 
 
-def _bar(description: str | None, total: int) -> tqdm[Any]:
-    return tqdm(desc=description, total=total, disable=description is None)
+@contextmanager
+def _gathering(
+    description: str | None, total: int, *, max_exceptions: float, max_metrics: int | None
+) -> Generator[GatherContext]:
+    allowed = _allowed(max_exceptions, total)
+    with (
+        tqdm(desc=description, total=total, disable=description is None) as bar,
+        set_gather_context(GatherContext(bar, max_metrics=max_metrics, max_exceptions=allowed)) as context,
+    ):
+        yield context
 
 
 async def _run(rollout: Awaitable[Rollout], progress: GatherContext) -> list[Trajectory] | Exception:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import random
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from tqdm import tqdm
 
@@ -25,8 +27,8 @@ def retry(
     backoff_factor: float = 2.0,
     exceptions: tuple[type[Exception], ...] = (Exception,),
     on_retry: Callable[[Exception, int], None] | None = None,
-) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]:
-    """Make an async function try again when it raises, waiting `delay` seconds and then ever longer.
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function, async or plain, try again when it raises, waiting `delay` seconds and then ever longer.
 
     `on_retry` is called with the exception and the number of the attempt that failed, from 1.
     The last attempt's exception is raised.
@@ -41,22 +43,39 @@ def retry(
     1 too slow
     'here'
     """
-    if max_attempts < 1:
-        raise ConfigurationError(f"max_attempts is {max_attempts}; it must be at least 1.")
+    if not isinstance(max_attempts, int) or max_attempts < 1:
+        raise ConfigurationError(
+            f"max_attempts is {max_attempts!r}; it is a number of at least 1. The decorator is written @art.retry()."
+        )
+    pauses_s = [delay * backoff_factor**failed for failed in range(max_attempts - 1)]
 
-    def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    def failed(error: Exception, attempt: int) -> None:
+        if on_retry:
+            on_retry(error, attempt)
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
-        async def tried(*args: P.args, **kwargs: P.kwargs) -> R:
-            for attempt in range(1, max_attempts):
+        async def tried_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            call = cast("Callable[P, Awaitable[Any]]", function)
+            for attempt, pause_s in enumerate(pauses_s, start=1):
                 try:
-                    return await function(*args, **kwargs)
+                    return await call(*args, **kwargs)
                 except exceptions as error:
-                    if on_retry:
-                        on_retry(error, attempt)
-                    await asyncio.sleep(delay * backoff_factor ** (attempt - 1))
-            return await function(*args, **kwargs)
+                    failed(error, attempt)
+                    await asyncio.sleep(pause_s)
+            return await call(*args, **kwargs)
 
-        return tried
+        @functools.wraps(function)
+        def tried(*args: P.args, **kwargs: P.kwargs) -> R:
+            for attempt, pause_s in enumerate(pauses_s, start=1):
+                try:
+                    return function(*args, **kwargs)
+                except exceptions as error:
+                    failed(error, attempt)
+                    time.sleep(pause_s)
+            return function(*args, **kwargs)
+
+        return cast("Callable[P, R]", tried_async) if inspect.iscoroutinefunction(function) else tried
 
     return decorate
 

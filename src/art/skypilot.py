@@ -1,6 +1,5 @@
-"""Where scripts look for cloud machines; there are none here."""
+"""Where scripts look for cloud machines; importing it says what to use here."""
 
-raise ImportError(
-    "artfork trains on the machine it runs on and has no art.skypilot. "
-    "Start your script on the machine you want, and use art.local.LocalBackend there."
-)
+from art.absent import not_here
+
+raise not_here(__name__)

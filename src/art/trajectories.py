@@ -31,7 +31,8 @@ from art.errors import TrainingDataError
 from art.failures import FailedRollout, read_failure
 
 Messages: TypeAlias = list[ChatCompletionMessageParam]
-MessagesAndChoices: TypeAlias = list[ChatCompletionMessageParam | Choice]
+MessageOrChoice: TypeAlias = ChatCompletionMessageParam | Choice
+MessagesAndChoices: TypeAlias = list[MessageOrChoice]
 Tools: TypeAlias = list[ChatCompletionToolParam]
 Scalar: TypeAlias = float | int | bool
 MetadataValue: TypeAlias = Scalar | str | None
@@ -76,7 +77,7 @@ class History(BaseModel):
 
     def messages(self) -> Messages:
         """Give the conversation as plain message dicts."""
-        return [_as_message(item) for item in self.messages_and_choices]
+        return get_messages(self.messages_and_choices)
 
 
 LegacyHistory = History
@@ -275,6 +276,11 @@ def sampled_tokens(choice: Choice) -> SampledTokens | None:
     return SampledTokens(None, token_ids, tuple(entry.logprob for entry in content), 1.0)
 
 
+def get_messages(messages_and_choices: Iterable[MessageOrChoice]) -> Messages:
+    """Give a conversation as plain message dicts."""
+    return [_as_message(item) for item in messages_and_choices]
+
+
 def mean_reward(trajectories: Iterable[Trajectory]) -> float:
     """The mean reward, NaN when there is no trajectory."""
     rewards = [trajectory.reward for trajectory in trajectories]
@@ -286,7 +292,7 @@ def not_a(what: str, wanted: type, result: object) -> TrainingDataError:
     return TrainingDataError(f"A {what} returned {type(result).__name__}, not an art.{wanted.__name__}.")
 
 
-def _as_message(item: ChatCompletionMessageParam | Choice) -> ChatCompletionMessageParam:
+def _as_message(item: MessageOrChoice) -> ChatCompletionMessageParam:
     message: Any = item.message if isinstance(item, Choice) else item
     if not isinstance(message, BaseModel):  # it is one also where a script puts `choice.message`, the client's object
         return message

@@ -1,6 +1,19 @@
 """The names that scripts import from `art.types`."""
 
-from art.config import TrainConfig
-from art.trajectories import Messages, MessagesAndChoices, Tools
+from openai.types.chat import ChatCompletionMessageParam as Message
+from openai.types.chat.chat_completion import Choice
 
-__all__ = ["Messages", "MessagesAndChoices", "Tools", "TrainConfig"]
+from art.backend import TrainResult
+from art.config import TrainConfig
+from art.trajectories import MessageOrChoice, Messages, MessagesAndChoices, Tools
+
+__all__ = [
+    "Choice",
+    "Message",
+    "MessageOrChoice",
+    "Messages",
+    "MessagesAndChoices",
+    "Tools",
+    "TrainConfig",
+    "TrainResult",
+]

@@ -5,7 +5,17 @@ import importlib
 
 import pytest
 
-MODULES = ("art.config", "art.durations", "art.failures", "art.gather", "art.model", "art.rollouts", "art.trajectories")
+MODULES = (
+    "art.config",
+    "art.durations",
+    "art.failures",
+    "art.gather",
+    "art.guided_completion",
+    "art.model",
+    "art.rollouts",
+    "art.trajectories",
+    "art.utils.strip_logprobs",
+)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -19,7 +19,43 @@ STATEMENTS = (
     "from art.dev import InternalModelConfig, InitArgs, EngineArgs, PeftArgs, TrainerArgs, TrainConfig",
     "from art.dev import OpenAIServerConfig",
     "import art; art.local.LocalBackend, art.dev.InitArgs(max_seq_length=1), art.types.TrainConfig, art.utils.retry",
+    "from art import LocalBackend",
+    "from art.dev.model import InternalModelConfig, InitArgs, EngineArgs, PeftArgs, TrainerArgs",
+    "from art.batches import trajectory_group_batches",
+    "from art.gather import GatherContext, get_gather_context, set_gather_context, record_metrics",
+    "from art.guided_completion import freeze_tool_schema, get_guided_completion_params",
+    "from art.trajectories import LegacyHistory, MetadataValue, get_messages",
+    "from art.types import Choice, Message, MessageOrChoice, TrainResult",
+    "from art.utils.iterate_dataset import iterate_dataset",
+    "from art.utils.limit_concurrency import limit_concurrency",
+    "from art.utils.retry import retry",
+    "from art.utils.strip_logprobs import strip_logprobs",
+    "from art.utils.get_model_step import get_model_step, get_step_from_dir",
+    "from art.utils.litellm import convert_litellm_choice_to_openai",
+    "from art.utils.logging import _C, dim, err, info, ok, step, warn",
+    "from art.utils.output_dirs import get_default_art_path, get_models_dir, get_model_dir, get_trajectories_dir",
+    "from art.utils.output_dirs import get_output_dir_from_model_properties, get_step_checkpoint_dir",
+    "from art.utils.output_dirs import get_trajectories_split_dir",
+    "from art.utils.s3 import pull_model_from_s3, push_model_to_s3",
+    "from art.utils.trajectory_logging import serialize_trajectory_groups, deserialize_trajectory_groups",
 )
+ABSENT = {
+    "from art.serverless.backend import ServerlessBackend": "art.serverless",
+    "from art.serverless import ServerlessBackend": "art.serverless",
+    "from art import ServerlessBackend": "art.serverless",
+    "import art; art.ServerlessBackend()": "art.serverless",
+    "import art.serverless.client": "art.serverless",
+    "from art.skypilot import SkyPilotBackend": "art.skypilot",
+    "from art.skypilot.backend import SkyPilotBackend": "art.skypilot",
+    "from art.tinker import TinkerBackend": "art.tinker",
+    "from art.tinker.backend import TinkerBackend": "art.tinker",
+    "from art import TinkerBackend": "art.tinker",
+    "from art.tinker_native import TinkerNativeBackend": "art.tinker_native",
+    "from art.tinker_native.backend import TinkerNativeBackend": "art.tinker_native",
+    "from art.megatron import MegatronBackend": "art.megatron",
+    "from art.megatron.backend import MegatronBackend": "art.megatron",
+    "from art.unsloth.service import UnslothService": "art.unsloth",
+}
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
@@ -37,13 +73,26 @@ def test_one_name_is_one_thing_wherever_it_is_imported_from():
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="module 'art' has no attribute 'trajectory'"):
-        art.trajectory  # noqa: B018
+    with pytest.raises(AttributeError, match="module 'art' has no attribute 'trajectorie'"):
+        art.trajectorie  # noqa: B018
 
 
-def test_cloud_machines_are_not_here_and_the_import_says_what_to_use():
-    with pytest.raises(ImportError, match=r"art\.local\.LocalBackend"):
-        from art.skypilot import SkyPilotBackend  # noqa: F401 # pyright: ignore
+@pytest.mark.parametrize("statement", ABSENT)
+def test_what_is_not_here_says_what_to_use_instead(statement: str):
+    with pytest.raises(ImportError, match=rf"There is no {ABSENT[statement]} here: .*art\.local\.LocalBackend"):
+        exec(statement, {})
+
+
+def test_training_while_sampling_says_how_it_is_done_here():
+    with pytest.raises(ImportError, match=r"gather_trajectory_groups, then model\.train"):
+        exec("from art.pipeline_trainer import PipelineTrainer", {})
+
+
+@pytest.mark.parametrize("name", ["get_model_step", "iterate_dataset", "limit_concurrency", "retry", "strip_logprobs"])
+def test_a_name_of_utils_stays_what_it_is_when_the_module_of_its_name_is_imported(name: str):
+    statements = f"import art.utils; import art.utils.{name}; from art.utils import {name}; assert callable({name})"
+
+    exec(statements, {})
 
 
 def installed(folder: Path, distribution: str, **files: str) -> Path:

@@ -37,6 +37,38 @@ def test_retry_tries_until_it_works():
     assert (tried.__name__, tried.__doc__) == ("call", "Say hello.")
 
 
+def test_retry_leaves_a_plain_function_plain():
+    calls: list[str] = []
+    noted: list[int] = []
+
+    @art.retry(delay=0, exceptions=(TimeoutError,), on_retry=lambda _, attempt: noted.append(attempt))
+    def ask(question: str) -> str:
+        calls.append(question)
+        if len(calls) < 3:
+            raise TimeoutError
+        return f"{question}!"
+
+    assert ask("why") == "why!"
+    assert (calls, noted) == (["why"] * 3, [1, 2])
+
+
+def test_retry_of_a_plain_function_raises_the_last_error():
+    @art.retry(max_attempts=2, delay=0)
+    def ask() -> str:
+        raise TimeoutError("slow")
+
+    with pytest.raises(TimeoutError, match="slow"):
+        ask()
+
+
+def test_retry_without_its_brackets_says_how_it_is_written():
+    with pytest.raises(ConfigurationError, match=r"written @art\.retry\(\)"):
+
+        @art.retry  # pyright: ignore
+        async def ask() -> str:
+            return "never"
+
+
 def test_retry_raises_the_last_error():
     calls, call = flaky(9, TimeoutError("slow"))
 

@@ -38,6 +38,7 @@ PUBLIC = [
     "CheckpointRef",
     "History",
     "LoRAConfig",
+    "LocalBackend",
     "Messages",
     "MessagesAndChoices",
     "Model",
@@ -55,6 +56,8 @@ PUBLIC = [
     "local",
     "retry",
     "trajectory_group_batches",
+    "types",
+    "utils",
 ]
 
 

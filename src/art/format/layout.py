@@ -13,6 +13,7 @@ from art.names import CheckpointRef, ModelRef
 
 MODELS = "models"
 CHECKPOINTS = "checkpoints"
+TRAJECTORIES = "trajectories"
 SET_ASIDE = "set_aside"
 MANIFEST = "checkpoint.json"
 JOURNAL = "journal.json"
@@ -45,7 +46,7 @@ def history_path(model: ModelRef) -> PurePosixPath:
 
 
 def trajectories_path(model: ModelRef, split: str, step: int) -> PurePosixPath:
-    return model_path(model) / "trajectories" / split / f"{step_name(step)}.jsonl"
+    return model_path(model) / TRAJECTORIES / split / f"{step_name(step)}.jsonl"
 
 
 def step_name(step: int) -> str:

@@ -1,0 +1,12 @@
+"""The names that scripts import from `art.utils`.
+
+Each comes from the module of its own name, so that importing that one later does not put a module in its place.
+"""
+
+from art.utils.get_model_step import get_model_step
+from art.utils.iterate_dataset import DatasetBatch, iterate_dataset
+from art.utils.limit_concurrency import limit_concurrency
+from art.utils.retry import retry
+from art.utils.strip_logprobs import strip_logprobs
+
+__all__ = ["DatasetBatch", "get_model_step", "iterate_dataset", "limit_concurrency", "retry", "strip_logprobs"]
