@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 from art import absent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from art import dev, errors, local, types, utils
     from art.backend import Backend, TrainResult
     from art.config import LoRAConfig, TrainConfig
@@ -108,8 +106,8 @@ def _warn_beside_another_art() -> None:
     others: set[str] = set()
     for folder in sys.path:
         with contextlib.suppress(OSError):
-            installed = (name for name in os.listdir(folder or ".") if name.endswith(".dist-info"))  # noqa: PTH208 - pathlib is not imported yet, and need not be
-            others |= {name for name in installed if _provides_art(os.path.join(folder, name))}  # noqa: PTH118
+            # pathlib is not imported yet, and need not be.
+            others.update(name for name in os.listdir(folder or ".") if _provides_art(folder, name))  # noqa: PTH208
     if not others:
         return
     named = " and ".join(sorted({name.partition("-")[0].replace("_", "-") for name in others}))
@@ -120,24 +118,23 @@ def _warn_beside_another_art() -> None:
     )
 
 
-def _provides_art(metadata: str) -> bool:
+def _provides_art(folder: str, name: str) -> bool:
     """Tell by its list of files whether a distribution has a package `art`; artfork's own does not count."""
-    name = metadata.rpartition(os.sep)[2]
-    if name.startswith(("artfork-", "openpipe_art-")):
-        return name.startswith("openpipe_art-")
-    return any(b"\nart/" in start or b"\nart.py" in start or b"\nart\n" in start for start in _file_lists(metadata))
+    if not name.endswith(".dist-info") or name.startswith("artfork-"):
+        return False
+    start = _start_of(f"{folder}/{name}/RECORD") or _start_of(f"{folder}/{name}/top_level.txt")
+    return name.startswith("openpipe_art-") or b"\nart/" in start or b"\nart.py" in start or b"\nart\n" in start
 
 
-def _file_lists(metadata: str) -> Iterator[bytes]:
-    # Installers sort the list, so that `art/` stands at its beginning.
-    for name in ("RECORD", "top_level.txt"):
-        with contextlib.suppress(OSError):
-            handle = os.open(os.path.join(metadata, name), os.O_RDONLY)  # noqa: PTH118
-            try:
-                yield b"\n" + os.read(handle, START_BYTES) + b"\n"
-            finally:
-                os.close(handle)
-            return
+def _start_of(file: str) -> bytes:
+    # Installers sort the list of files, so that `art/` stands at its beginning.
+    try:
+        handle = os.open(file, os.O_RDONLY)
+    except OSError:
+        return b""
+    start = os.read(handle, START_BYTES)
+    os.close(handle)
+    return b"\n" + start + b"\n"
 
 
 _warn_beside_another_art()

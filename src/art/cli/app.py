@@ -1,7 +1,5 @@
 """The commands and the options that stand before them. Holds no work of its own: each command is a module."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`art fork`: begins a model with a checkpoint of another one, on this disk or in a bucket."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -59,7 +57,7 @@ def fork(
         output.print_lines(forks.lines(done, duration_s, verbose=verbose))
 
 
-def _pick(source: Address, not_after: int | None, best: str | None, mode: str | None) -> Pick:
+def _pick(source: "Address", not_after: int | None, best: str | None, mode: str | None) -> "Pick":
     from art.format.pick import Best, pick_of
 
     if source.step is not None and (not_after is not None or best is not None):
@@ -71,7 +69,7 @@ def _pick(source: Address, not_after: int | None, best: str | None, mode: str | 
     return pick_of(step=source.step, not_after=not_after) if best is None else Best(best, cast("Mode | None", mode))
 
 
-def _fork_into_bucket(invocation: Invocation, asked: Asked, verbose: bool) -> None:
+def _fork_into_bucket(invocation: Invocation, asked: "Asked", verbose: bool) -> None:
     from art.cli import bucket_forks
 
     done = bucket_forks.perform(asked)

@@ -1,7 +1,5 @@
 """`art gc`: deletes what unfinished work left."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`art log`: models, their steps, and where they were forked. Changes nothing."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,7 +46,7 @@ def log(
     output.print_lines(lines(branches, metric=metric, now=wording.utc_now()))
 
 
-def _wanted(invocation: Invocation, text: str | None) -> list[ModelRef]:
+def _wanted(invocation: Invocation, text: str | None) -> "list[ModelRef]":
     from art.ops.tree import related
 
     store = invocation.existing_store

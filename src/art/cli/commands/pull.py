@@ -1,7 +1,5 @@
 """`art pull`: copies a checkpoint from a bucket to this disk."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +40,7 @@ def pull(
         output.print_lines(_lines(selection, fetched))
 
 
-def _lines(selection: Selection[RemoteCheckpoint], fetched: Fetched) -> Iterator[str]:
+def _lines(selection: "Selection[RemoteCheckpoint]", fetched: "Fetched") -> Iterator[str]:
     from art.cli.render import wording
 
     cost = wording.moved("fetched", fetched.fetched_bytes, fetched.seconds)
@@ -53,7 +51,7 @@ def _lines(selection: Selection[RemoteCheckpoint], fetched: Fetched) -> Iterator
         yield f"  skipped step {skip.step}: {skip.reason}"
 
 
-def _document(selection: Selection[RemoteCheckpoint], fetched: Fetched) -> dict[str, Any]:
+def _document(selection: "Selection[RemoteCheckpoint]", fetched: "Fetched") -> dict[str, Any]:
     return {
         "ref": str(fetched.checkpoint.ref),
         "path": str(fetched.checkpoint.path),

@@ -1,7 +1,5 @@
 """`art push`: copies checkpoints to a bucket."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,21 +45,21 @@ def push(
         output.print_json({"url": str(remote), "pushed": _document(pushed)})
 
 
-def _named(store: CheckpointStore, address: Address) -> list[Checkpoint]:
+def _named(store: "CheckpointStore", address: "Address") -> "list[Checkpoint]":
     if address.ref:
         return [store.open(address.ref)]
     store.select(address.model)  # says so when there is none
     return [store.open(address.model.at(step)) for step in store.steps(address.model)]
 
 
-def _line(pushed: Pushed) -> str:
+def _line(pushed: "Pushed") -> str:
     from art.cli.render import wording
 
     there = f", {wording.size(pushed.there_bytes)} were there" if pushed.there_bytes else ""
     return f"{pushed.ref}  {wording.moved('sent', pushed.sent_bytes, pushed.seconds)}{there}"
 
 
-def _document(pushed: Iterable[Pushed]) -> list[dict[str, object]]:
+def _document(pushed: "Iterable[Pushed]") -> list[dict[str, object]]:
     return [
         {
             "ref": str(one.ref),

@@ -1,7 +1,5 @@
 """`art rewind`: makes an earlier step the newest again, or brings back what that set aside."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,7 +37,7 @@ def rewind(
     _report_moved(invocation, checkpoint, "set_aside", aside.steps if aside else (), aside.id if aside else None)
 
 
-def _restore(invocation: Invocation, address: Address, aside_id: int | None) -> None:
+def _restore(invocation: Invocation, address: "Address", aside_id: int | None) -> None:
     if address.step is not None:
         raise typer.BadParameter(f"--undo takes a model; write {address.model}.")
     store = invocation.existing_store
@@ -49,7 +47,7 @@ def _restore(invocation: Invocation, address: Address, aside_id: int | None) -> 
 
 
 def _report_moved(
-    invocation: Invocation, checkpoint: Checkpoint, what: str, steps: tuple[int, ...], aside_id: int | None
+    invocation: Invocation, checkpoint: "Checkpoint", what: str, steps: tuple[int, ...], aside_id: int | None
 ) -> None:
     from art.cli.render import wording
 

@@ -1,7 +1,5 @@
 """`art rm`: deletes checkpoints for good."""
 
-from __future__ import annotations
-
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +41,7 @@ def remove(
         output.print_lines([f"Deleted {names} ({wording.size(size_bytes)}, less what forks share)."])
 
 
-def _open_named(invocation: Invocation, store: CheckpointStore, text: str) -> Checkpoint:
+def _open_named(invocation: Invocation, store: "CheckpointStore", text: str) -> "Checkpoint":
     address = invocation.address(text)
     if address.url:
         raise typer.BadParameter(f"{text} lies in a bucket; art rm deletes on this disk only.")

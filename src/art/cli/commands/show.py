@@ -1,7 +1,5 @@
 """`art show`: all that is known of a checkpoint. Changes nothing."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`art status`, `art suggest` and `art diff`: what is wrong, what to do, and how two checkpoints differ."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`art ui`: the page over the tree, live or as one file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

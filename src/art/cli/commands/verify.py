@@ -1,7 +1,5 @@
 """`art verify`: reads every byte again, or trains on to prove that continuing is exact. Exit status 1 when not."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,7 +58,7 @@ def _verify_digests(invocation: Invocation, what: str | None) -> None:
         raise typer.Exit(1)
 
 
-def _require(store: CheckpointStore, address: Address) -> None:
+def _require(store: "CheckpointStore", address: "Address") -> None:
     """Check that what was named has a folder; the error says which steps there are."""
     folders = store.folders(address.model)
     if address.ref and address.ref.step not in folders:
