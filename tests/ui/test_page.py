@@ -89,7 +89,7 @@ def test_the_keyboard_alone_leads_to_a_copied_command_that_works(
         keys.press("c")
         visit.wait("h2", "Compare")
         keys.press("f")
-        visit.wait("h3", "Fork agent-004")
+        visit.wait("h2", "Fork agent-004")
         keys.press("y")
         visit.wait(".said-line", "Copied.")
         command = visit.tab.evaluate("navigator.clipboard.readText()")
@@ -213,3 +213,17 @@ def test_many_branches_are_folded_and_drawn_quickly(browser: playwright.Browser,
         assert "more" in folded
         assert nodes < 1500
         assert unfolded < 1500
+
+
+@pytest.mark.parametrize(("size", "theme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
+def test_axe_finds_nothing(browser: playwright.Browser, page: Page, size: dict[str, int], theme: str):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    with Visit(browser, page.url, size=size) as visit:
+        if theme == "dark":
+            visit.tab.keyboard.press("t")
+        for key in ("w", "Enter", "c", "f", "d"):
+            visit.tab.keyboard.press(key)
+            visit.tab.wait_for_timeout(300)
+            found = axe.run(visit.tab).response["violations"]
+
+            assert [(each["id"], each["nodes"][0]["html"][:160]) for each in found] == [], key

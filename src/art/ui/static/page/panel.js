@@ -144,9 +144,9 @@ const freeName = (each) => {
 const Fork = () => {
   const each = model(S.focus);
   if (!each) return html`<${Empty} />`;
-  return html`<${ForkBox} source=${S.fork ?? S.step ?? each.last_good ?? each.newest} title=${`Fork ${clean(each.model)}`} />`;
+  return html`<${ForkBox} source=${S.fork ?? S.step ?? each.last_good ?? each.newest} title=${`Fork ${clean(each.model)}`} isView />`;
 };
-const ForkBox = ({ source, title }) => {
+const ForkBox = ({ source, title, isView }) => {
   const each = model(S.focus), ref = `${id(each)}@${source}`, name = S.forkName ?? freeName(each), part = S.forkReset || "";
   const command = `art fork ${ref} ${each.project}/${name}${part ? ` --reset ${part}` : ""}`;
   const python = [`model = art.TrainableModel(name=${JSON.stringify(name)}, project=${JSON.stringify(each.project)}, base_model=${JSON.stringify(each.base_model || "...")})`,
@@ -158,7 +158,7 @@ const ForkBox = ({ source, title }) => {
     say(found.error ? clean(found.error) : `${clean(found.forked)} was made by: ${clean(found.command)}`);
     if (!found.error) set({ forkName: null });
   };
-  return html`<div class="block"><h3>${title}</h3><div class="fields"><label>from<input readonly value=${`${each.model}@${source}`} /></label><label>new branch<input value=${name} onInput=${(event) => set({ forkName: event.currentTarget.value })} /></label>
+  return html`<div class="block">${isView ? html`<h2>${title}</h2>` : html`<h3>${title}</h3>`}<div class="fields"><label>from<input readonly value=${`${each.model}@${source}`} /></label><label>new branch<input value=${name} onInput=${(event) => set({ forkName: event.currentTarget.value })} /></label>
       <label>reset<select onChange=${(event) => set({ forkReset: event.currentTarget.value })}>${["", "optimizer", "schedule", "random", "state"].map((each) => html`<option value=${each} selected=${each === part}>${each || "nothing"}</option>`)}</select></label></div>
     <p class="split"><span><button class=${`plain ${S.python ? "" : "on"}`} aria-pressed=${!S.python} onClick=${() => set({ python: false })}>Command</button><button class=${`plain ${S.python ? "on" : ""}`} aria-pressed=${Boolean(S.python)} onClick=${() => set({ python: true })}>Python</button></span>
       <span class="dim">${each.checkpoint_bytes ? `shares ${bytes(each.checkpoint_bytes)}` : ""} · undo: art rm</span></p>
