@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+import httpx
 from openai import AsyncOpenAI
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from art.errors import ModelNotFoundError
 from art.http.app import create_app
-from art.http.server import Server
+from art.http.limits import Limits
+from art.http.server import Listen, Server
 from art.sample.own.engine import Engine
 from art.sample.sampling import Sampling
 
 BASE = "shop/agent@0"
+KEY = "sk-tests"
+AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 HELLO = [{"role": "user", "content": "Hello"}]
 Result = TypeVar("Result")
 Sampled = dict[int, list[tuple[int, float]]]
@@ -24,19 +31,46 @@ Sampled = dict[int, list[tuple[int, float]]]
 class Served:
     """An engine behind HTTP, with names that a backend would resolve."""
 
-    def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerFast, **options: object) -> None:
+    def __init__(
+        self, engine: Engine, tokenizer: PreTrainedTokenizerFast, *, limits: Limits | None = None, **options: Any
+    ) -> None:
         self.engine = engine
         self.names = {"agent": BASE}
-        app = create_app(engine, tokenizer, resolve=self._resolve, model_names=lambda: list(self.names), **options)
-        self._server = Server(app)
+        options = {"model_names": lambda: list(self.names)} | options
+        listen = Listen(key=KEY, limits=limits or Limits())
+        app = create_app(
+            engine,
+            tokenizer,
+            resolve=self._resolve,
+            access=listen.access,
+            limits=listen.limits,
+            **options,
+        )
+        self._server = Server(app, listen)
         self._server.start()
         self.base_url = self._server.base_url
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where a socket connects to."""
+        url = urlsplit(self.base_url)
+        return url.hostname, url.port
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        """Ask for a path below the server's root, with the key."""
+        return httpx.get(self.base_url.removesuffix("/v1") + path, headers=AUTHORIZED | headers)
+
+    def post(self, body: object, *, path: str = "/v1/chat/completions", **headers: str) -> httpx.Response:
+        """Post a body, with the key: a dict as JSON, anything else as it is."""
+        content: Any = json.dumps(body).encode() if isinstance(body, dict) else body
+        url = self.base_url.removesuffix("/v1") + path
+        return httpx.post(url, content=content, headers=AUTHORIZED | {"Content-Type": "application/json"} | headers)
 
     def ask(self, work: Callable[[AsyncOpenAI], Awaitable[Result]]) -> Result:
         """Run `work` with a client, and close the client."""
 
         async def run() -> Result:
-            async with AsyncOpenAI(base_url=self.base_url, api_key="any", max_retries=0) as client:
+            async with AsyncOpenAI(base_url=self.base_url, api_key=KEY, max_retries=0) as client:
                 return await work(client)
 
         return asyncio.run(run())
@@ -56,6 +90,19 @@ class Served:
         if name not in self.names:
             raise ModelNotFoundError(f"No model {name}; there are {', '.join(self.names)}.")
         return self.names[name]
+
+
+@contextmanager
+def serving(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, **options: Any) -> Iterator[Served]:
+    """Serve a model from an engine of its own."""
+    engine = Engine(model, tokenizer)
+    engine.publish(BASE, {})
+    served = Served(engine, tokenizer, **options)
+    try:
+        yield served
+    finally:
+        served.stop()
+        engine.close()
 
 
 async def sample(

@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from art.http.answer import Answer, parse_calls
 from art.http.chat import ChatFormat
-from art.http.protocol import RequestError, parse_chat_request
+from art.http.protocol import parse_chat_request
+from art.http.refusal import RequestError
 from art.sample.generation import Token
 from art.sample.sampling import Drawn
 from small import byte_tokenizer
@@ -25,7 +26,7 @@ def chat(tokenizer: PreTrainedTokenizerFast) -> ChatFormat:
 
 def prompt(chat: ChatFormat, *messages: dict[str, object], **others: object) -> str:
     request = parse_chat_request(json.dumps({"model": "m", "messages": messages, **others}).encode())
-    return chat.text(list(chat.prompt_ids(request)))
+    return chat.text(list(chat.prompt_ids(request, context=4096)))
 
 
 def spoken(

@@ -130,9 +130,7 @@ def test_an_unknown_model_is_not_found(served: Served) -> None:
     ],
 )
 def test_what_cannot_be_served_is_refused_by_name(served: Served, body: dict[str, object], param: str | None) -> None:
-    answer = httpx.post(
-        f"{served.base_url}/chat/completions", json={"model": "agent", "messages": HELLO, "max_tokens": 1, **body}
-    )
+    answer = served.post({"model": "agent", "messages": HELLO, "max_tokens": 1, **body})
 
     assert answer.status_code == 400
     error = answer.json()["error"]
@@ -145,7 +143,7 @@ def test_what_cannot_be_served_is_refused_by_name(served: Served, body: dict[str
     "body", [b"", b"{", b"[]", b"\xff\xfe", b'{"model": "agent"}', b'{"model": "\\ud800"}', b"null"]
 )
 def test_a_malformed_body_is_refused(served: Served, body: bytes) -> None:
-    answer = httpx.post(f"{served.base_url}/chat/completions", content=body)
+    answer = served.post(body)
 
     assert answer.status_code == 400
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
@@ -200,14 +198,14 @@ def test_an_answer_ends_where_the_context_does(served: Served) -> None:
 
 def test_models_and_health_are_listed(served: Served) -> None:
     models = served.ask(lambda client: client.models.list())
-    health = httpx.get(served.base_url.removesuffix("/v1") + "/health").json()
+    health = served.get("/health").json()
 
     assert [model.id for model in models.data] == ["agent"]
     assert health["status"] == "ok"
 
 
 def test_an_unknown_path_answers_in_the_same_shape(served: Served) -> None:
-    answer = httpx.get(f"{served.base_url}/embeddings")
+    answer = served.get("/v1/embeddings")
 
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "unknown_url"

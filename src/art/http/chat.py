@@ -6,17 +6,23 @@ Knows the tokenizer and OpenAI's messages; neither tensors nor HTTP. A tokenizer
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from art.http.protocol import ChatRequest, Message, RequestError
+from art.http.protocol import ChatRequest, Message
+from art.http.refusal import RequestError
 
 END_OF_TURN = "<|im_end|>"
 TOOL_CALL_START, TOOL_CALL_END = "<tool_call>", "</tool_call>"
 MARK = "0"
+TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
+"""What a template, a program of the model's author, raises over messages that it does not expect."""
+SAMPLE_CHARACTERS = 16
+"""Of a long text so many characters for each token of the context are tokenised before the rest."""
 
 CHATML = """
 {%- set ns = namespace(first='') %}
@@ -56,17 +62,43 @@ class ChatFormat:
             if tokenizer.convert_ids_to_tokens(token_id) not in markers
         )
         """Tokens that are no part of an answer's text."""
+        self._longest_token = max(map(len, tokenizer.get_vocab()))
+        self._reserved = set(inspect.signature(tokenizer.apply_chat_template).parameters) | {"messages"}
 
-    def prompt_ids(self, request: ChatRequest) -> tuple[int, ...]:
-        """Write the conversation up to where the assistant speaks; raises `RequestError` where the template refuses."""
+    def prompt_ids(self, request: ChatRequest, *, context: int) -> tuple[int, ...]:
+        """Write the conversation up to where the assistant speaks.
+
+        Raises `RequestError` where the template refuses, and where no room is left for an answer.
+        """
         messages = [_for_template(message) for message in request.messages]
+        variables = request.chat_template_kwargs or {}
+        if own := sorted(self._reserved & variables.keys()):
+            raise RequestError(
+                f"chat_template_kwargs must not set {', '.join(own)}.",
+                param="chat_template_kwargs",
+                code="invalid_value",
+            )
         try:
-            text = self._render(messages, request.offered_tools, **(request.chat_template_kwargs or {}))
-        except (TemplateError, TypeError) as error:
+            text = self._render(messages, request.offered_tools, **variables)
+        except TEMPLATE_ERRORS as error:
             raise RequestError(
                 f"The model's chat template cannot write these messages: {error}", param="messages"
             ) from error
-        return self._encode(text)
+        return self._fitting(text, context)
+
+    def _fitting(self, text: str, context: int) -> tuple[int, ...]:
+        """Tokenise a prompt, or no more of it than it takes to see that it is too long."""
+        least = len(text) // self._longest_token
+        if least >= context:
+            raise _too_long(context, f"at least {least}")
+        start = text[: context * SAMPLE_CHARACTERS]
+        if len(start) < len(text) and (least := len(self._encode(start))) > 2 * context:
+            # Twice: where the text was cut, its tokens may be others.
+            raise _too_long(context, f"at least {least}")
+        token_ids = self._encode(text)
+        if len(token_ids) >= context:
+            raise _too_long(context, str(len(token_ids)))
+        return token_ids
 
     def text(self, token_ids: list[int]) -> str:
         """Write the tokens as text; an incomplete character ends in U+FFFD."""
@@ -97,7 +129,7 @@ class ChatFormat:
         turns = [{"role": "user", "content": MARK}, {"role": "assistant", "content": MARK}]
         try:
             tail = self._render(turns, [], open_turn=False).rpartition(MARK)[2].lstrip()
-        except (TemplateError, TypeError):
+        except TEMPLATE_ERRORS:
             return frozenset(), ()
         first = next(iter(self._encode(tail)), None)
         if first is not None and first in self._special_ids():
@@ -107,6 +139,15 @@ class ChatFormat:
     def _special_ids(self) -> set[int]:
         added = {token_id for token_id, token in self.tokenizer.added_tokens_decoder.items() if token.special}
         return added | set(self.tokenizer.all_special_ids)
+
+
+def _too_long(context: int, tokens: str) -> RequestError:
+    return RequestError(
+        f"This model's maximum context length is {context} tokens, but the messages take {tokens} tokens and leave no "
+        "room for an answer. Shorten the messages.",
+        param="messages",
+        code="context_length_exceeded",
+    )
 
 
 def _for_template(message: Message) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What crosses the wire: the chat request as a pydantic model, and errors in OpenAI's shape.
+"""What crosses the wire: the chat request as a pydantic model.
 
 Knows OpenAI's names and rules; neither the tokenizer nor the engine. What is accepted and has no effect is listed in
 `ChatRequest`; everything else that has no effect is refused, so that no setting is ignored unseen.
@@ -9,28 +9,31 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from art.http.body import parse_json
+from art.http.refusal import RequestError
 
 MAX_CHOICES = 128
 MAX_TOP_LOGPROBS = 20
 MAX_TEMPERATURE = 100.0
+MAX_MESSAGES = 4096
+MAX_PARTS = 1024
+MAX_TOOLS = 128
+MAX_STOPS = 4
+MAX_STOP_CHARACTERS = 512
+MAX_NAME_CHARACTERS = 512
 
 
-class RequestError(Exception):
-    """An answer in OpenAI's error shape; stays inside the server."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int = 400,
-        kind: str = "invalid_request_error",
-        param: str | None = None,
-        code: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 
 
 class _Strict(BaseModel):
@@ -61,9 +64,9 @@ class ToolCall(_Lenient):
 
 class Message(_Lenient):
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | Annotated[list[TextPart], Field(max_length=MAX_PARTS, fail_fast=True)] | None = None
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_call_id: str | None = None
 
     @model_validator(mode="after")
@@ -80,7 +83,7 @@ class Message(_Lenient):
 
 
 class Function(_Lenient):
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -102,9 +105,9 @@ class StreamOptions(_Lenient):
 class ChatRequest(_Strict):
     """The body of POST /v1/chat/completions."""
 
-    model: str
-    messages: Annotated[list[Message], Field(min_length=1)]
-    tools: list[Tool] | None = None
+    model: Name
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_choice: Literal["none", "auto"] | None = None
     temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -112,7 +115,7 @@ class ChatRequest(_Strict):
     """Not OpenAI's; 0 and -1 keep all."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: str | list[str] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)] | None = None
     logprobs: bool | None = None
@@ -139,13 +142,6 @@ class ChatRequest(_Strict):
     store: bool | None = None
     timeout: float | None = None
     user: str | None = None
-
-    @field_validator("stop")
-    @classmethod
-    def _not_empty(cls, stop: str | list[str] | None) -> str | list[str] | None:
-        if any(not each for each in ([stop] if isinstance(stop, str) else stop or [])):
-            raise ValueError("a stop sequence must not be empty")
-        return stop
 
     @field_validator("frequency_penalty", "presence_penalty", mode="before")
     @classmethod
@@ -183,7 +179,7 @@ class ChatRequest(_Strict):
 def parse_chat_request(body: bytes) -> ChatRequest:
     """Read a chat request; raises `RequestError` that names the parameter."""
     try:
-        return ChatRequest.model_validate_json(body)
+        return ChatRequest.model_validate(parse_json(body))
     except ValidationError as error:
         raise _as_request_error(error) from error
 
@@ -192,8 +188,6 @@ def _as_request_error(error: ValidationError) -> RequestError:
     # A union reports each of its branches; the deepest location is the branch that was meant.
     first = max(error.errors(include_url=False, include_context=False), key=lambda each: _depth(each["loc"]))
     param = ".".join(str(part) for part in first["loc"] if not _is_branch(part)) or None
-    if first["type"] == "json_invalid":
-        return RequestError(f"The body is not JSON: {first['msg']}.", code="invalid_json")
     if first["type"] == "extra_forbidden":
         return RequestError(f"Unrecognized request argument supplied: {param}", param=param, code="unknown_parameter")
     where = f"{param}: " if param else ""
@@ -205,4 +199,4 @@ def _depth(location: tuple[int | str, ...]) -> int:
 
 
 def _is_branch(part: int | str) -> bool:
-    return isinstance(part, str) and (part in ("str", "int", "float") or "[" in part)
+    return isinstance(part, str) and (part in ("str", "int", "float", "constrained-str") or "[" in part)

@@ -5,48 +5,63 @@ Knows sockets and uvicorn; not what is served.
 
 from __future__ import annotations
 
+import functools
 import socket
 import threading
+from dataclasses import dataclass, field
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from art.errors import InferenceError
+from art.http.connection import Connection, Resting
+from art.http.guard import Access
+from art.http.limits import Limits
 
 GRACE_S = 5
 """How long running requests may take to finish after `stop`."""
 LISTEN_BACKLOG = 2048
+ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
+"""Where this machine reaches a server that listens on all of its addresses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listen:
+    """Where a server listens, with which key, and what a client may take of it. `port=0` is a free one."""
+
+    key: str
+    host: str = "127.0.0.1"
+    port: int = 0
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def access(self) -> Access:
+        return Access(self.key, self.host)
 
 
 class Server:
-    """An HTTP server in a thread; `port=0` takes a free one."""
+    """An HTTP server in a thread."""
 
-    def __init__(self, app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, app: ASGIApp, listen: Listen) -> None:
         self._app = app
-        self._host, self._port = host, port
+        self._limits = listen.limits
+        self._host, self._port = listen.host, listen.port
         self._uvicorn: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def base_url(self) -> str:
         """The address that OpenAI's client takes as `base_url`."""
-        return f"http://{self._host}:{self._port}/v1"
+        host = ANY_ADDRESS.get(self._host, self._host)
+        return f"http://[{host}]:{self._port}/v1" if ":" in host else f"http://{host}:{self._port}/v1"
 
     def start(self) -> None:
         """Serve; returns when requests are answered. Raises `InferenceError` where the port cannot be had."""
         listener = self._bind()
         self._port = listener.getsockname()[1]
         started = threading.Event()
-        config = uvicorn.Config(
-            self._app,
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_S,
-            timeout_keep_alive=60,
-        )
-        self._uvicorn = _Announcing(config, started)
+        self._uvicorn = _Announcing(self._config(), started)
         self._thread = threading.Thread(target=self._serve, args=(self._uvicorn, listener, started), daemon=True)
         self._thread.name = "art-http"
         self._thread.start()
@@ -62,6 +77,21 @@ class Server:
         self._uvicorn.should_exit = True
         self._thread.join()
         self._uvicorn = self._thread = None
+
+    def _config(self) -> uvicorn.Config:
+        protocol: Any = functools.partial(Connection, limits=self._limits, resting=Resting(self._limits.resting))
+        return uvicorn.Config(
+            self._app,
+            http=protocol,
+            lifespan="on",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+            timeout_keep_alive=self._limits.keep_alive_s,  # pyright: ignore[reportArgumentType] - seconds, for a timer
+        )
 
     def _bind(self) -> socket.socket:
         listener = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET, socket.SOCK_STREAM)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
@@ -20,6 +22,8 @@ from art.errors import (
     NotRegisteredError,
 )
 from art.format.pick import pick_of
+from art.http.limits import Limits
+from art.http.server import Listen
 from art.local import moving, words
 from art.local.bases import Bases
 from art.local.forking import ForkReport, ForkRequest, fork_local, lines
@@ -43,6 +47,7 @@ class LocalBackend:
     seed, the step and its content. It costs inference some speed; see docs/concepts/exactness.md.
     With a `remote` (a bucket, or a URL such as `s3://bucket/prefix`) every committed checkpoint is pushed there in the
     background, and a model that is not on this disk resumes from there; closing waits until all is pushed.
+    Inference answers on `host` to requests that carry `api_key`, a random one unless it is given.
     """
 
     def __init__(
@@ -56,7 +61,15 @@ class LocalBackend:
         max_rows: int = 64,
         remote: str | None = None,
         in_process: bool = True,
+        host: str = "127.0.0.1",
+        api_key: str | None = None,
+        max_request_bytes: int = Limits.body_bytes,
     ) -> None:
+        self._listen = Listen(
+            key=secrets.token_urlsafe(24) if api_key is None else api_key,
+            host=host,
+            limits=Limits(body_bytes=max_request_bytes),
+        )
         self.store = CheckpointStore(path)
         self.history = History(self.store.root)
         self._logbook = Logbook(self.store)
@@ -108,7 +121,7 @@ class LocalBackend:
                 session = await self._in_training_thread(self._open_session, model, port)
                 self._sessions[model.ref] = session
             await self._in_training_thread(session.attach, model)  # pyright: ignore[reportArgumentType]
-        return Inference(session.base_url, "local")
+        return Inference(session.base_url, self._listen.key)
 
     async def train(
         self,
@@ -199,7 +212,7 @@ class LocalBackend:
             report = await asyncio.to_thread(
                 moving.fork_from, from_s3_bucket, self.store, asked, prefix=prefix, bar=bar
             )
-        self._committed(report.forked.checkpoint)
+        await asyncio.to_thread(self._committed, report.forked.checkpoint)
         if session := self._sessions.get(model.ref):
             await self._in_training_thread(session.resume)
         if verbose:
@@ -220,7 +233,8 @@ class LocalBackend:
         `CheckpointExistsError`, naming the key. `delete` removes checkpoints there that are not here.
         """
         self._require_open()
-        remote, bar = moving.open_remote(s3_bucket, prefix), words.bar(verbose=verbose)
+        remote = await asyncio.to_thread(moving.open_remote, s3_bucket, prefix)
+        bar = words.bar(verbose=verbose)
         moved = await asyncio.to_thread(moving.push, self.store, remote, model.ref, delete=delete, bar=bar)
         if verbose:
             words.say(words.moved_line(f"{model.ref} -> {remote}", moved))
@@ -237,7 +251,8 @@ class LocalBackend:
     ) -> moving.Moved:
         """Bring the model's checkpoints here: all of them, one step, or the `"latest"`; every byte is checked."""
         self._require_open()
-        remote, bar = moving.open_remote(s3_bucket, prefix), words.bar(verbose=verbose)
+        remote = await asyncio.to_thread(moving.open_remote, s3_bucket, prefix)
+        bar = words.bar(verbose=verbose)
         pull = functools.partial(moving.pull, self.store, remote, model.ref, only=only_step, delete=delete, bar=bar)
         moved = await asyncio.to_thread(pull)
         if session := self._sessions.get(model.ref):
@@ -258,7 +273,8 @@ class LocalBackend:
     ) -> str:
         """Make one checkpoint present here and give its folder; with `local_path`, that of a copy."""
         self._require_open()
-        remote = moving.open_remote(s3_bucket, prefix) if s3_bucket or moving.has_default_bucket() else None
+        has_bucket = bool(s3_bucket) or moving.has_default_bucket()
+        remote = await asyncio.to_thread(moving.open_remote, s3_bucket, prefix) if has_bucket else None
         target = Path(local_path) if local_path is not None else None
         bar = words.bar(verbose=verbose)
         present = functools.partial(
@@ -291,7 +307,7 @@ class LocalBackend:
             self.store,
             seed=self._seed,
             run_seed=self._run_seed,
-            port=port,
+            listen=replace(self._listen, port=port),
             on_commit=self._committed,
         )
 

@@ -23,7 +23,7 @@ from art.dev.meaning import context_length
 from art.errors import ConfigurationError, ModelNotFoundError
 from art.format.manifest import canonical_json, finite_metrics
 from art.http.app import create_app
-from art.http.server import Server
+from art.http.server import Listen, Server
 from art.local.bases import Base
 from art.local.compatible import (
     adapter_shape,
@@ -57,7 +57,7 @@ class Session:
         *,
         seed: int,
         run_seed: int | None,
-        port: int,
+        listen: Listen,
         on_commit: Callable[[Checkpoint], None],
     ) -> None:
         self._model = model
@@ -81,10 +81,12 @@ class Session:
             base.tokenizer,
             resolve=self._resolve,
             model_names=self._names,
+            access=listen.access,
+            limits=listen.limits,
             run_seed=run_seed,
             max_context=context_length(model.settings),
         )
-        self._server = Server(app, port=port)
+        self._server = Server(app, listen)
         self._server.start()
 
     @property

@@ -13,6 +13,8 @@ from typing import Literal
 from art.errors import InferenceError
 from art.sample.sampling import Drawn, Sampling
 
+UNREAD_TOKENS = 1 << 16
+"""What a request keeps for a caller that does not come for its tokens."""
 FinishReason = Literal["stop", "length"]
 
 
@@ -55,6 +57,10 @@ class Generation:
 
     def deliver(self, item: list[Token] | InferenceError) -> None:
         """Take what the worker sampled; called in the event loop."""
+        if self._arrived.qsize() >= UNREAD_TOKENS:
+            self.give_up()
+            self._wake()
+            item = InferenceError(f"The client does not read its tokens; {UNREAD_TOKENS} are waiting for it.")
         self._arrived.put_nowait(item)
 
     async def __aiter__(self) -> AsyncIterator[Token]:

@@ -1,0 +1,125 @@
+"""A connection that its client cannot hold for ever: with a clock for what the client owes, and for what it must read.
+
+Knows uvicorn's protocol over h11; not what is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections import OrderedDict
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from art.http.limits import Limits
+
+BODY_GRACE_S = 5.0
+"""The application answers a late body with 408; where it does not ask for the body, the connection ends by itself."""
+YOUNG_S = 1.0
+"""Many clients may connect at once: none is turned away before it could have spoken."""
+
+
+class Resting:
+    """Connections that have sent no whole request, the oldest first. At most so many stay."""
+
+    def __init__(self, at_most: int) -> None:
+        self._at_most = at_most
+        self._since: OrderedDict[Connection, float] = OrderedDict()
+
+    def enter(self, connection: Connection) -> None:
+        """Count a connection from now on, unless it is counted already."""
+        self._since.setdefault(connection, time.monotonic())
+        oldest, since = next(iter(self._since.items()))
+        if len(self._since) > self._at_most and time.monotonic() - since > YOUNG_S:
+            self.leave(oldest)
+            oldest.transport.abort()
+
+    def leave(self, connection: Connection) -> None:
+        self._since.pop(connection, None)
+
+
+class Connection(H11Protocol):
+    """One client's connection."""
+
+    def __init__(self, *args: Any, limits: Limits, resting: Resting, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = limits
+        self._resting = resting
+        self._owed: float | None = None
+        self._clock: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._resting.enter(self)
+        self._watch(self._limits.header_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._resting.leave(self)
+        self._watch(None)
+        if self._unread:
+            self._unread.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._note()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._expect_reading()
+        else:
+            self._note()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread and not self.transport.is_closing():
+            self._unread.cancel()
+            self._unread = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End an idle connection, also one whose client has left the end of an answer unread."""
+        self.transport.abort()
+
+    def _expect_reading(self) -> None:
+        """End the connection when the client does not read on."""
+        if self._unread is None:
+            self._unread = self.loop.call_later(self._limits.stall_s, self._reset)
+
+    def _reset(self) -> None:
+        """End the connection and drop what the system still holds for its client."""
+        sock: socket.socket = self.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def _note(self) -> None:
+        """Note what the client owes now: the rest of a header, the rest of a body, or nothing."""
+        state = self.conn.their_state
+        if state in (h11.IDLE, h11.SEND_BODY):
+            self._resting.enter(self)
+        else:
+            self._resting.leave(self)
+        if state is h11.SEND_BODY:
+            self._watch(self._limits.body_s + BODY_GRACE_S)
+        elif state is h11.IDLE and self.conn.trailing_data[0]:
+            self._watch(self._limits.header_s)
+        else:
+            self._watch(None)
+
+    def _watch(self, seconds: float | None) -> None:
+        """End the connection so many seconds after the client began to owe; more of the same changes nothing."""
+        if seconds == self._owed:
+            return
+        if self._clock:
+            self._clock.cancel()
+        self._owed = seconds
+        self._clock = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)

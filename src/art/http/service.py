@@ -1,0 +1,158 @@
+"""What each route does: a request becomes a prompt, a generation, and an answer.
+
+Knows the engine, the chat format and OpenAI's requests; not who is let in. Runs in the server's event loop, and leaves
+to threads whatever takes long: parsing, templates, tokenising, writing, listing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from art.errors import NotFoundError
+from art.http.answer import Answer
+from art.http.body import Bodies
+from art.http.chat import ChatFormat
+from art.http.completion import Json, Writer
+from art.http.metrics import MEDIA_TYPE, Metrics
+from art.http.preparation import Preparation
+from art.http.protocol import ChatRequest, parse_chat_request
+from art.http.seeds import DerivedSeeds
+from art.http.stream import EventStream, Whole, unless_gone
+from art.sample.generation import Generation
+from art.sample.own.engine import Engine
+from art.sample.sampling import GREEDY_BELOW, Sampling
+
+DEFAULT_MAX_TOKENS = 4096
+"""What a request that names no limit may sample, where the context has room for it."""
+RESOLVE_ATTEMPTS = 5
+ANSWER_BYTES_PER_TOKEN = 100
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request that was read, its prompt, and what its seed is derived from where it brings none."""
+
+    asked: ChatRequest
+    prompt_ids: tuple[int, ...]
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """Answers requests from one engine."""
+
+    engine: Engine
+    chat: ChatFormat
+    resolve: Callable[[str], Awaitable[str]]
+    model_names: Callable[[], list[str]]
+    seeds: DerivedSeeds | None
+    context: int
+    bodies: Bodies
+    metrics: Metrics
+    preparation: Preparation
+
+    async def chat_completions(self, request: Request) -> Response:
+        async with self.bodies.read(request) as body:
+            prepared = await self.preparation.run(partial(self._prepare, body), size=len(body))
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        sampling = self._sampling(prepared)
+        generation, version = await self._submit(prepared, sampling)
+        self.metrics.prompt_tokens += len(prepared.prompt_ids)
+        writer = Writer(prepared.asked, self.chat, prepared.prompt_ids, version, sampling.temperature)
+        if prepared.asked.stream:
+            return EventStream(generation, self._chunks(generation, writer))
+        return Whole(await unless_gone(request, generation, self._whole(generation, writer)))
+
+    async def models(self, _: Request) -> Response:
+        return Whole(await asyncio.to_thread(self._list))
+
+    def _list(self) -> bytes:
+        names = self.model_names()
+        entries = [{"id": name, "object": "model", "created": 0, "owned_by": "art"} for name in names]
+        return json.dumps({"object": "list", "data": entries}).encode()
+
+    async def health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok", **asdict(self.engine.load())})
+
+    async def show_metrics(self, _: Request) -> Response:
+        return Response(self.metrics.text(self.engine.load()), media_type=MEDIA_TYPE)
+
+    def _prepare(self, body: bytes) -> Prepared:
+        asked = parse_chat_request(body)
+        prompt_ids = self.chat.prompt_ids(asked, context=self.context)
+        return Prepared(asked, prompt_ids, asked.content() if self.seeds else "")
+
+    def _sampling(self, prepared: Prepared) -> Sampling:
+        asked = prepared.asked
+        wanted = asked.max_completion_tokens or asked.max_tokens or DEFAULT_MAX_TOKENS
+        temperature = 1.0 if asked.temperature is None else asked.temperature
+        return Sampling(
+            max_tokens=min(wanted, self.context - len(prepared.prompt_ids)),
+            temperature=0.0 if temperature < GREEDY_BELOW else temperature,
+            top_p=1.0 if asked.top_p is None else asked.top_p,
+            top_k=max(asked.top_k or 0, 0),
+            seed=asked.seed,
+            top_logprobs=asked.top_logprobs or 0,
+            stop_ids=self.engine.stop_ids | self.chat.stop_ids,
+        )
+
+    async def _submit(self, prepared: Prepared, sampling: Sampling) -> tuple[Generation, str]:
+        asked, content = prepared.asked, prepared.content
+        for attempt in range(RESOLVE_ATTEMPTS):
+            version = await self.resolve(asked.model)
+            derives = self.seeds if sampling.seed is None else None
+            seeded = replace(sampling, seed=derives.peek(version, content)) if derives else sampling
+            try:
+                generation = self.engine.submit(version, prepared.prompt_ids, sampling=seeded, n=asked.n or 1)
+            except NotFoundError:
+                # Retired between the two calls, because training has just published the next one.
+                if attempt == RESOLVE_ATTEMPTS - 1:
+                    raise
+                continue
+            if derives:
+                derives.take(version, content)
+            return generation, version
+        raise AssertionError
+
+    async def _answered(self, generation: Generation, writer: Writer) -> AsyncIterator[tuple[int, Answer, str]]:
+        """Yield each choice whenever it grows, with the text that it can show now."""
+        tools = bool(writer.request.offered_tools)
+        answers = [Answer(self.chat, stops=writer.request.stops, has_tools=tools) for _ in range(generation.n)]
+        async for token in generation:
+            self.metrics.sampled_tokens += 1
+            answer = answers[token.choice]
+            text = answer.push(token)
+            if answer.finish_reason and not token.finish_reason:
+                generation.cancel(token.choice)
+            yield token.choice, answer, text
+
+    async def _whole(self, generation: Generation, writer: Writer) -> bytes:
+        answers = {index: answer async for index, answer, _ in self._answered(generation, writer)}
+        in_order = [answers[index] for index in range(generation.n)]
+        tokens = sum(len(answer.drawn) for answer in in_order)
+        return await self.preparation.run(
+            lambda: json.dumps(writer.completion(in_order)).encode(), size=tokens * ANSWER_BYTES_PER_TOKEN
+        )
+
+    async def _chunks(self, generation: Generation, writer: Writer) -> AsyncIterator[Json]:
+        answers: dict[int, Answer] = {}
+        shown = [0] * generation.n
+        async for index, answer, text in self._answered(generation, writer):
+            if index not in answers:
+                yield writer.opening(index)
+            answers[index] = answer
+            if text or (answer.finish_reason and writer.request.logprobs):
+                yield writer.piece(index, text, answer.drawn[shown[index] :])
+                shown[index] = len(answer.drawn)
+            if answer.finish_reason:
+                yield writer.ending(index, answer)
+        if writer.request.stream_options and writer.request.stream_options.include_usage:
+            yield writer.usage(list(answers.values()))

@@ -1,0 +1,174 @@
+"""What one client may take: bodies, time, connections, and what a request may hold. Real sockets where it matters."""
+
+from __future__ import annotations
+
+import json
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+
+import httpx
+import pytest
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from art.http.limits import Limits
+from art.sample.own.engine import Engine
+
+from .serving import AUTHORIZED, BASE, KEY, Served, serving
+
+HASTY = Limits(header_s=0.3, body_s=0.3, stall_s=0.3, keep_alive_s=0.3, resting=50, body_bytes=100_000)
+HEAD = (
+    f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
+    "Content-Type: application/json\r\n"
+)
+GET = f"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
+HALVES = {
+    "nothing": "",
+    "half a request line": "POST /v1/ch",
+    "half a header": HEAD,
+    "no body": HEAD + "Content-Length: 500\r\n\r\n",
+    "half a body": HEAD + 'Content-Length: 500\r\n\r\n{"model": "agent", ',
+    "half a chunk": HEAD + "Transfer-Encoding: chunked\r\n\r\n100\r\nabc",
+    "a body that no route reads": GET + "Content-Length: 500\r\n\r\nabc",
+    "a body that is refused": HEAD.replace(KEY, "wrong") + "Content-Length: 500\r\n\r\n{",
+    "a second request, half": GET + "\r\n" + GET,
+    "a second request, half a body": GET + "\r\n" + HEAD + "Content-Length: 500\r\n\r\n{",
+}
+
+
+@pytest.fixture(scope="module")
+def hasty(base: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Iterator[Served]:
+    with serving(base, tokenizer, limits=HASTY) as served:
+        yield served
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Lets the process open as many files as it ever may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < 4096:
+        pytest.skip(f"only {hard} files may be open")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def connect(hasty: Served) -> Iterator[Callable[[], socket.socket]]:
+    with ExitStack() as opened:
+        yield lambda: opened.enter_context(socket.create_connection(hasty.address, timeout=20))
+
+
+def read_to_end(client: socket.socket) -> bytes:
+    """Read until the server ends the connection."""
+    received = b""
+    try:
+        while part := client.recv(1 << 16):
+            received += part
+    except ConnectionResetError:
+        pass
+    return received
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_half_a_request_is_not_waited_for(hasty: Served, connect: Callable[[], socket.socket], half: str) -> None:
+    client = connect()
+    client.sendall(HALVES[half].encode())
+
+    read_to_end(client)
+
+    assert hasty.get("/v1/models").status_code == 200
+
+
+@pytest.mark.parametrize("half", ["half a header", "half a body"])
+def test_a_trickle_of_bytes_buys_no_time(connect: Callable[[], socket.socket], half: str) -> None:
+    client = connect()
+    client.sendall(HALVES[half].encode())
+
+    sent = 0
+    with suppress(ConnectionError):
+        for sent in range(200):  # noqa: B007 - counted until the server ends it
+            client.sendall(b"a")
+            time.sleep(0.05)
+
+    assert sent < 100
+
+
+def test_a_late_body_is_answered_with_408(connect: Callable[[], socket.socket]) -> None:
+    client = connect()
+    client.sendall(HALVES["half a body"].encode())
+
+    answer = read_to_end(client)
+
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"request_timeout" in answer
+
+
+def test_fifteen_hundred_half_requests_are_let_go_while_others_are_answered(
+    hasty: Served, connect: Callable[[], socket.socket], many_files: None
+) -> None:
+    halves = [HALVES[half].encode() for half in ("nothing", "half a header", "half a body")]
+    clients = [connect() for _ in range(1500)]
+    for number, client in enumerate(clients):
+        client.sendall(halves[number % len(halves)])
+
+    statuses = [hasty.get("/v1/models").status_code for _ in range(5)]
+    for client in clients:
+        read_to_end(client)
+
+    assert statuses == [200] * 5
+
+
+def test_beyond_the_bound_the_oldest_resting_connection_ends(serve: Callable[..., Served], engine: Engine) -> None:
+    served = serve(engine, limits=Limits(resting=3))
+    with ExitStack() as opened:
+        clients = [opened.enter_context(socket.create_connection(served.address, timeout=20)) for _ in range(3)]
+        time.sleep(1.1)
+        opened.enter_context(socket.create_connection(served.address, timeout=20))
+
+        assert read_to_end(clients[0]) == b""
+        clients[1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            clients[1].recv(1)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("size", [100_001, 3_000_000])
+def test_a_body_that_is_too_long_is_413(hasty: Served, size: int, *, chunked: bool) -> None:
+    body = json.dumps({"model": "agent", "messages": [{"role": "user", "content": "x" * size}]}).encode()
+    pieces = (body[at : at + 50_000] for at in range(0, len(body), 50_000))
+
+    answer = hasty.post(pieces if chunked else body)
+
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "request_too_large"
+
+
+def test_a_client_that_does_not_read_is_let_go(hasty: Served, connect: Callable[[], socket.socket]) -> None:
+    hasty.names |= {f"agent@{step}": BASE for step in range(150_000)}
+    whole = len(hasty.get("/v1/models").content)
+    client = connect()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.sendall((GET + "\r\n").encode())
+    time.sleep(1.5)
+
+    received = len(read_to_end(client))
+
+    assert received < whole / 2
+    hasty.names = {"agent": BASE}
+
+
+def test_a_slow_client_that_reads_on_gets_everything(hasty: Served) -> None:
+    hasty.names |= {f"agent@{step}": BASE for step in range(20_000)}
+    whole = len(hasty.get("/v1/models").content)
+
+    received = 0
+    with httpx.stream("GET", f"{hasty.base_url}/models", headers=AUTHORIZED) as answer:
+        for part in answer.iter_bytes(200_000):
+            received += len(part)
+            time.sleep(0.15)
+
+    assert received == whole
+    hasty.names = {"agent": BASE}
