@@ -18,7 +18,7 @@ from art import absent
 if TYPE_CHECKING:
     from art import dev, errors, local, types, utils
     from art.backend import Backend, TrainResult
-    from art.config import LoRAConfig, TrainConfig
+    from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
     from art.errors import ArtError
     from art.gather import gather_trajectories, gather_trajectory_groups, trajectory_group_batches
     from art.local import LocalBackend
@@ -40,6 +40,7 @@ _HOME = {
     "ModelRef": "art.names",
     "Tools": "art.trajectories",
     "TrainConfig": "art.config",
+    "TrainSFTConfig": "art.config",
     "TrainResult": "art.backend",
     "TrainableModel": "art.model",
     "Trajectory": "art.trajectories",
@@ -66,6 +67,7 @@ __all__ = [
     "Tools",
     "TrainConfig",
     "TrainResult",
+    "TrainSFTConfig",
     "TrainableModel",
     "Trajectory",
     "TrajectoryGroup",

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pydantic import JsonValue
 
-from art.config import LoRAConfig, TrainConfig
+from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.names import ModelRef
 from art.trajectories import Trajectory, TrajectoryGroup
 
@@ -66,6 +66,15 @@ class Backend(Protocol):
         trajectory_groups: Iterable[TrajectoryGroup],
         *,
         config: TrainConfig | None = None,
+        verbose: bool = False,
+    ) -> TrainResult: ...
+
+    async def train_sft(
+        self,
+        model: Trainable,
+        trajectories: Iterable[Trajectory],
+        *,
+        config: TrainSFTConfig | None = None,
         verbose: bool = False,
     ) -> TrainResult: ...
 

@@ -6,10 +6,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from art.errors import ConfigurationError
-from art.settings import ART, OURS, Names, nearest, refused, understood
+from art.settings import ART, ART_SFT, OURS, Names, nearest, refused, understood
 
 ALL_LINEAR = "all-linear"
 
@@ -217,3 +226,50 @@ class TrainConfig(_Settings):
     @property
     def needs_reference(self) -> bool:
         return bool(self.beta or self.kl_penalty_coef)
+
+
+class TrainSFTConfig(_Settings):
+    """The values of supervised fine-tuning: one training step, an optimiser step for each batch of trajectories.
+
+    >>> TrainSFTConfig(learning_rate=[2e-4, 1e-4], batch_size=4).rate_of(1)
+    0.0001
+    """
+
+    _names: ClassVar[Names] = ART_SFT
+
+    learning_rate: Rate | list[Rate] = 5e-5
+    """One rate, or one for each batch."""
+    batch_size: int | Literal["auto"] = "auto"
+    """Trajectories in a batch; "auto" is 2, as in ART."""
+    assistant_turns: Literal["all", "last"] = "all"
+    """Which answers of a conversation are learned: all, or the last one of each."""
+    betas: tuple[DecayRate, DecayRate] = (0.9, 0.99)
+    adam_epsilon: float = Field(default=1e-8, gt=0, le=1)
+    weight_decay: Rate = 0.0
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    micro_batch_tokens: int = Field(default=16_384, gt=0)
+    strict: bool = False
+    """Raise for a trajectory that cannot be trained on, instead of leaving it out and counting it."""
+
+    @field_validator("batch_size")
+    @classmethod
+    def _at_least_one(cls, size: int | Literal["auto"]) -> int | Literal["auto"]:
+        if size != "auto" and size < 1:
+            raise ValueError("a batch has at least one trajectory")
+        return size
+
+    @property
+    def trajectories(self) -> int:
+        """How many trajectories a batch has."""
+        return 2 if self.batch_size == "auto" else self.batch_size
+
+    def rate_of(self, batch: int) -> float:
+        """Give the learning rate of a batch, counted from 0; raises `ConfigurationError`."""
+        if not isinstance(self.learning_rate, list):
+            return self.learning_rate
+        if batch < len(self.learning_rate):
+            return self.learning_rate[batch]
+        raise ConfigurationError(
+            f"There are learning rates for {len(self.learning_rate)} batches of {self.trajectories}, and more "
+            "trajectories than that. Give one rate for each batch, or a single one."
+        )

@@ -21,7 +21,7 @@ from pydantic import (
 from typing_extensions import TypeVar
 
 from art.backend import Backend, TrainResult, as_groups
-from art.config import LoRAConfig, TrainConfig
+from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.dev import InternalModelConfig, OpenAIServerConfig
 from art.dev.meaning import adapter_fields, ignore, without_meaning
 from art.errors import ConfigurationError, NotRegisteredError
@@ -280,6 +280,22 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
         """
         config = (config or TrainConfig()).with_settings(_config or {})
         return await self.backend().train(self, trajectory_groups, config=config, verbose=verbose)
+
+    async def train_sft(
+        self,
+        trajectories: Iterable[Trajectory],
+        config: TrainSFTConfig | None = None,
+        _config: Mapping[str, Any] | None = None,
+        verbose: bool = False,
+        log_metrics: bool = True,
+    ) -> TrainResult:
+        """Learn to say the answers of conversations, then write a checkpoint at step + 1 and serve it.
+
+        An optimiser step is taken for each batch of the config. The metrics are in the checkpoint and the history, so
+        `log_metrics` changes nothing.
+        """
+        config = (config or TrainSFTConfig()).with_settings(_config or {})
+        return await self.backend().train_sft(self, trajectories, config=config, verbose=verbose)
 
     async def delete_checkpoints(self, best_checkpoint_metric: str | None = None) -> None:
         """Keep the newest checkpoint and the best one by a metric of the history; delete the others.

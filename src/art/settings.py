@@ -105,6 +105,7 @@ def _loss_fn_config(value: Mapping[str, Any] | None) -> Fields:
 
 
 OURS = Names({}, {})
+ART_SFT = Names({}, {"metric_logging": (None, "the metrics of a step are logged once, with its checkpoint")})
 ART = Names(
     translated={
         "adam_params": _adam_params,

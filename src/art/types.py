@@ -4,7 +4,7 @@ from openai.types.chat import ChatCompletionMessageParam as Message
 from openai.types.chat.chat_completion import Choice
 
 from art.backend import TrainResult
-from art.config import TrainConfig
+from art.config import TrainConfig, TrainSFTConfig
 from art.trajectories import MessageOrChoice, Messages, MessagesAndChoices, Tools
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "Tools",
     "TrainConfig",
     "TrainResult",
+    "TrainSFTConfig",
 ]

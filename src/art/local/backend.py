@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from art.backend import AnyModel, Inference, Trainable, TrainResult
-from art.config import TrainConfig
+from art.config import TrainConfig, TrainSFTConfig
 from art.dev.meaning import ignore, training_fields, without_meaning
 from art.errors import (
     BackendClosedError,
@@ -34,7 +34,7 @@ from art.names import ModelRef
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
 from art.store.store import CheckpointStore
-from art.trajectories import TrajectoryGroup
+from art.trajectories import Trajectory, TrajectoryGroup
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -143,6 +143,26 @@ class LocalBackend:
         result = await self._in_training_thread(self._session(model).train, groups, config)
         for trajectory in (trajectory for group in groups for trajectory in group):
             trajectory.learned_at = result.step - 1
+        if verbose:
+            words.say(words.step_line(model.ref, result))
+        return result
+
+    async def train_sft(
+        self,
+        model: Trainable,
+        trajectories: Iterable[Trajectory],
+        *,
+        config: TrainSFTConfig | None = None,
+        verbose: bool = False,
+        **settings: Any,
+    ) -> TrainResult:
+        """Learn to say the answers of conversations, commit a checkpoint at step + 1, and serve it.
+
+        `settings` are fields of `TrainSFTConfig`. What is only text is spelled by the chat template.
+        """
+        settled = (config or TrainSFTConfig()).with_settings(settings)
+        self._name_ignored(model, settled.ignored)
+        result = await self._in_training_thread(self._session(model).train_sft, list(trajectories), settled)
         if verbose:
             words.say(words.step_line(model.ref, result))
         return result
@@ -324,9 +344,12 @@ class LocalBackend:
     def _settled(self, model: Trainable, config: TrainConfig | None, settings: Mapping[str, Any]) -> TrainConfig:
         """Give what a step is to be taken with; what changes nothing is named the first time that it is given."""
         settled = (config or TrainConfig()).with_settings(settings).with_defaults(training_fields(model.settings))
-        ignore(f"{model.ref}: train", sorted({*settled.ignored} - self._ignored))
-        self._ignored |= {*settled.ignored}
+        self._name_ignored(model, settled.ignored)
         return settled
+
+    def _name_ignored(self, model: Trainable, ignored: Collection[str]) -> None:
+        ignore(f"{model.ref}: train", sorted({*ignored} - self._ignored))
+        self._ignored |= {*ignored}
 
     def _delete_checkpoints(self, model: ModelRef, best_metric: str | None) -> None:
         steps = self.store.steps(model)

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from art.adapter.lora import merged_weights_of, read_lora_config
 from art.backend import Trainable, TrainResult
-from art.config import LoRAConfig, TrainConfig
+from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.dev.meaning import context_length
 from art.errors import ConfigurationError, ModelNotFoundError
 from art.format.manifest import canonical_json, finite_metrics
@@ -40,7 +40,7 @@ from art.store.history import History
 from art.store.store import CheckpointStore
 from art.train.fingerprint import LIBRARIES, environment
 from art.train.trainer import Trainer
-from art.trajectories import TrajectoryGroup
+from art.trajectories import Trajectory, TrajectoryGroup
 
 EARLIER_VERSIONS = 2
 _log = logging.getLogger("art")
@@ -107,13 +107,18 @@ class Session:
             self._resume()
 
     def train(self, groups: Sequence[TrajectoryGroup], config: TrainConfig) -> TrainResult:
-        """Take one optimiser step and commit it; on any error the session stays where it was."""
+        """Take a training step and commit it; on any error the session stays where it was."""
         with self._training:
-            if self._moved():
-                self._resume()
-            elif not self._settled:
-                self._recover()
-            return self._train(groups, config)
+            self._stand()
+            reference = self._reference(config)
+            return self._train(groups, config, lambda: self._trainer.step(groups, config, reference=reference))
+
+    def train_sft(self, trajectories: Sequence[Trajectory], config: TrainSFTConfig) -> TrainResult:
+        """Take a training step on the answers of conversations and commit it; errors are as in `train`."""
+        with self._training:
+            self._stand()
+            groups = [TrajectoryGroup(trajectories)]
+            return self._train(groups, config, lambda: self._trainer.train_on_answers(trajectories, config))
 
     def close(self) -> None:
         """Stop answering, and let go of the weights."""
@@ -121,14 +126,24 @@ class Session:
         with self._training, self._serving:
             self._retire(*self._versions)
 
-    def _train(self, groups: Sequence[TrajectoryGroup], config: TrainConfig) -> TrainResult:
-        reference = self._reference(config)
+    def _stand(self) -> None:
+        if self._moved():
+            self._resume()
+        elif not self._settled:
+            self._recover()
+
+    def _train(
+        self,
+        groups: Sequence[TrajectoryGroup],
+        config: TrainConfig | TrainSFTConfig,
+        step_of: Callable[[], Mapping[str, float]],
+    ) -> TrainResult:
         lines = [as_line(group) for group in groups]
         self._trainer.state = self._state()
         # From here to the commit the trainer is ahead of its checkpoint; an error in between makes the next step
         # begin with a resume.
         self._settled = False
-        metrics = self._trainer.step(groups, config, reference=reference)
+        metrics = step_of()
         step = self._step + 1
         with self._store.stage(self._model.ref.at(step)) as stage:
             self._trainer.save(stage.path)

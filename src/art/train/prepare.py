@@ -82,11 +82,16 @@ def prepare(
 
 def say_what_is_missing(prepared: Prepared) -> None:
     """Log, in one line each, what was left out and that nothing is left to learn from."""
-    if prepared.skipped:
-        more = f" (and {len(prepared.skipped) - 1} more)" if len(prepared.skipped) > 1 else ""
-        logger.warning("Left out of this step: %s%s", prepared.skipped[0], more)
+    say_what_is_left_out(prepared.skipped)
     if not prepared.examples:
         logger.warning("%s The step is counted and saved, and the weights stay as they are.", _why_nothing(prepared))
+
+
+def say_what_is_left_out(skipped: Sequence[str]) -> None:
+    """Log the first reason why a trajectory is left out, and how many more are."""
+    if skipped:
+        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
+        logger.warning("Left out of this step: %s%s", skipped[0], more)
 
 
 def _why_nothing(prepared: Prepared) -> str:

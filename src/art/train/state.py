@@ -13,7 +13,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from safetensors import SafetensorError
@@ -40,6 +40,8 @@ class Progress:
     """Training steps taken, also those in which no group had anything to teach."""
     schedule_step: int = 0
     """Where on its schedule the learning rate is."""
+    objective: Literal["policy", "answers"] = "policy"
+    """What the optimizer's moments are of: of reinforcement learning's gradients, or of supervised fine-tuning's."""
     random: dict[str, bytes] = field(default_factory=dict)
     """The state of the generator that dropout draws from, by type of device."""
     state: Any = None
@@ -71,6 +73,13 @@ def fresh_optimizer(parameters: Mapping[str, nn.Parameter]) -> torch.optim.AdamW
             **{moment: torch.zeros_like(parameter.data) for moment in MOMENTS},
         }
     return optimizer
+
+
+def forget_moments(optimizer: torch.optim.AdamW) -> None:
+    """Set all moments to those of a fresh optimizer, where they are."""
+    for state in optimizer.state.values():
+        for name in (STEP, *MOMENTS):
+            state[name].zero_()
 
 
 def optimizer_tensors(optimizer: torch.optim.AdamW, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -120,6 +129,7 @@ def write_progress(folder: Path, progress: Progress, *, environment: Mapping[str
         "format": FORMAT,
         "optimizer_steps": progress.optimizer_steps,
         "schedule_step": progress.schedule_step,
+        "objective": progress.objective,
         "random": {device: base64.b64encode(state).decode() for device, state in progress.random.items()},
         "environment": dict(environment),
         "state": progress.state,
@@ -145,6 +155,8 @@ def read_progress(folder: Path) -> tuple[Progress, dict[str, object]] | None:
         progress = Progress(
             optimizer_steps=int(values["optimizer_steps"]),
             schedule_step=int(values["schedule_step"]),
+            # Without it where an earlier release wrote the file, which knew no other.
+            objective="answers" if values.get("objective") == "answers" else "policy",
             random={device: base64.b64decode(state, validate=True) for device, state in values["random"].items()},
             state=values["state"],
         )

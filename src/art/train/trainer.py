@@ -11,14 +11,14 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from art.adapter.lora import Adapter, read_adapter
-from art.config import LoRAConfig, TrainConfig
+from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.errors import ConfigurationError, CorruptCheckpointError, StorageError
 from art.train.fingerprint import environment, warn_of_change
 from art.train.forward import Scorer
@@ -26,11 +26,12 @@ from art.train.measured import Measured
 from art.train.memory import out_of_memory_named
 from art.train.optimise import check_finite, clip, take, undone_if_it_fails
 from art.train.policy_gradient import PolicyGradient
-from art.train.prepare import Prepared, prepare, say_what_is_missing
+from art.train.prepare import prepare, say_what_is_left_out, say_what_is_missing
 from art.train.state import (
     PARTS,
     DropoutRandom,
     Progress,
+    forget_moments,
     fresh_optimizer,
     learning_rate,
     optimizer_tensors,
@@ -41,9 +42,10 @@ from art.train.state import (
     write_optimizer,
     write_progress,
 )
+from art.train.supervised import as_policy_gradient, lesson
 from art.train.tokenize import Limits
 from art.train.updates import Update, updates
-from art.trajectories import TrajectoryGroup
+from art.trajectories import Trajectory, TrajectoryGroup
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +122,7 @@ class Trainer:
         if saved is None:
             return progress, {"schedule", "random", "state"}
         progress.optimizer_steps = saved.optimizer_steps
+        progress.objective = saved.objective
         afresh = set(reset)
         if "schedule" not in reset:
             progress.schedule_step = saved.schedule_step
@@ -163,9 +166,10 @@ class Trainer:
         rate = learning_rate(config, self._progress.schedule_step)
         say_what_is_missing(prepared)
         with undone_if_it_fails(self._adapter.parameters, self._optimizer, self._progress):
-            measured = self._learn(prepared, config, rate, self._reference(config, reference))
-            check_finite(self._adapter.parameters, self._optimizer)
-            self._progress.optimizer_steps += 1
+            self._turn_to("policy")
+            found = updates(prepared.examples, config, context=self._limits.context)
+            work = [(update, rate) for update in found]
+            measured = self._learn(work, config, self._reference(config, reference))
             self._progress.schedule_step += 1
         return {
             **prepared.metrics,
@@ -181,9 +185,37 @@ class Trainer:
             return None
         return self._adapter.switched_off() if folder is None else self._adapter.checked(read_adapter(folder))
 
+    def train_on_answers(self, trajectories: Sequence[Trajectory], config: TrainSFTConfig) -> dict[str, float]:
+        """Learn to say the answers of conversations, an optimiser step for each batch, and return the metrics.
+
+        Moments start afresh where the step before was of reinforcement learning, and the other way round: their sizes
+        have nothing to do with one another. Refuses and undoes as `step` does.
+        """
+        started = time.perf_counter()
+        found = lesson(trajectories, self._tokenizer, limits=self._limits, config=config)
+        say_what_is_left_out(found.skipped)
+        with undone_if_it_fails(self._adapter.parameters, self._optimizer, self._progress):
+            self._turn_to("answers")
+            measured = self._learn(found.updates, as_policy_gradient(config), None)
+        told = ("loss", "entropy", "grad_norm", "optimizer_steps")
+        return {
+            **{name: value for name, value in measured.metrics().items() if name in told},
+            "learning_rate": found.updates[-1][1] if found.updates else 0.0,
+            "tokens": float(measured.tokens),
+            "trajectories": float(len(trajectories)),
+            "trajectories_skipped": float(len(found.skipped)),
+            "seconds": time.perf_counter() - started,
+        }
+
+    def _turn_to(self, objective: Literal["policy", "answers"]) -> None:
+        if self._progress.objective != objective:
+            forget_moments(self._optimizer)
+            self._progress.objective = objective
+
     def _learn(
-        self, prepared: Prepared, config: TrainConfig, rate: float, reference: Mapping[str, Tensor] | None
+        self, work: Sequence[tuple[Update, float]], config: TrainConfig, reference: Mapping[str, Tensor] | None
     ) -> Measured:
+        """Take an optimiser step for each update at its rate, as often as the config says, and count them as one."""
         random = DropoutRandom(self._progress.random[self._device.type], self._device)
         gradient = PolicyGradient(
             adapter=self._adapter,
@@ -194,19 +226,18 @@ class Trainer:
             device=self._device,
         )
         measured = Measured()
-        longest_row = max((len(example.row.token_ids) for example in prepared.examples), default=0)
+        longest_row = max((len(each.row.token_ids) for update, _ in work for each in update.examples), default=0)
         with out_of_memory_named(micro_batch_tokens=config.micro_batch_tokens, longest_row=longest_row):
-            work = [(each, gradient.passes(each)) for each in self._updates(prepared, config)]
-            for update, passes in itertools.chain.from_iterable(itertools.repeat(work, config.epochs)):
+            laid_out = [(update, gradient.passes(update), rate) for update, rate in work]
+            for update, passes, rate in itertools.chain.from_iterable(itertools.repeat(laid_out, config.epochs)):
                 gradient.accumulate(update, passes, measured)
                 measured.stepped(clip(self._adapter.parameters, config.max_grad_norm))
                 power = config.num_trajectories_learning_rate_multiplier_power
                 take(self._optimizer, rate * update.trajectories**power, config)
+        check_finite(self._adapter.parameters, self._optimizer)
+        self._progress.optimizer_steps += 1
         self._progress.random = {**self._progress.random, self._device.type: random.state}
         return measured
-
-    def _updates(self, prepared: Prepared, config: TrainConfig) -> list[Update]:
-        return updates(prepared.examples, config, context=self._limits.context)
 
 
 def _limits(base: PreTrainedModel) -> Limits:
