@@ -1,4 +1,5 @@
-"""What a user types for a model or a checkpoint: `agent-1`, `shop/agent-1@500`, `s3://bucket/prefix::shop/agent-1@500`.
+"""What a user types for a model or a checkpoint: `agent-1`, `shop/agent-1@500`, `s3://bucket/prefix::shop/agent-1@500`,
+`hf://organisation/repository@revision`.
 
 Parses and completes names; opens nothing.
 """
@@ -13,6 +14,7 @@ from art.names import CheckpointRef, ModelRef, split_step
 
 BETWEEN = "::"
 SCHEME = "://"
+HUB = "hf://"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Address:
 
     def __str__(self) -> str:
         name = str(self.ref or self.model)
+        if self.url and self.url.startswith(HUB):
+            return self.url
         return f"{self.url}{BETWEEN}{name}" if self.url else name
 
 
@@ -38,10 +42,17 @@ def parse(text: str, *, project: str | None = None, models: Sequence[ModelRef] =
     Raises `InvalidNameError` when it is not clear which is meant.
     """
     url, between, rest = text.rpartition(BETWEEN)
+    if text.startswith(HUB):
+        return Address(text, ModelRef.parse(text.removeprefix(HUB).partition("@")[0]), None)
     if SCHEME in text and not between:
         raise InvalidNameError(f"{text!r} names no model; write {text.rstrip('/')}{BETWEEN}project/model@500.")
     name, step = split_step(rest)
     return Address(url or None, _model(name, project, models), step)
+
+
+def is_place(text: str) -> bool:
+    """Tell whether a text names a whole bucket, and no model in it."""
+    return SCHEME in text and BETWEEN not in text and not text.startswith(HUB)
 
 
 def _model(name: str, project: str | None, models: Sequence[ModelRef]) -> ModelRef:

@@ -16,6 +16,8 @@ from art.cli import addresses
 from art.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from art.remote.hub import Hub
+    from art.remote.remote import Remote
     from art.store.store import CheckpointStore
 
 DEFAULT_ROOT = ".art"
@@ -56,6 +58,24 @@ class Invocation:
                 "or train a first model."
             )
         return self.store
+
+    def place(self, url: str | None) -> CheckpointStore | Remote | Hub:
+        """Open what a URL names to read from it; without one the store on this disk."""
+        if url is None:
+            return self.existing_store
+        if url.startswith(addresses.HUB):
+            from art.remote.hub import Hub
+
+            return Hub.open(url)
+        from art.remote.remote import Remote
+
+        return Remote.open(url)
+
+    def local_address(self, text: str, command: str) -> addresses.Address:
+        """Read a name for a command that knows no bucket; refuses one with a URL."""
+        if addresses.SCHEME in text:
+            raise typer.BadParameter(f"{text} does not lie on this disk, and `art {command}` works on this disk only.")
+        return self.address(text)
 
     def address(self, text: str, *, project: str | None = None) -> addresses.Address:
         """Read what the user typed; `project` is what a bare name belongs to when nothing else says.

@@ -1,17 +1,21 @@
-"""A checkpoint and what the rest of the store knows about it: its past, its earnings, and who holds the same files."""
+"""A checkpoint and what the rest of its place knows about it: its past, its earnings, and who holds the same files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from art.errors import CorruptCheckpointError
+from art.errors import CorruptCheckpointError, FormatVersionError, NotFoundError
 from art.format.layout import ADAPTER_WEIGHTS
 from art.format.manifest import FileEntry, Parent
 from art.names import CheckpointRef
+from art.ops.reading import Reading
 from art.store.checkpoint import Checkpoint
-from art.store.history import TRAIN, History
-from art.store.store import CheckpointStore
+from art.store.history import TRAIN
+
+if TYPE_CHECKING:
+    from art.ops.reading import AnyCheckpoint
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,9 @@ class Ancestor:
 
 @dataclass(frozen=True)
 class Details:
-    """A checkpoint and what the rest of the store knows about it."""
+    """A checkpoint and what the rest of its place knows about it."""
 
-    checkpoint: Checkpoint
+    checkpoint: AnyCheckpoint
     holders: tuple[Holder, ...]
     ancestors: tuple[Ancestor, ...]
     """Its parent and the forks in its past, newest first."""
@@ -49,22 +53,23 @@ class Details:
     """What these weights earned, as far as the model's history has it: `split/metric`."""
 
 
-def read_details(store: CheckpointStore, checkpoint: Checkpoint) -> Details:
+def read_details(reading: Reading, checkpoint: AnyCheckpoint) -> Details:
     """Gather what is known. Only a fork shares files, and a fork keeps the step: the others with it are looked at."""
     step, manifest = checkpoint.ref.step, checkpoint.manifest
-    refs = [model.at(step) for model in store.models() if model != checkpoint.ref.model]
-    others = [other for ref in refs if (other := _find(store, ref))]
+    refs = [model.at(step) for model in reading.models() if model != checkpoint.ref.model]
+    reading.read_ahead(refs)
+    others = [other for ref in refs if (other := _find(reading, ref))]
     holders = [holder for other in others if (holder := _holder(checkpoint, other))]
     past: list[Parent] = list(reversed(manifest.ancestry))
     if manifest.parent and (not past or past[0].ref != manifest.parent.ref):
         past.insert(0, manifest.parent)
-    ancestors = tuple(Ancestor(parent, _whereabouts(store, parent)) for parent in past)
-    return Details(checkpoint, tuple(holders), ancestors, _earned(store, checkpoint.ref))
+    ancestors = tuple(Ancestor(parent, _whereabouts(reading, parent)) for parent in past)
+    return Details(checkpoint, tuple(holders), ancestors, _earned(reading, checkpoint.ref))
 
 
-def _earned(store: CheckpointStore, ref: CheckpointRef) -> dict[str, float | None]:
+def _earned(reading: Reading, ref: CheckpointRef) -> dict[str, float | None]:
     earned: dict[str, float | None] = {}
-    for entry in History(store.root).read(ref.model):
+    for entry in reading.entries(ref.model):
         if entry.split == TRAIN and entry.step < ref.step:
             # Training before this step means that it was set aside: what was earned until then is of other weights.
             earned.clear()
@@ -73,31 +78,37 @@ def _earned(store: CheckpointStore, ref: CheckpointRef) -> dict[str, float | Non
     return earned
 
 
-def _find(store: CheckpointStore, ref: CheckpointRef) -> Checkpoint | None:
+def _find(reading: Reading, ref: CheckpointRef) -> AnyCheckpoint | None:
     # Another model's damage is not this checkpoint's news.
     try:
-        return store.find(ref)
-    except CorruptCheckpointError:
+        return reading.open(ref)
+    except (NotFoundError, CorruptCheckpointError, FormatVersionError):
         return None
 
 
-def _holder(checkpoint: Checkpoint, other: Checkpoint) -> Holder | None:
+def _holder(checkpoint: AnyCheckpoint, other: AnyCheckpoint) -> Holder | None:
     theirs = set(other.manifest.files)
     same = tuple(entry for entry in checkpoint.manifest.files if entry in theirs)
     if ADAPTER_WEIGHTS not in {entry.path for entry in same}:
         return None
-    linked = (entry.path for entry in same if (checkpoint.path / entry.path).samefile(other.path / entry.path))
-    return Holder(other.ref, same, frozenset(linked))
+    return Holder(other.ref, same, frozenset(_linked(checkpoint, other, same)))
 
 
-def _whereabouts(store: CheckpointStore, parent: Parent) -> str:
+def _linked(checkpoint: AnyCheckpoint, other: AnyCheckpoint, same: Iterable[FileEntry]) -> Iterator[str]:
+    if isinstance(checkpoint, Checkpoint) and isinstance(other, Checkpoint):
+        yield from (entry.path for entry in same if (checkpoint.path / entry.path).samefile(other.path / entry.path))
+
+
+def _whereabouts(reading: Reading, parent: Parent) -> str:
     try:
-        checkpoint = store.find(parent.ref)
-    except CorruptCheckpointError:
+        checkpoint = reading.open(parent.ref)
+    except NotFoundError:
+        checkpoint = None
+    except (CorruptCheckpointError, FormatVersionError):
         return "damaged"
     if parent.remote and (checkpoint is None or checkpoint.digest != parent.digest):
         return f"in {parent.remote}"
     if checkpoint and checkpoint.digest == parent.digest:
         return "here"
-    aside = any(parent.step in record.steps for record in store.set_aside(parent.ref.model))
+    aside = any(parent.step in record.steps for record in reading.set_aside(parent.ref.model))
     return ("set aside" if aside else "gone") + ("; another checkpoint has its step" if checkpoint else "")

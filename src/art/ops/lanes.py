@@ -17,6 +17,7 @@ from art.format.manifest import Manifest
 from art.names import ModelRef
 from art.ops.histories import Histories
 from art.ops.judge import REWARD, Judgement, State, judge
+from art.ops.reading import DiskReading
 from art.ops.series import Series
 from art.ops.tree import Branch, read_tree
 from art.store.liveness import find_run
@@ -111,7 +112,7 @@ def read_overview(
     """Read every branch of a root, or of one project; `histories` keeps what has not changed since the last time."""
     now = datetime.now(UTC)
     histories = histories or Histories(store.root)
-    branches = read_tree(store, store.models(project), metric=REWARD, histories=histories)
+    branches = read_tree(DiskReading(store, histories), store.models(project), metric=REWARD)
     levels = _levels(branches)
     lanes = [_lane(store, branch, histories, level=levels[branch.model], now=now) for branch in branches]
     return Overview(tuple(lanes), tuple(_alarms(lanes, now)), now)

@@ -1,6 +1,6 @@
-"""The models of a store as branches: their steps, scores, forks and what was set aside.
+"""The models of a place as branches: their steps, scores, forks and what was set aside.
 
-Reads a store; opens only the checkpoints that will be shown. Damage does not stop it: a checkpoint that does not
+Reads a place; opens only the checkpoints that will be shown. Damage does not stop it: a checkpoint that does not
 open is a step with a problem, a model that cannot be listed a branch with one. Gives values and knows no words.
 """
 
@@ -10,18 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
-from pathlib import Path
 
 from art.errors import ArtError
 from art.format.lineage import segments
 from art.format.manifest import Hop, Manifest
-from art.format.selection import Skipped
-from art.names import ModelRef
+from art.names import CheckpointRef, ModelRef
 from art.ops.condense import Gap, condense
-from art.ops.histories import Histories
+from art.ops.reading import Reading
 from art.ops.update import is_without_signal
-from art.store.checkpoint import Checkpoint, look
-from art.store.store import CheckpointStore, SetAside
+from art.store.store import SetAside
 
 DEFAULT_METRIC = "train/reward"
 
@@ -90,7 +87,7 @@ class _Draft:
     """A branch while it is put together."""
 
     model: ModelRef
-    folders: Mapping[int, Path] = field(default_factory=dict[int, Path])
+    reading: Reading
     opened: dict[int, BranchStep] = field(default_factory=dict[int, BranchStep])
     steps: list[int] = field(default_factory=list[int])
     newest: int | None = None
@@ -100,7 +97,7 @@ class _Draft:
 
     def at(self, step: int) -> BranchStep:
         if step not in self.opened:
-            self.opened[step] = _open(self.model, step, self.folders.get(step))
+            self.opened[step] = _open(self.reading, self.model.at(step))
         return self.opened[step]
 
     @property
@@ -115,25 +112,21 @@ class _Draft:
 
 
 def read_tree(
-    store: CheckpointStore,
-    models: Iterable[ModelRef],
-    *,
-    metric: str = DEFAULT_METRIC,
-    whole: bool = False,
-    histories: Histories | None = None,
+    reading: Reading, models: Iterable[ModelRef], *, metric: str = DEFAULT_METRIC, whole: bool = False
 ) -> list[Branch]:
     """Read models as branches, each after the one it was forked from; `whole` opens and shows every step."""
-    histories = histories or Histories(store.root)
-    drafts = {model: _draft(store, model, metric, histories) for model in models}
+    drafts = {model: _draft(reading, model, metric) for model in models}
+    if whole:
+        reading.read_ahead(draft.model.at(step) for draft in drafts.values() for step in draft.steps)
     origins = {model: _origin(hop, drafts) for model, draft in drafts.items() if (hop := draft.hop)}
     return _sources_first([_branch(draft, origins, whole=whole) for draft in drafts.values()])
 
 
-def related(store: CheckpointStore, model: ModelRef) -> list[ModelRef]:
+def related(reading: Reading, model: ModelRef) -> list[ModelRef]:
     """Name a model, those it came from and those that came from it, as far as they are in its project."""
     sources: dict[ModelRef, list[ModelRef]] = {}
-    for other in store.models(model.project):
-        hop = _draft_ends(store, other).hop
+    for other in reading.models(model.project):
+        hop = _draft_ends(reading, other).hop
         sources[other] = [hop.ref.model] if hop and hop.remote is None else []
     wanted = {model}
     pending = [model]
@@ -154,33 +147,34 @@ def rests_on(steps: Iterable[int], aside: SetAside) -> int | None:
     return max((step for step in steps if step <= kept), default=None)
 
 
-def _draft(store: CheckpointStore, model: ModelRef, metric: str, histories: Histories) -> _Draft:
-    draft = _draft_ends(store, model)
+def _draft(reading: Reading, model: ModelRef, metric: str) -> _Draft:
+    draft = _draft_ends(reading, model)
     try:
-        draft.scores.update(_scores(draft, metric, histories))
-        draft.set_aside.extend(store.set_aside(model))
+        draft.scores.update(_scores(reading, draft, metric))
+        draft.set_aside.extend(reading.set_aside(model))
     except ArtError as error:
         draft.problem = draft.problem or str(error)
     return draft
 
 
-def _draft_ends(store: CheckpointStore, model: ModelRef) -> _Draft:
-    draft = _Draft(model=model)
+def _draft_ends(reading: Reading, model: ModelRef) -> _Draft:
+    draft = _Draft(model=model, reading=reading)
     try:
-        draft.steps.extend(store.steps(model))
-        draft.folders = store.folders(model)
+        draft.steps.extend(reading.steps(model))
     except ArtError as error:
         draft.problem = str(error)
     draft.newest = next((step for step in reversed(draft.steps) if draft.at(step).manifest), None)
     return draft
 
 
-def _scores(draft: _Draft, metric: str, histories: Histories) -> dict[int, float]:
+def _scores(reading: Reading, draft: _Draft, metric: str) -> dict[int, float]:
     manifest = draft.at(draft.newest).manifest if draft.newest is not None else None
-    scores = histories.scores(segments(draft.model, manifest), metric)
-    for step, later in pairwise(draft.steps):
-        # A checkpoint that was pulled came without its history, but the next one's manifest knows what it earned.
-        if step not in scores and (child := draft.at(later).manifest):
+    scores = reading.scores(segments(draft.model, manifest), metric)
+    # A checkpoint that was pulled came without its history, but the next one's manifest knows what it earned.
+    later = [after for step, after in pairwise(draft.steps) if step not in scores]
+    reading.read_ahead(draft.model.at(step) for step in later)
+    for step in later:
+        if child := draft.at(step).manifest:
             scores.update(_score_of_parent(child, metric))
     return scores
 
@@ -191,18 +185,12 @@ def _score_of_parent(manifest: Manifest, metric: str) -> dict[int, float]:
     return {} if score is None or manifest.parent is None else {manifest.parent.step: score}
 
 
-def _open(model: ModelRef, step: int, folder: Path | None) -> BranchStep:
-    if folder is None:
-        return BranchStep(step, problem="it is gone")
+def _open(reading: Reading, ref: CheckpointRef) -> BranchStep:
     try:
-        opened = look(model.at(step), folder)
+        checkpoint = reading.open(ref)
     except ArtError as error:
-        return BranchStep(step, problem=str(error))
-    match opened:
-        case Checkpoint():
-            return BranchStep(step, opened.manifest, opened.digest)
-        case Skipped():
-            return BranchStep(step, problem=opened.reason)
+        return BranchStep(ref.step, problem=str(error))
+    return BranchStep(ref.step, checkpoint.manifest, checkpoint.digest)
 
 
 def _origin(hop: Hop, drafts: Mapping[ModelRef, _Draft]) -> Origin:

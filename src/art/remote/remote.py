@@ -10,6 +10,8 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from blake3 import blake3
+
 from art.errors import (
     CheckpointNotFoundError,
     ConfigurationError,
@@ -22,7 +24,7 @@ from art.format.pick import NEWEST, Best, Exact, Pick, candidates
 from art.format.selection import Selection, Skipped, absence, choose
 from art.names import CheckpointRef, ModelRef
 from art.remote import transfer
-from art.remote.checkpoint import RemoteCheckpoint, claim_key, claims_key, look
+from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, claim_key, claims_key, file_key, look
 from art.remote.clients import require_folder
 from art.remote.copy import Copied, fork_between
 from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_fork
@@ -35,6 +37,7 @@ from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
 
 NAMES_IN_A_MESSAGE = 12
+BLOCK_BYTES = 8 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,14 @@ class Remote:
         if isinstance(found, Selection):
             return found
         raise self._absence(pick, model, folders, found)
+
+    def digest(self, checkpoint: RemoteCheckpoint, file: RemoteFile) -> tuple[int, str]:
+        """Read a file from the server; gives its size and its BLAKE3 digest. Raises `MissingError`."""
+        size_bytes, digest = 0, blake3()
+        for block in self._objects.stream(file_key(checkpoint, file), BLOCK_BYTES):
+            size_bytes += len(bytes(block))
+            digest.update(block)
+        return size_bytes, digest.hexdigest()
 
     def fetch(
         self, checkpoint: RemoteCheckpoint, store: CheckpointStore, *, progress: Progress | None = None

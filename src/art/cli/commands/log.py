@@ -4,19 +4,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from art.cli import addresses
 from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 from art.errors import MetricNotFoundError, ModelNotFoundError
 
 if TYPE_CHECKING:
     from art.names import ModelRef
+    from art.ops.reading import Reading
 
 DEFAULT_METRIC = "train/reward"
 
 
 def log(
     context: typer.Context,
-    model: Annotated[str | None, typer.Argument(help="This model, its sources and its forks; or a project.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="This model, its sources and its forks; or a project; or a bucket's URL.")
+    ] = None,
     graph: Annotated[bool, typer.Option("--graph", metavar="", help="Draw the branches.")] = False,
     whole: Annotated[bool, typer.Option("--all", metavar="", help="Every step, not only those that matter.")] = False,
     metric: Annotated[str, typer.Option(help="What is shown beside each step, and best by.")] = DEFAULT_METRIC,
@@ -30,33 +34,39 @@ def log(
     and those that were forked are shown one by one.
     """
     from art.cli.render import log, wording
+    from art.ops.reading import reading_of
     from art.ops.tree import read_tree
 
     invocation = settle(context, root, project, as_json)
-    store = invocation.existing_store
-    branches = read_tree(store, _wanted(invocation, model), metric=metric, whole=whole or invocation.as_json)
+    reading = reading_of(invocation.place(_url(model)))
+    branches = read_tree(reading, _wanted(invocation, reading, model), metric=metric, whole=whole or invocation.as_json)
     if metric != DEFAULT_METRIC and branches and not any(branch.scores for branch in branches):
         raise MetricNotFoundError(f"No checkpoint has the metric {metric!r}; write split/name, as in val/reward.")
     if invocation.as_json:
-        output.print_json(log.document(branches, root=str(store.root), metric=metric))
+        output.print_json(log.document(branches, root=str(reading), metric=metric))
         return
     if not branches:
-        output.say(f"There are no models below {store.root} yet.")
+        output.say(f"There are no models below {reading} yet.")
     lines = log.graph_lines if graph else log.list_lines
     output.print_lines(lines(branches, metric=metric, now=wording.utc_now()))
 
 
-def _wanted(invocation: Invocation, text: str | None) -> "list[ModelRef]":
+def _url(text: str | None) -> str | None:
+    if text is None or addresses.SCHEME not in text:
+        return None
+    return text if addresses.is_place(text) else addresses.parse(text, project="-").url
+
+
+def _wanted(invocation: Invocation, reading: "Reading", text: str | None) -> "list[ModelRef]":
     from art.ops.tree import related
 
-    store = invocation.existing_store
-    models = store.models(invocation.project)
-    if text is None:
+    models = reading.models(invocation.project)
+    if text is None or addresses.is_place(text):
         return models
-    if of_project := [model for model in models if model.project == text]:
+    if of_project := [model for model in models if model.project == text.rpartition(addresses.BETWEEN)[2]]:
         return of_project
     named = invocation.address(text).model
     if named not in models:
         known = ", ".join(str(model) for model in models) or "none"
-        raise ModelNotFoundError(f"There is no model {named} below {store.root}; there are: {known}.")
-    return related(store, named)
+        raise ModelNotFoundError(f"There is no model {named} below {reading}; there are: {known}.")
+    return related(reading, named)

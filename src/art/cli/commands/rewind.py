@@ -23,7 +23,7 @@ def rewind(
 ) -> None:
     """Make an earlier step the newest again. Later ones are set aside, never deleted; --undo brings them back."""
     invocation = settle(context, root, project, as_json)
-    address = invocation.address(model)
+    address = invocation.local_address(model, "rewind")
     if undo:
         _restore(invocation, address, aside_id)
         return

@@ -20,12 +20,15 @@ def show(
     Its manifest, its lineage, its files with their digests, and who has the same bytes.
     """
     from art.cli.render import details, wording
+    from art.format.pick import pick_of
     from art.ops.details import read_details
+    from art.ops.reading import reading_of
 
     invocation = settle(context, root, project, as_json)
-    store, address = invocation.existing_store, invocation.address(checkpoint)
-    opened = store.open(address.ref) if address.ref else store.select(address.model).checkpoint
-    known = read_details(store, opened)
+    address = invocation.address(checkpoint)
+    place = invocation.place(address.url)
+    opened = place.select(address.model, pick_of(step=address.step)).checkpoint
+    known = read_details(reading_of(place), opened)
     if invocation.as_json:
         output.print_json(details.document(known))
     else:

@@ -4,17 +4,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from art.cli import addresses
 from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
-    from art.cli.addresses import Address
+    from collections.abc import Collection
+
+    from art.names import ModelRef
+    from art.ops.verify import StepReport
+    from art.remote.hub import Hub
+    from art.remote.remote import Remote
     from art.store.store import CheckpointStore
 
 
 def verify(
     context: typer.Context,
-    what: Annotated[str | None, typer.Argument(metavar="MODEL[@STEP]", help="Everything in the root, if none.")] = None,
+    what: Annotated[
+        str | None, typer.Argument(metavar="MODEL[@STEP]", help="Everything in the root, if none; or a bucket's URL.")
+    ] = None,
     continuation: Annotated[
         bool,
         typer.Option("--continuation", metavar="", help="Train on from here in three ways and compare the bits."),
@@ -41,15 +49,8 @@ def verify(
 
 def _verify_digests(invocation: Invocation, what: str | None) -> None:
     from art.cli.render import verify as render
-    from art.ops.verify import verify
 
-    store = invocation.existing_store
-    address = invocation.address(what) if what else None
-    if address:
-        _require(store, address)
-    models = [address.model] if address else store.models(invocation.project)
-    with output.byte_bar("checking") as show:
-        reports = verify(store, models, step=address.step if address else None, progress=show)
+    reports = _reports(invocation, what)
     if invocation.as_json:
         output.print_json(render.document(reports))
     else:
@@ -58,13 +59,32 @@ def _verify_digests(invocation: Invocation, what: str | None) -> None:
         raise typer.Exit(1)
 
 
-def _require(store: "CheckpointStore", address: "Address") -> None:
-    """Check that what was named has a folder; the error says which steps there are."""
-    folders = store.folders(address.model)
-    if address.ref and address.ref.step not in folders:
-        store.open(address.ref)
-    if not folders:
-        store.select(address.model)
+def _reports(invocation: Invocation, what: str | None) -> "list[StepReport]":
+    from art.format.pick import Exact
+    from art.ops.verify import verify
+    from art.store.store import CheckpointStore
+
+    address = invocation.address(what) if what and not addresses.is_place(what) else None
+    place = invocation.place(address.url if address else what)
+    if address and address.step is not None and address.step not in _steps(place, address.model):
+        place.select(address.model, Exact(address.step))  # says which steps there are
+    if address and not _steps(place, address.model):
+        place.select(address.model)
+    models = [address.model] if address else place.models(invocation.project)
+    step = address.step if address else None
+    with output.byte_bar("checking") as show:
+        if isinstance(place, CheckpointStore):
+            return verify(place, models, step=step, progress=show)
+        from art.ops.verify_bucket import verify_bucket
+
+        return verify_bucket(place, models, step=step, progress=show)
+
+
+def _steps(place: "CheckpointStore | Remote | Hub", model: "ModelRef") -> "Collection[int]":
+    """List what has a folder: of a folder on this disk that is no checkpoint there is something to say."""
+    from art.store.store import CheckpointStore
+
+    return place.folders(model) if isinstance(place, CheckpointStore) else place.steps(model)
 
 
 def _verify_continuation(invocation: Invocation, what: str | None, base_model: str | None, keep: bool) -> None:
@@ -74,7 +94,7 @@ def _verify_continuation(invocation: Invocation, what: str | None, base_model: s
 
     if what is None:
         raise typer.BadParameter("--continuation needs a MODEL[@STEP] to continue from.")
-    store, address = invocation.existing_store, invocation.address(what)
+    store, address = invocation.existing_store, invocation.local_address(what, "verify --continuation")
     ref = address.ref or store.select(address.model).checkpoint.ref
     started_s = wording.clock_s()
     with output.working(f"training on from {ref} in three ways ..."):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from art.cli.render import wording
 from art.format.manifest import Hop, Manifest
 from art.ops.details import Details
+from art.ops.reading import where
 from art.ops.update import is_without_signal, updated_from
-from art.store.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from art.ops.reading import AnyCheckpoint
 
 NAME_WIDTH = 12
 SHORT_DIGEST = 12
@@ -42,7 +45,7 @@ def document(details: Details) -> dict[str, Any]:
     checkpoint = details.checkpoint
     return {
         "ref": str(checkpoint.ref),
-        "path": str(checkpoint.path),
+        "path": where(checkpoint),
         "digest": checkpoint.digest,
         "foreign": checkpoint.is_foreign,
         "size_bytes": checkpoint.manifest.size_bytes,
@@ -66,7 +69,7 @@ def document(details: Details) -> dict[str, Any]:
     }
 
 
-def _facts(checkpoint: Checkpoint, now: datetime) -> Iterator[tuple[str, Text | str]]:
+def _facts(checkpoint: AnyCheckpoint, now: datetime) -> Iterator[tuple[str, Text | str]]:
     manifest = checkpoint.manifest
     yield "written", f"{manifest.created_at}  ({wording.age(manifest.created_at, now)})"
     if base := manifest.base_model:
@@ -82,7 +85,7 @@ def _facts(checkpoint: Checkpoint, now: datetime) -> Iterator[tuple[str, Text | 
     if checkpoint.is_foreign:
         yield "foreign", Text("written by another program; its optimizer starts afresh", "yellow")
     yield "identity", checkpoint.digest or "none"
-    yield "folder", str(checkpoint.path)
+    yield "folder", where(checkpoint)
 
 
 def _metrics(details: Details) -> Iterator[Text]:

@@ -1,0 +1,131 @@
+"""Every command reads the place that is named, or refuses it: none takes the model of this disk instead."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from art.store.store import CheckpointStore
+from store.conftest import tree, write_checkpoint
+
+from .conftest import BRANCH, MAIN, Art
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, art: Art) -> str:
+    """A bucket with both models, from a root of their own: this disk has others under the same names."""
+    (tmp_path / "bucket/runs").mkdir(parents=True)
+    url = f"file://{tmp_path}/bucket/runs"
+    for model in (MAIN, BRANCH):
+        assert art("push", str(model), url).returncode == 0
+    return url
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A root whose shop/agent-1 is another model than the bucket's."""
+    store = CheckpointStore(tmp_path / "elsewhere")
+    write_checkpoint(store, MAIN, 7)
+    return store.root
+
+
+def test_log_of_a_bucket_lists_its_models_with_steps_and_rewards(art: Art, bucket: str, elsewhere: Path):
+    document = json.loads(art("log", bucket, "--json", root=elsewhere).stdout)
+    shown = art("log", bucket, root=elsewhere).stdout
+
+    models = {model["model"]: model for model in document["models"]}
+    assert document["root"] == bucket
+    assert [step["step"] for step in models["agent-1"]["checkpoints"]] == [50, 100, 150]
+    assert [step["score"] for step in models["agent-1"]["checkpoints"][:2]] == [0.42, 0.91]
+    assert models["agent-2"]["forked_from"]["where"] == "here"
+    assert "forked by agent-2" in shown
+
+
+def test_log_of_a_model_in_a_bucket_is_not_that_of_this_disk(art: Art, bucket: str, elsewhere: Path):
+    drawn = art("log", f"{bucket}::shop/agent-2", "--graph", root=elsewhere).stdout
+
+    assert "agent-1@150" in drawn
+    assert "@7" not in drawn
+
+
+def test_show_reads_the_bucket(art: Art, store: CheckpointStore, bucket: str, elsewhere: Path):
+    document = json.loads(art("show", f"{bucket}::shop/agent-2@100", "--json", root=elsewhere).stdout)
+
+    assert document["digest"] == store.open(BRANCH.at(100)).digest
+    assert document["path"].startswith(bucket)
+    assert document["also_in"][0]["ref"] == "shop/agent-1@100"
+    assert [past["where"] for past in document["past"]] == ["here"]
+
+
+def test_verify_reads_every_byte_of_the_bucket(art: Art, bucket: str, elsewhere: Path, tmp_path: Path):
+    whole = art("verify", bucket, root=elsewhere)
+    file = tmp_path / "bucket/runs/shop/models/agent-1/checkpoints/0100/optimizer.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(content)
+    altered = art("verify", f"{bucket}::shop/agent-1@100", "--json", root=elsewhere)
+    (file.parent / "trainer.json").unlink()
+    gone = art("verify", f"{bucket}::shop/agent-1", "--json", root=elsewhere)
+
+    assert whole.returncode == 0
+    assert "6 checkpoints" in whole.stdout
+    (report,) = json.loads(altered.stdout)["checkpoints"]
+    assert altered.returncode == 1
+    assert [(fault["file"], fault["problem"]) for fault in report["faults"]] == [
+        ("optimizer.safetensors", "was altered")
+    ]
+    reports = json.loads(gone.stdout)["checkpoints"]
+    problems = {step["ref"]: [fault["problem"] for fault in step["faults"]] for step in reports}
+    assert problems["shop/agent-1@100"] == ["was altered", "is gone"]
+    assert problems["shop/agent-1@50"] == []
+
+
+def test_a_missing_step_or_model_of_a_bucket_is_an_error(art: Art, bucket: str, elsewhere: Path):
+    for command in ("show", "verify"):
+        for name in ("shop/agent-1@7", "shop/nobody"):
+            done = art(command, f"{bucket}::{name}", root=elsewhere)
+
+            assert done.returncode == 1, (command, name)
+            assert done.stderr.startswith("art: "), (command, name)
+
+
+REFUSING = {
+    "rewind": ("rewind", "{url}::shop/agent-1@50"),
+    "rewind --undo": ("rewind", "--undo", "{url}::shop/agent-1"),
+    "verify --continuation": ("verify", "--continuation", "{url}::shop/agent-1"),
+    "push": ("push", "{url}::shop/agent-1", "{url}"),
+    "suggest": ("suggest", "{url}::shop/agent-1"),
+    "diff": ("diff", "{url}::shop/agent-1@50", "shop/agent-1@100"),
+}
+
+
+@pytest.mark.parametrize("command", REFUSING)
+def test_a_command_for_this_disk_refuses_a_bucket(art: Art, store: CheckpointStore, bucket: str, command: str):
+    before = tree(store.root)
+
+    done = art(*(word.format(url=bucket) for word in REFUSING[command]))
+
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert tree(store.root) == before
+
+
+def test_a_command_reads_a_bucket_where_there_is_no_root(art: Art, bucket: str, tmp_path: Path):
+    for arguments in (("log", bucket), ("show", f"{bucket}::shop/agent-1"), ("verify", bucket)):
+        done = art(*arguments, root=tmp_path / "nowhere")
+
+        assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_damaged_step_of_a_bucket_is_a_line(art: Art, bucket: str, tmp_path: Path):
+    manifest = tmp_path / "bucket/runs/shop/models/agent-1/checkpoints/0100/checkpoint.json"
+    manifest.chmod(0o644)
+    manifest.write_text("{")
+
+    listed, verified = art("log", bucket, "--all"), art("verify", bucket, "--json")
+
+    assert listed.stdout.count("damaged: ") == 1
+    assert [step["ref"] for step in json.loads(verified.stdout)["checkpoints"] if not step["ok"]] == [
+        "shop/agent-1@100"
+    ]
