@@ -15,6 +15,7 @@ from typing import Annotated, Any, Self, TypeAlias, cast
 
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 from openai.types.chat.chat_completion import Choice
+from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenLogprob
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -260,20 +261,29 @@ class SampledTokens:
 
 
 def sampled_tokens(choice: Choice) -> SampledTokens | None:
-    """Read how a choice was sampled: our own extra fields, or the `token_id:123` spelling that vLLM and ART use."""
+    """Read how a choice was sampled: our own extra fields, or what stays of them where a client rebuilt the choice.
+
+    That is `logprobs` whose tokens are spelled `token_id:123`, as ART's server does, or vLLM's `token_ids` beside them.
+    """
     extra = choice.model_extra or {}
-    if "token_ids" in extra and "token_logprobs" in extra:
-        return SampledTokens(
-            prompt_ids=tuple(extra["prompt_token_ids"]) if extra.get("prompt_token_ids") else None,
-            token_ids=tuple(extra["token_ids"]),
-            logprobs=tuple(extra["token_logprobs"]),
-            temperature=float(extra.get("temperature", 1.0)),
-        )
-    content = choice.logprobs.content if choice.logprobs else None
-    if not content or not all(entry.token.startswith(TOKEN_ID_PREFIX) for entry in content):
+    content = (choice.logprobs.content if choice.logprobs else None) or []
+    token_ids = extra.get("token_ids") or _spelled_ids(content)
+    logprobs = extra.get("token_logprobs") or [entry.logprob for entry in content]
+    if "token_logprobs" not in extra and not (token_ids and content):
         return None
-    token_ids = tuple(int(entry.token.removeprefix(TOKEN_ID_PREFIX)) for entry in content)
-    return SampledTokens(None, token_ids, tuple(entry.logprob for entry in content), 1.0)
+    first = content[0].model_extra or {} if content else {}
+    return SampledTokens(
+        prompt_ids=tuple(extra["prompt_token_ids"]) if extra.get("prompt_token_ids") else None,
+        token_ids=tuple(token_ids),
+        logprobs=tuple(logprobs),
+        temperature=float(extra.get("temperature", first.get("temperature", 1.0))),
+    )
+
+
+def _spelled_ids(content: Sequence[ChatCompletionTokenLogprob]) -> list[int]:
+    """Give the ids that the tokens are spelled as; none where one of them is text."""
+    ids = [entry.token.removeprefix(TOKEN_ID_PREFIX) for entry in content if entry.token.startswith(TOKEN_ID_PREFIX)]
+    return [int(each) for each in ids] if len(ids) == len(content) and all(map(str.isdecimal, ids)) else []
 
 
 def get_messages(messages_and_choices: Iterable[MessageOrChoice]) -> Messages:

@@ -15,7 +15,7 @@ from art.http.answer import Answer
 from art.http.chat import ChatFormat
 from art.http.protocol import ChatRequest
 from art.sample.sampling import Drawn
-from art.trajectories import SampledTokens
+from art.trajectories import TOKEN_ID_PREFIX, SampledTokens
 
 Json = dict[str, Any]
 
@@ -105,20 +105,24 @@ class Writer:
         prompt, completion = len(self.prompt_ids), sum(len(answer.drawn) for answer in answers)
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
-    def _logprobs(self, drawn: Sequence[Drawn]) -> Json | None:
-        if not self.request.logprobs:
-            return None
+    def _logprobs(self, drawn: Sequence[Drawn]) -> Json:
+        """Write the tokens as ART's server does, whether or not they were asked for: a client keeps these."""
         return {"content": [self._token(each) for each in drawn], "refusal": None}
 
     def _token(self, drawn: Drawn) -> Json:
         top = [self._scored(token_id, logprob) for token_id, logprob in drawn.top]
-        return {**self._scored(drawn.token_id, drawn.logprob), "top_logprobs": top}
+        # With each token, because clients that put an answer together keep the list and nothing around it.
+        scale = {} if self.temperature == 1 else {"temperature": self.temperature}
+        return {**self._scored(drawn.token_id, drawn.logprob), "top_logprobs": top, **scale}
 
     def _scored(self, token_id: int, logprob: float) -> Json:
-        text = self.chat.text([token_id])
-        # A token that is no whole character has no bytes that its text could give.
-        whole = "\N{REPLACEMENT CHARACTER}" not in text
-        return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode()) if whole else None}
+        spelling = f"{TOKEN_ID_PREFIX}{token_id}"
+        return {"token": spelling, "logprob": max(logprob, -9999.0), "bytes": self._bytes(token_id)}
+
+    def _bytes(self, token_id: int) -> list[int] | None:
+        """Give the text of a token where it was asked for; a token that is no whole character has none."""
+        text = self.chat.text([token_id]) if self.request.logprobs else "\N{REPLACEMENT CHARACTER}"
+        return None if "\N{REPLACEMENT CHARACTER}" in text else list(text.encode())
 
 
 def _chunk_choice(index: int, delta: Json) -> Json:

@@ -149,7 +149,7 @@ class Service:
             if index not in answers:
                 yield writer.opening(index)
             answers[index] = answer
-            if text or (answer.finish_reason and writer.request.logprobs):
+            if text or answer.finish_reason:
                 yield writer.piece(index, text, answer.drawn[shown[index] :])
                 shown[index] = len(answer.drawn)
             if answer.finish_reason:

@@ -1,0 +1,109 @@
+"""A thousand requests, sixty-four at a time, of which many leave: every other one is answered, and nothing stays."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+import httpx
+import pytest
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from art.sample.own.engine import Engine
+from small import small_causal_lm
+
+from .serving import AUTHORIZED, Served
+
+REQUESTS, AT_ONCE = 1000, 64
+POISON = "\x01"
+"""A character whose token makes the numbers of the row that reads it NaN."""
+KINDS = {
+    "plain": {},
+    "seeded": {"seed": 7},
+    "stream": {"stream": True},
+    "several": {"n": 3},
+    "tiny temperature": {"temperature": 1e-39},
+    "vanishes": {"max_tokens": 800},
+    "vanishes from a stream": {"max_tokens": 800, "stream": True},
+    "breaks the numbers": {},
+    "malformed": {"temperature": "hot"},
+    "too long": {},
+}
+CONTENT = {"breaks the numbers": POISON, "too long": "x" * 100_000}
+# Greedy, so that no other row samples POISON by chance.
+EXPECTED = {"malformed": 400, "too long": 400, "breaks the numbers": 500}
+
+
+@pytest.fixture
+def fragile(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    model = small_causal_lm(tokenizer, tie_word_embeddings=False).eval()
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tokenizer.encode(POISON)[0]] = torch.nan
+    return model
+
+
+async def request(client: httpx.AsyncClient, kind: str, number: int) -> int | str:
+    chosen = random.Random(number)
+    content = CONTENT.get(kind, f"request {number % 40}")
+    body = {
+        "model": "agent",
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 8,
+        "temperature": 0,
+        **KINDS[kind],
+    }
+    asked = client.post("/chat/completions", json=body)
+    if not kind.startswith("vanishes"):
+        answer = await asked
+        return "cut" if body.get("stream") and "[DONE]" not in answer.text else answer.status_code
+    try:
+        await asyncio.wait_for(asked, timeout=chosen.uniform(0.001, 0.3))
+    except TimeoutError:
+        return "vanished"
+    return "answered first"
+
+
+async def crowd(served: Served) -> Counter[tuple[str, int | str]]:
+    places = asyncio.Semaphore(AT_ONCE)
+    outcomes: Counter[tuple[str, int | str]] = Counter()
+
+    async def one(client: httpx.AsyncClient, number: int) -> None:
+        kind = random.Random(number).choice(list(KINDS))
+        async with places:
+            outcomes[kind, await request(client, kind, number)] += 1
+
+    limits = httpx.Limits(max_connections=AT_ONCE)
+    async with (
+        httpx.AsyncClient(base_url=served.base_url, headers=AUTHORIZED, timeout=120, limits=limits) as client,
+        asyncio.TaskGroup() as tasks,
+    ):
+        for number in range(REQUESTS):
+            tasks.create_task(one(client, number))
+    return outcomes
+
+
+@pytest.mark.slow
+def test_a_thousand_requests_beside_clients_that_vanish_are_answered(
+    engines: Callable[..., Engine],
+    serve: Callable[..., Served],
+    fragile: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    served = serve(engines(fragile, tokenizer))
+    before = threading.active_count()
+
+    outcomes = asyncio.run(crowd(served))
+
+    assert outcomes.total() == REQUESTS
+    vanishing = {outcome for kind, outcome in outcomes if kind.startswith("vanishes")}
+    assert "vanished" in vanishing
+    for kind in KINDS:
+        if not kind.startswith("vanishes"):
+            assert {outcome for other, outcome in outcomes if other == kind} == {EXPECTED.get(kind, 200)}
+    assert asyncio.run(served.rows_left()) == 0
+    assert served.engine.load().waiting == 0
+    assert threading.active_count() <= before + 5
