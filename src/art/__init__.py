@@ -18,6 +18,14 @@ from art import absent
 if TYPE_CHECKING:
     from art import dev, errors, local, types, utils
     from art.backend import Backend, TrainResult
+    from art.capture import (
+        auto_trajectory,
+        capture_auto_trajectory,
+        capture_yielded_trajectory,
+        current_trajectory,
+        trajectory,
+        yield_trajectory,
+    )
     from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
     from art.errors import ArtError
     from art.gather import gather_trajectories, gather_trajectory_groups, trajectory_group_batches
@@ -45,10 +53,16 @@ _HOME = {
     "TrainableModel": "art.model",
     "Trajectory": "art.trajectories",
     "TrajectoryGroup": "art.trajectories",
+    "auto_trajectory": "art.capture",
+    "capture_auto_trajectory": "art.capture",
+    "capture_yielded_trajectory": "art.capture",
+    "current_trajectory": "art.capture",
     "gather_trajectories": "art.gather",
     "gather_trajectory_groups": "art.gather",
     "retry": "art.rollouts",
+    "trajectory": "art.capture",
     "trajectory_group_batches": "art.gather",
+    "yield_trajectory": "art.capture",
 }
 START_BYTES = 4096
 _MODULES = ("dev", "errors", "local", "types", "utils")
@@ -71,15 +85,21 @@ __all__ = [
     "TrainableModel",
     "Trajectory",
     "TrajectoryGroup",
+    "auto_trajectory",
+    "capture_auto_trajectory",
+    "capture_yielded_trajectory",
+    "current_trajectory",
     "dev",
     "errors",
     "gather_trajectories",
     "gather_trajectory_groups",
     "local",
     "retry",
+    "trajectory",
     "trajectory_group_batches",
     "types",
     "utils",
+    "yield_trajectory",
 ]
 
 

@@ -49,15 +49,21 @@ PUBLIC = [
     "TrainableModel",
     "Trajectory",
     "TrajectoryGroup",
+    "auto_trajectory",
+    "capture_auto_trajectory",
+    "capture_yielded_trajectory",
+    "current_trajectory",
     "dev",
     "errors",
     "gather_trajectories",
     "gather_trajectory_groups",
     "local",
     "retry",
+    "trajectory",
     "trajectory_group_batches",
     "types",
     "utils",
+    "yield_trajectory",
 ]
 
 

@@ -1,0 +1,125 @@
+"""A chat completion as it went over the wire: what was asked, and the choices that came back.
+
+Knows the JSON of OpenAI's API, whole and in events; knows neither clients nor trajectories.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from openai.types.chat.chat_completion import Choice
+from pydantic import ValidationError
+
+from art.trajectories import Messages, Tools
+
+EVENT = b"data:"
+DONE = b"[DONE]"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a client asked."""
+
+    messages: Messages
+    tools: Tools | None
+
+
+@dataclass(frozen=True)
+class Call:
+    """A question and the choices that it was answered with."""
+
+    asked: Asked
+    choices: tuple[Choice, ...]
+
+
+def read_asked(body: bytes) -> Asked | None:
+    """Read the body of a request; None when it is no question to a chat model."""
+    fields = _object(body)
+    messages = fields.get("messages") if fields else None
+    if not fields or not isinstance(messages, list) or not messages:
+        return None
+    if not all(isinstance(message, dict) for message in cast("list[object]", messages)):
+        return None
+    return Asked(cast(Messages, messages), cast("Tools | None", fields.get("tools") or None))
+
+
+def read_choices(body: bytes) -> tuple[Choice, ...]:
+    """Read the choices of a whole answer; none when it holds something else, an error say."""
+    fields = _object(body)
+    found = fields.get("choices") if fields else None
+    return _choices(cast("list[Any]", found)) if isinstance(found, list) else ()
+
+
+class Events:
+    """The choices of an answer that comes in events, put together as its bytes come in."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._choices: dict[int, dict[str, Any]] = {}
+        self.is_done = False
+
+    def feed(self, received: bytes) -> None:
+        """Take the next bytes, wherever they were cut."""
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        for line in lines:
+            if line.startswith(EVENT):
+                self._take(line.removeprefix(EVENT).strip())
+
+    def choices(self) -> tuple[Choice, ...]:
+        """Give the choices that have ended."""
+        return _choices([self._choices[index] for index in sorted(self._choices)])
+
+    def _take(self, event: bytes) -> None:
+        if event == DONE:
+            self.is_done = True
+            return
+        for piece in (_object(event) or {}).get("choices") or ():
+            choice = self._choices.setdefault(piece.get("index", 0), {})
+            message, delta = choice.setdefault("message", {}), piece.get("delta") or {}
+            _add(choice, {name: value for name, value in piece.items() if name != "delta"})
+            _add(message, {name: value for name, value in delta.items() if name != "tool_calls"})
+            for call in delta.get("tool_calls") or ():
+                _add_tool_call(message.setdefault("tool_calls", []), call)
+
+
+def _add_tool_call(calls: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
+    place = piece.get("index", len(calls))
+    calls.extend({} for _ in range(place + 1 - len(calls)))
+    _add(calls[place], {name: value for name, value in piece.items() if name not in ("index", "type")})
+    calls[place]["type"] = "function"
+
+
+def _add(whole: dict[str, Any], piece: Mapping[str, Any]) -> None:
+    """Add a piece to what is there: text and lists grow, mappings are added to, anything else is replaced."""
+    for name, value in piece.items():
+        there = whole.get(name)
+        if value is None:
+            whole.setdefault(name, None)
+        elif isinstance(value, dict):
+            inner: dict[str, Any] = there if isinstance(there, dict) else {}
+            _add(inner, cast("dict[str, Any]", value))
+            whole[name] = inner
+        elif isinstance(value, list):
+            whole[name] = [*(there or ()), *cast("list[Any]", value)]
+        elif isinstance(value, str) and isinstance(there, str) and name not in ("role", "finish_reason"):
+            whole[name] = there + value
+        else:
+            whole[name] = value
+
+
+def _choices(found: list[Any]) -> tuple[Choice, ...]:
+    try:
+        return tuple(Choice.model_validate(choice) for choice in found)
+    except ValidationError:
+        return ()
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) else None

@@ -1,0 +1,126 @@
+"""Hears the chat completions that any client of this process asks, through the HTTP libraries that clients use.
+
+`httpx`, and `httpx2` of newer OpenAI clients, get their `send` wrapped once, when somebody listens first. Outside of a
+`listening` block a wrapped `send` does what it did. Knows HTTP; what is done with a call is the listener's.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from art.calls import Asked, Call, Events, read_asked, read_choices
+
+Listener = Callable[[Call], None]
+LIBRARIES = ("httpx", "httpx2")
+_listener: ContextVar[Listener | None] = ContextVar("art_listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Generator[None]:
+    """Give every chat completion that is asked inside the block, and in tasks that begin there, to `listener`."""
+    for library in LIBRARIES:
+        _wrap(library)
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+@functools.cache
+def _wrap(library: str) -> None:
+    try:
+        module = importlib.import_module(library)
+    except ImportError:
+        return
+    module.Client.send = _wrapped(module.Client.send)
+    module.AsyncClient.send = _wrapped_async(module.AsyncClient.send)
+
+
+def _wrapped(send: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(send)
+    def heard(self: Any, request: Any, **options: Any) -> Any:
+        response = send(self, request, **options)
+        _hear(request, response)
+        return response
+
+    return heard
+
+
+def _wrapped_async(send: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(send)
+    async def heard(self: Any, request: Any, **options: Any) -> Any:
+        response = await send(self, request, **options)
+        _hear(request, response)
+        return response
+
+    return heard
+
+
+def _hear(request: Any, response: Any) -> None:
+    listener = _listener.get()
+    is_answer = request.url.path.endswith("/chat/completions") and response.status_code == 200
+    if listener is None or not is_answer or not hasattr(request, "_content"):  # a body that nobody kept is gone
+        return
+    asked = read_asked(request.content)
+    if asked is None:
+        return
+    if response.is_closed:
+        _tell(listener, asked, read_choices(response.content))
+    else:
+        _hear_pieces(response, _Reception(listener, asked, response.headers.get("content-type", "")))
+
+
+class _Reception:
+    """An answer that its client reads in pieces; the listener is told once, when it is complete."""
+
+    def __init__(self, listener: Listener, asked: Asked, content_type: str) -> None:
+        self._listener = listener
+        self._asked = asked
+        self._events = Events() if content_type.startswith("text/event-stream") else None
+        self._body: list[bytes] = []
+        self._is_told = False
+
+    def feed(self, received: bytes) -> None:
+        if self._events is None:
+            self._body.append(received)
+            return
+        self._events.feed(received)
+        if self._events.is_done:
+            self.end()
+
+    def end(self) -> None:
+        if self._is_told:
+            return
+        self._is_told = True
+        choices = read_choices(b"".join(self._body)) if self._events is None else self._events.choices()
+        _tell(self._listener, self._asked, choices)
+
+
+def _hear_pieces(response: Any, reception: _Reception) -> None:
+    """Have the response's own iterators tell what its client reads from them."""
+    iter_bytes, aiter_bytes = response.iter_bytes, response.aiter_bytes
+
+    def heard(*args: Any, **options: Any) -> Iterator[bytes]:
+        for received in iter_bytes(*args, **options):
+            reception.feed(received)
+            yield received
+        reception.end()
+
+    async def heard_async(*args: Any, **options: Any) -> AsyncIterator[bytes]:
+        async for received in aiter_bytes(*args, **options):
+            reception.feed(received)
+            yield received
+        reception.end()
+
+    response.iter_bytes, response.aiter_bytes = heard, heard_async
+
+
+def _tell(listener: Listener, asked: Asked, choices: tuple[Any, ...]) -> None:
+    if choices:
+        listener(Call(asked, choices))
