@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from art.errors import InvalidNameError
 from art.names import CheckpointRef, ModelRef, split_step
@@ -48,6 +49,22 @@ def parse(text: str, *, project: str | None = None, models: Sequence[ModelRef] =
         raise InvalidNameError(f"{text!r} names no model; write {text.rstrip('/')}{BETWEEN}project/model@500.")
     name, step = split_step(rest)
     return Address(url or None, _model(name, project, models), step)
+
+
+def split_range(text: str) -> tuple[str, int | None, int | None]:
+    """Split `anything@6..10` into the text before the @ and both ends; `@6` has one step, `@6..` no end, no @ neither.
+
+    Raises `InvalidNameError`.
+    """
+    before, at, steps = text.rpartition("@")
+    first, dots, last = steps.partition("..")
+    if not at or not dots:
+        name, step = split_step(text)
+        return name, step, step
+    ends = [None if end == "" else split_step(f"{before}@{end}")[1] for end in (first, last)]
+    if ends == [None, None] or (None not in ends and cast("int", ends[0]) > cast("int", ends[1])):
+        raise InvalidNameError(f"{steps!r} in {text!r} is no range of steps; write 6..10, 6.. or ..10.")
+    return before, ends[0], ends[1]
 
 
 def is_place(text: str) -> bool:

@@ -210,6 +210,15 @@ class Remote:
         found = self._newest_first(model, self._folders(model))
         return next((checkpoint for checkpoint in found if isinstance(checkpoint, RemoteCheckpoint)), None)
 
+    def size_bytes(self, ref: CheckpointRef) -> int:
+        """Give how many bytes lie at a step, whole or not."""
+        folder = self._folders(ref.model).get(ref.step)
+        return (
+            sum(item.size_bytes for item in self._objects.all(f"{checkpoints_key(ref.model)}/{folder}"))
+            if folder
+            else 0
+        )
+
     def delete(self, ref: CheckpointRef) -> None:
         """Delete a checkpoint, or what a broken push of it left: the manifest first, the claim last."""
         folder = self._folders(ref.model).get(ref.step)

@@ -274,6 +274,14 @@ class CheckpointStore:
             self._require(checkpoint, self._look(checkpoint.ref, names))
             disk.discard(checkpoint.path)
 
+    def delete_step(self, ref: CheckpointRef) -> None:
+        """Delete what counts as the checkpoint of a step, damaged or not; raises `CheckpointNotFoundError`."""
+        with self._alone(ref.model) as names:
+            path = self._paths(ref.model, names).get(ref.step)
+            if path is None or not is_whole(path):
+                raise CheckpointNotFoundError(f"There is no checkpoint {ref}; {self._has(ref.model)}.")
+            disk.discard(path)
+
     def unknown(self, model: ModelRef) -> dict[int, Path]:
         """Map the steps whose folder is neither a checkpoint nor debris of ours: nothing reads or deletes it."""
 

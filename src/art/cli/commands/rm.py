@@ -1,56 +1,105 @@
-"""`art rm`: deletes checkpoints for good."""
+"""`art rm`: deletes checkpoints for good, on this disk or in a bucket."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from art.cli import addresses
 from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 from art.errors import ConfigurationError
+from art.visible import visible
 
 if TYPE_CHECKING:
-    from art.store.checkpoint import Checkpoint
+    from art.format.pick import Mode
+    from art.names import CheckpointRef
+    from art.ops.removal import Keep, Removal, StepRange
+    from art.remote.remote import Remote
     from art.store.store import CheckpointStore
 
 
 def remove(
     context: typer.Context,
-    checkpoints: Annotated[list[str], typer.Argument(metavar="MODEL@STEP...")],
+    checkpoints: Annotated[
+        list[str], typer.Argument(metavar="MODEL[@STEP]...", help="Steps, ranges as in model@6..10, or whole models.")
+    ],
+    keep_last: Annotated[int, typer.Option(min=0, metavar="N", help="Keep the last N of those named.")] = 0,
+    keep_best: Annotated[str | None, typer.Option(metavar="METRIC", help="Keep the best by this metric.")] = None,
+    mode: Annotated[str | None, typer.Option(metavar="MODE", help="Whether min or max is the best.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", metavar="", help="Only list.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.")] = False,
     root: Root = None,
     project: Project = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete checkpoints for good. Forks of them keep their bytes."""
-    from art.cli.render import wording
+    """Delete checkpoints for good. Forks of them keep their bytes, and histories stay."""
+    from art.ops.removal import plan_removal
 
     invocation = settle(context, root, project, as_json)
-    store = invocation.existing_store
-    opened = [_open_named(invocation, store, text) for text in checkpoints]
-    opened = list({checkpoint.ref: checkpoint for checkpoint in opened}.values())
-    names = ", ".join(str(checkpoint.ref) for checkpoint in opened)
-    if not yes:
-        _ask(f"Delete {names} for good?")
-    for checkpoint in opened:
-        store.delete(checkpoint)
+    keep = _keep(keep_last, keep_best, mode)
+    place, ranges = _named(invocation, checkpoints)
+    removal = plan_removal(place, ranges, keep)
+    if dry_run:
+        _report(invocation, removal, removal.refs, dry_run=True)
+        return
+    if removal.refs and not yes:
+        _ask(removal)
+    _perform(invocation, place, removal)
+
+
+def _keep(last: int, best: str | None, mode: str | None) -> "Keep":
+    from art.format.pick import Best
+    from art.ops.removal import Keep
+
+    if best is None and mode is not None:
+        raise typer.BadParameter("--mode belongs to --keep-best.")
+    return Keep(last, None if best is None else Best(best, cast("Mode | None", mode)))
+
+
+def _named(invocation: Invocation, texts: list[str]) -> "tuple[CheckpointStore | Remote, list[StepRange]]":
+    from art.ops.removal import StepRange
+
+    ranges: list[StepRange] = []
+    urls: set[str | None] = set()
+    for text in texts:
+        name, first, last = (text, None, None) if text.startswith(addresses.HUB) else addresses.split_range(text)
+        address = invocation.address(name)
+        ranges.append(StepRange(address.model, first, last))
+        urls.add(address.url)
+    if len(urls) > 1:
+        raise typer.BadParameter("What is deleted together lies in one place; run it once for each.")
+    (url,) = urls
+    if url and url.startswith(addresses.HUB):
+        raise typer.BadParameter(f"{url} is read, never changed.")
+    return cast("CheckpointStore | Remote", invocation.place(url)), ranges
+
+
+def _perform(invocation: Invocation, place: "CheckpointStore | Remote", removal: "Removal") -> None:
+    from art.ops.removal import remove as perform
+
+    deleted: list[CheckpointRef] = []
+    try:
+        for ref in perform(place, removal):
+            deleted.append(ref)  # noqa: PERF402 - what was yielded before a failure is gone, and is told
+    finally:
+        # Also when one of them could not be deleted: those before it are gone.
+        _report(invocation, removal, tuple(deleted), dry_run=False)
+
+
+def _report(invocation: Invocation, removal: "Removal", refs: "tuple[CheckpointRef, ...]", *, dry_run: bool) -> None:
+    from art.cli.render import removal as render
+
     if invocation.as_json:
-        output.print_json({"deleted": [str(checkpoint.ref) for checkpoint in opened]})
+        output.print_json(render.document(removal, refs, dry_run=dry_run))
     else:
-        size_bytes = sum(checkpoint.manifest.size_bytes for checkpoint in opened)
-        output.print_lines([f"Deleted {names} ({wording.size(size_bytes)}, less what forks share)."])
+        output.print_lines(render.lines(removal, refs, dry_run=dry_run))
 
 
-def _open_named(invocation: Invocation, store: "CheckpointStore", text: str) -> "Checkpoint":
-    address = invocation.address(text)
-    if address.url:
-        raise typer.BadParameter(f"{text} lies in a bucket; art rm deletes on this disk only.")
-    if address.ref is None:
-        raise typer.BadParameter(f"{text} names no step; write {address.model}@500.")
-    return store.open(address.ref)
+def _ask(removal: "Removal") -> None:
+    from art.cli.render import removal as render
 
-
-def _ask(question: str) -> None:
+    question = f"Delete {render.names(removal.refs)} for good?"
     if not sys.stdin.isatty():
         raise ConfigurationError(f"{question} Nobody is there to answer: add --yes.")
-    typer.confirm(question, abort=True, err=True)
+    typer.confirm(visible(question), abort=True, err=True)

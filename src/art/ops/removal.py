@@ -1,0 +1,119 @@
+"""Deleting checkpoints for good: which, what is kept, and what the disk gets back. Told before it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from art.errors import ArtError, CheckpointNotFoundError, MetricNotFoundError
+from art.format.pick import Best, Exact, candidates
+from art.names import CheckpointRef, ModelRef
+from art.ops.garbage import freed_bytes
+from art.ops.reading import Reading, reading_of
+from art.ops.tree import read_tree
+from art.store.store import CheckpointStore
+
+if TYPE_CHECKING:
+    from art.remote.remote import Remote
+
+
+@dataclass(frozen=True)
+class StepRange:
+    """Steps of a model that a user named, both ends included; without an end as far as there are any."""
+
+    model: ModelRef
+    first: int | None = None
+    last: int | None = None
+
+    def __str__(self) -> str:
+        if self.first is None and self.last is None:
+            return str(self.model)
+        if self.first == self.last:
+            return f"{self.model}@{self.first}"
+        ends = ["" if end is None else str(end) for end in (self.first, self.last)]
+        return f"{self.model}@{'..'.join(ends)}"
+
+    def __contains__(self, step: int) -> bool:
+        return (self.first is None or self.first <= step) and (self.last is None or step <= self.last)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What of the named steps stays: the last ones of each model, and its best."""
+
+    last: int = 0
+    best: Best | None = None
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What will be deleted, and what the place gets back."""
+
+    refs: tuple[CheckpointRef, ...]
+    kept: tuple[CheckpointRef, ...]
+    freed_bytes: int
+
+
+def plan_removal(place: CheckpointStore | Remote, ranges: Sequence[StepRange], keep: Keep) -> Removal:
+    """Choose what to delete; changes nothing. Raises `NotFoundError` for a range that names nothing."""
+    reading = reading_of(place)
+    named = sorted({ref for steps in ranges for ref in _named(place, steps)})
+    kept = {ref for _, refs in groupby(named, key=lambda ref: ref.model) for ref in _kept(reading, list(refs), keep)}
+    doomed = tuple(ref for ref in named if ref not in kept)
+    return Removal(doomed, tuple(sorted(kept)), _freed_bytes(place, doomed))
+
+
+def remove(place: CheckpointStore | Remote, removal: Removal) -> Iterator[CheckpointRef]:
+    """Delete what was planned; yields each checkpoint once it is gone."""
+    for ref in removal.refs:
+        if isinstance(place, CheckpointStore):
+            place.delete_step(ref)
+        else:
+            place.delete(ref)
+        yield ref
+
+
+def _named(place: CheckpointStore | Remote, steps: StepRange) -> list[CheckpointRef]:
+    there = place.steps(steps.model)
+    chosen = [steps.model.at(step) for step in there if step in steps]
+    if chosen:
+        return chosen
+    if not there:
+        place.select(steps.model)  # says whether there is a model
+    if steps.first is not None and steps.first == steps.last:
+        place.select(steps.model, Exact(steps.first))  # says which steps there are
+    raise CheckpointNotFoundError(f"{steps} names no checkpoint; {steps.model} has {there[0]} to {there[-1]}.")
+
+
+def _kept(reading: Reading, refs: Sequence[CheckpointRef], keep: Keep) -> Collection[CheckpointRef]:
+    last = refs[len(refs) - keep.last :] if keep.last else []
+    return {*last, *([_best(reading, refs, keep.best)] if keep.best else [])}
+
+
+def _best(reading: Reading, refs: Sequence[CheckpointRef], best: Best) -> CheckpointRef:
+    model = refs[0].model
+    (branch,) = read_tree(reading, [model], metric=best.metric)
+    whole = {ref.step for ref in refs if _is_whole(reading, ref)}
+    chosen = candidates(best, whole, branch.scores)
+    if not chosen:
+        raise MetricNotFoundError(
+            f"No step of {model} that was named has {best.metric!r}: none can be kept as the best. Nothing was deleted."
+        )
+    return model.at(chosen[0])
+
+
+def _is_whole(reading: Reading, ref: CheckpointRef) -> bool:
+    try:
+        reading.open(ref)
+    except ArtError:
+        return False
+    return True
+
+
+def _freed_bytes(place: CheckpointStore | Remote, refs: Sequence[CheckpointRef]) -> int:
+    if isinstance(place, CheckpointStore):
+        folders = {model: place.folders(model) for model in {ref.model for ref in refs}}
+        return sum(freed_bytes(folders[ref.model][ref.step] for ref in refs).values())
+    return sum(place.size_bytes(ref) for ref in refs)
