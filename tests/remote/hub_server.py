@@ -8,22 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from .proxy import Raw
+
 COMMIT = "c0ffee" * 6 + "c0ff"
-
-
-@dataclass(frozen=True)
-class Raw:
-    """An answer that is sent byte for byte as it stands here, after which the connection is closed."""
-
-    content: bytes
-    pause_s: float = 0
-    """Between two bytes."""
 
 
 @dataclass
@@ -109,7 +101,8 @@ def _hub(repositories: dict[str, Repository], store: str) -> type[_Handler]:
             if repository is None:
                 self.say(404, headers={"X-Error-Code": "RepoNotFound"})
             elif answer := repository.strange.get((self.command, file)):
-                self._raw(answer)
+                self.close_connection = True
+                answer.send(self.wfile)
             elif repository.token and self.headers.get("Authorization") != f"Bearer {repository.token}":
                 self.say(401, headers={"X-Error-Code": "GatedRepo"} if repository.gated else {})
             elif revision not in ("main", repository.commit):
@@ -130,18 +123,5 @@ def _hub(repositories: dict[str, Repository], store: str) -> type[_Handler]:
             digest = repository.sha256.get(file, hashlib.sha256(content).hexdigest())
             linked = {"X-Linked-Size": str(len(content)), "X-Linked-ETag": f'"{digest}"'}
             self.say(302, headers={**headers, **linked, "Location": f"{store}/{name}/{file}"})
-
-        def _raw(self, answer: Raw) -> None:
-            self.close_connection = True
-            if not answer.pause_s:
-                self.wfile.write(answer.content)
-                return
-            try:
-                for byte in answer.content:
-                    self.wfile.write(bytes([byte]))
-                    self.wfile.flush()
-                    time.sleep(answer.pause_s)
-            except OSError:
-                """The client has given up, as it should."""
 
     return Hub

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
@@ -83,7 +83,35 @@ class DropAnswer:
     """Let the server do it, then close without an answer."""
 
 
-Fault = Refuse | Delay | CutBody | CorruptByte | Answer | IgnoreRange | DropAnswer
+@dataclass(frozen=True)
+class Raw:
+    """Send this byte for byte without asking the server, then close."""
+
+    content: bytes
+    pause_s: float = 0
+    """Between two bytes."""
+
+    def send(self, file: BinaryIO) -> None:
+        """Write it to a connection, as far as the client listens."""
+        if not self.pause_s:
+            file.write(self.content)
+            return
+        try:
+            for byte in self.content:
+                file.write(bytes([byte]))
+                file.flush()
+                time.sleep(self.pause_s)
+        except OSError:
+            """The client has given up, as it should."""
+
+
+def raw(status: str, *headers: str, body: bytes = b"") -> Raw:
+    """An answer with these headers and no others but the body's length."""
+    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}"]
+    return Raw("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+
+
+Fault = Refuse | Raw | Delay | CutBody | CorruptByte | Answer | IgnoreRange | DropAnswer
 
 
 @dataclass
@@ -225,6 +253,9 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             match fault:
                 case Refuse():
                     self._hang_up()
+                case Raw():
+                    self.close_connection = True
+                    fault.send(self.wfile)
                 case Answer(status, code, headers):
                     self._answer(status, code, headers)
                 case DropAnswer():

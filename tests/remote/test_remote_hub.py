@@ -32,8 +32,9 @@ from art.remote.location import Patience
 from art.store import foreign
 from art.store.store import CheckpointStore
 
-from .hub_server import COMMIT, Raw, Repository, hub
+from .hub_server import COMMIT, Repository, hub
 from .making import CONFIG, safetensors
+from .proxy import Raw
 
 SHORT = Patience(retries=1, timeout_s=2, silence_s=1)
 DESTINATION = ModelRef("shop", "agent")

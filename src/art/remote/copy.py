@@ -56,8 +56,7 @@ class Copier:
     def copy(self, source_key: str, entry: FileEntry, target_key: str) -> None:
         """Copy one file to where nothing lies; raises `CorruptCheckpointError` for wrong bytes that pass here."""
         try:
-            if self._on_the_server(source_key, entry.size_bytes, target_key):
-                self._check_size(target_key, entry)
+            if self._on_the_server(source_key, entry.size_bytes, target_key) and self._has_arrived(target_key, entry):
                 self.copied_bytes += entry.size_bytes
                 self.meter.add(entry.size_bytes)
                 return
@@ -80,13 +79,18 @@ class Copier:
         self.target.copy_from(self.source, source_key, target_key)
         return True
 
-    def _check_size(self, target_key: str, entry: FileEntry) -> None:
-        found = self.target.size_bytes(target_key)
+    def _has_arrived(self, target_key: str, entry: FileEntry) -> bool:
+        """Tell whether a copy is there, whatever the server said; raises when it has another size."""
+        try:
+            found = self.target.size_bytes(target_key)
+        except MissingError:
+            return False
         if found != entry.size_bytes:
             raise CorruptCheckpointError(
                 f"{self.target.place(target_key)} was copied with {found:,} bytes, its manifest says "
                 f"{entry.size_bytes:,}. Delete it there, and fork again."
             )
+        return True
 
     def _by(self, copier: ServerCopier, source_key: str, size_bytes: int, target_key: str) -> bool:
         try:

@@ -22,7 +22,15 @@ _EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "ExpiredTokenException", "Re
 _BAD_KEY = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthorizationHeaderMalformed")
 _NO_CREDENTIALS = ("169.254.", "credential", "Credential", "token from metadata", "No such profile")
 _THROTTLED = ("SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling")
-_MALFORMED = ("malformed response",)
+_MALFORMED = (
+    "malformed response",
+    "invalid list response",
+    "invalid DeleteObjects response",
+    "multipart response",
+    "invalid path",
+    "extract metadata from headers",
+    "Content-Range",
+)
 _NO_SPACE = ("QuotaExceeded", "InsufficientStorage")
 
 SIGN_IN = (
@@ -85,38 +93,53 @@ class Refusal:
         return cls(text=_MALFORMED[0])
 
 
+Signal = type[NotPartialError | BeyondEndError | TakenError | MissingError]
+
+
 @contextmanager
-def explained(doing: str, place: Place) -> Generator[None]:
-    """Turn what the client library raises into our errors; absent and taken keys into the two signals above."""
+def explained(doing: str, place: Place, *signals: Signal) -> Generator[None]:
+    """Turn what the client library raises into our errors, and into those of the signals that the caller handles."""
     try:
         yield
     except ArtError:
         raise
     except (BaseError, FileNotFoundError, PermissionError, OSError, ValueError) as error:
-        raise explain(doing, place, error) from error
+        raise explain(doing, place, error, *signals) from error
 
 
-def explain(doing: str, place: Place, error: Exception, refusal: Refusal | None = None) -> Exception:
+def explain(doing: str, place: Place, error: Exception, *signals: Signal, refusal: Refusal | None = None) -> Exception:
     """Choose the error that a failed request becomes."""
     refusal = refusal or Refusal.read(str(error))
     text, status = refusal.text, refusal.status
-    if "NoSuchUpload" in text:
-        # Completed already, and the answer was lost.
-        return TakenError(str(place))
     # A listing of nothing is empty and a write needs nothing there: not found, they have no bucket.
     if any(sign in text for sign in _NO_BUCKET) or (doing in ("list", "write") and status == 404):
         return _error(RemoteNotFoundError, doing, place, f"there is no bucket {place.bucket}", _CHECK_NAME)
-    if isinstance(error, FileNotFoundError) or status == 404:
-        return MissingError(str(place))
-    if isinstance(error, AlreadyExistsError) or status in (409, 412):
-        return TakenError(str(place))
-    if "non-partial response" in text:
-        return NotPartialError(str(place))
-    if status == 416 or "StartTooLarge" in text:
-        return BeyondEndError(str(place))
+    signal = _signal(error, refusal)
+    if signal in signals:
+        return signal(str(place))
     if denied := _access_problem(error, refusal):
         return _error(RemoteAccessError, doing, place, *denied)
     return _other(doing, place, refusal)
+
+
+def _signal(error: Exception, refusal: Refusal) -> Signal | None:
+    if "NoSuchUpload" in refusal.text:
+        # Completed already, and the answer was lost.
+        return TakenError
+    if isinstance(error, FileNotFoundError) or refusal.status == 404:
+        return MissingError
+    if isinstance(error, AlreadyExistsError) or refusal.status in (409, 412):
+        return TakenError
+    if "non-partial response" in refusal.text:
+        return NotPartialError
+    if refusal.status == 416 or "StartTooLarge" in refusal.text:
+        return BeyondEndError
+    return None
+
+
+def malformed(doing: str, place: Place, what: str) -> RemoteError:
+    """Say that an answer contradicts the question."""
+    return _error(RemoteError, doing, place, what, _CHECK_URL)
 
 
 def no_credentials(bucket: str, why: str) -> RemoteAccessError:
@@ -170,7 +193,7 @@ def _other(doing: str, place: Place, refusal: Refusal) -> Exception:
 
 
 def _error(kind: type[RemoteError], doing: str, place: Place, why: str, way_out: str) -> RemoteError:
-    return kind(f"Could not {doing} {place}: {why}. {way_out}.")
+    return kind(printable(f"Could not {doing} {place}: {why}. {way_out}."))
 
 
 def _connection(text: str) -> str:
@@ -183,6 +206,11 @@ def _connection(text: str) -> str:
     if "body error" in text or "UnexpectedEof" in text or "IncompleteMessage" in text:
         return "the connection broke off"
     return f"the server cannot be reached ({_first_line(text)})"
+
+
+def printable(text: str) -> str:
+    """Escape what acts on a terminal; a server chose some of these characters."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _first_line(text: str) -> str:

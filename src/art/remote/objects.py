@@ -17,7 +17,15 @@ import obstore
 
 from art.errors import CorruptCheckpointError
 from art.remote.clients import Clients, open_clients
-from art.remote.errors import MissingError, NotPartialError, Place, explained
+from art.remote.errors import (
+    BeyondEndError,
+    MissingError,
+    NotPartialError,
+    Place,
+    TakenError,
+    explained,
+    malformed,
+)
 from art.remote.location import Location, Patience
 
 if TYPE_CHECKING:
@@ -32,6 +40,7 @@ PART_BYTES = 16 * 1024**2
 PARTS_AT_ONCE = 6
 MAX_PARTS = 9_000
 PAGE = 1000
+ABSENT = ".nothing-lies-here"
 
 Result = TypeVar("Result")
 
@@ -77,7 +86,7 @@ class Objects:
 
     def read(self, key: str) -> bytes:
         """Read a small object; raises `MissingError`, and `CorruptCheckpointError` when it is not small."""
-        with explained("read", self.place(key)):
+        with explained("read", self.place(key), MissingError):
             result = obstore.get(self._quick, self.path(key))
             if result.meta["size"] > SMALL_BYTES:
                 raise CorruptCheckpointError(
@@ -94,20 +103,23 @@ class Objects:
             return None
 
     def read_range(self, key: str, start: int, end: int) -> tuple[Buffer, int]:
-        """Read bytes `start` up to `end`, and the size of the whole object; raises `NotPartialError`."""
-        with explained("read", self.place(key)):
+        """Read bytes `start` up to `end`, and the size of the whole object.
+
+        Raises `NotPartialError`, `BeyondEndError` or `MissingError`.
+        """
+        with explained("read", self.place(key), NotPartialError, BeyondEndError, MissingError):
             client = self._quick if end - start <= QUICK_BYTES else self._patient
             result = obstore.get(client, self.path(key), options={"range": (start, end)})
             return result.buffer(), result.meta["size"]
 
     def stream(self, key: str, block_bytes: int) -> Iterator[Buffer]:
-        """Read an object from its beginning in blocks."""
-        with explained("read", self.place(key)):
+        """Read an object from its beginning in blocks; raises `MissingError`."""
+        with explained("read", self.place(key), MissingError):
             yield from obstore.get(self._patient, self.path(key)).stream(min_chunk_size=block_bytes)
 
     def create(self, key: str, content: bytes) -> None:
         """Write a small object if nothing lies there; raises `TakenError`."""
-        with explained("write", self.place(key)):
+        with explained("write", self.place(key), TakenError):
             client = self._quick if len(content) <= QUICK_BYTES else self._patient
             obstore.put(client, self.path(key), content, mode="create", use_multipart=False)
 
@@ -118,7 +130,7 @@ class Objects:
         """
         part_bytes = max(PART_BYTES, -(-size_bytes // MAX_PARTS))
         at_once = max(1, PARTS_AT_ONCE * PART_BYTES // part_bytes)
-        with explained("write", self.place(key)):
+        with explained("write", self.place(key), TakenError):
             obstore.put(
                 self._patient,
                 self.path(key),
@@ -142,12 +154,12 @@ class Objects:
 
     def folders(self, key: str) -> list[str]:
         """List the names of the folders below a key, in pages; objects further down cost nothing."""
-        found = self._list_one_level(key)
-        return [prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
+        found = self._list_one_level(key)["common_prefixes"]
+        return [self._below(key, prefix.rstrip("/")).rpartition("/")[2] for prefix in found]
 
     def files(self, key: str) -> dict[str, Object]:
         """List the objects directly below a key, by name."""
-        objects = [self._object(meta) for meta in self._list_one_level(key)["objects"]]
+        objects = [self._object(meta, key) for meta in self._list_one_level(key)["objects"]]
         return {item.name: item for item in objects}
 
     def all(self, key: str) -> list[Object]:
@@ -155,25 +167,33 @@ class Objects:
 
         async def pages() -> list[Object]:
             found = obstore.list(self._quick, self.path(key) or None, chunk_size=PAGE)
-            return [self._object(meta) async for page in found for meta in page]
+            return [self._object(meta, key) async for page in found for meta in page]
 
         return self._listed(key, pages)
 
+    def require_server(self, key: str) -> None:
+        """Make sure that an empty listing means that nothing is there.
+
+        A login page between here and the server answers every request with success, and reads as an empty listing.
+        """
+        if self.find(f"{key}/{ABSENT}" if key else ABSENT) is not None:
+            raise malformed("list", self.place(key), "what answers there finds everything, so it is no object store")
+
     def size_bytes(self, key: str) -> int:
         """Give the size of an object; raises `MissingError`."""
-        with explained("look at", self.place(key)):
+        with explained("look at", self.place(key), MissingError):
             return obstore.head(self._quick, self.path(key))["size"]
 
     def copy_from(self, source: Objects, source_key: str, key: str) -> None:
         """Copy an object inside the bucket, over whatever lies there: only for one who holds the claim."""
-        with explained("copy", source.place(source_key)):
+        with explained("copy", source.place(source_key), MissingError):
             obstore.copy(self._patient, source.path(source_key), self.path(key), overwrite=True)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; ones that are not there do not matter."""
         for key in keys:
             try:
-                with explained("delete", self.place(key)):
+                with explained("delete", self.place(key), MissingError):
                     obstore.delete(self._quick, self.path(key))
             except MissingError:
                 continue
@@ -210,6 +230,13 @@ class Objects:
                 self._opened = self._connect()
             return self._opened
 
-    def _object(self, meta: obstore.ObjectMeta) -> Object:
-        key = meta["path"].removeprefix(f"{self.prefix}/") if self.prefix else meta["path"]
-        return Object(key, meta["size"], meta["last_modified"])
+    def _object(self, meta: obstore.ObjectMeta, listed: str) -> Object:
+        key = self._below(listed, meta["path"])
+        return Object(key.removeprefix(f"{self.prefix}/"), meta["size"], meta["last_modified"])
+
+    def _below(self, key: str, path: str) -> str:
+        """Give the path back; raises `RemoteError` when it does not lie below the key that was listed."""
+        folder = self.path(key)
+        if folder and not path.startswith(f"{folder}/"):
+            raise malformed("list", self.place(key), f"the server lists {path!r}, which does not lie there")
+        return path

@@ -89,6 +89,8 @@ class Remote:
         """List the models of one project, or of all."""
         projects = self._objects.folders("") if project is None else [project]
         names = [(folder, name) for folder in projects for name in self._objects.folders(f"{folder}/{layout.MODELS}")]
+        if not names:
+            self._objects.require_server("")
         return sorted(model for folder, name in names if (model := layout.model_at(folder, name)))
 
     def steps(self, model: ModelRef) -> list[int]:
@@ -97,6 +99,8 @@ class Remote:
         for item in self._objects.all(checkpoints_key(model)):
             folder, _, name = item.key.rpartition("/")
             files.setdefault(folder.rpartition("/")[2], set()).add(name)
+        if not files:
+            self._objects.require_server(checkpoints_key(model))
         ours = [name for name, found in files.items() if layout.MANIFEST in found]
         others = layout.folders_by_step(name for name, found in files.items() if found >= set(foreign.FILES))
         return sorted({*layout.folders_by_step(ours), *(set(others) - self._begun(model, others))})

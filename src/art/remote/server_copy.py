@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from art.remote.credentials import boto3_session, endpoint, has_boto3, is_unsigned, region
-from art.remote.errors import Place, Refusal, explain
+from art.remote.deadline import within
+from art.remote.errors import MissingError, Place, Refusal, TakenError, explain
 from art.remote.location import Location, Patience
 
 WHOLE_COPY_BYTES = 256 * 1024**2
 PART_BYTES = 128 * 1024**2
 PARTS_AT_ONCE = 8
+_SIGNALS = (MissingError, TakenError)
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,14 @@ class ServerCopier:
     """One boto3 client, and what it is asked to copy."""
 
     client: Any
+    patience: Patience
 
     @classmethod
     def find(cls, source: Location, target: Location, patience: Patience) -> ServerCopier | None:
         """Make a copier; None where the two are not both S3, or boto3 is absent, or requests go unsigned."""
         if not (source.is_s3 and target.is_s3 and has_boto3()) or is_unsigned():
             return None
-        return cls(_client(target.bucket, patience))
+        return cls(_client(target.bucket, patience), patience)
 
     def copy(self, source: Place, target: Place, size_bytes: int) -> None:
         """Copy an object, from any bucket that the credentials read; in parts of one version when it is large.
@@ -38,11 +41,15 @@ class ServerCopier:
         Raises the remote's errors, `MissingError` for a source that is gone.
         """
         origin, config = {"Bucket": _name(source), "Key": source.key}, _in_parts()
-        with _explained(source):
+
+        def copy() -> None:
             if size_bytes < WHOLE_COPY_BYTES:
                 self.client.copy_object(CopySource=origin, Bucket=_name(target), Key=target.key)
             else:
                 self.client.copy(CopySource=origin, Bucket=_name(target), Key=target.key, Config=config)
+
+        with _explained(source):
+            within(self.patience.transfer_s, copy)
 
 
 def _client(bucket: str, patience: Patience) -> Any:
@@ -79,11 +86,11 @@ def _explained(source: Place) -> Generator[None]:
     try:
         yield
     except ClientError as error:
-        raise explain("copy", source, error, _refusal(error)) from error
+        raise explain("copy", source, error, *_SIGNALS, refusal=_refusal(error)) from error
     except (KeyError, TypeError, ValueError, ResponseParserError) as error:
         # boto3 looks into an answer without a check that it has S3's form.
-        raise explain("copy", source, error, Refusal.malformed()) from error
-    except (Boto3Error, BotoCoreError) as error:
+        raise explain("copy", source, error, refusal=Refusal.malformed()) from error
+    except (Boto3Error, BotoCoreError, TimeoutError) as error:
         raise explain("copy", source, error) from error
 
 
