@@ -27,6 +27,7 @@ Each class is also the standard library's error it specialises, so that code tha
     ├── OutOfMemoryError        (MemoryError)        a step that does not fit into memory
     ├── NotRegisteredError      (RuntimeError)       a model without a backend
     ├── BackendClosedError      (RuntimeError)
+    ├── JudgeError              (RuntimeError)       a judge model did not answer, or not as it was asked
     └── InferenceError          (RuntimeError)       the sampler failed
         └── QueueFullError                           too many requests are waiting
 """
@@ -134,6 +135,10 @@ class NotRegisteredError(ArtError, RuntimeError):
 
 class BackendClosedError(ArtError, RuntimeError):
     """A backend is used after it was closed."""
+
+
+class JudgeError(ArtError, RuntimeError):
+    """A judge model did not answer, or not with one score for each trajectory."""
 
 
 class InferenceError(ArtError, RuntimeError):
