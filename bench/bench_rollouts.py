@@ -66,7 +66,7 @@ def main() -> None:
     folder = prepare_smollm2()
     module: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     engine = Engine(module, AutoTokenizer.from_pretrained(folder))
-    engine.publish("base", {})
+    engine.publish("base", None)
     long = LONG_PROMPT_TOKENS
     # By what they are compared with: the same requests, given to `generate`.
     cases: dict[str, dict[str, Callable[[], float]]] = {

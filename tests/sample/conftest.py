@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from adapters import write_parrot
 from art.sample.own.engine import Engine
 from small import byte_tokenizer, small_causal_lm
 
@@ -32,7 +34,7 @@ def engines() -> Iterator[Callable[..., Engine]]:
     def build(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, **options: int) -> Engine:
         engine = Engine(model, tokenizer, **options)
         opened.append(engine)
-        engine.publish(BASE, {})
+        engine.publish(BASE, None)
         return engine
 
     yield build
@@ -65,27 +67,19 @@ def served(serve: Callable[..., Served], engine: Engine) -> Served:
 
 
 @pytest.fixture(scope="session")
-def parrot(tokenizer: PreTrainedTokenizerFast) -> Callable[[str, str], dict[str, torch.Tensor]]:
-    """Trains the model to answer a prompt with one sentence; gives its weights."""
+def parrot(
+    tokenizer: PreTrainedTokenizerFast, base: PreTrainedModel, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], Path]:
+    """Trains an adapter to answer a prompt with one sentence; gives its folder."""
 
-    def train(prompt: str, sentence: str) -> dict[str, torch.Tensor]:
-        model = small_causal_lm(tokenizer)
-        said = tokenizer.encode(sentence + "<|im_end|>")
-        ids = torch.tensor([tokenizer.encode(prompt) + said])
-        labels = ids.clone()
-        labels[:, : -len(said)] = -100
-        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    def train(prompt: str, sentence: str) -> Path:
         # Two threads gain nothing on a model of this size, and lose much on a busy machine.
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        for _ in range(200):
-            loss = model(input_ids=ids, labels=labels).loss
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if loss.item() < 0.02:
-                break
+        folder = tmp_path_factory.mktemp("parrot") / "adapter"
+        answer_ids = tokenizer.encode(sentence + "<|im_end|>")
+        write_parrot(folder, base, prompt_ids=tokenizer.encode(prompt), answer_ids=answer_ids)
         torch.set_num_threads(threads)
-        return {name: parameter.detach() for name, parameter in model.named_parameters()}
+        return folder
 
     return train

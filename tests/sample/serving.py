@@ -96,7 +96,7 @@ class Served:
 def serving(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, **options: Any) -> Iterator[Served]:
     """Serve a model from an engine of its own."""
     engine = Engine(model, tokenizer)
-    engine.publish(BASE, {})
+    engine.publish(BASE, None)
     served = Served(engine, tokenizer, **options)
     try:
         yield served

@@ -6,11 +6,11 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from art.sample.own.engine import Engine
@@ -20,17 +20,17 @@ from .serving import HELLO, Served
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
 TOOLS: Any = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
-Parrot = Callable[[str, str], dict[str, torch.Tensor]]
+Parrot = Callable[[str, str], Path]
 
 
 @pytest.fixture(scope="module")
-def calling(parrot: Parrot, tokenizer: PreTrainedTokenizerFast) -> dict[str, torch.Tensor]:
+def calling(parrot: Parrot, tokenizer: PreTrainedTokenizerFast) -> Path:
     asked = tokenizer.apply_chat_template(HELLO, tools=TOOLS, add_generation_prompt=True, tokenize=False)
     return parrot(asked, CALL)
 
 
 @pytest.fixture
-def caller(served: Served, calling: dict[str, torch.Tensor]) -> Served:
+def caller(served: Served, calling: Path) -> Served:
     served.engine.publish("shop/agent@7", calling)
     served.names["caller"] = "shop/agent@7"
     return served
@@ -116,7 +116,7 @@ def test_with_a_run_seed_a_run_and_its_fork_repeat_whatever_the_order(
     engines: Callable[..., Engine], serve: Callable[..., Served], base: PreTrainedModel, tokenizer: object
 ) -> None:
     first, again = (serve(engines(base, tokenizer), run_seed=1) for _ in range(2))
-    again.engine.publish("shop/fork@0", {})
+    again.engine.publish("shop/fork@0", None)
     again.names["fork"] = "shop/fork@0"
 
     original = rollouts(first, order=random.Random(1))
@@ -130,7 +130,7 @@ def test_another_run_seed_or_step_samples_something_else(
     engines: Callable[..., Engine], serve: Callable[..., Served], base: PreTrainedModel, tokenizer: object
 ) -> None:
     first, other = (serve(engines(base, tokenizer), run_seed=seed) for seed in (1, 2))
-    first.engine.publish("shop/agent@1", {})
+    first.engine.publish("shop/agent@1", None)
     first.names["later"] = "shop/agent@1"
 
     original = rollouts(first, order=random.Random(1))

@@ -6,11 +6,13 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from adapters import write_random_adapter
 from art.errors import ConfigurationError, InferenceError, NotFoundError, QueueFullError
 from art.sample.own.engine import Engine
 from art.sample.sampling import Sampling
@@ -35,9 +37,10 @@ def prompt_of(length: int, *, seed: int = 0) -> list[int]:
     return [chosen.randrange(256) for _ in range(length)]
 
 
-def shifted(base: PreTrainedModel, amount: float) -> dict[str, torch.Tensor]:
-    name = "model.layers.0.mlp.down_proj.weight"
-    return {name: base.get_parameter(name).detach() + amount}
+@pytest.fixture
+def adapter(base: PreTrainedModel, tmp_path: Path) -> Callable[..., Path]:
+    """Writes random adapters of the base."""
+    return lambda seed, **options: write_random_adapter(tmp_path / f"adapter-{seed}", base, seed=seed, **options)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -107,7 +110,7 @@ def test_a_seed_repeats_bit_for_bit_whatever_else_is_in_the_batch(
     mixed = []
     for number in range(1, 26):
         # A version of its own, so that no prompt is known from the batch before.
-        engine.publish(version := f"shop/agent@{number}", {})
+        engine.publish(version := f"shop/agent@{number}", None)
         late = [{**probe, "delay_s": chosen.random() * 0.03} for probe in probes]
         asked = [*late, *(other() for _ in range(chosen.randrange(10)))]
         mixed.append(asyncio.run(run([{**each, "version": version} for each in asked]))[:2])
@@ -167,19 +170,23 @@ def test_a_shared_prompt_is_prefilled_once(engine: Engine) -> None:
 
 
 def test_a_new_version_leaves_running_requests_on_theirs(
-    engines: Callable[..., Engine], base: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+    engines: Callable[..., Engine],
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    adapter: Callable[..., Path],
 ) -> None:
     prompt, long = prompt_of(20), {"max_tokens": 200, "seed": 1, "temperature": 0.9}
     alone, engine = engines(base, tokenizer), engines(base, tokenizer)
+    first = adapter(1)
     for each in (alone, engine):
-        each.publish("shop/agent@1", shifted(base, 0.05))
+        each.publish("shop/agent@1", first)
     before = {name: parameter.detach().clone() for name, parameter in base.named_parameters()}
 
     async def run():
         old = asyncio.ensure_future(sample(engine, prompt, version="shop/agent@1", **long))
         while not engine.load().rows:
             await asyncio.sleep(0.001)
-        engine.publish("shop/agent@2", shifted(base, -0.05))
+        engine.publish("shop/agent@2", adapter(2))
         engine.retire("shop/agent@1")
         new = await sample(engine, prompt, version="shop/agent@2", **long)
         with pytest.raises(NotFoundError, match="shop/agent@1"):
@@ -194,27 +201,20 @@ def test_a_new_version_leaves_running_requests_on_theirs(
     assert all(torch.equal(before[name], parameter) for name, parameter in base.named_parameters())
 
 
-def test_a_retired_versions_tensors_are_dropped(engine: Engine, base: PreTrainedModel) -> None:
-    weights = shifted(base, 0.1)
-    [tensor] = weights.values()
-    alive = torch.utils.weak.WeakIdKeyDictionary({tensor: True})
-    engine.publish("shop/agent@1", weights)
+def test_a_retired_versions_tensors_are_dropped(engine: Engine, adapter: Callable[..., Path]) -> None:
+    engine.publish("shop/agent@1", adapter(1))
+    tensors = [low_rank.A_RI for low_rank in engine._versions["shop/agent@1"].low_ranks.values()]
+    alive = torch.utils.weak.WeakIdKeyDictionary(dict.fromkeys(tensors, True))
     asyncio.run(sample(engine, prompt_of(5), version="shop/agent@1"))
 
     engine.retire("shop/agent@1")
-    del weights, tensor
+    del tensors
     for _ in range(200):
         if not len(alive):
             break
         threading.Event().wait(0.01)
 
     assert not len(alive)
-
-
-@pytest.mark.parametrize("name", ["model.nothing.weight", "model.norm.weight"])
-def test_weights_that_do_not_fit_are_refused(engine: Engine, name: str) -> None:
-    with pytest.raises(ConfigurationError, match=name):
-        engine.publish("shop/agent@1", {name: torch.zeros(3)})
 
 
 def test_a_model_with_other_attention_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -277,8 +277,8 @@ def test_closing_fails_what_runs_and_what_waits(
     engine.close()
 
 
-def test_a_failing_version_does_not_hurt_the_others(engine: Engine, base: PreTrainedModel) -> None:
-    engine.publish("shop/agent@1", {name: torch.full_like(p, torch.nan) for name, p in base.named_parameters()})
+def test_a_failing_version_does_not_hurt_the_others(engine: Engine, adapter: Callable[..., Path]) -> None:
+    engine.publish("shop/agent@1", adapter(1, size=float("nan")))
 
     async def run():
         return await asyncio.gather(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import openai
@@ -12,6 +13,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from adapters import write_random_adapter
 from art.sample.own.engine import Engine
 from art.trajectories import sampled_tokens
 
@@ -241,8 +243,8 @@ def test_a_client_that_goes_away_frees_its_slot(served: Served, stream: bool) ->
     assert served.ask(leave) == 0
 
 
-def test_a_failing_engine_answers_500_with_its_message(served: Served, base: PreTrainedModel) -> None:
-    broken = {name: torch.full_like(weight, torch.nan) for name, weight in base.named_parameters()}
+def test_a_failing_engine_answers_500_with_its_message(served: Served, base: PreTrainedModel, tmp_path: Path) -> None:
+    broken = write_random_adapter(tmp_path / "broken", base, size=float("nan"))
     served.engine.publish("shop/agent@1", broken)
     served.names["broken"] = "shop/agent@1"
 

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import statistics
-import warnings
 from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
 
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from art.config import TrainConfig
 from art.trajectories import TrajectoryGroup, sampled_tokens
-
-
-def open_with_peft(folder: Path, base: PreTrainedModel, *, trainable: bool = True) -> PeftModel:
-    with warnings.catch_warnings():
-        # PEFT 0.21 asks transformers 5.23 for a property that it calls deprecated.
-        warnings.simplefilter("ignore", FutureWarning)
-        return PeftModel.from_pretrained(base, folder, is_trainable=trainable).eval()
 
 
 def plain_scores(

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from plain import open_with_peft, plain_loss
+from plain import plain_loss
 from safetensors.torch import load_file
 from worlds import FAMILIES, make_base, random_groups
 
+from adapters import open_with_peft
 from art.config import LoRAConfig, TrainConfig
 from art.train.trainer import Trainer
 

@@ -13,10 +13,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import torch
 from pydantic import JsonValue
 
-from art.adapter.lora import merged_weights_of, read_lora_config
+from art.adapter.files import lora_config_of, read_adapter_shape
 from art.backend import Trainable, TrainResult
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.dev.meaning import context_length
@@ -198,7 +197,7 @@ class Session:
     def _shape(self, newest: Checkpoint | None) -> LoRAConfig:
         # Other programs may name the layers by a pattern, which a fork keeps; the tensors say which they are.
         if newest and (newest.is_foreign or names_layers_by_pattern(newest.manifest)):
-            return read_lora_config(newest.path)
+            return lora_config_of(read_adapter_shape(newest.path))
         return adapter_shape(self._model, newest.manifest if newest else None)
 
     def _load(self, checkpoint: Checkpoint) -> None:
@@ -246,17 +245,17 @@ class Session:
             self._history.append(model, step, split="train", metrics=newest.manifest.metrics)
 
     def _serve(self) -> None:
-        """Let new requests see the trainer's weights; running ones finish on the old."""
+        """Let new requests see the checkpoint's adapter; running ones finish on the old."""
         with self._serving:
             before = list(self._versions)
-            self._publish(self._step, self._trainer.merged_weights())
+            self._publish(self._step, self._parent.path if self._parent else None)
             self._retire(*(step for step in before if step != self._step))
 
-    def _publish(self, step: int, weights: Mapping[str, torch.Tensor]) -> str:
+    def _publish(self, step: int, adapter: Path | None) -> str:
         # A key of its own: after a rewind the same step has other weights, while requests may still run on the old.
         # What follows the @ is the step, which seeds are derived from.
         key = f"{self._model.ref}#{next(self._publications)}@{step}"
-        self._base.engine.publish(key, weights)
+        self._base.engine.publish(key, adapter)
         self._retire(step)
         self._versions[step] = key
         return key
@@ -284,15 +283,15 @@ class Session:
             return self._versions.get(wanted) or self._load_earlier(wanted)
 
     def _load_earlier(self, step: int) -> str:
-        weights = self._earlier_weights(step)
+        adapter = self._earlier_adapter(step)
         earlier = [other for other in self._versions if other != self._step]
         self._retire(*earlier[: len(earlier) + 1 - EARLIER_VERSIONS])
-        return self._publish(step, weights)
+        return self._publish(step, adapter)
 
-    def _earlier_weights(self, step: int) -> Mapping[str, torch.Tensor]:
+    def _earlier_adapter(self, step: int) -> Path | None:
         checkpoint = self._earlier(step)
         # An adapter that was not trained changes nothing.
-        return merged_weights_of(checkpoint.path, self._base.module) if checkpoint else {}
+        return checkpoint.path if checkpoint else None
 
     def _earlier(self, step: int) -> Checkpoint | None:
         """Open and check a step of the model's past; None is step 0, the base model."""

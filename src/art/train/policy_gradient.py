@@ -6,14 +6,15 @@ Knows the model through its adapter and scorer; knows no optimizer.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from art.adapter.lora import Adapter
+from art.adapter.adapted import LowRanks
+from art.adapter.lora import TrainedAdapter
 from art.config import TrainConfig
 from art.train.batch import Example, MicroBatch, collate
 from art.train.forward import Scorer, Scores
@@ -42,10 +43,10 @@ class Pass:
 class PolicyGradient:
     """Adds up the gradient of the loss that a config asks for."""
 
-    adapter: Adapter
+    adapter: TrainedAdapter
     scorer: Scorer
     config: TrainConfig
-    reference: Mapping[str, Tensor] | None
+    reference: LowRanks | None
     """The reference's adapter, None without one."""
     random: DropoutRandom
     device: torch.device

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from art.adapter.lora import read_json
+from art.adapter.files import read_json
 from art.config import TrainConfig
 from art.errors import ConfigurationError, CorruptCheckpointError, FormatVersionError
 

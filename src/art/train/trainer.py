@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from art.adapter.lora import Adapter, read_adapter
+from art.adapter.adapted import LowRanks
+from art.adapter.lora import TrainedAdapter
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.errors import ConfigurationError, CorruptCheckpointError, StorageError
 from art.train.fingerprint import environment, warn_of_change
@@ -70,7 +71,7 @@ class Trainer:
         self._seed = seed
         self._device = base.device
         self._environment = environment(base)
-        self._adapter = Adapter(base, lora=lora, base_name=base_name or cast(str, base.name_or_path))
+        self._adapter = TrainedAdapter(base, lora=lora, base_name=base_name or cast(str, base.name_or_path))
         self._scorer = Scorer(self._adapter.model)
         self._limits = _limits(base)
         self.start()
@@ -103,7 +104,7 @@ class Trainer:
         """
         if unknown := sorted(reset - set(PARTS)):
             raise ConfigurationError(f"{', '.join(unknown)} cannot be reset; the parts are {', '.join(PARTS)}.")
-        tensors = self._adapter.checked(read_adapter(folder))
+        tensors = self._adapter.read(folder)
         moments = None if "optimizer" in reset else read_optimizer(folder, self._adapter.parameters)
         saved = read_progress(folder)
         progress, afresh = self._merged_progress(saved[0] if saved else None, reset)
@@ -145,10 +146,6 @@ class Trainer:
         except (OSError, SafetensorError) as error:
             raise StorageError(f"The trainer cannot write into {folder}: {error}") from error
 
-    def merged_weights(self) -> dict[str, Tensor]:
-        """Give the adapted layers' weights with the adapter added, by their names in the base model's state dict."""
-        return self._adapter.merged_weights()
-
     def step(
         self, groups: Sequence[TrajectoryGroup], config: TrainConfig, *, reference: Path | None = None
     ) -> dict[str, float]:
@@ -180,10 +177,10 @@ class Trainer:
             "seconds": time.perf_counter() - started,
         }
 
-    def _reference(self, config: TrainConfig, folder: Path | None) -> Mapping[str, Tensor] | None:
+    def _reference(self, config: TrainConfig, folder: Path | None) -> LowRanks | None:
         if not config.needs_reference:
             return None
-        return self._adapter.switched_off() if folder is None else self._adapter.checked(read_adapter(folder))
+        return {} if folder is None else self._adapter.read_other(folder)
 
     def train_on_answers(self, trajectories: Sequence[Trajectory], config: TrainSFTConfig) -> dict[str, float]:
         """Learn to say the answers of conversations, an optimiser step for each batch, and return the metrics.
@@ -212,9 +209,7 @@ class Trainer:
             forget_moments(self._optimizer)
             self._progress.objective = objective
 
-    def _learn(
-        self, work: Sequence[tuple[Update, float]], config: TrainConfig, reference: Mapping[str, Tensor] | None
-    ) -> Measured:
+    def _learn(self, work: Sequence[tuple[Update, float]], config: TrainConfig, reference: LowRanks | None) -> Measured:
         """Take an optimiser step for each update at its rate, as often as the config says, and count them as one."""
         random = DropoutRandom(self._progress.random[self._device.type], self._device)
         gradient = PolicyGradient(

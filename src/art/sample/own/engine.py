@@ -1,6 +1,6 @@
 """The engine: token ids in, sampled token ids and log-probabilities out, many requests at once.
 
-Knows a plain causal language model and versions of its weights. Thread-safe; everything that touches a tensor happens
+Knows a plain causal language model and adapters beside it. Thread-safe; everything that touches a tensor happens
 in one worker thread.
 """
 
@@ -10,18 +10,21 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from art.adapter.adapted import AdaptedModel
 from art.adapter.attention import use_own_attention
+from art.adapter.files import read_adapter
 from art.errors import ConfigurationError, InferenceError, NotFoundError, QueueFullError
 from art.sample.generation import Generation
 from art.sample.own.forward import PREFILL_TOKENS
-from art.sample.own.versions import LiveModel, Version
+from art.sample.own.versions import Version
 from art.sample.own.worker import Order, Worker
 from art.sample.sampling import Sampling
 
@@ -63,9 +66,9 @@ class Engine:
         max_waiting: int = 1024,
         exact_places: int | None = None,
     ) -> None:
-        self._live = LiveModel(base)
-        use_own_attention(self._live.model)
-        self._config = self._live.model.config.get_text_config()
+        self._adapted = AdaptedModel(base)
+        use_own_attention(self._adapted.model)
+        self._config = self._adapted.model.config.get_text_config()
         self._tokenizer = tokenizer
         self._max_rows = max_rows
         self._max_waiting = max_waiting
@@ -78,7 +81,7 @@ class Engine:
         self._closed = False
         self._turn_s = 0.0
         places = exact_places or (EXACT_PLACES_CPU if base.device.type == "cpu" else max_rows)
-        self._worker = Worker(self._live, exact_places=places, is_stopping=lambda: self._closed)
+        self._worker = Worker(self._adapted, exact_places=places, is_stopping=lambda: self._closed)
         self._thread = threading.Thread(target=self._run, name="art-serve", daemon=True)
         self._thread.start()
 
@@ -90,7 +93,7 @@ class Engine:
     @property
     def stop_ids(self) -> frozenset[int]:
         """The tokens that end an answer according to the model and its tokenizer."""
-        sources = (self._live.model.generation_config, self._config, self._tokenizer)
+        sources = (self._adapted.model.generation_config, self._config, self._tokenizer)
         named: list[Any] = [getattr(source, "eos_token_id", None) for source in sources]
         ids = [each for one in named for each in (one if isinstance(one, list) else [one])]
         return frozenset(each for each in ids if isinstance(each, int))
@@ -98,16 +101,18 @@ class Engine:
     def load(self) -> Load:
         return Load(self._worker.row_count, len(self._waiting), self._worker.prompts_prefilled)
 
-    def publish(self, version: str, weights: Mapping[str, torch.Tensor]) -> None:
-        """Serve these weights under a name; requests that run on earlier ones of the same name finish on those.
+    def publish(self, version: str, adapter: Path | None) -> None:
+        """Serve the adapter in a folder under a name, the base for None.
 
-        Weights are named like the plain model's parameters; what is absent is the base's. They are kept, not copied.
+        Requests that run on an earlier one of the same name finish on that. Raises `LoRAShapeMismatchError` and
+        `CorruptCheckpointError`.
         """
-        fitting = self._live.fit(version, weights)
+        device = self._adapted.model.device
+        low_ranks = read_adapter(adapter, self._adapted.sizes, device=device) if adapter else {}
         with self._changed:
             self._check_open()
             replaced = self._versions.get(version)
-            self._versions[version] = Version(version, fitting)
+            self._versions[version] = Version(version, low_ranks)
             if replaced:
                 self._retired.append(replaced)
             self._notify()
@@ -254,4 +259,4 @@ class Engine:
             done = [version for version in self._retired if version.is_idle]
             self._retired = [version for version in self._retired if not version.is_idle]
         for version in done:
-            self._live.drop(version)
+            version.drop()

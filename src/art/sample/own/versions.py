@@ -1,18 +1,10 @@
-"""Versions of the model's weights: which there are, which is live, and the prompts that each has computed.
-
-Knows plain tensors by the names of the model's parameters; not where they come from.
-"""
+"""Versions of the model: the adapter of each, what is being sampled with it, and the prompts that it has computed."""
 
 from __future__ import annotations
 
-import copy
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
 
-import torch
-from transformers import PreTrainedModel
-
-from art.errors import ConfigurationError
+from art.adapter.adapted import LowRanks
 from art.sample.own.cache import Prompt, Rows
 
 IDLE_PROMPT_TOKENS = 8192
@@ -20,11 +12,11 @@ IDLE_PROMPT_TOKENS = 8192
 
 
 class Version:
-    """Weights under a name, and what is being sampled with them."""
+    """An adapter under a name, and what is being sampled with it."""
 
-    def __init__(self, key: str, weights: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, key: str, low_ranks: LowRanks) -> None:
         self.key = key
-        self.weights = dict(weights)
+        self.low_ranks = low_ranks
         self.rows = Rows()
         self.prompts = Prompts()
         self.wanted: Counter[tuple[int, ...]] = Counter()
@@ -33,6 +25,11 @@ class Version:
     @property
     def is_idle(self) -> bool:
         return not self.rows and not self.wanted
+
+    def drop(self) -> None:
+        """Let go of the adapter's tensors and of the prompts."""
+        self.low_ranks = {}
+        self.prompts = Prompts()
 
     def want(self, prompt_ids: tuple[int, ...]) -> None:
         self.wanted[prompt_ids] += 1
@@ -68,46 +65,3 @@ class Prompts:
                 return
             del self._prompts[prompt.token_ids]
             tokens -= len(prompt)
-
-
-class LiveModel:
-    """A module tree of our own over the base's tensors, which any version's weights can be put into."""
-
-    def __init__(self, base: PreTrainedModel) -> None:
-        # Parameters of our own over the same storage: putting a version's tensor into one leaves the base's alone.
-        ours = {id(each): torch.nn.Parameter(each.detach(), requires_grad=False) for each in base.parameters()}
-        self.model: PreTrainedModel = copy.deepcopy(base, memo=dict(ours)).eval()
-        self._parameters = dict(self.model.named_parameters(remove_duplicate=False))
-        self._base = {name: parameter.data for name, parameter in self._parameters.items()}
-        self._live: Version | None = None
-
-    def fit(self, key: str, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Check the weights of a version and move them to the model's device and dtype."""
-        fitting: dict[str, torch.Tensor] = {}
-        for name, tensor in weights.items():
-            base = self._base.get(name)
-            if base is None or base.shape != tensor.shape:
-                has = "no parameter of this name" if base is None else f"shape {tuple(base.shape)}"
-                raise ConfigurationError(
-                    f"Version {key} brings {name} of shape {tuple(tensor.shape)}, but the base model has {has}."
-                )
-            fitting[name] = tensor.detach().to(device=base.device, dtype=base.dtype)
-        return fitting
-
-    def switch(self, version: Version | None) -> PreTrainedModel:
-        """Make the version's weights live, the base's where it has none, and return the model."""
-        if version is self._live:
-            return self.model
-        for name in self._live.weights if self._live else ():
-            self._parameters[name].data = self._base[name]
-        for name, tensor in (version.weights if version else {}).items():
-            self._parameters[name].data = tensor
-        self._live = version
-        return self.model
-
-    def drop(self, version: Version) -> None:
-        """Let go of the version's tensors."""
-        if version is self._live:
-            self.switch(None)
-        version.weights = {}
-        version.prompts = Prompts()

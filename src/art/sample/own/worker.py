@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from art.adapter.adapted import AdaptedModel
 from art.errors import InferenceError
 from art.sample.generation import FinishReason, Generation, Outbox, Token
 from art.sample.own.cache import Prompt, Row, Rows
 from art.sample.own.forward import PREFILL_TOKENS, decode, prefill
-from art.sample.own.versions import LiveModel, Version
+from art.sample.own.versions import Version
 from art.sample.sampling import Draw, Drawn, draw, uniform
 
 NOT_FINITE = "the model's logits are not finite: its weights are broken, or its numbers overflow."
@@ -46,8 +47,8 @@ class Order:
 class Worker:
     """Runs rows of any versions side by side, one forward pass a version and turn."""
 
-    def __init__(self, live: LiveModel, *, exact_places: int, is_stopping: Callable[[], bool]) -> None:
-        self._live = live
+    def __init__(self, adapted: AdaptedModel, *, exact_places: int, is_stopping: Callable[[], bool]) -> None:
+        self._adapted = adapted
         self._exact_places = exact_places
         self._is_stopping = is_stopping
         self._outbox = Outbox()
@@ -143,13 +144,14 @@ class Worker:
 
     def _prefill(self, version: Version, prompts: list[Prompt], orders: Sequence[Order]) -> list[Prompt]:
         """Compute the prompts, unless everyone who asked has gone meanwhile: then they stay without logits."""
-        model, done = self._live.switch(version), 0
+        done = 0
         while done < max(map(len, prompts)):
             if self._is_stopping():
                 raise InferenceError("the engine was closed")
             if all(order.generation.is_cancelled(choice) for order in orders for choice in order.choices):
                 return prompts
-            done = prefill(model, prompts, start=done)
+            with self._adapted.replaced(version.low_ranks):
+                done = prefill(self._adapted.model, prompts, start=done)
         self.prompts_prefilled += len(prompts)
         for prompt in prompts:
             prompt.is_exact = len(prompts) == 1
@@ -157,11 +159,11 @@ class Worker:
         return prompts
 
     def _step(self, version: Version) -> None:
-        model = self._live.switch(version)
         version.rows.make_room()
         rows = _choice_rows(version.rows)
         is_exact = any(row.generation.sampling.seed is not None for row in rows)
-        logits_BV = decode(model, rows, exact_places=self._exact_places if is_exact else None)
+        with self._adapted.replaced(version.low_ranks):
+            logits_BV = decode(self._adapted.model, rows, exact_places=self._exact_places if is_exact else None)
         draws = [_draw(row.generation, row.seed, choice=row.choice, sampled=row.sampled) for row in rows]
         broken: list[Generation] = []
         for row, drawn in zip(rows, draw(logits_BV, draws), strict=True):

@@ -1,0 +1,86 @@
+"""A base model to whose linear layers an adapter adds its part, beside the base's tensors and never in them.
+
+Knows the module tree and what is added to it; neither files nor what is sampled or trained.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from art.adapter.layers import linear_layers, sizes_of
+from art.adapter.product import LowRank, add_low_rank
+
+LowRanks = Mapping[str, LowRank]
+"""An adapter in memory: what it adds to each of its layers, by their names. Empty, it is the base model."""
+
+
+class AdaptedModel:
+    """A module tree of its own over the base's tensors; during a forward pass the adapter that is set adds its part.
+
+    An output layer that shares its matrix with the embeddings is adapted by itself: the embeddings stay the base's.
+    """
+
+    def __init__(self, base: PreTrainedModel) -> None:
+        self.model = _sharing_copy(base).eval()
+        layers = linear_layers(self.model)
+        self.sizes = sizes_of(layers)
+        self._low_ranks: LowRanks = {}
+        self._dropout = 0.0
+        for name, layer in layers.items():
+            layer.register_forward_hook(_Addition(self, name))
+
+    def set(self, low_ranks: LowRanks) -> None:
+        """Apply this adapter from here on."""
+        self._low_ranks = low_ranks
+
+    @contextmanager
+    def replaced(self, low_ranks: LowRanks) -> Generator[None]:
+        """Apply another adapter for a while."""
+        own, self._low_ranks = self._low_ranks, low_ranks
+        try:
+            yield
+        finally:
+            self._low_ranks = own
+
+    @contextmanager
+    def dropping_out(self, probability: float) -> Generator[None]:
+        """Let the adapter's dropout work for a while; the base model's own never does."""
+        self._dropout = probability
+        try:
+            yield
+        finally:
+            self._dropout = 0.0
+
+    def add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
+        """Give a layer's output with the adapter's part."""
+        part = self._low_ranks.get(name)
+        if part is None:
+            return y
+        if self._dropout:
+            x = functional.dropout(x.to(part.A_RI.dtype), self._dropout)
+        return add_low_rank(y, x, part)
+
+
+class _Addition:
+    """What happens after a layer has computed the base's part."""
+
+    def __init__(self, adapted: AdaptedModel, name: str) -> None:
+        self._adapted = adapted
+        self._name = name
+
+    def __call__(self, _: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> Tensor:
+        return self._adapted.add(self._name, inputs[0], y)
+
+
+def _sharing_copy(base: PreTrainedModel) -> PreTrainedModel:
+    """Copy the module tree but not its tensors; the copy's parameters are frozen, the base's flags stay as they are."""
+    memo: dict[int, object] = {
+        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False) for parameter in base.parameters()
+    }
+    return copy.deepcopy(base, memo)

@@ -1,0 +1,108 @@
+"""An adapter's two files in PEFT's format: the one strict reader of them, and the one writer.
+
+Shapes are checked before memory is taken. Knows folders and tensors; not whose they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from art.adapter.adapted import LowRanks
+from art.adapter.product import ADAPTER_DTYPE, LowRank
+from art.config import LoRAConfig
+from art.errors import CorruptCheckpointError
+from art.format.adapter import AdapterShape, LayerSize, read_shape, tensor_names
+from art.format.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+
+
+@dataclass(frozen=True)
+class _Described:
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_adapter_shape(folder: Path) -> AdapterShape:
+    """Read what an adapter is, without its values.
+
+    Raises `CorruptCheckpointError`, and `LoRAShapeMismatchError` for one that means more than is implemented.
+    """
+    path = folder / ADAPTER_WEIGHTS
+    try:
+        with safe_open(path, framework="np") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            tensors = {name: _Described(each.get_dtype(), tuple(each.get_shape())) for name, each in slices.items()}
+    except (OSError, SafetensorError) as error:
+        raise CorruptCheckpointError(f"{path} cannot be read: {error}") from error
+    return read_shape(read_json(folder / ADAPTER_CONFIG), tensors, where=f"The adapter in {folder}")
+
+
+def read_adapter(folder: Path, base: Mapping[str, LayerSize], *, device: torch.device) -> LowRanks:
+    """Read an adapter that fits these layers of a base model; raises as `read_adapter_shape` does."""
+    shape = read_adapter_shape(folder)
+    shape.check_fits(base)
+    return low_ranks_of(read_tensors(folder), shape, device=device)
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Read an adapter's tensors by their names in the file, once its shape was checked."""
+    path = folder / ADAPTER_WEIGHTS
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CorruptCheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def low_ranks_of(tensors: Mapping[str, Tensor], shape: AdapterShape, *, device: torch.device) -> LowRanks:
+    """Put a file's tensors together by layer, in the adapter's precision."""
+    parts = {name: tensor.to(device, ADAPTER_DTYPE) for name, tensor in tensors.items()}
+    names = {layer: tensor_names(layer) for layer in shape.layers}
+    return {layer: LowRank(parts[name_A], parts[name_B], shape.scale) for layer, (name_A, name_B) in names.items()}
+
+
+def lora_config_of(shape: AdapterShape) -> LoRAConfig:
+    """Give the configuration of a trainer that can load an adapter of this shape."""
+    return LoRAConfig(rank=shape.rank, alpha=shape.alpha, targets=shape.targets, dropout=shape.dropout)
+
+
+def write_adapter(
+    folder: Path, tensors: Mapping[str, Tensor], lora: LoRAConfig, *, base_name: str, fan_in_fan_out: bool
+) -> None:
+    """Write the two files that PEFT opens, from 0.13 on: newer fields than that release knows are left out."""
+    targets = sorted({name.rpartition(".lora_")[0].rpartition(".")[2] for name in tensors})
+    values = {
+        "base_model_name_or_path": base_name,
+        "bias": "none",
+        "fan_in_fan_out": fan_in_fan_out,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "lora_alpha": int(lora.alpha) if lora.alpha == int(lora.alpha) else lora.alpha,
+        "lora_dropout": lora.dropout,
+        "peft_type": "LORA",
+        "r": lora.rank,
+        "target_modules": targets,
+        "task_type": "CAUSAL_LM",
+        "use_rslora": False,
+    }
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True), encoding="utf-8")
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(on_cpu, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a checkpoint; raises `CorruptCheckpointError`."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptCheckpointError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise CorruptCheckpointError(f"{path} holds no JSON object.")
+    return cast("dict[str, Any]", value)
