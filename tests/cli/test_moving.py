@@ -63,11 +63,13 @@ def test_fork_inside_a_bucket(art: Art, bucket: str, tmp_path: Path):
     assert pulled.returncode == 0, pulled.stderr
 
 
-def test_a_fork_of_this_disk_into_a_bucket_says_how(art: Art, bucket: str):
+def test_a_checkpoint_of_this_disk_is_forked_into_a_bucket(art: Art, bucket: str, tmp_path: Path):
     done = art("fork", "agent-1@100", f"{bucket}::shop/agent-3")
+    pulled = art("pull", f"{bucket}::shop/agent-3", root=tmp_path / "elsewhere")
 
-    assert done.returncode == 1
-    assert f"art push shop/agent-3 {bucket}" in done.stderr
+    assert f"{bucket}::shop/agent-3@100 is a fork of shop/agent-1@100" in done.stdout
+    assert "sent" in done.stdout
+    assert pulled.returncode == 0, pulled.stderr
 
 
 def test_a_pull_from_nowhere_changes_nothing(art: Art, store: CheckpointStore, tmp_path: Path):

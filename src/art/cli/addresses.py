@@ -40,6 +40,7 @@ class Address:
 def parse(text: str, *, project: str | None = None, models: Sequence[ModelRef] = ()) -> Address:
     """Read an address; a bare name belongs to `project`, to the one project of `models`, or to the one that has it.
 
+    A repository of the Hub is its one model: `hf://organisation/repository@revision`.
     Raises `InvalidNameError` when it is not clear which is meant.
     """
     url, between, rest = text.rpartition(BETWEEN)

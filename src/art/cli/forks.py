@@ -1,9 +1,8 @@
-"""A fork onto this disk: wherever its source lies, performed and told in the same words."""
+"""A fork as the program asks for it and tells it: the same words wherever either side lies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -14,164 +13,142 @@ from art.errors import DestinationNotEmptyError
 from art.format.layout import OPTIMIZER
 from art.format.manifest import Manifest
 from art.format.pick import AtMost, Best, Exact, Newest, Pick, as_document
-from art.format.selection import Skipped
-from art.names import CheckpointRef
-from art.store.store import CheckpointStore, Forked
+from art.ops.fork import ForkReport, ForkRequest, IfExists, Outcome, fork
+from art.ops.place import open_remote
+from art.remote.hub import Hub
+from art.remote.remote import Remote
+from art.store.store import CheckpointStore
 
 if TYPE_CHECKING:
     from art.cli.invocation import Invocation
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the user typed."""
-
-    source: Address
-    destination: Address
-    pick: Pick
-    reset: tuple[str, ...]
-    overwrite: bool
-
-
-@dataclass(frozen=True)
-class Done:
-    """What was selected and what became of it."""
-
-    asked: Asked
-    source: CheckpointRef
-    considered: int
-    skipped: tuple[Skipped, ...]
-    forked: Forked
-    fetched_bytes: int = 0
-    reused_bytes: int = 0
-    """Of a source in a bucket: what was fetched, and what this disk had already."""
-
-
-def perform(invocation: Invocation, asked: Asked) -> Done:
-    """Select, then fork."""
+def perform(
+    invocation: Invocation,
+    source: Address,
+    destination: Address,
+    *,
+    pick: Pick,
+    reset: tuple[str, ...],
+    if_exists: IfExists,
+) -> ForkReport:
+    """Ask for a fork between what two addresses name."""
+    request = ForkRequest(
+        source=_source(invocation, source),
+        source_model=source.model,
+        pick=pick,
+        destination=_destination(invocation, destination),
+        model=destination.model,
+        reset=reset,
+        if_exists=if_exists,
+    )
     try:
-        return _from_remote(invocation.store, asked) if asked.source.url else _locally(invocation.existing_store, asked)
+        return fork(request, watch=output.byte_bar)
     except DestinationNotEmptyError as error:
         raise DestinationNotEmptyError(str(error).replace("overwrite=True", "--overwrite")) from error
 
 
-def lines(done: Done, duration_s: float, *, verbose: bool) -> Iterator[Text]:
+def lines(report: ForkReport, source: Address, destination: Address, *, verbose: bool) -> Iterator[Text]:
     """Yield what happened, a fact a line; `verbose` adds how the checkpoint was chosen."""
-    forked = done.forked
-    here = Text(str(forked.checkpoint.ref), "bold cyan")
-    if forked.checkpoint.ref == done.source and done.asked.source.url is None:
-        yield Text.assemble(here, " is the newest of its model again")
-    else:
-        source = f"{Address(done.asked.source.url, done.source.model, done.source.step)}"
-        yield Text.assemble(here, " is a fork of ", (source, "bold"))
-    if verbose:
-        yield from choice_lines(done.asked, done.considered, done.skipped)
-    if forked.repeated:
-        yield Text(f"  this fork was made before; the model goes on at step {forked.newest_step}")
+    here = Text(str(Address(destination.url, report.ref.model, report.ref.step)), "bold cyan")
+    yield Text.assemble(here, *_headline(report, source))
+    if report.outcome is Outcome.CONTINUED:
         return
-    if aside := forked.set_aside:
-        words = f"  set aside {wording.span(aside.steps)}; art rewind --undo {forked.checkpoint.ref.model} brings back"
+    if verbose:
+        yield Text(f"  {_choice(report.pick, report.considered)}", "dim")
+        for skip in report.skipped:
+            yield Text(f"  skipped step {skip.step}: {skip.reason}", "yellow")
+    if report.repeated:
+        yield Text(f"  this fork was made before; the model goes on at step {report.step}")
+        return
+    if aside := report.set_aside:
+        words = f"  set aside {wording.span(aside.steps)}; art rewind --undo {report.ref.model} brings back"
         yield Text(words, "yellow")
-    if forked.sharing or done.asked.source.url:
-        yield Text(f"  {_cost(done)}, in {wording.seconds(duration_s)}")
-        yield from part_lines(forked.checkpoint.manifest)
+    if report.outcome is not Outcome.REWOUND:
+        yield Text(f"  {_cost(report)}, in {wording.seconds(report.seconds)}")
+        yield from _part_lines(report.manifest)
 
 
-def document(done: Done, duration_s: float) -> dict[str, Any]:
+def document(report: ForkReport, source: Address, destination: Address) -> dict[str, Any]:
     """Give what happened as one document."""
-    forked = done.forked
     return {
-        "source": str(done.source),
-        "from": done.asked.source.url,
-        "destination": str(forked.checkpoint.ref),
-        "path": str(forked.checkpoint.path),
-        "newest": forked.newest_step,
-        "repeated": forked.repeated,
-        "pick": as_document(done.asked.pick),
-        "considered": done.considered,
-        "skipped": [{"step": skip.step, "reason": skip.reason} for skip in done.skipped],
-        "carried": list(forked.checkpoint.manifest.carried),
-        "reset": list(forked.checkpoint.manifest.reset),
-        "shared_bytes": forked.shared_bytes,
-        "copied_bytes": forked.copied_bytes,
-        "fetched_bytes": done.fetched_bytes,
-        "reused_bytes": done.reused_bytes,
-        "set_aside": list(forked.set_aside.steps) if forked.set_aside else [],
-        "seconds": round(duration_s, 6),
+        "outcome": str(report.outcome),
+        "source": str(report.selected),
+        "from": source.url,
+        "pick": as_document(report.pick),
+        "destination": str(report.ref),
+        "to": destination.url,
+        "path" if destination.url is None else "url": report.where,
+        "newest": report.step,
+        "repeated": report.repeated,
+        "considered": report.considered,
+        "skipped": [{"step": skip.step, "reason": skip.reason} for skip in report.skipped],
+        "carried": list(report.manifest.carried),
+        "reset": list(report.manifest.reset),
+        "shared_bytes": report.shared_bytes,
+        "copied_bytes": report.copied_bytes,
+        "fetched_bytes": report.fetched_bytes,
+        "sent_bytes": report.sent_bytes,
+        "reused_bytes": report.reused_bytes,
+        "set_aside": list(report.set_aside.steps) if report.set_aside else [],
+        "seconds": round(report.seconds, 6),
     }
 
 
-def _locally(store: CheckpointStore, asked: Asked) -> Done:
-    selection = store.select(asked.source.model, asked.pick)
-    checkpoint, destination = selection.checkpoint, asked.destination.model
-    if checkpoint.ref.model == destination:
-        forked = Forked(checkpoint, checkpoint.ref.step, set_aside=store.rewind(checkpoint))
-    else:
-        forked = store.fork(checkpoint, destination, pick=asked.pick, reset=asked.reset, overwrite=asked.overwrite)
-    return Done(asked, checkpoint.ref, selection.considered, selection.skipped, forked)
+def _source(invocation: Invocation, source: Address) -> CheckpointStore | Remote | Hub:
+    if source.url:
+        return open_remote(source.url)
+    return invocation.existing_store
 
 
-def _from_remote(store: CheckpointStore, asked: Asked) -> Done:
-    from art.remote.remote import Remote
-
-    source = asked.source
-    remote = Remote.open(source.url or "")
-    selection = remote.select(source.model, asked.pick)
-    with output.byte_bar(f"forking {selection.checkpoint.ref}") as show:
-        done = remote.fetch_fork(
-            selection.checkpoint,
-            asked.destination.model,
-            store,
-            pick=asked.pick,
-            reset=asked.reset,
-            overwrite=asked.overwrite,
-            progress=show,
-        )
-    return Done(
-        asked,
-        selection.checkpoint.ref,
-        selection.considered,
-        selection.skipped,
-        done.forked,
-        done.fetched_bytes,
-        done.reused_bytes,
-    )
+def _destination(invocation: Invocation, destination: Address) -> CheckpointStore | Remote:
+    return Remote.open(destination.url) if destination.url else invocation.store
 
 
-def choice_lines(asked: Asked, considered: int, skipped: tuple[Skipped, ...]) -> Iterator[Text]:
-    """Yield how the checkpoint was chosen."""
-    yield Text(f"  {_choice(asked.pick, considered)}", "dim")
-    for skip in skipped:
-        yield Text(f"  skipped step {skip.step}: {skip.reason}", "yellow")
+def _headline(report: ForkReport, source: Address) -> Iterator[str | tuple[str, str]]:
+    match report.outcome:
+        case Outcome.CONTINUED:
+            yield " is where the model goes on; it had checkpoints, and nothing was forked"
+        case Outcome.REWOUND:
+            yield " is the newest of its model again"
+        case Outcome.BROUGHT:
+            yield f" was brought from {source.url}"
+        case _:
+            yield " is a fork of "
+            yield (str(Address(source.url, report.selected.model, report.selected.step)), "bold")
 
 
 def _choice(pick: Pick, considered: int) -> str:
+    steps = wording.count(considered, "step")
     match pick:
         case Exact():
             return "chosen by its step"
         case Best(metric, mode):
-            lowest = "lowest" if mode == "min" else "highest"
-            return f"considered {wording.count(considered, 'step')} with a {metric}, chose the {lowest}"
+            return f"considered {steps} with a {metric}, chose the {'lowest' if mode == 'min' else 'highest'}"
         case AtMost(step):
-            steps = wording.count(considered, "step")
             return f"considered {steps} at or before step {step}, chose the newest whole one"
         case Newest():
-            return f"considered {wording.count(considered, 'step')}, chose the newest whole one"
+            return f"considered {steps}, chose the newest whole one"
 
 
-def _cost(done: Done) -> str:
-    forked = done.forked
-    files = wording.count(len(forked.checkpoint.manifest.files), "file")
-    if done.asked.source.url:
-        return f"{files}, {wording.size(done.fetched_bytes)} fetched, {wording.size(done.reused_bytes)} were here"
-    how = ", ".join(sorted(forked.sharing))
-    shared = f"{wording.size(forked.shared_bytes)} shared ({how}), " if forked.shared_bytes else ""
-    copied = f"{wording.size(forked.copied_bytes)} copied" if forked.copied_bytes else "nothing copied"
-    return f"{files}, {shared}{copied}"
+def _cost(report: ForkReport) -> str:
+    files = wording.count(len(report.manifest.files), "file")
+    shared = f"shared ({', '.join(report.sharing)})"
+    told = {
+        shared: report.shared_bytes,
+        "copied": 0 if not report.sharing else report.copied_bytes,
+        "copied by the server": 0 if report.sharing else report.copied_bytes,
+        "fetched": report.fetched_bytes,
+        "sent": report.sent_bytes,
+        "were there": report.reused_bytes,
+    }
+    moved = [f"{wording.size(size_bytes)} {how}" for how, size_bytes in told.items() if size_bytes]
+    if report.sharing and not report.copied_bytes:
+        moved.append("nothing copied")
+    return ", ".join([files, *moved])
 
 
-def part_lines(manifest: Manifest) -> Iterator[Text]:
-    """Yield what a fork carries and what starts afresh."""
+def _part_lines(manifest: Manifest) -> Iterator[Text]:
     yield Text(f"  carries {', '.join(manifest.carried)}")
     if manifest.reset:
         yield Text(f"  starts afresh: {', '.join(manifest.reset)}", "yellow")

@@ -21,16 +21,19 @@ from art.errors import (
     ConfigurationError,
     NotRegisteredError,
 )
-from art.format.pick import pick_of
+from art.format.pick import Pick, pick_of
 from art.http.limits import Limits
 from art.http.server import Listen
 from art.local import moving, words
 from art.local.bases import Bases
-from art.local.forking import ForkReport, ForkRequest, fork_local, lines
+from art.local.compatible import check_fits
 from art.local.logbook import Logbook
 from art.local.mirror import Mirror
 from art.local.session import Session
-from art.names import ModelRef
+from art.names import CheckpointRef, ModelRef
+from art.ops.fork import ForkReport, ForkRequest, fork, if_exists
+from art.ops.place import open_remote
+from art.remote.hub import Hub
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
 from art.store.store import CheckpointStore
@@ -207,36 +210,38 @@ class LocalBackend:
         *,
         reset: Collection[Literal["optimizer", "schedule", "random", "state"]] = (),
         overwrite: bool = False,
+        continue_if_exists: bool = False,
+        pick: Pick | None = None,
     ) -> ForkReport:
         """Begin `model` with a checkpoint of another one, at the same step; training continues from there, bit for bit.
 
-        The newest checkpoint is taken, or the newest at or before `not_after_step`. `reset` names parts that start
-        afresh. Into a model that has checkpoints only the same fork can be repeated, unless `overwrite` sets them
-        aside. From `model` itself it is a rewind: later checkpoints are set aside. `from_s3_bucket` may be a bucket or
-        a URL; with `hf://org/repo@revision` it is that repository's adapter, a foreign checkpoint at step 0.
+        The newest checkpoint is taken, or the newest at or before `not_after_step`, or what a `pick` says. `reset`
+        names parts that start afresh. Into a model that has checkpoints only the same fork can be repeated, unless
+        `overwrite` sets them aside, or `continue_if_exists` lets the model go on where it stands. From `model` itself
+        it is a rewind: later checkpoints are set aside. `from_s3_bucket` may be a bucket or a URL; with
+        `hf://org/repo@revision` it is that repository's adapter, a foreign checkpoint at step 0.
         """
         self._require_open()
-        source = ModelRef(from_project or model.ref.project, from_model)
-        asked = ForkRequest(
-            source,
-            model,
-            pick_of(not_after=not_after_step),
-            reset,
-            overwrite,
-            base_of=lambda: self._bases.open(model.base_model).info,
+        if pick is not None and not_after_step is not None:
+            raise ConfigurationError(f"{pick} and at most {not_after_step} cannot both be chosen; leave one out.")
+        source = open_remote(from_s3_bucket, prefix=prefix) if from_s3_bucket is not None else self.store
+        named = ModelRef(from_project or model.ref.project, from_model)
+        request = ForkRequest(
+            source=source,
+            source_model=source.model if isinstance(source, Hub) else named,
+            pick=pick_of(not_after=not_after_step) if pick is None else pick,
+            destination=self.store,
+            model=model.ref,
+            reset=tuple(reset),
+            if_exists=if_exists(overwrite=overwrite, continues=continue_if_exists),
+            check=functools.partial(check_fits, model, base_of=lambda: self._bases.open(model.base_model).info),
         )
-        if from_s3_bucket is None:
-            report = await asyncio.to_thread(fork_local, self.store, asked)
-        else:
-            bar = words.bar(verbose=verbose)
-            report = await asyncio.to_thread(
-                moving.fork_from, from_s3_bucket, self.store, asked, prefix=prefix, bar=bar
-            )
-        await asyncio.to_thread(self._committed, report.forked.checkpoint)
+        report = await asyncio.to_thread(fork, request, watch=words.bar(verbose=verbose))
+        await asyncio.to_thread(self._put_forked, report.ref)
         if session := self._sessions.get(model.ref):
             await self._in_training_thread(session.resume)
         if verbose:
-            words.say(*lines(report, destination=model.ref))
+            words.say(*words.fork_lines(report))
         return report
 
     async def _experimental_push_to_s3(
@@ -330,6 +335,10 @@ class LocalBackend:
             listen=replace(self._listen, port=port),
             on_commit=self._committed,
         )
+
+    def _put_forked(self, ref: CheckpointRef) -> None:
+        if self._mirror:
+            self._mirror.put(self.store.open(ref))
 
     def _committed(self, checkpoint: Checkpoint) -> None:
         if self._mirror:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from art.backend import Trainable
 from art.config import ALL_LINEAR, LoRAConfig
@@ -28,6 +29,13 @@ def check_base(model: Trainable, manifest: Manifest, base: BaseModelInfo) -> Non
         f"{model.ref} has {base.id} (fingerprint {(base.fingerprint or 'unknown')[:12]}). "
         f"Create {model.ref.name!r} with base_model={trained_on.id!r}."
     )
+
+
+def check_fits(model: Trainable, manifest: Manifest, *, base_of: Callable[[], BaseModelInfo]) -> None:
+    """Check that a checkpoint can continue as a model; the base is only loaded where its name does not tell."""
+    if manifest.base_model and manifest.base_model.id != model.base_model:
+        check_base(model, manifest, base_of())
+    check_shape(model, manifest)
 
 
 def check_same(model: Trainable, registered: Trainable) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from art.backend import TrainResult
-from art.local.moving import Bar, Moved
+from art.format.manifest import PARTS
+from art.local.moving import Moved
 from art.names import ModelRef
+from art.ops.fork import ForkReport, Outcome
+from art.ops.place import Watch, unwatched
 from art.ops.update import is_without_signal
+from art.store.store import SetAside
 from art.visible import visible
 
 SHOWN = ("reward", "loss", "kl", "entropy", "grad_norm", "learning_rate", "seconds")
@@ -38,9 +42,44 @@ def moved_line(what: str, moved: Moved) -> str:
     return f"{what}: {len(moved.steps)} checkpoints, {cost}, {moved.seconds:.1f} s ({speed:,.0f} MB/s)"
 
 
-def bar(*, verbose: bool) -> Bar:
+def fork_lines(report: ForkReport) -> list[str]:
+    """Tell a fork, a line for each fact."""
+    destination, steps = report.ref.model, _count(report.considered, "step")
+    if report.outcome is Outcome.CONTINUED:
+        return [f"{destination}: has checkpoints; it goes on at step {report.step}, and nothing was forked"]
+    said = [f"{destination}: fork of {report.source}, chosen among {steps} ({report.pick})"]
+    said += [f"  skipped step {skip.step}: {skip.reason}" for skip in report.skipped]
+    if report.repeated:
+        return [*said, f"  this fork was made before; {destination} stands at step {report.step} and goes on there"]
+    if report.set_aside:
+        said.append(f"  {_aside(report.set_aside)}")
+    if report.outcome is Outcome.REWOUND:
+        return [*said, f"  continues at step {report.step}"]
+    carried = report.manifest.carried
+    afresh = [part for part in PARTS if part not in carried]
+    said.append(f"  carried {', '.join(carried)}" + (f"; afresh: {', '.join(afresh)}" if afresh else ""))
+    said.append(f"  {_cost(report)} in {report.seconds * 1000:,.0f} ms")
+    return [*said, f"  continues at step {report.step} in {report.where}"]
+
+
+def bar(*, verbose: bool) -> Watch:
     """Give what draws a bar for bytes that move, or nothing."""
-    return _byte_bar if verbose else lambda _: nullcontext()
+    return _byte_bar if verbose else unwatched
+
+
+def _cost(report: ForkReport) -> str:
+    if not report.sharing:
+        speed = report.fetched_bytes / report.seconds / 1e6
+        return f"{report.fetched_bytes:,} bytes fetched, {report.reused_bytes:,} were here ({speed:,.0f} MB/s)"
+    return f"{report.shared_bytes:,} bytes shared, {report.copied_bytes:,} copied ({', '.join(report.sharing)})"
+
+
+def _aside(aside: SetAside) -> str:
+    return f"set aside {_count(len(aside.steps), 'checkpoint')} as {aside.id}; `art rewind --undo` brings them back"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 @contextmanager

@@ -53,6 +53,16 @@ class RemoteCheckpoint:
         return self.content is None
 
     @property
+    def where(self) -> str:
+        """Its URL."""
+        return self.url
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its files, without the manifest."""
+        return tuple(file.name for file in self.files)
+
+    @property
     def size_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files)
 

@@ -6,7 +6,7 @@ The order is that of every write: claim, files, manifest.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from art.errors import CorruptCheckpointError, DestinationNotEmptyError, RemoteAccessError, RemoteError
@@ -21,7 +21,8 @@ from art.remote.location import Patience
 from art.remote.objects import Objects
 from art.remote.server_copy import ServerCopier
 from art.remote.transfer import Meter, Progress
-from art.remote.write import checkpoint_key, write
+from art.remote.write import PutFile, checkpoint_key, write
+from art.store.checkpoint import Checkpoint
 from art.store.store import forked_manifest
 
 WHOLE_COPY_BYTES = 5 * 1024**3
@@ -124,16 +125,61 @@ def fork_between(
     same_place = source_objects.location == target_objects.location
     remote = None if same_place else str(source_objects.location)
     hop = lineage.hop_from(source.ref, source.digest, pick=pick, reset=reset, remote=remote)
-    if newest:
-        _require_same_fork(newest, destination, hop, target_objects)
-        return Copied(newest.manifest, newest.url, True, 0, 0, time.monotonic() - began)
     meter = Meter(source.size_bytes, progress)
     copier = Copier(source_objects, target_objects, meter, patience)
-    described = source.manifest if not source.is_foreign else _with_digests(source_objects, source, copier)
-    manifest, content = _adopted(target_objects, forked_manifest(described, hop, destination.at(source.ref.step)))
-    write(target_objects, manifest, content, lambda entry, key: copier.copy(f"{source.key}/{entry.path}", entry, key))
+
+    def describe() -> Manifest:
+        return source.manifest if not source.is_foreign else _with_digests(source_objects, source, copier)
+
+    def put_file(entry: FileEntry, key: str) -> None:
+        copier.copy(f"{source.key}/{entry.path}", entry, key)
+
+    manifest, repeated = _begin(target_objects, destination, hop, newest=newest, describe=describe, put_file=put_file)
     url = str(target_objects.place(checkpoint_key(manifest.ref)))
-    return Copied(manifest, url, False, copier.copied_bytes, copier.streamed_bytes, time.monotonic() - began)
+    return Copied(manifest, url, repeated, copier.copied_bytes, copier.streamed_bytes, time.monotonic() - began)
+
+
+def fork_from_disk(
+    source: Checkpoint,
+    objects: Objects,
+    destination: ModelRef,
+    *,
+    newest: RemoteCheckpoint | None,
+    pick: Pick = NEWEST,
+    reset: Collection[str] = (),
+    progress: Progress | None = None,
+) -> Copied:
+    """Begin a model in a bucket with a checkpoint of this disk; the rules are those of a fork between buckets."""
+    began = time.monotonic()
+    hop = lineage.hop_from(source.ref, source.digest, pick=pick, reset=reset)
+    meter = Meter(source.manifest.size_bytes, progress)
+
+    def put_file(entry: FileEntry, key: str) -> None:
+        transfer.send(objects, key, source.path / entry.path, entry, meter)
+
+    manifest, repeated = _begin(
+        objects, destination, hop, newest=newest, describe=lambda: source.manifest, put_file=put_file
+    )
+    url = str(objects.place(checkpoint_key(manifest.ref)))
+    return Copied(manifest, url, repeated, 0, meter.moved_bytes, time.monotonic() - began)
+
+
+def _begin(
+    objects: Objects,
+    destination: ModelRef,
+    hop: Hop,
+    *,
+    newest: RemoteCheckpoint | None,
+    describe: Callable[[], Manifest],
+    put_file: PutFile,
+) -> tuple[Manifest, bool]:
+    """Write the fork, unless it is there; gives its manifest, and whether it was there."""
+    if newest:
+        _require_same_fork(newest, destination, hop, objects)
+        return newest.manifest, True
+    manifest, content = _adopted(objects, forked_manifest(describe(), hop, destination.at(hop.step)))
+    write(objects, manifest, content, put_file)
+    return manifest, False
 
 
 def _require_same_fork(newest: RemoteCheckpoint, destination: ModelRef, hop: Hop, objects: Objects) -> None:

@@ -149,6 +149,14 @@ class Hub:
             progress=progress,
         )
 
+    def read(self, checkpoint: RemoteCheckpoint, name: str) -> bytes:
+        """Read one small file of the adapter."""
+        return self._objects.read(f"{checkpoint.key}/{name}")
+
+    def newest(self, model: ModelRef) -> RemoteCheckpoint | None:
+        """Open the one checkpoint, None of another model."""
+        return self.open_checkpoint(model.at(STEP)) if model == self.model else None
+
     def _require_model(self, model: ModelRef) -> None:
         if model != self.model:
             raise ModelNotFoundError(f"There is no model {model} in {self}; it is {self.model}.")

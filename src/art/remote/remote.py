@@ -26,7 +26,7 @@ from art.names import CheckpointRef, ModelRef
 from art.remote import transfer
 from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, claim_key, claims_key, file_key, look
 from art.remote.clients import require_folder
-from art.remote.copy import Copied, fork_between
+from art.remote.copy import Copied, fork_between, fork_from_disk
 from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_fork
 from art.remote.location import Location, Patience, parse_location
 from art.remote.objects import Objects
@@ -208,6 +208,30 @@ class Remote:
             patience=target._patience,
             progress=progress,
         )
+
+    def push_fork(
+        self,
+        checkpoint: Checkpoint,
+        destination: ModelRef,
+        *,
+        pick: Pick = NEWEST,
+        reset: Collection[str] = (),
+        progress: Progress | None = None,
+    ) -> Copied:
+        """Begin a model in this bucket with a checkpoint of this disk."""
+        return fork_from_disk(
+            checkpoint,
+            self._objects,
+            destination,
+            newest=self.newest(destination),
+            pick=pick,
+            reset=reset,
+            progress=progress,
+        )
+
+    def read(self, checkpoint: RemoteCheckpoint, name: str) -> bytes:
+        """Read one small file of a checkpoint."""
+        return self._objects.read(f"{checkpoint.key}/{name}")
 
     def newest(self, model: ModelRef) -> RemoteCheckpoint | None:
         """Open the newest checkpoint, None when the model has none."""

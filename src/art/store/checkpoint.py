@@ -30,6 +30,16 @@ class Checkpoint:
     def is_foreign(self) -> bool:
         return self.digest is None
 
+    @property
+    def where(self) -> str:
+        """Its folder, as text."""
+        return str(self.path)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its files, without the manifest."""
+        return tuple(entry.path for entry in self.manifest.files)
+
 
 def look(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
     """Open a step's folder. Sizes are checked here, digests by whoever reads the files.

@@ -131,6 +131,11 @@ class CheckpointStore:
                 return found
         return None
 
+    def read(self, checkpoint: Checkpoint, name: str) -> bytes:
+        """Read one small file of a checkpoint."""
+        with disk.explained("read", checkpoint.path / name):
+            return (checkpoint.path / name).read_bytes()
+
     def verify(self, checkpoint: Checkpoint) -> None:
         """Read every byte again; raises `CorruptCheckpointError` naming the file and both digests."""
         for entry in checkpoint.manifest.files:

@@ -4,12 +4,11 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from art.cli.invocation import AsJson, Invocation, Project, Root, settle
+from art.cli.invocation import AsJson, Project, Root, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
     from art.cli.addresses import Address
-    from art.cli.forks import Asked
     from art.format.pick import Mode, Pick
 
 
@@ -26,6 +25,9 @@ def fork(
         list[str] | None, typer.Option(metavar="PART", help="Start afresh: optimizer, schedule, random or state.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Set aside what DST has.")] = False,
+    continue_if_exists: Annotated[
+        bool, typer.Option("--continue-if-exists", metavar="", help="Go on where DST stands, if it has checkpoints.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Also what was considered.")] = False,
     root: Root = None,
     project: Project = None,
@@ -36,7 +38,7 @@ def fork(
     The same fork repeated does nothing. Either side may lie in a bucket: s3://bucket/prefix::project/model@500.
     """
     from art.cli import forks
-    from art.cli.render import wording
+    from art.ops.fork import if_exists
 
     invocation = settle(context, root, project, as_json)
     start = invocation.address(source)
@@ -44,17 +46,12 @@ def fork(
     end = invocation.address(destination, project=start.model.project)
     if end.step is not None:
         raise typer.BadParameter(f"A fork keeps the step of its source; write {end.model}.", param_hint="DST")
-    asked = forks.Asked(start, end, pick, tuple(reset or ()), overwrite)
-    if end.url:
-        _fork_into_bucket(invocation, asked, verbose)
-        return
-    began_s = wording.clock_s()
-    done = forks.perform(invocation, asked)
-    duration_s = wording.clock_s() - began_s
+    wishes = if_exists(overwrite=overwrite, continues=continue_if_exists)
+    report = forks.perform(invocation, start, end, pick=pick, reset=tuple(reset or ()), if_exists=wishes)
     if invocation.as_json:
-        output.print_json(forks.document(done, duration_s))
+        output.print_json(forks.document(report, start, end))
     else:
-        output.print_lines(forks.lines(done, duration_s, verbose=verbose))
+        output.print_lines(forks.lines(report, start, end, verbose=verbose))
 
 
 def _pick(source: "Address", not_after: int | None, best: str | None, mode: str | None) -> "Pick":
@@ -67,13 +64,3 @@ def _pick(source: "Address", not_after: int | None, best: str | None, mode: str 
     if best is None and mode is not None:
         raise typer.BadParameter("--mode belongs to --best.")
     return pick_of(step=source.step, not_after=not_after) if best is None else Best(best, cast("Mode | None", mode))
-
-
-def _fork_into_bucket(invocation: Invocation, asked: "Asked", verbose: bool) -> None:
-    from art.cli import bucket_forks
-
-    done = bucket_forks.perform(asked)
-    if invocation.as_json:
-        output.print_json(bucket_forks.document(done))
-    else:
-        output.print_lines(bucket_forks.lines(done, verbose=verbose))
