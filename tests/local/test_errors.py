@@ -3,6 +3,7 @@
 import asyncio
 import math
 import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -275,3 +276,73 @@ def test_another_object_of_a_registered_model_must_ask_for_the_same(small_model:
                 await make(small_model, lora=art.LoRAConfig(rank=2)).register(backend)
 
     asyncio.run(body())
+
+
+@pytest.mark.parametrize("lost", ["root", "model", "checkpoints", "steps"])
+def test_a_session_whose_checkpoints_are_gone_never_starts_over(small_model: Path, trained: Path, lost: str) -> None:
+    async def body() -> None:
+        async with LocalBackend(path=trained) as backend:
+            one = make(small_model)
+            await one.register(backend)
+            groups = await digits.gather(one)
+            _lose(trained, lost)
+
+            for _ in range(2):
+                with pytest.raises(StorageError, match=r"p/one@2 is gone .* nothing was trained"):
+                    await backend.train(one, groups, learning_rate=1e-3)
+
+            assert CheckpointStore(trained).steps(one.ref) == []
+            _bring_back(trained, lost)
+            assert (await backend.train(one, groups, learning_rate=1e-3)).step == 3
+
+    asyncio.run(body())
+
+
+def _lose(root: Path, what: str) -> None:
+    for path in _lost_paths(root, what):
+        path.rename(root.parent / f"away-{path.name}")
+
+
+def _bring_back(root: Path, what: str) -> None:
+    for away in root.parent.glob("away-*"):
+        place = {"root": root, "model": root / "p/models/one"}.get(what, root / "p/models/one/checkpoints")
+        place = place / away.name.removeprefix("away-") if what == "steps" else place
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists() and what != "steps":
+            shutil.rmtree(place)
+        away.rename(place)
+
+
+def _lost_paths(root: Path, what: str) -> list[Path]:
+    checkpoints = root / "p/models/one/checkpoints"
+    one = {"root": root, "model": checkpoints.parent, "checkpoints": checkpoints}
+    return sorted(checkpoints.iterdir()) if what == "steps" else [one[what]]
+
+
+def test_after_the_commit_nothing_fails_a_step_and_the_next_start_makes_it_good(
+    small_model: Path, trained: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    history = trained / "p/models/one/history.jsonl"
+    before = history.read_text()
+
+    async def body(steps: int) -> int:
+        async with LocalBackend(path=trained) as backend:
+            one = make(small_model)
+            await one.register(backend)
+            if steps:
+                groups = await digits.gather(one)
+                history.unlink()
+                history.mkdir()
+                (history / "in-the-way").touch()
+                return (await backend.train(one, groups, learning_rate=1e-3)).step
+            return await one.get_step()
+
+    step = asyncio.run(body(1))
+    said = caplog.text
+    shutil.rmtree(history)
+    history.write_text(before)
+    again = asyncio.run(body(0))
+
+    assert (step, again) == (3, 3)
+    assert "p/one@3 is committed, but the backend could not write down it" in said
+    assert '"step": 2, "split": "train"' in history.read_text()

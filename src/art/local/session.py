@@ -11,6 +11,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -19,8 +20,8 @@ from art.adapter.files import lora_config_of, read_adapter_shape
 from art.backend import Trainable, TrainResult
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.dev.meaning import context_length
-from art.errors import ConfigurationError, ModelNotFoundError
-from art.format.manifest import canonical_json, finite_metrics
+from art.errors import ArtError, ConfigurationError, ModelNotFoundError, StorageError
+from art.format.manifest import canonical_json, finite_metrics, utc_now
 from art.http.app import create_app
 from art.http.server import Listen, Server
 from art.local.bases import Base
@@ -36,6 +37,7 @@ from art.names import split_step
 from art.ops.recording import as_line
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
+from art.store.liveness import ENDED, Beacon
 from art.store.store import CheckpointStore
 from art.train.fingerprint import LIBRARIES, environment
 from art.train.trainer import Trainer
@@ -70,6 +72,7 @@ class Session:
         self._publications = itertools.count()
         self._versions: dict[int, str] = {}
         self._parent: Checkpoint | None = None
+        self._beacon = Beacon(store.root, model.ref, utc_now())
         self._lora = adapter_shape(model, None)
         self._trainer = self._new_trainer()
         self._environment = environment(base.module)
@@ -122,6 +125,8 @@ class Session:
     def close(self) -> None:
         """Stop answering, and let go of the weights."""
         self._server.stop()
+        if self._beacon.is_lit:
+            self._beacon.beat(ENDED)
         with self._training, self._serving:
             self._retire(*self._versions)
 
@@ -156,18 +161,33 @@ class Session:
                 settings=config.model_dump(mode="json"),
             )
         self._parent = checkpoint
-        self._serve()
-        self._settled = True
-        self._on_commit(checkpoint)
-        self._record(lines, checkpoint)
+        self._after_commit(checkpoint, lines)
         return TrainResult(step, metrics, checkpoint.path)
+
+    def _after_commit(self, checkpoint: Checkpoint, lines: Sequence[str]) -> None:
+        """Do what follows a commit. The step is safe: what fails is said here, and made good by the next start."""
+
+        def serve() -> None:
+            self._serve()
+            self._settled = True
+
+        def record() -> None:
+            self._record(lines, checkpoint)
+
+        followers = (("serve", serve), ("hand on", partial(self._on_commit, checkpoint)), ("write down", record))
+        for what, follow in followers:
+            try:
+                follow()
+            except (ArtError, OSError, RuntimeError) as error:
+                _log.error("%s is committed, but the backend could not %s it: %s", checkpoint.ref, what, error)
+        self._beacon.beat()
 
     @property
     def _step(self) -> int:
         return self._parent.ref.step if self._parent else 0
 
     def _moved(self) -> bool:
-        newest = self._store.newest(self._model.ref)
+        newest = self._newest()
         return (newest and newest.digest) != (self._parent and self._parent.digest)
 
     def _recover(self) -> None:
@@ -176,8 +196,19 @@ class Session:
         self._resume()
         self._model.state = state
 
-    def _resume(self) -> None:
+    def _newest(self) -> Checkpoint | None:
+        """Open the newest checkpoint; raises `StorageError` when all are gone though this session stands at one."""
         newest = self._store.newest(self._model.ref)
+        if newest is None and self._parent is not None:
+            raise StorageError(
+                f"{self._parent.ref} is gone from {self._store.root}, and so is every other checkpoint of "
+                f"{self._model.ref}; nothing was trained. Mount or bring back that folder and train again, or register "
+                "the model with a new backend to begin anew."
+            )
+        return newest
+
+    def _resume(self) -> None:
+        newest = self._newest()
         if newest:
             check_base(self._model, newest.manifest, self._base.info)
             check_shape(self._model, newest.manifest)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,11 +50,14 @@ class Beacon:
     root: Path
     model: ModelRef
     started: str
+    is_lit: bool = field(default=False, init=False)
+    """Whether it gave a sign yet."""
 
     def beat(self, word: str = RUNNING) -> None:
         """Say that the process lives, or how it ended; silent where nothing can be written."""
         path = run_path(self.root, self.model)
         run = Run(host=socket.gethostname(), pid=os.getpid(), started=self.started, beat=utc_now(), word=word)
+        self.is_lit = True
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             if path.parent.is_dir():
