@@ -186,6 +186,11 @@ class TrainConfig(_Settings):
     off_policy_mask: float | None = Field(default=None, gt=0)
     """Leave a bad trajectory out whose tokens the trainer finds so many nats less likely than the sampler did."""
 
+    max_age: int | None = Field(default=None, ge=0)
+    """Leave trajectories out that were sampled more training steps ago."""
+    max_divergence: float | None = Field(default=0.5, gt=0)
+    """Raise where trainer and sampler should agree, and differ by so many nats a token in the mean; None never."""
+
     # What is left out
     mask_truncated: bool = False
     """Leave answers out that ended at the token limit."""

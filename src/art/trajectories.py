@@ -249,15 +249,18 @@ class SampledTokens:
     logprobs: tuple[float, ...]
     """Log-probability of each token under the sampling temperature, before top_p and top_k cut."""
     temperature: float
+    version: str | None = None
+    """Which weights answered, as our inference names them: `project/model#publication@step`."""
 
     def as_fields(self) -> dict[str, Any]:
         """The extra fields of the choice, in JSON types."""
-        return {
+        fields: dict[str, Any] = {
             "prompt_token_ids": list(self.prompt_ids or ()),
             "token_ids": list(self.token_ids),
             "token_logprobs": list(self.logprobs),
             "temperature": self.temperature,
         }
+        return fields if self.version is None else {**fields, "version": self.version}
 
 
 def sampled_tokens(choice: Choice) -> SampledTokens | None:
@@ -277,6 +280,7 @@ def sampled_tokens(choice: Choice) -> SampledTokens | None:
         token_ids=tuple(token_ids),
         logprobs=tuple(logprobs),
         temperature=float(extra.get("temperature", first.get("temperature", 1.0))),
+        version=extra.get("version"),
     )
 
 

@@ -179,3 +179,16 @@ def test_both_kinds_of_with_close_the_backend(small_model: Path, tmp_path: Path,
 
     for message in world.run(body()):
         assert "is closed; create a new LocalBackend" in message
+
+
+def test_answers_say_which_weights_gave_them_and_grow_old(world: World):
+    async def body() -> tuple[list[art.TrajectoryGroup], list[art.TrainResult]]:
+        groups = await two_groups(world.model)
+        return groups, [await world.model.train(groups) for _ in range(3)]
+
+    groups, results = world.run(body())
+
+    step = results[0].step - 1
+    (choice,) = (item for item in groups[0].trajectories[0].messages_and_choices if not isinstance(item, dict))
+    assert str((choice.model_extra or {})["version"]).endswith(f"@{step}")
+    assert [result.metrics["age_max"] for result in results] == [0, 1, 2]

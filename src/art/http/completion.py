@@ -99,6 +99,7 @@ class Writer:
             token_ids=tuple(drawn.token_id for drawn in answer.drawn),
             logprobs=tuple(drawn.logprob for drawn in answer.drawn),
             temperature=self.temperature,
+            version=self.version,
         ).as_fields()
 
     def _usage(self, answers: Sequence[Answer]) -> Json:

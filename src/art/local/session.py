@@ -24,6 +24,7 @@ from art.errors import ArtError, ConfigurationError, ModelNotFoundError, Storage
 from art.format.manifest import canonical_json, finite_metrics, utc_now
 from art.http.app import create_app
 from art.http.server import Listen, Server
+from art.local.ages import ages
 from art.local.bases import Base
 from art.local.compatible import (
     adapter_shape,
@@ -113,7 +114,9 @@ class Session:
         with self._training:
             self._stand()
             reference = self._reference(config)
-            return self._train(groups, config, lambda: self._trainer.step(groups, config, reference=reference))
+            age_of = ages(self._store.segments(self._model.ref), here=self._step)
+            step = partial(self._trainer.step, groups, config, reference=reference, age_of=age_of)
+            return self._train(groups, config, step)
 
     def train_sft(self, trajectories: Sequence[Trajectory], config: TrainSFTConfig) -> TrainResult:
         """Take a training step on the answers of conversations and commit it; errors are as in `train`."""

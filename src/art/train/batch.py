@@ -69,6 +69,8 @@ class MicroBatch:
     sequence_N: Tensor
     """Which row of the micro-batch the token belongs to."""
     mask_N: Tensor
+    comparable_N: Tensor
+    """Where trainer and sampler should agree before the first optimiser step."""
 
 
 def micro_batches(examples: Iterable[Example], *, max_tokens: int) -> Iterator[list[Example]]:
@@ -123,6 +125,7 @@ def collate(examples: Sequence[Example], *, device: torch.device) -> MicroBatch:
         trajectory_tokens_N=tensor([token.example.trajectory_tokens for token in tokens], torch.float32),
         sequence_N=tensor([token.sequence for token in tokens], torch.long),
         mask_N=tensor([not token.span.masked for token in tokens], torch.bool),
+        comparable_N=tensor([token.span.comparable for token in tokens], torch.bool),
     )
 
 

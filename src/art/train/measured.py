@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from art.errors import TrainingDataError
 from art.train.loss.terms import TokenTerms
 from art.train.loss.vectors import Vectors
 
@@ -19,6 +20,9 @@ class Measured:
     """What the sums of weighted losses are divided by."""
     tokens: int = 0
     largest_ratio: float = 0.0
+    compared: int = 0
+    """Tokens on which trainer and sampler should agree."""
+    _difference: float = 0.0
     _sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     _norms: list[float] = field(default_factory=list)
 
@@ -32,9 +36,33 @@ class Measured:
         for name, value_N in _per_token(terms, vectors).items():
             self._add(name, value_N, mask_N)
 
+    def compare(self, vectors: Vectors, comparable_N: Tensor) -> None:
+        """Add by how much trainer and sampler differ on tokens on which they should agree."""
+        difference_N = (vectors.logp_N - vectors.sampler_logp_N).detach().abs() * comparable_N
+        self._difference += difference_N.double().sum().item()
+        self.compared += int(comparable_N.sum())
+
+    def check_agreement(self, most: float | None) -> None:
+        """Raise `TrainingDataError` where the first optimiser step shows that the trainer saw another context."""
+        mean = self._difference / self.compared if self.compared else 0.0
+        if most is None or mean <= most:
+            return
+        raise TrainingDataError(
+            f"Before the first optimiser step the trainer and the sampler differ by {mean:.2f} nats a token, more than "
+            f"max_divergence={most:g}, on {self.compared} tokens that the same weights should find equally likely. The "
+            "trainer has read another context than the sampler, or the sampler reports other log-probabilities. Look "
+            "at: tools that the sampler was given and the trajectory does not name (Trajectory(tools=...)); arguments "
+            "of the chat template; images; a top_p or a penalty that the sampler's log-probabilities include; a "
+            "sampler with other weights. Sample from this model's own inference, or set max_divergence=None."
+        )
+
     def stepped(self, grad_norm: float) -> None:
         """Note that an optimiser step was taken on what was added."""
         self._norms.append(grad_norm)
+
+    @property
+    def optimizer_steps(self) -> int:
+        return len(self._norms)
 
     def metrics(self) -> dict[str, float]:
         """Give the means, nothing where nothing was measured."""
@@ -46,8 +74,8 @@ class Measured:
             **losses,
             **means,
             "ratio_max": self.largest_ratio,
-            "grad_norm": sum(self._norms) / len(self._norms),
-            "optimizer_steps": float(len(self._norms)),
+            "grad_norm": sum(self._norms) / self.optimizer_steps,
+            "optimizer_steps": float(self.optimizer_steps),
         }
 
     def _add(self, name: str, value_N: Tensor, weight_N: Tensor) -> None:

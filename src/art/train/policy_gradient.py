@@ -68,7 +68,10 @@ class PolicyGradient:
                 raise not_finite("loss", rows_of=each.longest_row)
             (loss_sum / total).backward()
             measured.add(terms, vectors, weight_N)
+            if not measured.optimizer_steps:
+                measured.compare(vectors, each.batch.comparable_N)
         measured.total += total
+        measured.check_agreement(self.config.max_divergence)
 
     def _pass(self, examples: Sequence[Example]) -> Pass:
         config = self.config

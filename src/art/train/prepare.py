@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import TYPE_CHECKING
@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+
+AgeOf = Callable[[str], int | None]
+"""Tells how many training steps ago a version of the weights was the newest, None for one that never was."""
+
+
+def unknown_age(_: str) -> int | None:
+    """Know no version."""
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +63,12 @@ class _Member:
 
 
 def prepare(
-    groups: Sequence[TrajectoryGroup], tokenizer: PreTrainedTokenizerBase, *, limits: Limits, config: TrainConfig
+    groups: Sequence[TrajectoryGroup],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    limits: Limits,
+    config: TrainConfig,
+    age_of: AgeOf = unknown_age,
 ) -> Prepared:
     """Check and tokenise a step's groups.
 
@@ -62,7 +76,7 @@ def prepare(
     Raises `TrainingDataError` for a group that was not awaited and, if the config is strict, for what is left out.
     """
     _check_awaited(groups)
-    reader = _Reader(tokenizer, limits, config)
+    reader = _Reader(tokenizer, limits, config, age_of)
     members = [list(reader.members(group, place)) for place, group in enumerate(groups)]
     if config.strict and not any(members):
         raise _nothing(groups)
@@ -71,6 +85,7 @@ def prepare(
         examples=_examples(members, credits, config),
         metrics={
             **_reward_metrics(members),
+            **_age_metrics(members),
             "trajectories": float(sum(map(len, members))),
             "trajectories_skipped": float(len(reader.skipped)),
             "groups": float(len(groups)),
@@ -85,6 +100,14 @@ def say_what_is_missing(prepared: Prepared) -> None:
     say_what_is_left_out(prepared.skipped)
     if not prepared.examples:
         logger.warning("%s The step is counted and saved, and the weights stay as they are.", _why_nothing(prepared))
+
+
+def say_age(prepared: Prepared, said: int) -> int:
+    """Log how old the oldest answers are, if more than `said` steps; give what is said by now."""
+    oldest = int(prepared.metrics.get("age_max", 0))
+    if oldest > said:
+        logger.warning("Training learns from answers that are up to %d training steps old.", oldest)
+    return max(oldest, said)
 
 
 def say_what_is_left_out(skipped: Sequence[str]) -> None:
@@ -110,6 +133,7 @@ class _Reader:
     tokenizer: PreTrainedTokenizerBase
     limits: Limits
     config: TrainConfig
+    age_of: AgeOf
     skipped: list[str] = field(default_factory=list)
 
     def members(self, group: TrajectoryGroup, place: int) -> Iterator[_Member]:
@@ -130,10 +154,15 @@ class _Reader:
     def _rows(self, trajectory: Trajectory, where: str) -> tuple[Row, ...]:
         reading = Reading.SPOKEN if self.config.allow_training_without_logprobs else Reading.SAMPLED
         rows = trajectory_rows(trajectory, self.tokenizer, limits=self.limits, where=where, reading=reading)
-        if not self.config.mask_truncated:
-            return tuple(rows)
-        masked = (replace(row, spans=tuple(replace(s, masked=s.truncated) for s in row.spans)) for row in rows)
-        return tuple(row for row in masked if not all(span.masked for span in row.spans))
+        dated = [replace(row, spans=tuple(self._dated(span, where) for span in row.spans)) for row in rows]
+        return tuple(row for row in dated if not all(span.masked for span in row.spans))
+
+    def _dated(self, span: Span, where: str) -> Span:
+        age = None if span.version is None else self.age_of(span.version)
+        most = self.config.max_age
+        if most is not None and (age or 0) > most:
+            raise TrainingDataError(f"{where}: it was sampled {age} training steps ago; max_age is {most}.")
+        return replace(span, age=age, masked=span.truncated and self.config.mask_truncated)
 
 
 def _examples(
@@ -180,6 +209,13 @@ def _reward_metrics(members: Sequence[Sequence[_Member]]) -> dict[str, float]:
         "reward": math.fsum(every) / len(every),
         "reward_std": math.fsum(map(standard_deviation, rewards)) / len(rewards),
     }
+
+
+def _age_metrics(members: Sequence[Sequence[_Member]]) -> dict[str, float]:
+    """Give how old the answers are, where anybody knows."""
+    spans = [span for group in members for member in group for row in member.rows for span in row.spans]
+    known = [span.age for span in spans if span.age is not None]
+    return {"age": sum(known) / len(known), "age_max": float(max(known))} if known else {}
 
 
 def _earned(trajectory: Trajectory, *, where: str) -> Earned:

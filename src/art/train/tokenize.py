@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,18 +26,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a row that the model sampled: these tokens are trained on."""
+    """A stretch of a row that the model sampled: these tokens are trained on.
+
+    Two are equal when they have the same numbers, wherever these came from.
+    """
 
     start: int
     logprobs: tuple[float, ...]
     """The sampler's log-probability of each token, under `temperature`; NaN where it did not say."""
     temperature: float
-    turn: int | None = None
+    turn: int | None = field(default=None, compare=False)
     """Which of its main conversation's Choices it is; None in an additional history."""
-    truncated: bool = False
+    truncated: bool = field(default=False, compare=False)
     """Whether the answer ended at the token limit."""
     masked: bool = False
     """Read, but not learned from."""
+    version: str | None = field(default=None, compare=False)
+    """Which weights sampled it, None where nobody says."""
+    rendered: bool = field(default=False, compare=False)
+    """Whether its prompt was spelled here, and not by the sampler."""
+    age: int | None = field(default=None, compare=False)
+    """How many training steps ago it was sampled, None where nobody knows."""
+
+    @property
+    def comparable(self) -> bool:
+        """Whether trainer and sampler should agree on it: the weights are the same, as far as anybody knows."""
+        return self.age == 0 or (self.rendered and self.version is None)
 
     @property
     def end(self) -> int:
@@ -101,7 +115,15 @@ class _Turn:
 
     def span(self) -> Span:
         sampled = self.sampled
-        return Span(len(self.prompt_ids), sampled.logprobs, sampled.temperature, self.number, self.truncated)
+        return Span(
+            start=len(self.prompt_ids),
+            logprobs=sampled.logprobs,
+            temperature=sampled.temperature,
+            turn=self.number,
+            truncated=self.truncated,
+            version=sampled.version,
+            rendered=sampled.prompt_ids is None,
+        )
 
 
 def _turns(history: History, tokenizer: PreTrainedTokenizerBase, *, reading: Reading, where: str) -> Iterator[_Turn]:

@@ -27,7 +27,7 @@ from art.train.measured import Measured
 from art.train.memory import out_of_memory_named
 from art.train.optimise import check_finite, clip, take, undone_if_it_fails
 from art.train.policy_gradient import PolicyGradient
-from art.train.prepare import prepare, say_what_is_left_out, say_what_is_missing
+from art.train.prepare import AgeOf, prepare, say_age, say_what_is_left_out, say_what_is_missing, unknown_age
 from art.train.state import (
     PARTS,
     DropoutRandom,
@@ -74,6 +74,8 @@ class Trainer:
         self._adapter = TrainedAdapter(base, lora=lora, base_name=base_name or cast(str, base.name_or_path))
         self._scorer = Scorer(self._adapter.model)
         self._limits = _limits(base)
+        # A step behind is what every loop is that samples while it trains.
+        self._said_age = 1
         self.start()
 
     @property
@@ -147,11 +149,17 @@ class Trainer:
             raise StorageError(f"The trainer cannot write into {folder}: {error}") from error
 
     def step(
-        self, groups: Sequence[TrajectoryGroup], config: TrainConfig, *, reference: Path | None = None
+        self,
+        groups: Sequence[TrajectoryGroup],
+        config: TrainConfig,
+        *,
+        reference: Path | None = None,
+        age_of: AgeOf = unknown_age,
     ) -> dict[str, float]:
         """Learn from the groups, in as many optimiser steps as the config makes of them, and return the metrics.
 
-        `reference` is the folder of the adapter that `kl_reference` names, None for the base model. Trajectories that
+        `reference` is the folder of the adapter that `kl_reference` names, None for the base model; `age_of` tells how
+        many steps ago a version of the weights sampled. Trajectories that
         cannot be trained on are left out and counted. When nothing is left, or no group has signal, the adapter and
         its moments stay as they are, while the counters of steps and of the schedule advance; what was not measured is
         missing from the metrics. Raises `TrainingDataError` for what a strict config does not leave out and for a
@@ -159,9 +167,10 @@ class Trainer:
         has changed then.
         """
         started = time.perf_counter()
-        prepared = prepare(groups, self._tokenizer, limits=self._limits, config=config)
+        prepared = prepare(groups, self._tokenizer, limits=self._limits, config=config, age_of=age_of)
         rate = learning_rate(config, self._progress.schedule_step)
         say_what_is_missing(prepared)
+        self._said_age = say_age(prepared, self._said_age)
         with undone_if_it_fails(self._adapter.parameters, self._optimizer, self._progress):
             self._turn_to("policy")
             found = updates(prepared.examples, config, context=self._limits.context)

@@ -1,0 +1,29 @@
+"""How many steps ago an answer was sampled, in the past of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from art.errors import InvalidNameError
+from art.format.lineage import Segment
+from art.names import split_step
+
+
+def ages(segments: Sequence[Segment], *, here: int) -> Callable[[str], int | None]:
+    """Give what tells the age of a version's answers at step `here`, None for one that is no ancestor of the weights.
+
+    A fork's past is its own: what its parent sampled before the fork has an age, and what it sampled later has none.
+    """
+
+    def age_of(version: str) -> int | None:
+        try:
+            name, step = split_step(version)
+        except InvalidNameError:
+            return None
+        model = name.partition("#")[0]
+        if step is None or step > here:
+            return None
+        is_ancestor = any(str(segment.model) == model and step in segment for segment in segments)
+        return here - step if is_ancestor else None
+
+    return age_of
