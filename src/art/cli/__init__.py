@@ -24,7 +24,13 @@ def main() -> None:
         _survive_narrow_encodings()
         from art.cli.app import app
 
-        app(prog_name=_name())
+        name = _name()
+        if os.environ.get(f"_{name.upper()}_COMPLETE") == "complete_bash":
+            from art.cli.completion import answer_bash
+
+            answer_bash(lambda: app(prog_name=name))
+        else:
+            app(prog_name=name)
     except BrokenPipeError:
         # The reader (`head`, a pager) had enough. Nothing may be flushed into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

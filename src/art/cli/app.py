@@ -12,7 +12,6 @@ app = typer.Typer(
     epilog="A checkpoint is written project/model@500; a model is project/model, "
     "or just its name where there is one project. In a bucket: s3://bucket/prefix::project/model@500.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     # rich's panels would double the time that --help takes.
     rich_markup_mode=None,

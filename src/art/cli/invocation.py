@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from art.cli import addresses
+from art.cli.completion import DEFAULT_ROOT, ROOT_VARIABLE
 from art.errors import NotFoundError
 
 if TYPE_CHECKING:
     from art.remote.hub import Hub
     from art.remote.remote import Remote
     from art.store.store import CheckpointStore
-
-DEFAULT_ROOT = ".art"
-ROOT_VARIABLE = "ART_ROOT"
 
 Root = Annotated[
     Path | None,

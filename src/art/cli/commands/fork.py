@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from art.cli.completion import name_argument
 from art.cli.invocation import AsJson, Project, Root, settle
 from art.cli.render import output
 
@@ -14,8 +15,14 @@ if TYPE_CHECKING:
 
 def fork(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="SRC[@STEP]", help="The newest step, if none is named.")],
-    destination: Annotated[str, typer.Argument(metavar="DST", help="The new model; in the project of SRC, if bare.")],
+    source: Annotated[
+        str,
+        name_argument("SRC[@STEP]", "The newest step, if none is named."),
+    ],
+    destination: Annotated[
+        str,
+        name_argument("DST", "The new model; in the project of SRC, if bare."),
+    ],
     not_after: Annotated[int | None, typer.Option(min=0, metavar="STEP", help="The newest at or before this.")] = None,
     best: Annotated[str | None, typer.Option(metavar="METRIC", help="The best by a metric, as in val/reward.")] = None,
     mode: Annotated[

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from art.cli import addresses
+from art.cli.completion import name_argument
 from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 from art.errors import MetricNotFoundError, ModelNotFoundError
@@ -19,7 +20,8 @@ DEFAULT_METRIC = "train/reward"
 def log(
     context: typer.Context,
     model: Annotated[
-        str | None, typer.Argument(help="This model, its sources and its forks; or a project; or a bucket's URL.")
+        str | None,
+        name_argument(None, "This model, its sources and its forks; or a project; or a bucket's URL."),
     ] = None,
     graph: Annotated[bool, typer.Option("--graph", metavar="", help="Draw the branches.")] = False,
     whole: Annotated[bool, typer.Option("--all", metavar="", help="Every step, not only those that matter.")] = False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from art.cli import addresses
+from art.cli.completion import name_argument
 from art.cli.invocation import AsJson, Project, Root, settle
 from art.cli.render import output
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def push(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(metavar="MODEL[@STEP]", help="Every step, if none is named.")],
+    what: Annotated[str, name_argument("MODEL[@STEP]", "Every step, if none is named.")],
     url: Annotated[str, typer.Argument(metavar="URL", help="As in s3://bucket/prefix.")],
     root: Root = None,
     project: Project = None,

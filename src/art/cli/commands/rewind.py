@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from art.cli.completion import name_argument
 from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 def rewind(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(metavar="MODEL@STEP", help="The step to stand at; with --undo a MODEL.")],
+    model: Annotated[
+        str,
+        name_argument("MODEL@STEP", "The step to stand at; with --undo a MODEL."),
+    ],
     undo: Annotated[bool, typer.Option("--undo", metavar="", help="Bring back what was set aside last.")] = False,
     aside_id: Annotated[int | None, typer.Option("--id", help="With --undo: bring back this one.")] = None,
     root: Root = None,

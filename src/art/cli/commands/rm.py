@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from art.cli import addresses
+from art.cli.completion import complete_name
 from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 from art.errors import ConfigurationError
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 def remove(
     context: typer.Context,
     checkpoints: Annotated[
-        list[str], typer.Argument(metavar="MODEL[@STEP]...", help="Steps, ranges as in model@6..10, or whole models.")
+        list[str],
+        typer.Argument(
+            metavar="MODEL[@STEP]...",
+            autocompletion=complete_name,
+            help="Steps, ranges as in model@6..10, or whole models.",
+        ),
     ],
     keep_last: Annotated[int, typer.Option(min=0, metavar="N", help="Keep the last N of those named.")] = 0,
     keep_best: Annotated[str | None, typer.Option(metavar="METRIC", help="Keep the best by this metric.")] = None,

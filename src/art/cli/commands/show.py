@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
+from art.cli.completion import name_argument
 from art.cli.invocation import AsJson, Project, Root, settle
 from art.cli.render import output
 
 
 def show(
     context: typer.Context,
-    checkpoint: Annotated[str, typer.Argument(metavar="MODEL@STEP", help="The newest without a step.")],
+    checkpoint: Annotated[str, name_argument("MODEL@STEP", "The newest without a step.")],
     root: Root = None,
     project: Project = None,
     as_json: AsJson = False,

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from art.cli.addresses import Address
+from art.cli.completion import name_argument
 from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 from art.names import CheckpointRef
@@ -34,7 +35,7 @@ def status(context: typer.Context, root: Root = None, project: Project = None, a
 
 def suggest(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(metavar="MODEL")],
+    model: Annotated[str, name_argument("MODEL")],
     root: Root = None,
     project: Project = None,
     as_json: AsJson = False,
@@ -62,8 +63,8 @@ def suggest(
 
 def diff(
     context: typer.Context,
-    first: Annotated[str, typer.Argument(metavar="MODEL@STEP")],
-    second: Annotated[str, typer.Argument(metavar="MODEL@STEP")],
+    first: Annotated[str, name_argument("MODEL@STEP")],
+    second: Annotated[str, name_argument("MODEL@STEP")],
     root: Root = None,
     project: Project = None,
     as_json: AsJson = False,

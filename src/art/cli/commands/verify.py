@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from art.cli import addresses
+from art.cli.completion import complete_name
 from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 def verify(
     context: typer.Context,
     what: Annotated[
-        str | None, typer.Argument(metavar="MODEL[@STEP]", help="Everything in the root, if none; or a bucket's URL.")
+        str | None,
+        typer.Argument(
+            metavar="MODEL[@STEP]",
+            autocompletion=complete_name,
+            help="Everything in the root, if none; or a bucket's URL.",
+        ),
     ] = None,
     continuation: Annotated[
         bool,
