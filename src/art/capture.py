@@ -18,7 +18,7 @@ from openai.types.chat.chat_completion import Choice
 from art.calls import Call
 from art.errors import TrainingDataError
 from art.listening import listening
-from art.trajectories import History, MessageOrChoice, Trajectory, get_messages, sampled_tokens
+from art.trajectories import History, MessageOrChoice, Trajectory, get_messages, has_choice, sampled_tokens
 
 _current: ContextVar[Trajectory | None] = ContextVar("art_current_trajectory", default=None)
 _yielded: ContextVar[_Yielded | None] = ContextVar("art_yielded_trajectory", default=None)
@@ -110,16 +110,12 @@ def add_call(captured: Trajectory, call: Call) -> None:
 def _begin(captured: Trajectory, begun: History) -> None:
     """Add a conversation; the main one is the first that the model under training speaks in."""
     if captured.messages_and_choices:
-        if _has_choice(captured) or not _has_choice(begun):
+        if has_choice(captured) or not has_choice(begun):
             captured.additional_histories.append(begun)
             return
         displaced = History(messages_and_choices=captured.messages_and_choices, tools=captured.tools)
         captured.additional_histories.insert(0, displaced)
     captured.messages_and_choices, captured.tools = begun.messages_and_choices, begun.tools
-
-
-def _has_choice(history: History) -> bool:
-    return any(isinstance(item, Choice) for item in history.messages_and_choices)
 
 
 def _own_or_message(choice: Choice) -> MessageOrChoice:

@@ -290,6 +290,11 @@ def _spelled_ids(content: Sequence[ChatCompletionTokenLogprob]) -> list[int]:
     return [int(each) for each in ids] if len(ids) == len(content) and all(map(str.isdecimal, ids)) else []
 
 
+def has_choice(history: History) -> bool:
+    """Tell whether the model under training speaks in a conversation."""
+    return any(isinstance(item, Choice) for item in history.messages_and_choices)
+
+
 def get_messages(messages_and_choices: Iterable[MessageOrChoice]) -> Messages:
     """Give a conversation as plain message dicts."""
     return [_as_message(item) for item in messages_and_choices]

@@ -129,7 +129,7 @@ class LocalBackend:
     async def train(
         self,
         model: Trainable,
-        trajectory_groups: Iterable[TrajectoryGroup],
+        trajectory_groups: Iterable[TrajectoryGroup | None],
         *,
         config: TrainConfig | None = None,
         verbose: bool = False,
@@ -141,7 +141,8 @@ class LocalBackend:
         cannot be trained on are left out and counted; with `strict=True` they raise `TrainingDataError`, and nothing
         has changed then.
         """
-        groups = list(trajectory_groups)
+        # None stands where a judge gave a group up.
+        groups = [group for group in trajectory_groups if group is not None]
         config = self._settled(model, config, settings)
         result = await self._in_training_thread(self._session(model).train, groups, config)
         for trajectory in (trajectory for group in groups for trajectory in group):

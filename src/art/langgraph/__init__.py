@@ -1,0 +1,78 @@
+"""LangGraph agents whose chat model is the one under training: what the agent asks becomes the rollout's trajectory.
+
+Knows LangChain's OpenAI client, an extra; LangGraph itself is the user's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from art.capture import capturing
+from art.errors import ConfigurationError
+from art.model import Model
+from art.trajectories import History, Trajectory, has_choice
+
+if TYPE_CHECKING:
+    from langchain_openai import ChatOpenAI  # pyright: ignore[reportMissingImports] - an extra
+
+P = ParamSpec("P")
+T = TypeVar("T", bound=Trajectory)
+_model: ContextVar[Model[Any] | None] = ContextVar("art_langgraph_model", default=None)
+
+__all__ = ["init_chat_model", "wrap_rollout"]
+
+
+def wrap_rollout(model: Model[Any], rollout: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Make a rollout whose trajectory gets the conversations that the model under training had in it.
+
+    Inside, `init_chat_model` gives a chat model of `model`. A trajectory that holds a `Choice` already stays as it is.
+    """
+
+    @functools.wraps(rollout)
+    async def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _speaking_as(model), capturing() as captured:
+            trajectory = await rollout(*args, **kwargs)
+        _fill(trajectory, captured)
+        return trajectory
+
+    return wrapped
+
+
+def init_chat_model(model: str | None = None, **options: Any) -> ChatOpenAI:
+    """Give LangChain's chat model of the model whose rollout this is; `options` are those of `ChatOpenAI`.
+
+    Raises `ConfigurationError` outside of a rollout that `wrap_rollout` wraps, and without langchain-openai.
+    """
+    try:
+        from langchain_openai import ChatOpenAI  # pyright: ignore[reportMissingImports] - an extra
+    except ImportError as error:
+        raise ConfigurationError(
+            "Chat models for LangGraph come from langchain-openai; pip install 'artfork[langgraph]'."
+        ) from error
+    speaking = _model.get()
+    if speaking is None:
+        raise ConfigurationError("Call init_chat_model inside a rollout that wrap_rollout(model, rollout) wraps.")
+    known = {"model": model or speaking.get_inference_name(), "base_url": speaking.inference_base_url}
+    return ChatOpenAI(**{**known, "api_key": speaking.inference_api_key or "none", "logprobs": True, **options})
+
+
+@contextmanager
+def _speaking_as(model: Model[Any]) -> Generator[None]:
+    token = _model.set(model)
+    try:
+        yield
+    finally:
+        _model.reset(token)
+
+
+def _fill(trajectory: Trajectory, captured: Trajectory) -> None:
+    own = [history for history in captured.histories() if has_choice(history)]
+    if not own or has_choice(trajectory):
+        return
+    main, *others = own
+    trajectory.messages_and_choices, trajectory.tools = main.messages_and_choices, main.tools
+    trajectory.additional_histories += [History(**vars(history)) for history in others]
