@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from art.errors import ArtError
 from art.http.body import Bodies
 from art.http.chat import ChatFormat
+from art.http.grammar import Grammars
 from art.http.guard import Access, Guard
 from art.http.limits import Limits
 from art.http.metrics import Counting, Metrics
@@ -49,9 +50,11 @@ def create_app(
     content.
     """
     metrics, preparation = Metrics(), Preparation()
+    chat = ChatFormat(tokenizer)
     service = Service(
         engine=engine,
-        chat=ChatFormat(tokenizer),
+        chat=chat,
+        grammars=Grammars(tokenizer, engine.stop_ids | chat.stop_ids),
         resolve=resolve,
         model_names=model_names,
         seeds=None if run_seed is None else DerivedSeeds(run_seed),

@@ -14,7 +14,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -30,9 +29,12 @@ MAX_TOOLS = 128
 MAX_STOPS = 4
 MAX_STOP_CHARACTERS = 512
 MAX_NAME_CHARACTERS = 512
+MAX_GRAMMAR_CHARACTERS = 1 << 16
+MAX_BIASES = 1024
 
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 
 
@@ -94,8 +96,29 @@ class Tool(_Lenient):
     function: Function
 
 
+class JsonSchema(_Lenient):
+    name: Name | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+
+
 class ResponseFormat(_Lenient):
-    type: Literal["text"]
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _has_schema(self) -> ResponseFormat:
+        if self.type == "json_schema" and (self.json_schema is None or self.json_schema.schema_ is None):
+            raise ValueError("json_schema needs a schema")
+        return self
+
+
+class FunctionName(_Lenient):
+    name: Name
+
+
+class ChosenTool(_Lenient):
+    type: Literal["function"]
+    function: FunctionName
 
 
 class StreamOptions(_Lenient):
@@ -108,7 +131,7 @@ class ChatRequest(_Strict):
     model: Name
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
-    tool_choice: Literal["none", "auto"] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
     temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1)] | None = None
@@ -126,10 +149,23 @@ class ChatRequest(_Strict):
     chat_template_kwargs: dict[str, Any] | None = None
     """Not OpenAI's; variables of the tokenizer's chat template, such as `enable_thinking`."""
 
-    # Only these values, which change nothing, are accepted.
-    frequency_penalty: Literal[0, None] = None
-    presence_penalty: Literal[0, None] = None
-    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: (
+        Annotated[dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], Bias], Field(max_length=MAX_BIASES)] | None
+    ) = None
+
+    # vLLM's.
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    guided_json: dict[str, Any] | None = None
+    guided_regex: Annotated[str, Field(max_length=MAX_GRAMMAR_CHARACTERS)] | None = None
+    guided_choice: Annotated[list[Name], Field(min_length=1, max_length=MAX_PARTS)] | None = None
+    guided_grammar: Annotated[str, Field(max_length=MAX_GRAMMAR_CHARACTERS)] | None = None
+    return_token_ids: bool | None = None
+    """Without effect: every answer has them."""
+
+    # Only this value, which changes nothing, is accepted.
     modalities: list[Literal["text"]] | None = None
 
     # Accepted, and without effect here: they are about accounts, billing, caching and transport.
@@ -143,22 +179,29 @@ class ChatRequest(_Strict):
     timeout: float | None = None
     user: str | None = None
 
-    @field_validator("frequency_penalty", "presence_penalty", mode="before")
-    @classmethod
-    def _as_int(cls, value: object) -> object:
-        return 0 if value == 0 and not isinstance(value, bool) else value
-
     @model_validator(mode="after")
     def _fits_together(self) -> ChatRequest:
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs to be true")
         if self.stream_options and not self.stream:
             raise ValueError("stream_options needs stream to be true")
+        if self.must_call and not self.callable_tools:
+            raise ValueError("tool_choice demands a call, but tools has no such function")
         return self
 
     @property
     def stops(self) -> tuple[str, ...]:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def must_call(self) -> bool:
+        return self.tool_choice == "required" or isinstance(self.tool_choice, ChosenTool)
+
+    @property
+    def callable_tools(self) -> list[Function]:
+        """The functions that an answer may call."""
+        chosen = self.tool_choice.function.name if isinstance(self.tool_choice, ChosenTool) else None
+        return [tool.function for tool in self.tools or () if chosen in (None, tool.function.name)]
 
     @property
     def offered_tools(self) -> list[dict[str, Any]]:
@@ -171,7 +214,9 @@ class ChatRequest(_Strict):
         """What decides the answer, as canonical JSON: all but names, transport and the seed."""
         kept = {
             "messages", "tools", "tool_choice", "temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens",
-            "stop", "n", "chat_template_kwargs",
+            "stop", "n", "chat_template_kwargs", "frequency_penalty", "presence_penalty", "logit_bias",
+            "repetition_penalty", "min_p", "response_format", "guided_json", "guided_regex", "guided_choice",
+            "guided_grammar",
         }  # fmt: skip
         return json.dumps(self.model_dump(mode="json", include=kept, exclude_none=True), sort_keys=True)
 

@@ -20,14 +20,17 @@ from art.http.answer import Answer
 from art.http.body import Bodies
 from art.http.chat import ChatFormat
 from art.http.completion import Json, Writer
+from art.http.grammar import Grammars
 from art.http.metrics import MEDIA_TYPE, Metrics
 from art.http.preparation import Preparation
 from art.http.protocol import ChatRequest, parse_chat_request
+from art.http.refusal import RequestError
 from art.http.seeds import DerivedSeeds
 from art.http.stream import EventStream, Whole, unless_gone
 from art.sample.generation import Generation
 from art.sample.own.engine import Engine
 from art.sample.sampling import GREEDY_BELOW, Sampling
+from art.sample.shaping import NewShaper, Penalties
 
 DEFAULT_MAX_TOKENS = 4096
 """What a request that names no limit may sample, where the context has room for it."""
@@ -42,6 +45,7 @@ class Prepared:
     asked: ChatRequest
     prompt_ids: tuple[int, ...]
     content: str
+    shapers: tuple[NewShaper, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,7 @@ class Service:
 
     engine: Engine
     chat: ChatFormat
+    grammars: Grammars
     resolve: Callable[[str], Awaitable[str]]
     model_names: Callable[[], list[str]]
     seeds: DerivedSeeds | None
@@ -88,7 +93,9 @@ class Service:
     def _prepare(self, body: bytes) -> Prepared:
         asked = parse_chat_request(body)
         prompt_ids = self.chat.prompt_ids(asked, context=self.context)
-        return Prepared(asked, prompt_ids, asked.content() if self.seeds else "")
+        grammar = self.grammars.shaper(asked)
+        shapers = [*_penalties(asked, self.engine.vocabulary), *([grammar] if grammar else [])]
+        return Prepared(asked, prompt_ids, asked.content() if self.seeds else "", tuple(shapers))
 
     def _sampling(self, prepared: Prepared) -> Sampling:
         asked = prepared.asked
@@ -99,6 +106,8 @@ class Service:
             temperature=0.0 if temperature < GREEDY_BELOW else temperature,
             top_p=1.0 if asked.top_p is None else asked.top_p,
             top_k=max(asked.top_k or 0, 0),
+            min_p=asked.min_p or 0.0,
+            shapers=prepared.shapers,
             seed=asked.seed,
             top_logprobs=asked.top_logprobs or 0,
             stop_ids=self.engine.stop_ids | self.chat.stop_ids,
@@ -156,3 +165,18 @@ class Service:
                 yield writer.ending(index, answer)
         if writer.request.stream_options and writer.request.stream_options.include_usage:
             yield writer.usage(list(answers.values()))
+
+
+def _penalties(asked: ChatRequest, vocabulary: int) -> list[NewShaper]:
+    """Give what shapes the logits beside a grammar; nothing where nothing was asked."""
+    bias = tuple((int(token_id), amount) for token_id, amount in (asked.logit_bias or {}).items())
+    if any(token_id >= vocabulary for token_id, _ in bias):
+        message = f"logit_bias names a token beyond the vocabulary of {vocabulary}."
+        raise RequestError(message, param="logit_bias", code="invalid_value")
+    penalties = Penalties(
+        presence=asked.presence_penalty or 0.0,
+        frequency=asked.frequency_penalty or 0.0,
+        repetition=asked.repetition_penalty or 1.0,
+        bias=bias,
+    )
+    return [] if penalties == Penalties() else [penalties.begin]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from blake3 import blake3
 
+from art.sample.shaping import InTurn, NewShaper, Shaper
+
 UNIFORM_BITS = 53
 GREEDY_BELOW = 1e-5
 """Smaller temperatures mean the likeliest token: dividing by them multiplies what float32 rounds, and may overflow."""
@@ -28,6 +30,10 @@ class Sampling:
     top_p: float = 1.0
     top_k: int = 0
     """0 keeps all."""
+    min_p: float = 0.0
+    """Leaves out tokens that are less likely than this share of the likeliest one."""
+    shapers: tuple[NewShaper, ...] = ()
+    """What changes the logits that are drawn from, in this order."""
     seed: int | None = None
     """With a seed, a choice's tokens and log-probabilities repeat bit for bit, whatever else is being sampled."""
     top_logprobs: int = 0
@@ -43,6 +49,14 @@ class Sampling:
         """What the logits are divided by."""
         return 1.0 if self.is_greedy else self.temperature
 
+    @property
+    def is_truncated(self) -> bool:
+        return bool(self.top_k) or self.top_p < 1 or self.min_p > 0
+
+    def begin_shaping(self, prompt_ids: Sequence[int]) -> Shaper | None:
+        """Begin to shape a choice; None where nothing is to be changed."""
+        return InTurn([begin(prompt_ids) for begin in self.shapers]) if self.shapers else None
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -50,6 +64,7 @@ class Draw:
 
     sampling: Sampling
     uniform: float
+    shaper: Shaper | None = None
 
 
 @dataclass(frozen=True)
@@ -70,18 +85,37 @@ def uniform(seed: int, *, choice: int, position: int) -> float:
 
 
 def draw(logits_BV: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn | None]:
-    """Choose a token for each row of the float32 logits; None where a row's numbers are not finite."""
+    """Choose a token for each row of the float32 logits; None where a row's numbers are not finite.
+
+    Shapers change what a token is drawn from, and see what was drawn; its log-probability is that without them.
+    """
+    logp_BV = _log_softmax(logits_BV, draws)
+    shaped_BV = _shape(logits_BV, draws)
+    drawn_from_BV = logp_BV if shaped_BV is logits_BV else _log_softmax(shaped_BV, draws)
+    token_B = _choose(drawn_from_BV, draws)
+    logp_B, sound_B = (each.gather(-1, token_B[:, None])[:, 0].tolist() for each in (logp_BV, drawn_from_BV))
+    drawn: list[Drawn | None] = []
+    for row, (token, each) in enumerate(zip(token_B.tolist(), draws, strict=True)):
+        is_finite = math.isfinite(logp_B[row]) and math.isfinite(sound_B[row])
+        drawn.append(Drawn(token, logp_B[row], _top(logp_BV[row], each.sampling.top_logprobs)) if is_finite else None)
+        if is_finite and each.shaper:
+            each.shaper.take(token)
+    return drawn
+
+
+def _log_softmax(logits_BV: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
     divisors = [each.sampling.divisor for each in draws]
     if any(divisor != 1.0 for divisor in divisors):
         logits_BV = logits_BV / torch.tensor(divisors, device=logits_BV.device)[:, None]
-    logp_BV = torch.log_softmax(logits_BV, dim=-1)
-    token_B = _choose(logp_BV, draws)
-    logp_B = logp_BV.gather(-1, token_B[:, None])[:, 0]
-    drawn = zip(token_B.tolist(), logp_B.tolist(), draws, strict=True)
-    return [
-        Drawn(token, logprob, _top(logp_BV[row], each.sampling.top_logprobs)) if math.isfinite(logprob) else None
-        for row, (token, logprob, each) in enumerate(drawn)
-    ]
+    return torch.log_softmax(logits_BV, dim=-1)
+
+
+def _shape(logits_BV: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
+    """Shape the rows that ask for it; the same tensor where none does."""
+    shapers = [each.shaper for each in draws]
+    if not any(shapers):
+        return logits_BV
+    return torch.stack([each.shape(row_V) if each else row_V for row_V, each in zip(logits_BV, shapers, strict=True)])
 
 
 def _choose(logp_BV: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
@@ -90,7 +124,7 @@ def _choose(logp_BV: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
         return logp_BV.argmax(-1)
     weight_BV = logp_BV.exp()
     for row, each in enumerate(draws):
-        if not each.sampling.is_greedy and (each.sampling.top_k or each.sampling.top_p < 1):
+        if not each.sampling.is_greedy and each.sampling.is_truncated:
             weight_BV[row] = _truncate(weight_BV[row], each.sampling)
     cumulative_BV = weight_BV.cumsum(-1)
     total_B1 = cumulative_BV[:, -1:].contiguous()
@@ -105,11 +139,11 @@ def _choose(logp_BV: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
 
 
 def _truncate(weight_V: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Keep the top_k likeliest tokens, then the fewest of those whose share reaches top_p."""
+    """Keep the top_k likeliest tokens, of those the fewest whose share reaches top_p, and none below min_p."""
     count = min(sampling.top_k or len(weight_V), len(weight_V))
     best = weight_V.topk(count)
     weights, share = best.values, best.values.cumsum(-1)
-    kept = (share - weights) < sampling.top_p * share[-1]
+    kept = ((share - weights) < sampling.top_p * share[-1]) & (weights >= sampling.min_p * weights[0])
     return torch.zeros_like(weight_V).scatter_(0, best.indices[kept], weights[kept])
 
 

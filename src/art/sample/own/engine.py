@@ -98,6 +98,11 @@ class Engine:
         ids = [each for one in named for each in (one if isinstance(one, list) else [one])]
         return frozenset(each for each in ids if isinstance(each, int))
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are."""
+        return int(self._config.vocab_size)
+
     def load(self) -> Load:
         return Load(self._worker.row_count, len(self._waiting), self._worker.prompts_prefilled)
 

@@ -17,6 +17,7 @@ from art.sample.own.cache import Prompt, Row, Rows
 from art.sample.own.forward import PREFILL_TOKENS, decode, prefill
 from art.sample.own.versions import Version
 from art.sample.sampling import Draw, Drawn, draw, uniform
+from art.sample.shaping import Shaper
 
 NOT_FINITE = "the model's logits are not finite: its weights are broken, or its numbers overflow."
 
@@ -30,6 +31,7 @@ class ChoiceRow(Row):
     seed: int
     sampled: int
     """How many tokens of the choice there are."""
+    shaper: Shaper | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,16 +102,24 @@ class Worker:
             [prompt] = self._prefill(version, [Prompt(prompt_ids)], orders)
         if prompt.logits_V is None:
             return
-        draws = [_draw(order.generation, order.seed, choice=choice, sampled=0) for order, choice in begun]
+        draws = [
+            _draw(order.generation, order.seed, choice, 0, order.generation.sampling.begin_shaping(prompt_ids))
+            for order, choice in begun
+        ]
         drawn_B = draw(prompt.logits_V.expand(len(draws), -1), draws)
         broken: list[Generation] = []
-        for (order, choice), drawn in zip(begun, drawn_B, strict=True):
+        for (order, choice), drawn, each in zip(begun, drawn_B, draws, strict=True):
             generation = order.generation
             if drawn is None:
                 broken.append(generation)
             elif self._hand_out(generation, choice, drawn, sampled=1) is None:
                 row = ChoiceRow(
-                    last_token=drawn.token_id, generation=generation, choice=choice, seed=order.seed, sampled=1
+                    last_token=drawn.token_id,
+                    generation=generation,
+                    choice=choice,
+                    seed=order.seed,
+                    sampled=1,
+                    shaper=each.shaper,
                 )
                 version.rows.add(row, prompt, shared=shared)
         self._fail_broken(version, broken)
@@ -164,7 +174,7 @@ class Worker:
         is_exact = any(row.generation.sampling.seed is not None for row in rows)
         with self._adapted.replaced(version.low_ranks):
             logits_BV = decode(self._adapted.model, rows, exact_places=self._exact_places if is_exact else None)
-        draws = [_draw(row.generation, row.seed, choice=row.choice, sampled=row.sampled) for row in rows]
+        draws = [_draw(row.generation, row.seed, row.choice, row.sampled, row.shaper) for row in rows]
         broken: list[Generation] = []
         for row, drawn in zip(rows, draw(logits_BV, draws), strict=True):
             if drawn is None:
@@ -238,5 +248,5 @@ def _remove(rows: Rows, generations: Collection[Generation]) -> None:
             rows.remove(row)
 
 
-def _draw(generation: Generation, seed: int, *, choice: int, sampled: int) -> Draw:
-    return Draw(generation.sampling, uniform(seed, choice=choice, position=sampled))
+def _draw(generation: Generation, seed: int, choice: int, sampled: int, shaper: Shaper | None) -> Draw:
+    return Draw(generation.sampling, uniform(seed, choice=choice, position=sampled), shaper)

@@ -1,0 +1,183 @@
+"""Answers of a demanded form, from a model with random weights: whatever it would say, it says it in that form."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+import openai
+import pytest
+import torch
+from openai.types.chat.chat_completion import Choice
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from art.trajectories import sampled_tokens
+from small import small_causal_lm
+
+from .serving import HELLO, Served, serving
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Point(Closed):
+    x: int = Field(ge=0, le=99)
+    label: str = Field(max_length=5)
+
+
+class Drawing(Closed):
+    colour: Colour
+    points: list[Point] = Field(min_length=1, max_length=2)
+
+
+def tool(name: str) -> dict[str, Any]:
+    schema = Drawing.model_json_schema()
+    return {"type": "function", "function": {"name": name, "parameters": schema}}
+
+
+DRAWING = {"type": "json_schema", "json_schema": {"name": "drawing", "schema": Drawing.model_json_schema()}}
+TOOLS = [tool("paint"), tool("sketch")]
+SETTINGS = {"model": "agent", "messages": HELLO, "max_tokens": 400, "temperature": 1.2}
+
+
+@pytest.fixture(scope="module")
+def roomy(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """A model whose context holds the tools, a token for each of their bytes."""
+    return small_causal_lm(tokenizer, max_position_embeddings=4096).eval()
+
+
+@pytest.fixture(scope="module")
+def served(roomy: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Iterator[Served]:
+    with serving(roomy, tokenizer) as served:
+        yield served
+
+
+def ask(served: Served, **others: Any) -> list[Choice]:
+    extra = {name: others.pop(name) for name in list(others) if name.startswith("guided_") or name in EXTRA}
+    request = {**SETTINGS, **others, "extra_body": extra}
+    return served.ask(lambda client: client.chat.completions.create(**request)).choices
+
+
+EXTRA = ("min_p", "repetition_penalty", "return_token_ids")
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_a_schema_is_kept_to(served: Served, seed: int | None) -> None:
+    for choice in ask(served, response_format=DRAWING, n=4, seed=seed):
+        Drawing.model_validate_json(choice.message.content or "")
+        assert choice.finish_reason == "stop"
+
+
+def test_openais_parse_gives_the_users_object(served: Served) -> None:
+    answer = served.ask(lambda client: client.chat.completions.parse(**SETTINGS, response_format=Drawing))
+
+    assert isinstance(answer.choices[0].message.parsed, Drawing)
+
+
+def test_openais_parse_gives_the_arguments_of_tools(served: Served) -> None:
+    paint = openai.pydantic_function_tool(Drawing, name="paint")
+
+    answer = served.ask(lambda client: client.chat.completions.parse(**SETTINGS, tools=[paint], tool_choice="required"))
+
+    assert isinstance(answer.choices[0].message.tool_calls[0].function.parsed_arguments, Drawing)
+
+
+@pytest.mark.parametrize(
+    ("tool_choice", "names"),
+    [("required", {"paint", "sketch"}), ({"type": "function", "function": {"name": "sketch"}}, {"sketch"})],
+)
+def test_a_demanded_call_is_made(served: Served, tool_choice: Any, names: set[str]) -> None:
+    for choice in ask(served, tools=TOOLS, tool_choice=tool_choice, n=4):
+        [call] = choice.message.tool_calls or []
+        assert call.function.name in names
+        Drawing.model_validate_json(call.function.arguments)
+        assert choice.finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("form", "pattern"),
+    [
+        ({"guided_choice": ["yes", "no"]}, r"yes|no"),
+        ({"guided_regex": r"[0-9]{3}-[a-c]"}, r"[0-9]{3}-[a-c]"),
+        ({"guided_grammar": 'start: "a" | "b" start'}, r"b*a"),
+        ({"guided_json": {"type": "boolean"}}, r"true|false"),
+    ],
+)
+def test_vllms_guides_are_kept_to(served: Served, form: dict[str, Any], pattern: str) -> None:
+    for choice in ask(served, n=4, **form):
+        assert re.fullmatch(pattern, choice.message.content or "")
+
+
+def test_log_probabilities_are_those_without_the_form(served: Served, roomy: PreTrainedModel) -> None:
+    [choice] = ask(served, response_format=DRAWING, presence_penalty=1, logit_bias={"65": 5})
+
+    tokens = sampled_tokens(choice)
+    assert tokens is not None
+    assert tokens.prompt_ids is not None
+    with torch.no_grad():
+        start = len(tokens.prompt_ids)
+        logits = roomy(torch.tensor([[*tokens.prompt_ids, *tokens.token_ids]])).logits[0, start - 1 : -1]
+    logp = torch.log_softmax(logits / tokens.temperature, -1)
+    expected = logp.gather(-1, torch.tensor(tokens.token_ids)[:, None])[:, 0]
+    assert tokens.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_a_seeded_answer_does_not_depend_on_neighbours_that_keep_to_a_form(served: Served) -> None:
+    alone = ask(served, seed=9, max_tokens=40)
+
+    async def beside(client: openai.AsyncOpenAI) -> Choice:
+        forms = [client.chat.completions.create(**SETTINGS, response_format=DRAWING, n=3) for _ in range(3)]
+        *_, mine = await asyncio.gather(*forms, client.chat.completions.create(**SETTINGS | {"max_tokens": 40}, seed=9))
+        return mine.choices[0]
+
+    assert sampled_tokens(served.ask(beside)) == sampled_tokens(alone[0])
+
+
+@pytest.mark.parametrize(
+    ("form", "param"),
+    [
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": 5}}}},
+            "response_format",
+        ),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"guided_regex": "("}, "guided_regex"),
+        ({"guided_grammar": "start: nowhere"}, "guided_grammar"),
+        ({"guided_choice": []}, "guided_choice"),
+        ({"tool_choice": "required"}, ""),
+        ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "fly"}}}, ""),
+        ({"logit_bias": {"100000": 1}}, "logit_bias"),
+        ({"logit_bias": {"x": 1}}, "logit_bias"),
+        ({"logit_bias": {"5": 101}}, "logit_bias"),
+        ({"presence_penalty": 3}, "presence_penalty"),
+        ({"min_p": 2}, "min_p"),
+    ],
+)
+def test_a_form_that_cannot_be_kept_is_refused(served: Served, form: dict[str, Any], param: str) -> None:
+    answer = served.post({**SETTINGS, **form})
+
+    assert answer.status_code == 400
+    assert (answer.json()["error"]["param"] or "").startswith(param)
+
+
+def test_a_bias_and_penalties_change_what_is_said(served: Served) -> None:
+    biased = ask(served, logit_bias={"65": 100}, temperature=0, max_tokens=6)
+    varied = ask(served, logit_bias={"65": 50}, frequency_penalty=2, presence_penalty=2, temperature=0, max_tokens=60)
+    repeated = ask(served, repetition_penalty=10.0, temperature=0, max_tokens=30)
+    likely = ask(served, min_p=1.0, temperature=1.5, max_tokens=6, seed=3)
+    greedy = ask(served, temperature=0, max_tokens=6)
+
+    assert set(sampled_tokens(biased[0]).token_ids) == {65}
+    assert len(set(sampled_tokens(varied[0]).token_ids)) > 1
+    assert len(set(sampled_tokens(repeated[0]).token_ids)) == len(sampled_tokens(repeated[0]).token_ids)
+    assert sampled_tokens(likely[0]).token_ids == sampled_tokens(greedy[0]).token_ids
