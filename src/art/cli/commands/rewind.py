@@ -10,7 +10,7 @@ from art.cli.render import output
 
 if TYPE_CHECKING:
     from art.cli.addresses import Address
-    from art.store.checkpoint import Checkpoint
+    from art.names import CheckpointRef
 
 
 def rewind(
@@ -38,7 +38,7 @@ def rewind(
     store = invocation.existing_store
     checkpoint = store.open(address.ref)
     aside = store.rewind(checkpoint)
-    _report_moved(invocation, checkpoint, "set_aside", aside.steps if aside else (), aside.id if aside else None)
+    _report_moved(invocation, checkpoint.ref, "set_aside", aside.steps if aside else (), aside.id if aside else None)
 
 
 def _restore(invocation: Invocation, address: "Address", aside_id: int | None) -> None:
@@ -46,16 +46,15 @@ def _restore(invocation: Invocation, address: "Address", aside_id: int | None) -
         raise typer.BadParameter(f"--undo takes a model; write {address.model}.")
     store = invocation.existing_store
     aside = store.restore(address.model, aside_id)
-    newest = store.select(address.model).checkpoint
+    newest = address.model.at(store.steps(address.model)[-1])
     _report_moved(invocation, newest, "brought_back", aside.steps, aside.id)
 
 
 def _report_moved(
-    invocation: Invocation, checkpoint: "Checkpoint", what: str, steps: tuple[int, ...], aside_id: int | None
+    invocation: Invocation, ref: "CheckpointRef", what: str, steps: tuple[int, ...], aside_id: int | None
 ) -> None:
     from art.cli.render import wording
 
-    ref = checkpoint.ref
     if invocation.as_json:
         output.print_json({"model": str(ref.model), "newest": ref.step, what: list(steps), "id": aside_id})
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+SCHEMA = 1
+"""Grows when a field of a document goes or means something else; fields may be added."""
 UNUSUAL = re.compile(r"[^\n -~]")
 
 
@@ -47,9 +49,9 @@ def say(text: str, *, style: str = "") -> None:
     words().print(visible(text), style=style, markup=False, soft_wrap=True)
 
 
-def print_json(document: Any) -> None:
+def print_json(document: Mapping[str, Any]) -> None:
     """Print one JSON document; characters that are not seen are written as JSON's own escapes."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps({"schema": SCHEMA, **document}, indent=2, ensure_ascii=False, allow_nan=False)
     sys.stdout.write(UNUSUAL.sub(_as_json, text) + "\n")
 
 

@@ -1,0 +1,123 @@
+"""`--json` is what docs/reference/json.md says: every field of every document is there, of the kind that is written."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from art.ops.continuation import Verdict
+from art.store.store import CheckpointStore
+
+from .conftest import MAIN, Art
+
+PAGE = Path(__file__).parents[2] / "docs/reference/json.md"
+KINDS = {bool: "boolean", int: "integer", float: "number", str: "text", dict: "object", type(None): "null"}
+FREE = "free object"
+"""A field of this kind holds names of the user's, or what another page describes: nobody looks inside."""
+MEANT = {FREE: {FREE, "object"}, "number": {"number", "integer"}}
+"""Kinds that are written in more than one way."""
+
+Documented = dict[str, set[str]]
+
+
+@pytest.fixture
+def documents(art: Art, store: CheckpointStore, tmp_path: Path) -> dict[str, Any]:
+    """One real document of each command, on a store in which there is something to say."""
+    (tmp_path / "bucket").mkdir()
+    url = f"file://{tmp_path}/bucket"
+    (store.root / "shop/models/agent-1/checkpoints/0160").mkdir()
+    theirs = store.root / "shop/models/agent-1/checkpoints/0170"
+    theirs.mkdir()
+    (theirs / "theirs.bin").write_bytes(b"x")
+    broken = store.root / "shop/models/broken"
+    broken.mkdir()
+    (broken / "journal.json").write_text("{")
+    (store.open(MAIN.at(150)).path / "trainer.json").unlink()
+    commands = {
+        "push": ("push", "agent-1@100", url),
+        "pull": ("pull", f"{url}::shop/agent-1"),
+        "show": ("show", "agent-2@100"),
+        "fork": ("fork", "agent-1@100", "agent-2", "--overwrite"),
+        "log": ("log",),
+        "verify": ("verify",),
+        "gc": ("gc",),
+        "rewind": ("rewind", "agent-1@50"),
+        "rewind --undo": ("rewind", "--undo", "agent-1"),
+        "rm": ("rm", "agent-1@50..100", "--keep-last", "1", "--yes"),
+    }
+    answers = {name: art(*words, "--json") for name, words in commands.items()}
+    assert [answer.stderr for answer in answers.values() if answer.stderr] == []
+    return {name: json.loads(answer.stdout) for name, answer in answers.items()}
+
+
+def test_every_document_is_the_one_that_the_page_describes(documents: dict[str, Any]):
+    page = documented()
+
+    assert set(documents) <= set(page)
+    for name, document in documents.items():
+        found = dict[str, set[str]]()
+        for path, kind in fields(document, page[name]):
+            found.setdefault(path, set()).add(kind)
+        undescribed = {path: kinds - page[name].get(path, set()) for path, kinds in found.items()}
+        assert {path: kinds for path, kinds in undescribed.items() if kinds - {"list"}} == {}, name
+        missing = [path for path in page[name] if path not in found]
+        assert [path for path in missing if not is_inside_of_nothing(path, found)] == [], name
+
+
+def is_inside_of_nothing(path: str, found: Documented) -> bool:
+    """Tell whether a field is missing because what holds it was null, or an empty list."""
+    above = path.replace("[]", "").rpartition(".")[0]
+    holders = {known.replace("[]", ""): kinds for known, kinds in found.items()}
+    return bool(above) and (bool(holders.get(above, set()) & {"null", "list"}) or is_inside_of_nothing(above, found))
+
+
+def test_the_page_says_which_version_it_describes(documents: dict[str, Any]):
+    (version,) = re.findall(r"^Schema (\d+)", PAGE.read_text(), re.MULTILINE)
+
+    assert {document["schema"] for document in documents.values()} == {int(version)}
+
+
+def test_the_page_has_the_fields_of_the_three_way_check():
+    fields_of_verdict = {field.name for field in dataclasses.fields(Verdict)}
+
+    assert set(documented()["verify --continuation"]) == {"schema", *fields_of_verdict}
+
+
+def documented() -> dict[str, Documented]:
+    """Read the tables of the page: for each command the kinds of each field."""
+    page: dict[str, Documented] = {}
+    for section in PAGE.read_text().split("\n## ")[1:]:
+        heading, _, text = section.partition("\n")
+        rows = re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", text, re.MULTILINE)
+        page[heading.removeprefix("art ")] = {
+            path: {kind for word in kinds.split(" or ") for kind in MEANT.get(word.strip(), {word.strip()})}
+            for path, kinds in [("schema", "integer"), *rows]
+        }
+    return page
+
+
+def fields(value: Any, wanted: Documented, path: str = "") -> Iterator[tuple[str, str]]:
+    """Name every field of a document by its path, and its kind; not inside of what is free."""
+    if path:
+        yield path, kind_of(value)
+    if isinstance(value, list):
+        for item in (item for item in value if isinstance(item, dict)):
+            yield from _inside(item, wanted, f"{path}[]")
+    elif isinstance(value, dict) and FREE not in wanted.get(path, set()):
+        yield from _inside(value, wanted, path)
+
+
+def _inside(value: dict[str, Any], wanted: Documented, path: str) -> Iterator[tuple[str, str]]:
+    for name, inner in value.items():
+        yield from fields(inner, wanted, f"{path}.{name}" if path else name)
+
+
+def kind_of(value: Any) -> str:
+    if not isinstance(value, list):
+        return KINDS[type(value)]
+    kinds = {KINDS[type(item)] for item in value}
+    return f"list of {kinds.pop()}s" if len(kinds) == 1 else "list"

@@ -1,0 +1,50 @@
+"""docs/reference/command-line.md and `--help` name the same commands, arguments and options."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from art.cli.app import COMMANDS, app
+
+PAGE = (Path(__file__).parents[2] / "docs/reference/command-line.md").read_text()
+EVERYWHERE = {"--root", "--project", "--json", "--help"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_page_has_every_option_of_a_command_and_no_other(command: str):
+    options = set(_options(command)) - EVERYWHERE
+    section = _section(command)
+    usage = "\n".join(re.findall(rf"^    art {command}\b.*$", section, re.MULTILINE))
+
+    assert options <= _named(section)
+    assert _named(usage.partition("$")[0]) <= options
+    assert usage
+
+
+def test_the_page_lists_every_command_and_no_other():
+    listed = re.findall(r"^\| \[`art ([a-z]+)", PAGE, re.MULTILINE)
+
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("option", sorted(EVERYWHERE - {"--help"}))
+def test_the_options_of_every_command_are_described_once(option: str):
+    assert len(re.findall(rf"^\| `{option}[ `]", PAGE, re.MULTILINE)) == 1
+
+
+def _named(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - EVERYWHERE
+
+
+def _section(command: str) -> str:
+    sections = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
+    return next(section for section in sections if f"art {command}" in section.partition("\n")[0])
+
+
+def _options(command: str) -> Iterator[str]:
+    program = typer.main.get_command(app)
+    for parameter in program.commands[command].params:  # pyright: ignore
+        yield from (name for name in parameter.opts if name.startswith("--"))
