@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import JsonValue
 
@@ -90,7 +90,9 @@ class Backend(Protocol):
 
     async def get_step(self, model: AnyModel) -> int: ...
 
-    async def delete_checkpoints(self, model: AnyModel, *, best_metric: str | None) -> None: ...
+    async def delete_checkpoints(
+        self, model: AnyModel, *, best_metric: str | None, mode: Literal["min", "max"] | None = None
+    ) -> None: ...
 
     async def close(self) -> None: ...
 

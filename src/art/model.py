@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Self
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -297,10 +297,13 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
         config = (config or TrainSFTConfig()).with_settings(_config or {})
         return await self.backend().train_sft(self, trajectories, config=config, verbose=verbose)
 
-    async def delete_checkpoints(self, best_checkpoint_metric: str | None = None) -> None:
+    async def delete_checkpoints(
+        self, best_checkpoint_metric: str | None = None, *, mode: Literal["min", "max"] | None = None
+    ) -> None:
         """Keep the newest checkpoint and the best one by a metric of the history; delete the others.
 
-        Without a metric the best is taken by `val/reward`, or by `train/reward` where nothing was validated.
-        Raises `MetricNotFoundError`, and deletes nothing, when a metric that was asked for was never logged.
+        Without a metric the best is taken by `val/reward`, or by `train/reward` where nothing was validated. The best
+        loss is the lowest: the metric's name says so, or else `mode` does. Raises `MetricNotFoundError` for a metric
+        that was never logged, `ConfigurationError` where it is unclear what is better; nothing is deleted then.
         """
-        await self.backend().delete_checkpoints(self, best_metric=best_checkpoint_metric)
+        await self.backend().delete_checkpoints(self, best_metric=best_checkpoint_metric, mode=mode)

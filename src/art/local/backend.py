@@ -21,7 +21,7 @@ from art.errors import (
     ConfigurationError,
     NotRegisteredError,
 )
-from art.format.pick import Pick, pick_of
+from art.format.pick import Best, Mode, Pick, candidates, pick_of
 from art.http.limits import Limits
 from art.http.server import Listen
 from art.local import moving, words
@@ -194,10 +194,10 @@ class LocalBackend:
         newest = await asyncio.to_thread(self.store.newest, model.ref)
         return newest.ref.step if newest else 0
 
-    async def delete_checkpoints(self, model: AnyModel, *, best_metric: str | None) -> None:
+    async def delete_checkpoints(self, model: AnyModel, *, best_metric: str | None, mode: Mode | None = None) -> None:
         """Keep the newest checkpoint and the best by a metric; see `art.TrainableModel.delete_checkpoints`."""
         self._require_open()
-        await asyncio.to_thread(self._delete_checkpoints, model.ref, best_metric)
+        await asyncio.to_thread(self._delete_checkpoints, model.ref, best_metric, mode)
 
     async def _experimental_fork_checkpoint(
         self,
@@ -361,14 +361,18 @@ class LocalBackend:
         ignore(f"{model.ref}: train", sorted({*ignored} - self._ignored))
         self._ignored |= {*ignored}
 
-    def _delete_checkpoints(self, model: ModelRef, best_metric: str | None) -> None:
+    def _delete_checkpoints(self, model: ModelRef, best_metric: str | None, mode: Mode | None) -> None:
+        metric = self._logbook.judged_by(model, best_metric)
+        best = self._best_step(model, Best(metric, mode)) if metric else None
         steps = self.store.steps(model)
-        scores = self._logbook.scores(model, best_metric)
-        best = self.store.best(model, {step: score for step, score in scores.items() if step in steps})
-        kept = {steps[-1], *([best.ref.step] if best else [])} if steps else set[int]()
-        for step in steps:
-            if step not in kept:
+        for step in steps[:-1]:
+            if step != best:
                 self.store.delete(self.store.open(model.at(step)))
+
+    def _best_step(self, model: ModelRef, best: Best) -> int | None:
+        scores = self.history.scores(self.store.segments(model), best.metric)
+        preferred = candidates(best, self.store.steps(model), scores)
+        return next((step for step in preferred if self.store.find(model.at(step))), None)
 
     def _require_open(self) -> None:
         if self._closed:

@@ -51,15 +51,18 @@ class Logbook:
         if new:
             self._history.append(model, at, split=split, metrics=new)
 
-    def scores(self, model: ModelRef, metric: str | None) -> Mapping[int, float]:
-        """Map steps to a metric, by default `val/reward` or else `train/reward`; raises `MetricNotFoundError`."""
+    def judged_by(self, model: ModelRef, metric: str | None) -> str | None:
+        """Give the metric that tells the best step, by default `val/reward` or else `train/reward`.
+
+        None where nothing was logged; raises `MetricNotFoundError` for a metric that was asked for and never was.
+        """
         segments = self._store.segments(model)
         names = [metric] if metric else ["val/reward", "train/reward"]
         for name in names:
-            if scores := self._history.scores(segments, name):
-                return scores
+            if self._history.scores(segments, name):
+                return name
         if metric is None:
-            return {}
+            return None
         known = sorted({name for entry in self._history.read_lineage(segments) for name in entry.metrics})
         raise MetricNotFoundError(f"{model} has no metric {metric!r}; it has {', '.join(known) or 'none'}.")
 
