@@ -343,7 +343,7 @@ class LocalBackend:
 
     def _committed(self, checkpoint: Checkpoint) -> None:
         if self._mirror:
-            self._mirror.put(checkpoint)
+            self._mirror.put(checkpoint.ref)
 
     def _session(self, model: AnyModel) -> Session:
         self._require_open()
