@@ -339,7 +339,7 @@ class LocalBackend:
 
     def _put_forked(self, ref: CheckpointRef) -> None:
         if self._mirror:
-            self._mirror.put(self.store.open(ref))
+            self._mirror.put(ref)
 
     def _committed(self, checkpoint: Checkpoint) -> None:
         if self._mirror:
