@@ -9,10 +9,13 @@ CHECKED := src tests examples bench
 # Most tests use one core; a file stays in one process, so that each server is started twice at most.
 IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 QUICK := tests/test_names.py tests/checks tests/api tests/store tests/cli tests/train
+# Old releases warn about what newer ones took away; what tensors need is tested with the pinned releases only.
+LOWEST := .venv-lowest
+OF_LOWEST := tests/test_names.py tests/test_visible.py tests/store tests/cli tests/ops
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check style bench clean
+.PHONY: help demo test test-lowest check style bench clean
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,6 +26,11 @@ demo: $(VENV)/demo-installed  ## train a real model, wreck it, fork it from its 
 test: style  ## every check and every test
 	@echo "== tests"
 	@$(BIN)/python -m pytest $(IN_PARALLEL) --durations=12 $(PYTEST_ARGS)
+
+test-lowest: $(VENV)/test-installed  ## the program's and the store's tests with the oldest releases that pyproject.toml allows
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	@VIRTUAL_ENV=$(LOWEST) $(BIN)/uv pip install --quiet --resolution lowest-direct --group dev -e .
+	@$(LOWEST)/bin/python -m pytest -q -m "not slow and not root" -W ignore::DeprecationWarning $(OF_LOWEST) $(PYTEST_ARGS)
 
 check: style  ## the checks and the quick tests, for the inner loop (2 minutes)
 	@echo "== quick tests"
@@ -41,7 +49,7 @@ bench: $(VENV)/test-installed  ## every benchmark; bench/README.md says what eac
 	@for script in bench/bench_*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove .venv and what the tools left; the cache of models stays
-	rm -rf $(VENV) .azurite build dist demo-out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) .azurite build dist demo-out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/made:
