@@ -35,6 +35,20 @@ def test_training_moves_one_step_and_answers_with_the_new_weights(world: World):
     assert f"agent@{after}" in {model.id for model in models.data}
 
 
+def test_the_base_model_answers_under_its_own_name(world: World):
+    async def body() -> tuple[list[str | None], str | None]:
+        await world.model.train(await two_groups(world.model), config=TrainConfig(learning_rate=1e-2))
+        client, name = world.model.openai_client(), world.model.base_model
+        ask = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20, "temperature": 0}
+        answers = [await client.chat.completions.create(model=each, **ask) for each in (name, f"{world.model.name}@0")]
+        return [answer.choices[0].message.content for answer in answers], answers[0].system_fingerprint
+
+    contents, version = world.run(body())
+
+    assert contents[0] == contents[1]
+    assert version == f"{world.model.base_model}@0"
+
+
 def test_the_backends_spelling_of_training_has_the_same_effect(world: World):
     async def body() -> art.TrainResult:
         return await world.backend.train(world.model, await two_groups(world.model), learning_rate=1e-4)

@@ -204,6 +204,18 @@ def test_models_and_health_are_listed(served: Served) -> None:
     assert health["status"] == "ok"
 
 
+@pytest.mark.parametrize("name", ["agent", "agent@5", "organisation/base"])
+def test_a_model_is_shown_by_its_name(served: Served, name: str) -> None:
+    served.names |= {"agent@5": BASE, "organisation/base": BASE}
+
+    assert served.ask(lambda client: client.models.retrieve(name)).id == name
+
+
+def test_a_model_that_is_not_served_is_not_found(served: Served) -> None:
+    with pytest.raises(openai.NotFoundError, match="GET /v1/models"):
+        served.ask(lambda client: client.models.retrieve("clerk"))
+
+
 def test_an_unknown_path_answers_in_the_same_shape(served: Served) -> None:
     answer = served.get("/v1/embeddings")
 

@@ -87,6 +87,7 @@ def _routes(service: Service) -> list[Route]:
     return [
         Route("/v1/chat/completions", service.chat_completions, methods=["POST"]),
         Route("/v1/models", service.models),
+        Route("/v1/models/{name:path}", service.model),
         Route("/health", service.health),
         Route("/metrics", service.show_metrics),
     ]

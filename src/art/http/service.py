@@ -79,10 +79,15 @@ class Service:
     async def models(self, _: Request) -> Response:
         return Whole(await asyncio.to_thread(self._list))
 
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in await asyncio.to_thread(self.model_names):
+            message = f"The model {name!r} is not served here; GET /v1/models lists those that are."
+            raise RequestError(message, status=404, param="model", code="model_not_found")
+        return JSONResponse(_entry(name))
+
     def _list(self) -> bytes:
-        names = self.model_names()
-        entries = [{"id": name, "object": "model", "created": 0, "owned_by": "art"} for name in names]
-        return json.dumps({"object": "list", "data": entries}).encode()
+        return json.dumps({"object": "list", "data": [_entry(name) for name in self.model_names()]}).encode()
 
     async def health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok", **asdict(self.engine.load())})
@@ -165,6 +170,10 @@ class Service:
                 yield writer.ending(index, answer)
         if writer.request.stream_options and writer.request.stream_options.include_usage:
             yield writer.usage(list(answers.values()))
+
+
+def _entry(name: str) -> Json:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "art"}
 
 
 def _penalties(asked: ChatRequest, vocabulary: int) -> list[NewShaper]:

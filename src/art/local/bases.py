@@ -29,6 +29,11 @@ class Base:
     tokenizer: PreTrainedTokenizerBase
     engine: Engine
 
+    @property
+    def version(self) -> str:
+        """What the engine calls the base without any adapter."""
+        return f"{self.info.id}@0"
+
 
 class Bases:
     """The base models of one backend."""
@@ -61,7 +66,9 @@ class Bases:
             revision=getattr(module.config, "_commit_hash", None),
             fingerprint=base_fingerprint(module, tokenizer),
         )
-        return Base(info, module, tokenizer, Engine(module, tokenizer, max_rows=self._max_rows))
+        base = Base(info, module, tokenizer, Engine(module, tokenizer, max_rows=self._max_rows))
+        base.engine.publish(base.version, None)
+        return base
 
 
 def load_base(

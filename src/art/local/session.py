@@ -301,17 +301,22 @@ class Session:
 
     def _names(self) -> list[str]:
         name = self._model.ref.name
-        return [name, *(f"{name}@{step}" for step in self._store.steps(self._model.ref))]
+        earlier = (f"{name}@{step}" for step in self._store.steps(self._model.ref))
+        return [name, self._model.base_model, *earlier]
 
     async def _resolve(self, name: str) -> str:
         return await asyncio.to_thread(self._find_version, name)
 
     def _find_version(self, name: str) -> str:
         """Give the weights that a request's model name asks for; an earlier step's are read from its checkpoint."""
-        ref = self._model.ref
+        ref, base_model = self._model.ref, self._model.base_model
+        if name == base_model:
+            return self._base.version
         plain, step = split_step(name)
         if plain not in (ref.name, str(ref)):
-            raise ModelNotFoundError(f"This server serves {ref.name!r} and its steps ({ref.name}@500), not {name!r}.")
+            raise ModelNotFoundError(
+                f"This server serves {ref.name!r}, its steps ({ref.name}@500) and {base_model!r}, not {name!r}."
+            )
         with self._serving:
             wanted = self._step if step is None else step
             return self._versions.get(wanted) or self._load_earlier(wanted)
