@@ -46,6 +46,7 @@ class Mirror:
         there, here = set(self._remote.steps(model)), self._store.steps(model)
         if there and not here:
             self._remote.fetch(self._remote.select(model).checkpoint, self._store)
+            self._remote.fetch_history(self._store, model)
         if both := there & set(here):
             self._require_same(model.at(max(both)))
         for step in here:

@@ -52,6 +52,7 @@ def push(store: CheckpointStore, remote: Remote, model: ModelRef, *, delete: boo
     started = time.perf_counter()
     store.select(model)
     done = [_push_one(remote, store.open(model.at(step)), bar) for step in store.steps(model)]
+    remote.push_history(store, model)
     if delete:
         for step in set(remote.steps(model)) - set(store.steps(model)):
             remote.delete(model.at(step))
@@ -66,6 +67,7 @@ def pull(store: CheckpointStore, remote: Remote, model: ModelRef, *, only: Step,
     if not steps:
         remote.select(model)
     done = [_pull_one(store, remote, remote.open_checkpoint(model.at(step)), bar) for step in steps]
+    remote.fetch_history(store, model)
     if delete:
         for step in set(store.steps(model)) - set(remote.steps(model)):
             store.delete(store.open(model.at(step)))

@@ -123,6 +123,30 @@ class Objects:
             client = self._quick if len(content) <= QUICK_BYTES else self._patient
             obstore.put(client, self.path(key), content, mode="create", use_multipart=False)
 
+    def read_versioned(self, key: str) -> tuple[bytes, str | None]:
+        """Read a whole object and the version that the server gives it; nothing and None when there is none."""
+        try:
+            with explained("read", self.place(key), MissingError):
+                result = obstore.get(self._patient, self.path(key))
+                return bytes(result.bytes()), result.meta["e_tag"]
+        except MissingError:
+            return b"", None
+
+    def replace(self, key: str, content: bytes, version: str) -> None:
+        """Write an object over the version that was read; raises `TakenError` when another is there by now.
+
+        A folder knows no such condition: there the last writer counts.
+        """
+        self._put_over(key, content, "overwrite" if self.location.scheme == "file" else {"e_tag": version})
+
+    def overwrite(self, key: str, content: bytes) -> None:
+        """Write an object over whatever lies there."""
+        self._put_over(key, content, "overwrite")
+
+    def _put_over(self, key: str, content: bytes, mode: Any) -> None:
+        with explained("write", self.place(key), TakenError):
+            obstore.put(self._patient, self.path(key), content, mode=mode, use_multipart=False)
+
     def upload(self, key: str, blocks: Iterator[bytes], size_bytes: int) -> None:
         """Write a large object in parts, over whatever lies there: only for one who holds the claim.
 

@@ -28,6 +28,7 @@ from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, claim_key, claim
 from art.remote.clients import require_folder
 from art.remote.copy import Copied, fork_between, fork_from_disk
 from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_fork
+from art.remote.history import fetch_history, send_history
 from art.remote.location import Location, Patience, parse_location
 from art.remote.objects import Objects
 from art.remote.transfer import Meter, Progress
@@ -208,6 +209,14 @@ class Remote:
             patience=target._patience,
             progress=progress,
         )
+
+    def push_history(self, store: CheckpointStore, model: ModelRef) -> int:
+        """Add to this bucket what only this disk knows of a model's history; gives the bytes of it."""
+        return send_history(self._objects, store.root, model)
+
+    def fetch_history(self, store: CheckpointStore, model: ModelRef) -> int:
+        """Add to this disk what only this bucket knows of a model's history; gives the bytes of it."""
+        return fetch_history(self._objects, store.root, model)
 
     def push_fork(
         self,

@@ -34,6 +34,7 @@ def pull(
     selection = remote.select(address.model, pick_of(step=address.step))
     with output.byte_bar(f"pulling {selection.checkpoint.ref}") as show:
         fetched = remote.fetch(selection.checkpoint, invocation.store, progress=show)
+        remote.fetch_history(invocation.store, address.model)
     if invocation.as_json:
         output.print_json({"url": str(remote), **_document(selection, fetched)})
     else:

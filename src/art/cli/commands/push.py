@@ -42,6 +42,7 @@ def push(
             pushed.append(remote.push(checkpoint, progress=show))
         if not invocation.as_json:
             output.print_lines([_line(pushed[-1])])
+    remote.push_history(store, address.model)
     if invocation.as_json:
         output.print_json({"url": str(remote), "pushed": _document(pushed)})
 

@@ -1,0 +1,100 @@
+"""A model's history in a bucket: the files that it has on a disk, joined line by line in both directions.
+
+Lines are only ever added. Two machines that push at once lose nothing: a server that knows conditions refuses the
+second, which joins again; elsewhere its next push adds what the bucket lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from art.errors import InvalidNameError, RemoteUnavailableError
+from art.format import layout
+from art.names import ModelRef, check_name
+from art.remote.errors import TakenError
+from art.remote.objects import Objects
+from art.store import disk
+
+ATTEMPTS = 5
+
+
+def send_history(objects: Objects, root: Path, model: ModelRef) -> int:
+    """Add to the bucket the lines that only this disk has; gives the bytes of them."""
+    folder = root / layout.model_path(model)
+    own = [folder / layout.HISTORY, *sorted(folder.glob("trajectories/*/*.jsonl"))]
+    files = [path for path in own if path.is_file() and not path.is_symlink()]
+    return sum(_send(objects, path, str(PurePosixPath(path.relative_to(root)))) for path in files)
+
+
+def fetch_history(objects: Objects, root: Path, model: ModelRef) -> int:
+    """Add to this disk the lines that only the bucket has; gives the bytes of them."""
+    return sum(_fetch(objects, key, root / path) for key, path in _listed(objects, model))
+
+
+def lines_beyond(content: bytes, known: bytes) -> list[bytes]:
+    """Give the whole lines of a file that another one lacks, in their order."""
+    seen = set(_lines(known))
+    return [line for line in _lines(content) if line not in seen]
+
+
+def _send(objects: Objects, path: Path, key: str) -> int:
+    with disk.explained("read", path):
+        content = path.read_bytes()
+    refused: str | None = None
+    for _ in range(ATTEMPTS):
+        known, version = objects.read_versioned(key)
+        new = b"".join(line + b"\n" for line in lines_beyond(content, known))
+        if not new:
+            return 0
+        try:
+            if version is None:
+                objects.create(key, new)
+            elif version == refused:
+                # Ceph refuses also the version that it gave: its conditions are no help.
+                objects.overwrite(key, known + new)
+            else:
+                objects.replace(key, known + new, version)
+        except TakenError:
+            refused = version  # another machine wrote in between: join with what is there now
+            continue
+        return len(new)
+    raise RemoteUnavailableError(f"{objects.place(key)} changes all the time; its lines were not added. Push again.")
+
+
+def _fetch(objects: Objects, key: str, path: Path) -> int:
+    content, _ = objects.read_versioned(key)
+    known = path.read_bytes() if path.is_file() else b""
+    new = lines_beyond(content, known)
+    if new:
+        disk.append_lines(path, new)
+    return sum(len(line) + 1 for line in new)
+
+
+def _listed(objects: Objects, model: ModelRef) -> Iterator[tuple[str, PurePosixPath]]:
+    """Name the files of a model's history in the bucket, and where each lies on a disk; a stranger's are left out."""
+    history = layout.history_path(model)
+    if layout.HISTORY in objects.files(str(history.parent)):
+        yield str(history), history
+    for item in objects.all(str(history.parent / "trajectories")):
+        split, _, name = item.key.removeprefix(f"{history.parent}/trajectories/").partition("/")
+        step = layout.parse_step(name.removesuffix(".jsonl"))
+        if step is None or not _is_name(split):
+            continue
+        path = layout.trajectories_path(model, split, step)
+        if str(path) == item.key:
+            yield item.key, path
+
+
+def _is_name(split: str) -> bool:
+    try:
+        check_name("split", split)
+    except InvalidNameError:
+        return False
+    return True
+
+
+def _lines(content: bytes) -> list[bytes]:
+    # What follows the last newline is being written, or was torn.
+    whole = content[: content.rfind(b"\n") + 1]
+    return [line for line in whole.split(b"\n") if line]
