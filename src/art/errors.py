@@ -15,7 +15,7 @@ Each class is also the standard library's error it specialises, so that code tha
     ├── IncompatibleError       (ValueError)         two things that do not go together
     │   ├── BaseModelMismatchError
     │   ├── LoRAShapeMismatchError
-    │   └── FormatVersionError                       written by a newer release
+    │   └── FormatVersionError                       of no format that this release reads
     ├── CorruptCheckpointError  (OSError)            torn, truncated or altered
     ├── StorageError            (OSError)            this disk: full, read-only, gone
     ├── RemoteError             (OSError)            an object store
@@ -86,7 +86,7 @@ class LoRAShapeMismatchError(IncompatibleError):
 
 
 class FormatVersionError(IncompatibleError):
-    """A checkpoint was written by a newer release of this library."""
+    """A checkpoint has no format that this release reads: a newer one wrote it, or something else did."""
 
 
 class CorruptCheckpointError(ArtError, OSError):

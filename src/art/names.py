@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from art.errors import InvalidNameError
 
 MAX_NAME_BYTES = 200
+MAX_STEP = 2**53 - 1
+"""The largest whole number that every reader of JSON keeps exactly."""
+_MAX_STEP_DIGITS = len(str(MAX_STEP))
 FORBIDDEN = ("/", "\\", "@", "::")
 
 
@@ -67,13 +70,25 @@ def split_step(text: str) -> tuple[str, int | None]:
     before, at, step = text.rpartition("@")
     if not at:
         return text, None
-    if not (step.isascii() and step.isdigit()):
-        raise InvalidNameError(f"{step!r} in {text!r} is not a step; steps are whole numbers from 0.")
-    return before, int(step)
+    number = parse_step(step)
+    if number is None:
+        raise InvalidNameError(f"{step!r} in {text!r} is not a step; steps are whole numbers from 0 to {MAX_STEP}.")
+    return before, number
+
+
+def parse_step(digits: str) -> int | None:
+    """Read a step, whatever its padding; None for what is none."""
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    if len(digits) < _MAX_STEP_DIGITS:
+        return int(digits)
+    return step if len(digits) <= MAX_NAME_BYTES and (step := int(digits)) <= MAX_STEP else None
 
 
 def check_step(step: object) -> None:
     """Refuse what is no step; raises `InvalidNameError`."""
+    if isinstance(step, int) and abs(step) > MAX_STEP:
+        raise InvalidNameError(f"So large a number is not a step; steps are whole numbers from 0 to {MAX_STEP}.")
     if isinstance(step, bool) or not isinstance(step, int) or step < 0:
         raise InvalidNameError(f"{step!r} is not a step; steps are whole numbers from 0.")
 

@@ -17,7 +17,7 @@ def test_a_trajectory_with_any_line_end_in_its_text_is_read_back(end: str):
     said = f"one{end}two"
     group = art.TrajectoryGroup([art.Trajectory(messages_and_choices=[{"role": "user", "content": said}])])
 
-    read = list(read_lines("".join(f"{as_line(group)}\n" for _ in range(2))))
+    read = list(read_lines(as_line(group).encode() for _ in range(2)))
 
     assert [again.trajectories[0].messages() for again in read] == [[{"role": "user", "content": said}]] * 2
 

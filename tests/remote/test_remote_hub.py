@@ -129,7 +129,7 @@ def test_a_repository_or_revision_that_is_not_there_is_named(monkeypatch: pytest
     ("changes", "said"),
     [
         ({layout.ADAPTER_WEIGHTS: None}, "has no adapter_model.safetensors"),
-        ({layout.ADAPTER_CONFIG: b"{"}, "does not parse"),
+        ({layout.ADAPTER_CONFIG: b"{"}, "is not JSON"),
         ({layout.ADAPTER_WEIGHTS: FILES[layout.ADAPTER_WEIGHTS][:-1]}, "bytes"),
     ],
 )

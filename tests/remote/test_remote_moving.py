@@ -404,7 +404,7 @@ def test_a_foreign_checkpoint_of_this_disk_is_pushed_with_a_manifest(
             lambda client, bucket, key: client.put_object(
                 Bucket=bucket, Key=f"{key}/{layout.ADAPTER_CONFIG}", Body=b"{"
             ),
-            "does not parse",
+            "is not JSON",
         ),
         (
             lambda client, bucket, key: client.put_object(

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from art.errors import ArtError, CorruptCheckpointError, FormatVersionError
-from art.format.manifest import FORMAT_VERSION, Manifest, canonical_json, read_manifest
+from art.format.json import canonical_json
+from art.format.manifest import FORMAT_VERSION, Manifest, read_manifest
 from art.names import ModelRef
 from art.store.store import CheckpointStore
 

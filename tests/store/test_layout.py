@@ -2,11 +2,12 @@
 
 from pathlib import PurePosixPath
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from art.format import layout
-from art.names import ModelRef
+from art.names import MAX_STEP, ModelRef, parse_step
 
 steps = st.integers(0, 10**12)
 
@@ -15,18 +16,25 @@ steps = st.integers(0, 10**12)
 def test_a_step_survives_being_a_folder(step: int):
     name = layout.step_name(step)
 
-    assert layout.parse_step(name) == step
+    assert parse_step(name) == step
     assert len(name) >= 4
 
 
 @given(steps, st.integers(0, 6))
 def test_any_padding_is_read(step: int, zeros: int):
-    assert layout.parse_step("0" * zeros + str(step)) == step
+    assert parse_step("0" * zeros + str(step)) == step
 
 
 @given(st.text(max_size=20))
 def test_only_digits_are_a_step(text: str):
-    assert (layout.parse_step(text) is not None) == (text.isascii() and text.isdigit())
+    is_step = text.isascii() and text.isdigit() and int(text) <= MAX_STEP
+
+    assert (parse_step(text) is not None) == is_step
+
+
+@pytest.mark.parametrize("digits", [str(MAX_STEP + 1), "9" * 255, "0" * 5000, "9" * 5000])
+def test_more_digits_than_a_step_can_have_are_none(digits: str):
+    assert parse_step(digits) is None
 
 
 def test_of_two_spellings_of_a_step_the_padded_one_counts():

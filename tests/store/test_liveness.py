@@ -41,8 +41,9 @@ def test_a_process_that_is_gone_is_not_alive(beacon: Beacon):
 
 
 def test_another_machine_is_believed_for_a_while(beacon: Beacon):
-    beat = datetime.now(UTC)
-    run = Run(host="elsewhere", pid=os.getpid(), started=beat.isoformat(), beat=beat.isoformat(), word=RUNNING)
+    now = utc_now()
+    beat = datetime.fromisoformat(now)
+    run = Run(host="elsewhere", pid=os.getpid(), started=now, beat=now, word=RUNNING)
 
     assert run.is_alive(beat + timedelta(minutes=5))
     assert not run.is_alive(beat + timedelta(hours=1))

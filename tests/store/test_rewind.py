@@ -127,7 +127,7 @@ def test_a_journal_that_is_damaged_is_named(store: CheckpointStore, main: ModelR
     journal = store.root / "shop/models/agent-1/journal.json"
     journal.write_text("{")
 
-    with pytest.raises(CorruptCheckpointError, match=r"journal\.json is no journal"):
+    with pytest.raises(CorruptCheckpointError, match=r"journal\.json is not JSON: .* may lie in set_aside"):
         store.newest(main)
 
 

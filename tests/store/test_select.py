@@ -82,7 +82,10 @@ def test_a_step_is_found_whatever_its_padding(store: CheckpointStore, main: Mode
     [
         ({}, "neither checkpoint.json nor adapter_config.json"),
         ({"adapter_config.json": adapter_config()}, "nor adapter_model.safetensors"),
-        ({"adapter_config.json": b"{", "adapter_model.safetensors": safetensors(b"w")}, "does not parse"),
+        (
+            {"adapter_config.json": b"{", "adapter_model.safetensors": safetensors(b"w")},
+            "is not JSON: Expecting",
+        ),
         ({"adapter_config.json": b"[]", "adapter_model.safetensors": safetensors(b"w")}, "no JSON object"),
         ({"adapter_config.json": adapter_config(), "adapter_model.safetensors": b""}, "no safetensors header"),
         (

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -21,13 +20,9 @@ from art.adapter.product import ADAPTER_DTYPE, LowRank
 from art.config import LoRAConfig
 from art.errors import CorruptCheckpointError
 from art.format.adapter import AdapterShape, LayerSize, read_shape, tensor_names
+from art.format.json import parse_object
 from art.format.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-
-
-@dataclass(frozen=True)
-class _Described:
-    dtype: str
-    shape: tuple[int, ...]
+from art.format.safetensors import read_header
 
 
 def read_adapter_shape(folder: Path) -> AdapterShape:
@@ -37,10 +32,9 @@ def read_adapter_shape(folder: Path) -> AdapterShape:
     """
     path = folder / ADAPTER_WEIGHTS
     try:
-        with safe_open(path, framework="np") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            tensors = {name: _Described(each.get_dtype(), tuple(each.get_shape())) for name, each in slices.items()}
-    except (OSError, SafetensorError) as error:
+        with path.open("rb") as file:
+            tensors = read_header(path.stat().st_size, file.read, where=str(path))
+    except FileNotFoundError as error:
         raise CorruptCheckpointError(f"{path} cannot be read: {error}") from error
     return read_shape(read_json(folder / ADAPTER_CONFIG), tensors, where=f"The adapter in {folder}")
 
@@ -100,9 +94,7 @@ def write_adapter(
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of a checkpoint; raises `CorruptCheckpointError`."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise CorruptCheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise CorruptCheckpointError(f"{path} holds no JSON object.")
-    return cast("dict[str, Any]", value)
+    return parse_object(content, where=str(path))

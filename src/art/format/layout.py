@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from art.errors import InvalidNameError
-from art.names import CheckpointRef, ModelRef
+from art.names import CheckpointRef, ModelRef, parse_step
 
 MODELS = "models"
 CHECKPOINTS = "checkpoints"
@@ -52,11 +52,6 @@ def trajectories_path(model: ModelRef, split: str, step: int) -> PurePosixPath:
 def step_name(step: int) -> str:
     """Name a step's folder: at least four digits, as ART does."""
     return f"{step:04d}"
-
-
-def parse_step(name: str) -> int | None:
-    """Read a step from a folder's name, whatever its padding; None when it is no step."""
-    return int(name) if name.isascii() and name.isdigit() else None
 
 
 def folders_by_step(names: Iterable[str]) -> Mapping[int, str]:

@@ -5,20 +5,25 @@ Knows the format and its digests; opens no file. The digest of the manifest's by
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, Self
 
 from blake3 import blake3
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from art.errors import CorruptCheckpointError, FormatVersionError, InvalidNameError
-from art.format.pick import NEWEST, Pick, limit_of
+from art.errors import FormatVersionError
+from art.format.fields import Count, Digest, FileName, Number, Time, colliding
+from art.format.json import canonical_json, parse_object, typed
+from art.format.layout import MANIFEST
+from art.format.pick import NEWEST, Pick, limit_of, pick_of
 from art.names import CheckpointRef, ModelRef
 
 FORMAT_VERSION = 1
+MAX_BYTES = 16 * 1024**2
+"""Of a manifest: fifty thousand forks in its past fit."""
+MAX_RANK = 2**16
 RESETTABLE = ("optimizer", "schedule", "random", "state")
 PARTS = ("adapter", *RESETTABLE)
 
@@ -30,9 +35,9 @@ class _Value(BaseModel):
 class FileEntry(_Value):
     """One file of a checkpoint."""
 
-    path: str = Field(pattern=r"^[^./\\\x00][^/\\\x00]*$")
-    size_bytes: int = Field(ge=0)
-    blake3: str = Field(pattern="^[0-9a-f]{64}$")
+    path: FileName
+    size_bytes: Count
+    blake3: Digest
 
 
 class BaseModelInfo(_Value):
@@ -47,10 +52,10 @@ class BaseModelInfo(_Value):
 class LoRAShape(_Value):
     """What must agree for one adapter to continue another."""
 
-    rank: int
-    alpha: float
+    rank: int = Field(ge=1, le=MAX_RANK)
+    alpha: Number = Field(gt=0)
     targets: tuple[str, ...] | str
-    dropout: float = 0.0
+    dropout: Number = Field(default=0.0, ge=0, lt=1)
 
     def fits(self, other: LoRAShape) -> bool:
         """Tell whether one adapter can continue the other; dropout may differ."""
@@ -62,11 +67,16 @@ class Parent(_Value):
 
     project: str
     model: str
-    step: int = Field(ge=0)
-    digest: str | None = None
+    step: Count
+    digest: Digest | None = None
     """Identity of the parent, so that lineage survives its deletion; None when another program wrote it."""
     remote: str | None = None
     """The bucket it came from, None for this disk."""
+
+    @model_validator(mode="after")
+    def _is_named(self) -> Self:
+        _ = self.ref
+        return self
 
     @property
     def ref(self) -> CheckpointRef:
@@ -77,31 +87,26 @@ class Hop(Parent):
     """A fork that lies in a checkpoint's past: where it left another model, and how it was asked for."""
 
     pick: Pick = NEWEST
+    not_after: Count | None = None
+    """The limit of the pick, for readers that know no other; a release that knew no other wrote nothing else."""
     reset: tuple[str, ...] = ()
 
-    @computed_field
-    @property
-    def not_after(self) -> int | None:
-        """The limit of the pick, for readers that know no other."""
-        return limit_of(self.pick)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_limit(cls, fields: Any) -> Any:
-        """Take the limit for the pick, where a release wrote the hop that knew no other."""
-        if isinstance(fields, Mapping) and "pick" not in fields and fields.get("not_after") is not None:
-            return {**fields, "pick": {"kind": "at_most", "step": fields["not_after"]}}
-        return fields
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if "pick" not in self.model_fields_set:
+            object.__setattr__(self, "pick", pick_of(not_after=self.not_after))
+        object.__setattr__(self, "not_after", limit_of(self.pick))
+        return self
 
 
 class Manifest(_Value):
     """Everything about a checkpoint but its bytes."""
 
-    format: int = FORMAT_VERSION
+    format: Literal[1] = FORMAT_VERSION
     project: str
     model: str
-    step: int = Field(ge=0)
-    created_at: str
+    step: Count
+    created_at: Time
     base_model: BaseModelInfo | None = None
     lora: LoRAShape | None = None
     libraries: dict[str, str] = {}
@@ -114,10 +119,17 @@ class Manifest(_Value):
     carried: tuple[str, ...] = PARTS
     reset: tuple[str, ...] = ()
     """Parts that the fork asked to start afresh; whoever loads this checkpoint must leave them out."""
-    metrics: dict[str, float | None] = {}
+    metrics: dict[str, Number | None] = {}
     """Of the update that led here. Its reward was earned by the parent's weights."""
     settings: dict[str, JsonValue] = {}
     """The fields of `TrainConfig` that the update was made with; empty where nobody wrote them down."""
+
+    @model_validator(mode="after")
+    def _is_named(self) -> Self:
+        _ = self.ref
+        if (name := colliding([MANIFEST, *(entry.path for entry in self.files)])) is not None:
+            raise ValueError(f"files: {name!r} is there twice, or differs from another name in case alone")
+        return self
 
     @property
     def ref(self) -> CheckpointRef:
@@ -134,31 +146,25 @@ class Manifest(_Value):
 
 def read_manifest(text: bytes, *, where: str) -> Manifest:
     """Parse a manifest; raises `FormatVersionError` or `CorruptCheckpointError`, naming `where` it lies."""
-    try:
-        fields = json.loads(text)
-    except ValueError as error:
-        raise CorruptCheckpointError(f"{where} is not JSON ({error}); the checkpoint cannot be trusted.") from error
-    version = fields.get("format") if isinstance(fields, dict) else None
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    fields = parse_object(text, where=where, max_bytes=MAX_BYTES)
+    check_format(fields, FORMAT_VERSION, where=where)
+    return typed(Manifest, text, where=where, what="a manifest")
+
+
+def check_format(fields: Mapping[str, Any], newest: int, *, where: str) -> None:
+    """Check that a document has a format that this release reads, an integer; raises `FormatVersionError`."""
+    version = fields.get("format")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise FormatVersionError(f"{where} names no format; this release reads the whole numbers up to {newest}.")
+    if version > newest:
         raise FormatVersionError(
-            f"{where} has format {version}; this release reads up to {FORMAT_VERSION}. Upgrade artfork to open it."
+            f"{where} has format {version}; this release reads up to {newest}. Upgrade artfork to open it."
         )
-    try:
-        manifest = Manifest.model_validate(fields)
-        _ = manifest.ref
-    except (ValidationError, InvalidNameError) as error:
-        raise CorruptCheckpointError(f"{where} is not a manifest: {error}") from error
-    return manifest
 
 
 def digest_bytes(content: bytes) -> str:
     """Give the BLAKE3 digest as 64 hexadecimal digits."""
     return blake3(content).hexdigest()
-
-
-def canonical_json(value: Any) -> bytes:
-    """Encode as JSON in the one way that digests are taken of: sorted keys, two spaces, UTF-8, a final newline."""
-    return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def finite_metrics(metrics: Mapping[str, float | None]) -> dict[str, float | None]:

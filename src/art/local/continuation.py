@@ -53,7 +53,7 @@ def take(leg: Leg) -> float:
         trainer.load(Path(leg.checkpoint), reset=frozenset(leg.reset))
     loss = 0.0
     for batch, save in zip(leg.batches, leg.saves, strict=True):
-        groups = list(read_lines(Path(batch).read_text()))
+        groups = list(read_lines(Path(batch).read_bytes().split(b"\n")))
         loss = trainer.step(groups, TrainConfig(learning_rate=LEARNING_RATE))["loss"]
         Path(save).mkdir()
         trainer.save(Path(save))

@@ -21,7 +21,8 @@ from art.backend import Trainable, TrainResult
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.dev.meaning import context_length
 from art.errors import ArtError, ConfigurationError, ModelNotFoundError, StorageError
-from art.format.manifest import canonical_json, finite_metrics, utc_now
+from art.format.json import canonical_json
+from art.format.manifest import finite_metrics, utc_now
 from art.http.app import create_app
 from art.http.server import Listen, Server
 from art.local.ages import ages

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from art.errors import CorruptCheckpointError, LoRAShapeMismatchError
+from art.format.json import parse_object
 from art.format.layout import ADAPTER_CONFIG
 from art.ops.place import Place
-from art.store.foreign import read_config
 
 SPECIAL = ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias")
 """What PEFT can put into an adapter and nobody here trains."""
@@ -18,7 +18,7 @@ def check_continuable(place: Place[Any], checkpoint: Any) -> None:
     if ADAPTER_CONFIG not in checkpoint.names:
         return
     try:
-        config = read_config(place.read(checkpoint, ADAPTER_CONFIG))
+        config = parse_object(place.read(checkpoint, ADAPTER_CONFIG), where=f"its {ADAPTER_CONFIG}")
     except CorruptCheckpointError as error:
         raise CorruptCheckpointError(f"{checkpoint.ref} cannot be continued: {error}.") from error
     special = [key for key in SPECIAL if config.get(key)]

@@ -8,7 +8,7 @@ where they end; whoever asks brings what trains, and this module sees no tensor.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,12 @@ from blake3 import blake3
 
 from art.errors import TrainingDataError
 from art.format import layout
-from art.format.manifest import canonical_json
+from art.format.json import canonical_json
 from art.names import CheckpointRef, ModelRef
 from art.ops.recording import read_lines
+from art.store import disk, regular
 from art.store.checkpoint import Checkpoint
+from art.store.history import TRAIN, History
 from art.store.store import CheckpointStore
 
 COMPARED = (layout.ADAPTER_WEIGHTS, layout.OPTIMIZER)
@@ -80,8 +82,9 @@ def verify_continuation(
         verdict = _check(checkpoint, _legs(checkpoint, base_model), batches, Path(folder), take_leg)
     if keep:
         path = store.root / layout.model_path(ref.model) / "continuation" / f"{layout.step_name(ref.step)}.json"
+        regular.require_folders([path.parent])
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(canonical_json(verdict.as_json()))
+        disk.put_file(path, canonical_json(verdict.as_json()), store.staging)
     return verdict
 
 
@@ -129,13 +132,13 @@ def _verdict(ref: CheckpointRef, digests: Sequence[str], losses: Sequence[float]
     )
 
 
-def _recorded_batches(store: CheckpointStore, ref: CheckpointRef) -> list[str]:
+def _recorded_batches(store: CheckpointStore, ref: CheckpointRef) -> list[bytes]:
     """Give the last recorded batches of trajectories in the checkpoint's past, two at most."""
+    history = History(store.root)
     for segment in reversed(store.segments(ref.model)):
-        folder = (store.root / layout.trajectories_path(segment.model, "train", 0)).parent
-        steps = sorted(step for path in folder.glob("*.jsonl") if (step := layout.parse_step(path.stem)) is not None)
-        paths = [folder / f"{layout.step_name(step)}.jsonl" for step in steps if step in segment]
-        usable = [text for path in paths if _has_signal(text := path.read_text())]
+        steps = [step for step in history.trajectory_steps(segment.model, split=TRAIN) if step in segment]
+        batches = [list(history.read_trajectories(segment.model, step, split=TRAIN)) for step in steps]
+        usable = [b"\n".join(batch) for batch in batches if _has_signal(batch)]
         if usable:
             return usable[-2:]
     raise TrainingDataError(
@@ -143,14 +146,14 @@ def _recorded_batches(store: CheckpointStore, ref: CheckpointRef) -> list[str]:
     )
 
 
-def _has_signal(text: str) -> bool:
-    return any(len({trajectory.reward for trajectory in group}) > 1 for group in read_lines(text))
+def _has_signal(batch: Iterable[bytes]) -> bool:
+    return any(len({trajectory.reward for trajectory in group}) > 1 for group in read_lines(batch))
 
 
-def _write_batches(batches: Sequence[str], folder: Path) -> tuple[str, str]:
+def _write_batches(batches: Sequence[bytes], folder: Path) -> tuple[str, str]:
     paths = [folder / "first.jsonl", folder / "second.jsonl"]
-    for path, text in zip(paths, (batches[0], batches[-1]), strict=True):
-        path.write_text(text)
+    for path, content in zip(paths, (batches[0], batches[-1]), strict=True):
+        path.write_bytes(content)
     return str(paths[0]), str(paths[1])
 
 

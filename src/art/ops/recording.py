@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from art.errors import TrainingDataError
+from art.errors import CorruptCheckpointError, TrainingDataError
+from art.format.json import parse_object
+from art.store.history import MAX_LINE_BYTES
 from art.trajectories import TrajectoryGroup
 
 
@@ -20,13 +22,13 @@ def as_line(group: TrajectoryGroup) -> str:
         raise TrainingDataError(f"A trajectory cannot be written down: {error}. Use plain Python values.") from error
 
 
-def read_lines(text: str) -> Iterator[TrajectoryGroup]:
+def read_lines(lines: Iterable[bytes]) -> Iterator[TrajectoryGroup]:
     """Yield the groups of a file, without lines that a crash tore."""
-    # Only at \n: `splitlines` also cuts at U+2028 and its like, which JSON allows inside a string.
-    for line in text.split("\n"):
+    for line in lines:
         try:
+            parse_object(line, where="a trajectory", max_bytes=MAX_LINE_BYTES)
             yield TrajectoryGroup.model_validate_json(line)
-        except ValidationError:
+        except (CorruptCheckpointError, ValidationError):
             continue
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from openai.types.chat.chat_completion import Choice
 
-from art.format import layout
 from art.format.manifest import digest_bytes
-from art.names import CheckpointRef, check_name
+from art.names import CheckpointRef
 from art.ops.recording import read_lines
+from art.store.history import History
 from art.trajectories import Trajectory, TrajectoryGroup, sampled_tokens
 
 KEY_DIGITS = 16
@@ -64,18 +64,13 @@ class RolloutGroup:
 
 def rollout_steps(root: Path, ref: CheckpointRef, split: str) -> list[int]:
     """List the steps of a model that have recorded rollouts."""
-    folder = (root / layout.trajectories_path(ref.model, split, 0)).parent
-    names = [path.stem for path in folder.glob("*.jsonl")] if folder.is_dir() else []
-    return sorted(step for name in names if (step := layout.parse_step(name)) is not None)
+    return History(root).trajectory_steps(ref.model, split=split)
 
 
 def read_rollouts(root: Path, ref: CheckpointRef, split: str) -> list[RolloutGroup]:
     """Read the groups of a step, the worst mean reward first; none where nothing was recorded."""
-    check_name("split", split)
-    path = root / layout.trajectories_path(ref.model, split, ref.step)
-    if not path.is_file():
-        return []
-    groups = [_group(group) for group in read_lines(path.read_text(encoding="utf-8")) if len(group)]
+    lines = History(root).read_trajectories(ref.model, ref.step, split=split)
+    groups = [_group(group) for group in read_lines(lines) if len(group)]
     return sorted(groups, key=lambda group: group.mean)
 
 

@@ -151,7 +151,9 @@ def _draft(reading: Reading, model: ModelRef, metric: str) -> _Draft:
     draft = _draft_ends(reading, model)
     try:
         draft.scores.update(_scores(reading, draft, metric))
-        draft.set_aside.extend(reading.set_aside(model))
+        found = reading.set_aside(model)
+        draft.set_aside.extend(aside for aside in found if aside.steps)
+        draft.problem = draft.problem or next((aside.problem for aside in found if aside.problem), None)
     except ArtError as error:
         draft.problem = draft.problem or str(error)
     return draft

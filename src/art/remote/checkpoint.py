@@ -140,7 +140,7 @@ def describe_foreign(objects: Objects, ref: CheckpointRef, files: dict[str, Obje
     config = foreign.read_config(objects.read(files[layout.ADAPTER_CONFIG].key))
     weights = files[layout.ADAPTER_WEIGHTS]
     check_weights(objects, weights)
-    return foreign.manifest_of(ref, config, [], written=weights.modified.timestamp())
+    return foreign.manifest_of(ref, config, [], written_s=weights.modified.timestamp())
 
 
 def check_weights(objects: Objects, weights: Object) -> None:
@@ -148,10 +148,12 @@ def check_weights(objects: Objects, weights: Object) -> None:
     if weights.size_bytes == 0:
         raise CorruptCheckpointError(f"its {layout.ADAPTER_WEIGHTS} is empty")
     start = objects.read_start(weights.key, min(HEADER_GUESS_BYTES, weights.size_bytes))
+    given = 0
 
-    def read(header_bytes: int) -> bytes:
-        if 8 + header_bytes <= len(start):
-            return start[8 : 8 + header_bytes]
-        return objects.read_start(weights.key, 8 + header_bytes)[8:]
+    def read(size_bytes: int) -> bytes:
+        nonlocal given
+        given += size_bytes
+        block = start if given <= len(start) else objects.read_start(weights.key, given)
+        return block[given - size_bytes : given]
 
-    foreign.check_safetensors(start[:8], read, weights.size_bytes)
+    foreign.check_safetensors(weights.size_bytes, read)

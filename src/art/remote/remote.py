@@ -22,7 +22,7 @@ from art.format import layout
 from art.format.manifest import FileEntry
 from art.format.pick import NEWEST, Best, Exact, Pick, candidates
 from art.format.selection import Selection, Skipped, absence, choose
-from art.names import CheckpointRef, ModelRef
+from art.names import CheckpointRef, ModelRef, parse_step
 from art.remote import transfer
 from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, claim_key, claims_key, file_key, look
 from art.remote.clients import require_folder
@@ -269,7 +269,7 @@ class Remote:
     def _begun(self, model: ModelRef, steps: Collection[int]) -> set[int]:
         """Give the steps that a push of ours began: without a manifest they are not whole, and not foreign either."""
         claims = self._objects.files(claims_key(model)) if steps else {}
-        return {step for name in claims if (step := layout.parse_step(name.removesuffix(".json"))) is not None}
+        return {step for name in claims if (step := parse_step(name.removesuffix(".json"))) is not None}
 
     def _folders(self, model: ModelRef) -> Mapping[int, str]:
         return layout.folders_by_step(self._objects.folders(checkpoints_key(model)))

@@ -8,9 +8,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import json
 import os
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Callable, Collection, Generator, Iterable
@@ -20,15 +20,16 @@ from enum import StrEnum
 from io import FileIO
 from pathlib import Path
 from threading import Lock
-from typing import Any, Self
+from typing import Self
 
 from blake3 import blake3
 
-from art.errors import StorageError
+from art.errors import ArtError, StorageError
 
 READ_ONLY = 0o444
 DISCARDED = ".deleted-"
 EARLY_SYNC_BYTES = 16 * 1024**2
+_APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FICLONE = 0x40049409
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES}
 _CANNOT_LOCK = {errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL}
@@ -41,6 +42,7 @@ _WHY = {
     errno.EPERM: "the operation is not permitted; choose a root folder that you may write to",
     errno.ENOTDIR: "a file is in the way of a folder; move it or choose another root folder",
     errno.EEXIST: "a file is in the way of a folder; move it or choose another root folder",
+    errno.ELOOP: "a symbolic link is in its place; remove the link",
     errno.ENAMETOOLONG: "the path is too long for this file system; choose shorter names",
 }
 
@@ -58,11 +60,16 @@ def explained(doing: str, path: Path) -> Generator[None]:
     """Turn what the operating system refuses into a `StorageError` that names the path and the way out."""
     try:
         yield
-    except StorageError:
+    except ArtError:
         raise
     except OSError as error:
-        why = _WHY.get(error.errno or 0, error.strerror or str(error))
-        raise StorageError(error.errno, f"Could not {doing} {path}: {why}.") from error
+        raise refusal(doing, path, error) from error
+
+
+def refusal(doing: str, path: Path, error: OSError) -> StorageError:
+    """Say what the operating system refused, on which path, and the way out."""
+    why = _WHY.get(error.errno or 0, error.strerror or str(error))
+    return StorageError(error.errno, f"Could not {doing} {path}: {why}.")
 
 
 @contextmanager
@@ -70,6 +77,8 @@ def new_staging(staging: Path) -> Generator[Path]:
     """Make a folder of one's own below `staging`, and hold it: until this ends, nobody takes it for abandoned."""
     with explained("write in", staging):
         _make_folders(staging.parent)
+        if staging.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     folder = staging / uuid.uuid4().hex
     with _locked(folder, make=_make_fleeting):
         yield folder
@@ -144,11 +153,11 @@ def write_file(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def put_json(path: Path, value: Any, staging: Path) -> None:
-    """Write a small JSON file as a whole or not at all."""
+def put_file(path: Path, content: bytes, staging: Path) -> None:
+    """Write a small file as a whole or not at all, over one that is there."""
     with new_staging(staging) as fresh:
         try:
-            write_file(fresh / path.name, json.dumps(value, indent=2).encode())
+            write_file(fresh / path.name, content)
             finish(fresh)
             with explained("write", path):
                 (fresh / path.name).rename(path)
@@ -158,7 +167,10 @@ def put_json(path: Path, value: Any, staging: Path) -> None:
 
 
 def append_lines(path: Path, lines: Iterable[bytes]) -> None:
-    """Append lines and wait until they are on the disk. A line that an earlier crash tore is ended first."""
+    """Append lines and wait until they are on the disk. A line that an earlier crash tore is ended first.
+
+    Raises `StorageError` where anything but a regular file has its place: no link is followed.
+    """
     with explained("append to", path), _opened_to_append(path) as file:
         _flock(file.fileno(), fcntl.LOCK_EX)
         size_bytes = os.fstat(file.fileno()).st_size
@@ -185,7 +197,7 @@ def move(moves: Iterable[tuple[Path, Path]], between: tuple[Path, Path]) -> None
 def names(folder: Path) -> list[str]:
     """List the names in a folder, none when there is no folder."""
     with explained("list", folder), suppress(FileNotFoundError):
-        return [entry.name for entry in os.scandir(folder)]
+        return os.listdir(folder)  # noqa: PTH208 - the names themselves, of ten thousand steps
     return []
 
 
@@ -277,8 +289,8 @@ def free_bytes(folder: Path) -> int:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Generator[None]:
-    """Hold the only lock on a folder, made if need be; one left without anything in it is removed again.
+def exclusive(folder: Path, parts: Iterable[str]) -> Generator[None]:
+    """Hold the only lock on a folder, made if need be; one left with nothing but empty `parts` is removed again.
 
     The kernel drops the lock when a process dies. A file system without locks is used without: publishing
     is a rename that never replaces, so one step is still written by one process only.
@@ -287,7 +299,7 @@ def exclusive(folder: Path) -> Generator[None]:
         try:
             yield
         finally:
-            _prune(folder)
+            _prune(folder, parts)
 
 
 @contextmanager
@@ -324,8 +336,8 @@ def _unlock(handle: int) -> None:
 def _claimed(folder: Path) -> Generator[bool]:
     """Hold a staging folder if nobody else does."""
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
         yield False
         return
     try:
@@ -334,12 +346,12 @@ def _claimed(folder: Path) -> Generator[bool]:
         _unlock(handle)
 
 
-def _prune(folder: Path) -> None:
-    """Remove a model's folder, what is empty in it, and the two folders above it, as far as nothing is in them."""
+def _prune(folder: Path, parts: Iterable[str]) -> None:
+    """Remove a folder, the given parts of it, and the two folders above it, as far as nothing is in them."""
     with suppress(OSError):
-        for entry in os.scandir(folder):
+        for part in parts:
             with suppress(OSError):
-                Path(entry).rmdir()
+                (folder / part).rmdir()
         folder.rmdir()
         folder.parent.rmdir()
         folder.parent.parent.rmdir()
@@ -394,13 +406,20 @@ def _opened_to_append(path: Path) -> Generator[FileIO]:
     while True:
         _make_folders(path.parent)
         try:
-            file = path.open("ab+", buffering=0)
+            handle = os.open(path, _APPENDING, 0o666)
         except FileNotFoundError:
             # Another process removed the folder, empty until now.
             continue
         break
-    with file:
+    with os.fdopen(handle, "ab+", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
         yield file
+
+
+def _regular(path: str, flags: int) -> int:
+    # Neither a link nor a pipe that came in its place meanwhile.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _read_only(path: str, flags: int) -> int:
@@ -418,7 +437,7 @@ def _full_sync(handle: int) -> None:
 def _reflink(source: Path, target: Path) -> bool:
     if sys.platform == "darwin":
         return _clonefile(source, target)
-    with source.open("rb") as original, target.open("xb") as clone:
+    with open(source, "rb", opener=_regular) as original, target.open("xb") as clone:
         try:
             fcntl.ioctl(clone.fileno(), _FICLONE, original.fileno())
         except OSError:

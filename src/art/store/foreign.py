@@ -5,110 +5,123 @@ Such a checkpoint is usable when its two files are whole. Knows the two formats 
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from art.errors import CorruptCheckpointError
-from art.format import layout
-from art.format.manifest import BaseModelInfo, FileEntry, LoRAShape, Manifest
+from art.format import layout, safetensors
+from art.format.fields import Number
+from art.format.json import first_problem, parse_as
+from art.format.manifest import MAX_RANK, BaseModelInfo, FileEntry, LoRAShape, Manifest
 from art.names import CheckpointRef
-from art.store import disk
+from art.store import disk, regular
 
 FILES = (layout.ADAPTER_CONFIG, layout.ADAPTER_WEIGHTS)
-MAX_HEADER_BYTES = 100_000_000
+MAX_CONFIG_BYTES = 1024**2
+_WEIGHTS = f"its {layout.ADAPTER_WEIGHTS}"
+
+
+class AdapterConfig(BaseModel):
+    """What an adapter's configuration says that a manifest would; PEFT's defaults where it says nothing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    base_model_name_or_path: str | None = None
+    revision: str | None = None
+    r: int = Field(default=8, ge=1, le=MAX_RANK)
+    lora_alpha: Number = 8
+    target_modules: str | tuple[str, ...] | None = None
 
 
 def describe(ref: CheckpointRef, folder: Path) -> Manifest:
     """Say about a foreign checkpoint what its manifest would; raises `CorruptCheckpointError` when it is not whole."""
-    config = check_whole(folder)
-    written = (folder / layout.ADAPTER_WEIGHTS).stat().st_mtime
-    return manifest_of(ref, config, [_entry(folder / name) for name in FILES], written=written)
+    config = _config_of(folder)
+    with _opened(folder, layout.ADAPTER_WEIGHTS) as file:
+        status = os.fstat(file.fileno())
+        check_safetensors(status.st_size, file.read)
+    return manifest_of(ref, config, [_entry(folder / name) for name in FILES], written_s=status.st_mtime)
 
 
-def check_whole(folder: Path) -> dict[str, Any]:
-    """Give the configuration of a foreign checkpoint, without reading its weights; raises `CorruptCheckpointError`."""
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise CorruptCheckpointError(f"it has neither {layout.MANIFEST} nor {name}")
-    weights = folder / layout.ADAPTER_WEIGHTS
-    with weights.open("rb") as file:
-        check_safetensors(file.read(8), file.read, weights.stat().st_size)
-    return read_config((folder / layout.ADAPTER_CONFIG).read_bytes())
+def check_whole(folder: Path) -> None:
+    """Check that a foreign checkpoint is whole, as far as that can be told without parsing its header.
+
+    Raises `CorruptCheckpointError`.
+    """
+    _config_of(folder)
+    with _opened(folder, layout.ADAPTER_WEIGHTS) as file:
+        safetensors.check_length(os.fstat(file.fileno()).st_size, file.read, where=_WEIGHTS)
 
 
 def has_weights(folder: Path) -> bool:
     """Tell whether a folder holds the beginning of an adapter's weights, as while another program copies it."""
     try:
-        with (folder / layout.ADAPTER_WEIGHTS).open("rb") as file:
-            read_header(file.read(8), file.read)
-    except (OSError, CorruptCheckpointError):
+        file = regular.find_opened(folder / layout.ADAPTER_WEIGHTS)
+    except CorruptCheckpointError:
         return False
-    return True
+    if file is None:
+        return False
+    with file:
+        return safetensors.is_beginning(file.read(safetensors.LENGTH_BYTES + 1))
 
 
-def manifest_of(ref: CheckpointRef, config: dict[str, Any], files: list[FileEntry], *, written: float) -> Manifest:
+def manifest_of(ref: CheckpointRef, config: AdapterConfig, files: list[FileEntry], *, written_s: float) -> Manifest:
     """Make the manifest of a foreign checkpoint from its adapter configuration and its files."""
-    targets = config.get("target_modules") or ()
+    targets = config.target_modules or ()
     try:
         return Manifest(
             project=ref.model.project,
             model=ref.model.name,
             step=ref.step,
-            created_at=datetime.fromtimestamp(written, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            base_model=BaseModelInfo(
-                id=str(config.get("base_model_name_or_path") or ""), revision=config.get("revision")
-            ),
+            created_at=_time(written_s),
+            base_model=BaseModelInfo(id=config.base_model_name_or_path or "", revision=config.revision),
             lora=LoRAShape(
-                rank=config.get("r", 8),
-                alpha=config.get("lora_alpha", 8),
+                rank=config.r,
+                alpha=config.lora_alpha,
                 targets=targets if isinstance(targets, str) else tuple(sorted(targets)),
             ),
             files=tuple(files),
             carried=("adapter",),
         )
-    except (ValidationError, TypeError) as error:
+    except ValidationError as error:
         raise CorruptCheckpointError(
-            f"its {layout.ADAPTER_CONFIG} does not describe a LoRA adapter: {error}"
+            f"its {layout.ADAPTER_CONFIG} does not describe a LoRA adapter: {first_problem(error)}"
         ) from error
 
 
-def read_config(content: bytes) -> dict[str, Any]:
+def read_config(content: bytes) -> AdapterConfig:
     """Parse an adapter configuration; raises `CorruptCheckpointError`."""
+    where = f"its {layout.ADAPTER_CONFIG}"
+    return parse_as(AdapterConfig, content, where=where, what="one of a LoRA adapter", max_bytes=MAX_CONFIG_BYTES)
+
+
+def check_safetensors(size_bytes: int, read: Callable[[int], bytes]) -> None:
+    """Check that an adapter's weights are as long as their header says; `read(n)` gives their next n bytes."""
+    safetensors.read_header(size_bytes, read, where=_WEIGHTS)
+
+
+def _opened(folder: Path, name: str) -> BinaryIO:
+    file = regular.find_opened(folder / name)
+    if file is None:
+        raise CorruptCheckpointError(f"it has neither {layout.MANIFEST} nor {name}")
+    return file
+
+
+def _config_of(folder: Path) -> AdapterConfig:
+    with _opened(folder, layout.ADAPTER_CONFIG) as file:
+        return read_config(file.read(MAX_CONFIG_BYTES + 1))
+
+
+def _time(written_s: float) -> str:
     try:
-        config = json.loads(content)
-    except ValueError as error:
-        raise CorruptCheckpointError(f"its {layout.ADAPTER_CONFIG} does not parse: {error}") from error
-    if not isinstance(config, dict):
-        raise CorruptCheckpointError(f"its {layout.ADAPTER_CONFIG} holds no JSON object")
-    return config
-
-
-def check_safetensors(prefix: bytes, read: Any, size_bytes: int) -> None:
-    """Check that a safetensors file is as long as its header says.
-
-    `prefix` is its first 8 bytes, the header's length in little-endian; `read(n)` gives the n bytes after them.
-    """
-    header_bytes, end = read_header(prefix, read)
-    expected = 8 + header_bytes + end
-    if size_bytes != expected:
-        raise CorruptCheckpointError(f"its {layout.ADAPTER_WEIGHTS} has {size_bytes} of {expected} bytes")
-
-
-def read_header(prefix: bytes, read: Any) -> tuple[int, int]:
-    """Give the length of a safetensors header, and where the last tensor ends behind it."""
-    header_bytes = int.from_bytes(prefix, "little")
-    if len(prefix) < 8 or header_bytes > MAX_HEADER_BYTES:
-        raise CorruptCheckpointError(f"its {layout.ADAPTER_WEIGHTS} has no safetensors header")
-    try:
-        header = json.loads(read(header_bytes))
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-        return header_bytes, max(ends, default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise CorruptCheckpointError(f"its {layout.ADAPTER_WEIGHTS} has a damaged header: {error}") from error
+        time = datetime.fromtimestamp(written_s, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise CorruptCheckpointError(f"{_WEIGHTS} was written in no year of the calendar ({error})") from error
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _entry(path: Path) -> FileEntry:

@@ -12,14 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from art.errors import CorruptCheckpointError
 from art.format import layout
+from art.format.fields import MAX_COUNT
+from art.format.json import parse_object
 from art.format.lineage import Segment
 from art.format.manifest import finite_metrics, utc_now
-from art.names import ModelRef, check_name
-from art.store import disk
+from art.names import ModelRef, check_name, parse_step
+from art.store import disk, regular
 
 TRAIN = "train"
 """The split that training itself writes under."""
+MAX_LINE_BYTES = 256 * 1024**2
+"""Of trajectories: a group of long ones with the probabilities of all their tokens fits."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,9 @@ class History:
         self.root = root
 
     def append(self, model: ModelRef, step: int, *, split: str, metrics: Mapping[str, float | None]) -> Entry:
-        """Write the metrics of a step; returns when they are on the disk. A name with a / in it gets no split."""
+        """Write the metrics of a step; returns when they are on the disk."""
         check_name("split", split)
-        finite = finite_metrics(metrics)
-        named = {name if "/" in name else f"{split}/{name}": value for name, value in finite.items()}
+        named = {f"{split}/{name}": value for name, value in finite_metrics(metrics).items()}
         entry = Entry(model, step, split, utc_now(), named)
         fields = {"step": step, "split": split, "time": entry.time, **named}
         disk.append_lines(self.root / layout.history_path(model), [_line(fields)])
@@ -51,17 +55,24 @@ class History:
 
     def append_trajectories(self, model: ModelRef, step: int, *, split: str, trajectories: Iterable[str]) -> Path:
         """Write trajectories, each already a line of JSON, beside those that the step has."""
-        check_name("split", split)
-        path = self.root / layout.trajectories_path(model, split, step)
+        path = self._trajectories_path(model, step, split)
         disk.append_lines(path, (trajectory.encode() for trajectory in trajectories))
         return path
 
     def read(self, model: ModelRef) -> list[Entry]:
         """Give a model's own entries in the order they were written; a line that a crash tore is left out."""
-        path = self.root / layout.history_path(model)
-        if not path.exists():
-            return []
-        return [entry for line in path.read_bytes().split(b"\n") if (entry := _parse(model, line))]
+        lines = _lines(self.root / layout.history_path(model))
+        return [entry for line in lines if (entry := parse_line(model, line))]
+
+    def read_trajectories(self, model: ModelRef, step: int, *, split: str) -> Iterator[bytes]:
+        """Yield the lines that were written at a step of a model, each a document, or what a crash left of one."""
+        yield from _lines(self._trajectories_path(model, step, split))
+
+    def trajectory_steps(self, model: ModelRef, *, split: str) -> list[int]:
+        """List the steps that have trajectories under a split, lowest first."""
+        folder = self._trajectories_path(model, 0, split).parent
+        names = (name.removesuffix(".jsonl") for name in disk.names(folder) if name.endswith(".jsonl"))
+        return sorted(step for name in names if (step := parse_step(name)) is not None)
 
     def read_lineage(self, segments: Iterable[Segment]) -> Iterator[Entry]:
         """Yield the entries of a lineage, oldest segment first."""
@@ -88,17 +99,38 @@ class History:
             found.update(own)
         return {step: value for step, value in found.items() if value is not None}
 
+    def _trajectories_path(self, model: ModelRef, step: int, split: str) -> Path:
+        check_name("split", split)
+        path = self.root / layout.trajectories_path(model, split, step)
+        regular.require_folders([path.parent.parent, path.parent])
+        return path
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file; JSON may hold every other character than this one that ends a line of text."""
+    file = regular.find_opened(path)
+    if file is not None:
+        with file:
+            while line := file.readline(MAX_LINE_BYTES):
+                yield line.removesuffix(b"\n")
+
 
 def _line(fields: Mapping[str, Any]) -> bytes:
     return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _parse(model: ModelRef, line: bytes) -> Entry | None:
+def parse_line(model: ModelRef, line: bytes) -> Entry | None:
+    """Read a line of a history, None for one that a crash tore or another program wrote."""
     try:
-        fields = json.loads(line)
-    except ValueError:
+        fields = parse_object(line, where=layout.HISTORY)
+    except CorruptCheckpointError:
         return None
-    if not isinstance(fields, dict) or not isinstance(fields.get("step"), int):
+    step, split, time = fields.get("step"), fields.get("split", TRAIN), fields.get("time", "")
+    if type(step) is not int or not 0 <= step <= MAX_COUNT or not isinstance(split, str) or not isinstance(time, str):
         return None
-    metrics = {name: value for name, value in fields.items() if "/" in name and isinstance(value, float | int | None)}
-    return Entry(model, fields["step"], str(fields.get("split", "train")), str(fields.get("time", "")), metrics)
+    metrics = {name: value for name, value in fields.items() if "/" in name and _is_metric(value)}
+    return Entry(model, step, split, time, metrics)
+
+
+def _is_metric(value: object) -> bool:
+    return value is None or isinstance(value, float) or type(value) is int

@@ -7,44 +7,61 @@ store's staging, and nothing else. Knows folders below a root; knows nothing of 
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from art.errors import CorruptCheckpointError
 from art.format import layout
-from art.store import disk
+from art.format.fields import Count, Time
+from art.format.json import canonical_json, parse_as
+from art.names import parse_step
+from art.store import disk, regular
 
 MAX_ID = 10**9
+MAX_BYTES = 64 * 1024**2
+"""Of a journal: the moves of three hundred thousand steps fit."""
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(BaseModel):
     """Folders set aside together: when, why, and the moves that did it, as paths below the root."""
 
-    id: int
-    time: str
+    model_config = ConfigDict(frozen=True)
+
+    id: Annotated[int, Field(gt=0, lt=MAX_ID)]
+    time: Time
     reason: str
-    kept: int | None
+    kept: Count | None
     """The newest step that stayed, None when none did."""
     moves: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class DamagedRecord:
+    """A record that cannot be read: what was set aside with it is still there."""
+
+    id: int
+    problem: str
+
+
 def run(root: Path, folder: Path, record: Record) -> None:
     """Perform the moves of a record: from the moment its journal is written they will all have happened."""
-    disk.put_json(folder / layout.JOURNAL, asdict(record), root / layout.STAGING)
+    disk.put_file(folder / layout.JOURNAL, canonical_json(record.model_dump()), root / layout.STAGING)
     settle(root, folder)
 
 
 def settle(root: Path, folder: Path) -> None:
     """Finish what a journal says, however much of it was already done, and file the record."""
     journal = folder / layout.JOURNAL
-    if not journal.exists():
+    record = _find(journal)
+    if record is None:
         return
-    record = _read(journal)
     moves = [_checked(root, folder, move) for move in record.moves]
-    filed = aside(folder, record.id) / layout.RECORD
+    filed = _free_place(folder, record)
     with disk.explained("finish the moves that were begun in", folder):
         # Folder by folder: what makes way is durably gone before another takes its place.
         for between, together in groupby(moves, key=lambda move: (move[0].parent, move[1].parent)):
@@ -54,7 +71,7 @@ def settle(root: Path, folder: Path) -> None:
 
 def is_pending(folder: Path) -> bool:
     """Tell whether moves were begun and not finished."""
-    return (folder / layout.JOURNAL).exists()
+    return os.path.lexists(folder / layout.JOURNAL)
 
 
 def count(folder: Path) -> int:
@@ -68,16 +85,15 @@ def is_settled_at(folder: Path, number: int) -> bool:
     return not is_pending(folder) and count(folder) == number
 
 
-def records(folder: Path) -> list[Record]:
-    """Give what was set aside in a folder, oldest first."""
-    return sorted(
-        (_read(path) for path in folder.glob(f"{layout.SET_ASIDE}/*/{layout.RECORD}")), key=lambda record: record.id
-    )
+def records(folder: Path) -> list[Record | DamagedRecord]:
+    """Give what was set aside in a folder, oldest first; a record that cannot be read does not hide the others."""
+    found = [(record_id, _find_record(folder, record_id)) for record_id in sorted(_numbers(folder))]
+    return [record for _, record in found if record is not None]
 
 
 def next_id(folder: Path) -> int:
     """Give the first number that nothing was set aside under."""
-    return max((record.id for record in records(folder)), default=0) + 1
+    return max(_numbers(folder), default=0) + 1
 
 
 def aside(folder: Path, record_id: int) -> Path:
@@ -122,26 +138,48 @@ def _may_hold(folder: Path, path: Path) -> bool:
             numbers = [record_id, step]
         case _:
             return False
-    return None not in map(layout.parse_step, numbers) and _is_plain(folder, path.parent)
+    return None not in map(parse_step, numbers) and _is_plain(folder, path.parent)
 
 
 def _is_plain(above: Path, folder: Path) -> bool:
     return folder.resolve() == above.resolve() / folder.relative_to(above)
 
 
-def _read(path: Path) -> Record:
+def _numbers(folder: Path) -> set[int]:
+    above = folder / layout.SET_ASIDE
+    regular.require_folders([above])
+    return {number for name in disk.names(above) if (number := parse_step(name)) is not None and number < MAX_ID}
+
+
+def _find_record(folder: Path, record_id: int) -> Record | DamagedRecord | None:
+    path = aside(folder, record_id) / layout.RECORD
     try:
-        fields = json.loads(path.read_bytes())
-        moves = tuple((str(source), str(target)) for source, target in fields["moves"])
-        kept = None if fields["kept"] is None else int(fields["kept"])
-        return Record(_read_id(fields["id"]), str(fields["time"]), str(fields["reason"]), kept, moves)
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        regular.require_folders([path.parent])
+        record = _find(path)
+        if record and record.id != record_id:
+            raise CorruptCheckpointError(f"{path} is the record of {record.id}")
+    except CorruptCheckpointError as error:
+        return DamagedRecord(record_id, str(error))
+    return record
+
+
+def _find(path: Path) -> Record | None:
+    content = regular.find(path, max_bytes=MAX_BYTES)
+    if content is None:
+        return None
+    try:
+        return parse_as(Record, content, where=str(path), what="a journal")
+    except CorruptCheckpointError as error:
         raise CorruptCheckpointError(
-            f"{path} is no journal ({error}); what it lists may lie in {layout.SET_ASIDE} or {layout.STAGING}."
+            f"{str(error).rstrip('.')}. What it lists may lie in {layout.SET_ASIDE} or {layout.STAGING}."
         ) from error
 
 
-def _read_id(value: object) -> int:
-    if not isinstance(value, int) or not 0 < value < MAX_ID:
-        raise ValueError(f"{value!r} cannot be its number")
-    return value
+def _free_place(folder: Path, record: Record) -> Path:
+    """Give the place that a journal is filed in; raises `CorruptCheckpointError` when that leads out or is taken."""
+    filed = aside(folder, record.id) / layout.RECORD
+    regular.require_folders([filed.parent.parent, filed.parent])
+    # The same record in both places is what a power failure may leave of the last move.
+    if os.path.lexists(filed) and _find_record(folder, record.id) != record:
+        raise CorruptCheckpointError(f"{folder / layout.JOURNAL} has a number that {filed} has already.")
+    return filed

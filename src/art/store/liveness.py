@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from art.errors import CorruptCheckpointError, StorageError
 from art.format import layout
+from art.format.fields import Time
+from art.format.json import parse_as
 from art.format.manifest import utc_now
 from art.names import ModelRef
+from art.store import regular
 
 PATIENCE_S = 15 * 60
 """How long a process of another machine counts as alive after its last sign."""
@@ -30,8 +35,8 @@ class Run(BaseModel):
 
     host: str
     pid: int = Field(gt=0)
-    started: str
-    beat: str
+    started: Time
+    beat: Time
     word: str
 
     def is_alive(self, now: datetime) -> bool:
@@ -61,10 +66,14 @@ class Beacon:
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             if path.parent.is_dir():
-                fresh.write_text(run.model_dump_json())
+                fresh.unlink(missing_ok=True)
+                # Newly made: a link of this name would be another file.
+                with fresh.open("x", encoding="utf-8") as file:
+                    file.write(run.model_dump_json())
                 fresh.replace(path)
         except OSError:
-            fresh.unlink(missing_ok=True)
+            with suppress(OSError):
+                fresh.unlink()
 
 
 def run_path(root: Path, model: ModelRef) -> Path:
@@ -75,13 +84,10 @@ def find_run(root: Path, model: ModelRef) -> Run | None:
     """Read the last sign of life; None when there is none that can be read."""
     path = run_path(root, model)
     try:
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_BYTES:
-            return None
-        run = Run.model_validate_json(path.read_bytes())
-        datetime.fromisoformat(run.beat).astimezone(UTC)
-    except (OSError, ValidationError, ValueError):
+        content = regular.find(path, max_bytes=MAX_BYTES)
+        return None if content is None else parse_as(Run, content, where=str(path), what="a sign of life")
+    except (CorruptCheckpointError, StorageError):
         return None
-    return run
 
 
 def _exists(pid: int) -> bool:

@@ -19,6 +19,7 @@ from art.errors import (
     CheckpointExistsError,
     CheckpointNotFoundError,
     ConflictError,
+    CorruptCheckpointError,
     DestinationNotEmptyError,
     MetricNotFoundError,
     ModelNotFoundError,
@@ -28,8 +29,8 @@ from art.format.manifest import FileEntry, Hop, Manifest, Parent, read_manifest,
 from art.format.pick import NEWEST, AtMost, Best, Exact, Pick, candidates
 from art.format.selection import Selection, Skipped, absence, choose
 from art.names import CheckpointRef, ModelRef
-from art.store import disk, journal
-from art.store.checkpoint import Checkpoint, check_file, is_debris, is_whole, look
+from art.store import disk, journal, regular
+from art.store.checkpoint import Checkpoint, check_file, check_manifest, check_size, is_debris, is_whole, look
 from art.store.history import History
 
 NAMES_IN_A_MESSAGE = 12
@@ -61,6 +62,8 @@ class SetAside:
     kept: int | None
     """The newest step that stayed, None when none did."""
     steps: tuple[int, ...]
+    problem: str | None = None
+    """Why it cannot be brought back: its record is damaged."""
 
 
 class CheckpointStore:
@@ -83,7 +86,8 @@ class CheckpointStore:
         """List the steps that have a checkpoint, ours or foreign, lowest first."""
 
         def whole(names: Mapping[int, str]) -> list[int]:
-            return [step for step, path in self._paths(model, names).items() if is_whole(path)]
+            folder = self.root / layout.checkpoints_path(model)
+            return [step for step, name in sorted(names.items()) if is_whole(f"{folder}/{name}")]
 
         return self._read(model, whole)
 
@@ -138,6 +142,7 @@ class CheckpointStore:
 
     def verify(self, checkpoint: Checkpoint) -> None:
         """Read every byte again; raises `CorruptCheckpointError` naming the file and both digests."""
+        check_manifest(checkpoint)
         for entry in checkpoint.manifest.files:
             check_file(checkpoint.path / entry.path, entry)
 
@@ -234,7 +239,7 @@ class CheckpointStore:
         """List what was set aside and nobody brought back, oldest first."""
         folder = self._folder(model)
         found = self._read(model, lambda _: [_aside_of(folder, record) for record in journal.records(folder)])
-        return [aside for aside in found if aside.steps]
+        return [aside for aside in found if aside.steps or aside.problem]
 
     def restore(self, model: ModelRef, aside_id: int | None = None) -> SetAside:
         """Bring back what was set aside, the last time unless told; what took its place is set aside in turn."""
@@ -302,7 +307,10 @@ class CheckpointStore:
 
     def abandoned(self) -> list[Path]:
         """List the staging folders that nobody holds any more."""
-        return [folder for folder in self.staging.glob("*/") if disk.is_abandoned(folder)]
+        if self.staging.is_symlink():
+            return []
+        folders = (folder for folder in self.staging.glob("*/") if not folder.is_symlink())
+        return [folder for folder in folders if disk.is_abandoned(folder)]
 
     def debris(self) -> list[Path]:
         """List what nobody misses: step folders without anything of a checkpoint, and abandoned staging folders."""
@@ -352,12 +360,14 @@ class CheckpointStore:
     @contextmanager
     def _alone(self, model: ModelRef) -> Generator[Mapping[int, str]]:
         """Hold the lock of a model and finish what a crash left half done; gives the folders of its steps."""
-        with disk.exclusive(self._folder(model)):
+        with disk.exclusive(self._folder(model), (layout.CHECKPOINTS, layout.SET_ASIDE)):
             journal.settle(self.root, self._folder(model))
             yield self._names(model)
 
     def _names(self, model: ModelRef) -> Mapping[int, str]:
-        return layout.folders_by_step(disk.names(self._folder(model) / layout.CHECKPOINTS))
+        folder = self._folder(model) / layout.CHECKPOINTS
+        regular.require_folders([folder])
+        return layout.folders_by_step(disk.names(folder))
 
     def _look(self, ref: CheckpointRef, names: Mapping[int, str]) -> Checkpoint | Skipped | None:
         name = names.get(ref.step)
@@ -409,7 +419,7 @@ class CheckpointStore:
         aside = journal.aside(folder, record_id)
         out = [(folder / layout.CHECKPOINTS / name, aside / name) for _, name in sorted(names.items())]
         moves = [(_below(self.root, source), _below(self.root, target)) for source, target in [*out, *then]]
-        record = journal.Record(record_id, utc_now(), reason, kept, tuple(moves))
+        record = journal.Record(id=record_id, time=utc_now(), reason=reason, kept=kept, moves=tuple(moves))
         journal.run(self.root, folder, record)
         return _aside_of(folder, record)
 
@@ -420,6 +430,8 @@ class CheckpointStore:
             asked = "" if aside_id is None else f" as {aside_id}"
             known = ", ".join(str(aside.id) for aside in candidates) or "nothing"
             raise CheckpointNotFoundError(f"{model} has no checkpoints set aside{asked}; it has {known}.")
+        if chosen.problem:
+            raise CorruptCheckpointError(f"What was set aside as {chosen.id} cannot be brought back: {chosen.problem}")
         return chosen
 
     def _next_known(self, child: Manifest, below: int) -> Checkpoint | None:
@@ -515,6 +527,7 @@ class Stage:
 
     def share(self, entry: FileEntry, holder: Checkpoint) -> disk.Sharing:
         """Take a file from a checkpoint on this disk."""
+        check_size(holder.path / entry.path, entry)
         return disk.share(holder.path / entry.path, self.path / entry.path, immutable=not holder.is_foreign)
 
     def _share_all(self, entries: Collection[FileEntry], holder: Checkpoint) -> dict[FileEntry, disk.Sharing]:
@@ -552,9 +565,11 @@ def _parent_of(ref: CheckpointRef, digest: str | None, *, remote: str | None = N
     return Parent(project=ref.model.project, model=ref.model.name, step=ref.step, digest=digest, remote=remote)
 
 
-def _aside_of(folder: Path, record: journal.Record) -> SetAside:
-    steps = layout.folders_by_step(disk.names(journal.aside(folder, record.id)))
-    return SetAside(record.id, record.time, record.reason, record.kept, tuple(sorted(steps)))
+def _aside_of(folder: Path, record: journal.Record | journal.DamagedRecord) -> SetAside:
+    steps = tuple(sorted(layout.folders_by_step(disk.names(journal.aside(folder, record.id)))))
+    if isinstance(record, journal.DamagedRecord):
+        return SetAside(record.id, "", "its record is damaged", None, steps, record.problem)
+    return SetAside(record.id, record.time, record.reason, record.kept, steps)
 
 
 def _below(root: Path, path: Path) -> str:

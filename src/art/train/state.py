@@ -6,23 +6,24 @@ Knows two files, `optimizer.safetensors` and `trainer.json`; nothing in them is 
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 import math
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, JsonValue
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from art.adapter.files import read_json
 from art.config import TrainConfig
-from art.errors import ConfigurationError, CorruptCheckpointError, FormatVersionError
+from art.errors import ConfigurationError, CorruptCheckpointError
+from art.format.fields import Count
+from art.format.json import canonical_json, parse_object, typed
+from art.format.manifest import check_format
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 TRAINER_FILE = "trainer.json"
@@ -46,6 +47,18 @@ class Progress:
     """The state of the generator that dropout draws from, by type of device."""
     state: Any = None
     """The user's own: where in their data they are."""
+
+
+class _TrainerFile(BaseModel):
+    """What `trainer.json` holds."""
+
+    optimizer_steps: Count
+    schedule_step: Count
+    objective: Literal["policy", "answers"] = "policy"
+    """Absent where an earlier release wrote the file, which knew no other."""
+    random: dict[str, str]
+    environment: dict[str, object]
+    state: JsonValue
 
 
 def learning_rate(config: TrainConfig, schedule_step: int) -> float:
@@ -135,10 +148,10 @@ def write_progress(folder: Path, progress: Progress, *, environment: Mapping[str
         "state": progress.state,
     }
     try:
-        text = json.dumps(values, indent=2, sort_keys=True, allow_nan=False)
+        content = canonical_json(values)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"model.state can only hold what JSON can: {error}") from error
-    (folder / TRAINER_FILE).write_text(text, encoding="utf-8")
+    (folder / TRAINER_FILE).write_bytes(content)
 
 
 def read_progress(folder: Path) -> tuple[Progress, dict[str, object]] | None:
@@ -146,24 +159,15 @@ def read_progress(folder: Path) -> tuple[Progress, dict[str, object]] | None:
     path = folder / TRAINER_FILE
     if not path.exists():
         return None
-    values = read_json(path)
-    if isinstance(values.get("format"), int) and values["format"] > FORMAT:
-        raise FormatVersionError(
-            f"{path} has format {values['format']}; this release reads up to {FORMAT}. Upgrade artfork."
-        )
+    content = path.read_bytes()
+    check_format(parse_object(content, where=str(path)), FORMAT, where=str(path))
+    saved = typed(_TrainerFile, content, where=str(path), what="what a trainer writes")
     try:
-        progress = Progress(
-            optimizer_steps=int(values["optimizer_steps"]),
-            schedule_step=int(values["schedule_step"]),
-            # Without it where an earlier release wrote the file, which knew no other.
-            objective="answers" if values.get("objective") == "answers" else "policy",
-            random={device: base64.b64decode(state, validate=True) for device, state in values["random"].items()},
-            state=values["state"],
-        )
-        environment = dict(cast("dict[str, object]", values["environment"]))
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
-        raise CorruptCheckpointError(f"{path} is not what a trainer writes: {error!r}") from error
-    return progress, environment
+        random = {device: base64.b64decode(state, validate=True) for device, state in saved.random.items()}
+    except ValueError as error:
+        raise CorruptCheckpointError(f"{path} holds a random state that is not base64: {error}.") from error
+    progress = Progress(saved.optimizer_steps, saved.schedule_step, saved.objective, random, saved.state)
+    return progress, saved.environment
 
 
 def seeded_random(seed: int, device: torch.device) -> dict[str, bytes]:

@@ -5,14 +5,16 @@ Looks at sizes and names; a line that is still being written waits until it is w
 
 from __future__ import annotations
 
-import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from art.format import layout
 from art.names import ModelRef
+from art.store import regular
+from art.store.history import Entry, parse_line
 from art.store.store import CheckpointStore
 
 MOST_AT_ONCE_BYTES = 1 << 20
@@ -54,27 +56,24 @@ class Watch:
         if size_bytes <= start:
             self._offsets[model] = size_bytes
             return []
-        with path.open("rb") as file:
+        file = regular.find_opened(path)
+        if file is None:
+            return []
+        with file:
             file.seek(start)
             content = file.read(min(size_bytes - start, MOST_AT_ONCE_BYTES))
         whole = content[: content.rfind(b"\n") + 1]
         self._offsets[model] = start + len(whole)
-        return [{"model": str(model), **fields} for line in whole.split(b"\n") if (fields := _parsed(line))]
+        return [_fields(entry) for line in whole.split(b"\n") if (entry := parse_line(model, line))]
 
     def _stamp(self, model: ModelRef) -> tuple[int, ...]:
         folder = self._store.root / layout.model_path(model)
         return tuple(_changed(folder / name) for name in (layout.CHECKPOINTS, layout.SET_ASIDE, "run.json"))
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(fields, dict) or not isinstance(fields.get("step"), int):
-        return None
-    numbers = {name: value for name, value in fields.items() if "/" in name and isinstance(value, float | int)}
-    return {"step": fields["step"], "split": str(fields.get("split")), "metrics": numbers}
+def _fields(entry: Entry) -> dict[str, Any]:
+    numbers = {name: value for name, value in entry.metrics.items() if value is not None}
+    return {"model": str(entry.model), "step": entry.step, "split": entry.split, "metrics": numbers}
 
 
 def _size(path: Path) -> int:
@@ -82,7 +81,7 @@ def _size(path: Path) -> int:
         status = os.lstat(path)
     except OSError:
         return 0
-    return status.st_size
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _changed(path: Path) -> int:

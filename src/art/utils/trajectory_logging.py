@@ -15,4 +15,4 @@ def serialize_trajectory_groups(trajectory_groups: Iterable[TrajectoryGroup]) ->
 
 def deserialize_trajectory_groups(serialized: str) -> list[TrajectoryGroup]:
     """Read groups that were written as JSON, a line each; lines that a crash tore are left out."""
-    return list(read_lines(serialized))
+    return list(read_lines(serialized.encode(errors="surrogatepass").split(b"\n")))

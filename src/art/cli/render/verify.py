@@ -83,7 +83,7 @@ def _report_lines(report: StepReport) -> Iterator[Text]:
         yield Text.assemble("  ", (fault.file, "bold"), (f"  {fault.problem}", "red"))
         if fault.expected:
             yield Text.assemble(("    expected  ", "dim"), (fault.expected, "green"))
-            yield Text.assemble(("    found     ", "dim"), (fault.found or "no file", "red"))
+            yield Text.assemble(("    found     ", "dim"), (fault.found or "no digest", "red"))
 
 
 def _report_document(report: StepReport) -> dict[str, Any]:

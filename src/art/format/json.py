@@ -1,0 +1,149 @@
+"""JSON that comes from outside, read in one strict way, and JSON of ours, written in the way that digests are taken of.
+
+What JSON leaves open is closed here: UTF-8, no key twice, no NaN, no lone surrogate, bounded depth, size and integers.
+Knows no file; whoever reads one says where the bytes come from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from art.errors import CorruptCheckpointError
+
+MAX_BYTES = 64 * 1024**2
+MAX_DEPTH = 100
+MAX_DIGITS = 100
+"""Of an integer: the state of any random generator fits, and what has more is an attack on the reader."""
+_SHOWN = 60
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_AS_LISTS = bytes.maketrans(b"{}", b"[]")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(content: bytes, *, where: str, max_bytes: int = MAX_BYTES) -> Any:
+    """Read a JSON document; raises `CorruptCheckpointError` that names `where` it lies."""
+    try:
+        return _parsed(content, max_bytes)
+    except ValueError as error:
+        raise CorruptCheckpointError(f"{where} is not JSON: {_shortened(str(error))}.") from error
+
+
+def parse_object(content: bytes, *, where: str, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """Read a JSON object; raises `CorruptCheckpointError`."""
+    value = parse(content, where=where, max_bytes=max_bytes)
+    if not isinstance(value, dict):
+        raise CorruptCheckpointError(f"{where} holds no JSON object.")
+    return value
+
+
+def parse_as(kind: type[Model], content: bytes, *, where: str, what: str, max_bytes: int = MAX_BYTES) -> Model:
+    """Read a JSON object as a `kind`; raises `CorruptCheckpointError` that says that `where` is not `what`."""
+    parse_object(content, where=where, max_bytes=max_bytes)
+    return typed(kind, content, where=where, what=what)
+
+
+def typed(kind: type[Model], content: bytes, *, where: str, what: str) -> Model:
+    """Read what `parse_object` accepted as a `kind`, with exactly its types: no number as text, no 1.0 for 1.
+
+    Raises `CorruptCheckpointError` that names the field, and says that `where` is not `what`, such as "a manifest".
+    """
+    try:
+        # From the text, since a list is a tuple only there when types are taken strictly.
+        return kind.model_validate_json(content, strict=True)
+    except ValidationError as error:
+        raise CorruptCheckpointError(f"{where} is not {what}: {first_problem(error)}") from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """Say which field is wrong, and how, without what a stranger wrote there."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(map(str, found["loc"]))
+    return _shortened(f"{field}: {found['msg']}" if field else found["msg"])
+
+
+def shown(value: object) -> str:
+    """Write what a stranger wrote so that a message can hold it: escaped, and not at length."""
+    return _shortened(repr(value))
+
+
+def canonical_json(value: Any) -> bytes:
+    """Encode as JSON in the one way that digests are taken of: sorted keys, two spaces, UTF-8, a final newline.
+
+    Raises `ValueError` or `TypeError` for what `parse` would not read again.
+    """
+    try:
+        content = (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    _parsed(content, MAX_BYTES)
+    return content
+
+
+def _parsed(content: bytes, max_bytes: int) -> Any:
+    if len(content) > max_bytes:
+        raise ValueError(f"it has {len(content):,} bytes, of {max_bytes:,} at most")
+    text = content.decode()
+    _check_depth(content)
+    value = json.loads(
+        text, object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_refuse_constant
+    )
+    if b"\\u" in content:
+        _check_surrogates(value)
+    return value
+
+
+def _check_depth(content: bytes) -> None:
+    # Before parsing, since how deep the parser itself may go depends on the interpreter and on who calls.
+    if content.count(b"[") + content.count(b"{") <= MAX_DEPTH:
+        return
+    brackets = _STRING.sub(b"", content).translate(_AS_LISTS, delete=_NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if b"[]" not in brackets:
+            break
+        brackets = brackets.replace(b"[]", b"")
+    if b"[]" in brackets or brackets.count(b"[") > MAX_DEPTH:
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{shown(twice)} is there twice")
+    return fields
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number has {len(digits):,} digits, of {MAX_DIGITS} at most")
+    return int(digits)
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits} is beyond every finite number")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _check_surrogates(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a text holds a lone surrogate") from error
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 4 * _SHOWN else f"{text[: 3 * _SHOWN]} ... {text[-_SHOWN // 2 :]}"

@@ -1,0 +1,90 @@
+"""Files and folders that a stranger may have made: opened only when they are what they seem, and lie where they seem.
+
+A pipe would keep its reader waiting for ever, a device or a link would lead it out of the model's folder, and a file
+without bounds would fill the memory. Whoever reads the small files of a store reads them here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from art.errors import CorruptCheckpointError
+from art.store import disk
+
+_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_BUFFER_BYTES = 64 * 1024
+_KINDS = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def find(path: Path, *, max_bytes: int) -> bytes | None:
+    """Read a small file, None when there is none; raises `CorruptCheckpointError` for one that is none, or large."""
+    file = find_opened(path)
+    if file is None:
+        return None
+    with file, disk.explained("read", path):
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes > max_bytes:
+            raise CorruptCheckpointError(f"{path} has {size_bytes:,} bytes, of {max_bytes:,} at most.")
+        # One byte more than it has, so that the end is seen at once.
+        return file.read(size_bytes + 1)
+
+
+def find_opened(path: Path) -> BinaryIO | None:
+    """Open a regular file to read, None when there is none; raises `CorruptCheckpointError` for anything else."""
+    handle = _find_handle(path)
+    if handle is None:
+        return None
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise _no_file(path, mode)
+    return open(handle, "rb", buffering=_BUFFER_BYTES)  # noqa: PTH123 - the handle is open already
+
+
+def find_size_bytes(path: Path) -> int | None:
+    """Give the size of a regular file, None when there is none; raises `CorruptCheckpointError` for anything else."""
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise disk.refusal("look at", path, error) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise _no_file(path, found.st_mode)
+    return found.st_size
+
+
+def require_folders(paths: Iterable[Path]) -> None:
+    """Check that no link stands for one of these folders; raises `CorruptCheckpointError`. One may be absent."""
+    for path in paths:
+        with disk.explained("look at", path):
+            is_link = path.is_symlink()
+        if is_link:
+            raise CorruptCheckpointError(f"{path} is a symbolic link; artfork follows none in a model's folder.")
+
+
+def _find_handle(path: Path) -> int | None:
+    try:
+        return os.open(path, _READING)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        # What cannot be opened at all: a link, and a socket or a device without a driver.
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP):
+            raise _no_file(path, path.lstat().st_mode) from error
+        raise disk.refusal("read", path, error) from error
+
+
+def _no_file(path: Path, mode: int) -> CorruptCheckpointError:
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a device")
+    return CorruptCheckpointError(f"{path} is {kind}, where a file belongs; artfork opens nothing but regular files.")
