@@ -69,6 +69,7 @@ class Model(BaseModel, Generic[ConfigT]):
 
     _backend: Backend | None = PrivateAttr(default=None)
     _clients: Clients | None = PrivateAttr(default=None)
+    _is_told_of_trackers: bool = PrivateAttr(default=False)
 
     def __init__(
         self,
@@ -206,6 +207,26 @@ class Model(BaseModel, Generic[ConfigT]):
         """Give the newest step, 0 for an untrained model."""
         return await self.backend().get_step(self)
 
+    def overwrite_state(self, state: Mapping[str, Any]) -> None:
+        """Note a state of the script's own, on the disk at once; a trainable model's next checkpoint carries it too."""
+        self.backend().write_state(self, dict(state))
+
+    def merge_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Add to the state that is noted, and give it whole."""
+        merged = {**(self.read_state() or {}), **state}
+        self.overwrite_state(merged)
+        return merged
+
+    def read_state(self) -> dict[str, Any] | None:
+        """Give the state that was noted last where the model stands now, None when there is none."""
+        return self.backend().read_state(self)
+
+    def update_wandb_config(self, config: Mapping[str, Any]) -> None:
+        """Take what W&B would show of a run; nothing shows it here, which is said once."""
+        if config and not self._is_told_of_trackers:
+            self._is_told_of_trackers = True
+            ignore(f"{self!r}: update_wandb_config", sorted(config))
+
 
 class TrainableModel(Model[ConfigT], Generic[ConfigT]):
     """A model that LoRA training changes.
@@ -244,6 +265,15 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
         self._lora = lora
         self._internal_config = _internal_config
         _ = self.ref  # this name becomes a folder, and one that cannot is refused before anything is sampled
+
+    def overwrite_state(self, state: Mapping[str, Any]) -> None:
+        super().overwrite_state(state)
+        self.state = dict(state)
+
+    def read_state(self) -> dict[str, Any] | None:
+        """Give what was noted since the newest checkpoint, or else the `state` that the checkpoint carried."""
+        noted = super().read_state()
+        return noted if noted is not None else self.state if isinstance(self.state, dict) else None
 
     @property
     def settings(self) -> Mapping[str, Any]:

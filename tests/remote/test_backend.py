@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,6 +120,43 @@ def test_a_pull_brings_every_checkpoint_or_one(small_model: Path, moto_bucket: s
     assert digests(tmp_path / "b", V1) == original
     assert digests(tmp_path / "c", V1) == {step: original[step] for step in (1, 3)}
     assert (tmp_path / "copy/adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("only_step", [None, "latest"])
+def test_nothing_to_move_yet_is_said_in_one_line_and_deletes_nothing(
+    small_model: Path, moto_bucket: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, only_step: Any
+) -> None:
+    new = make(small_model, name="never-trained")
+
+    async def body() -> tuple[Any, Any, int]:
+        async with LocalBackend(path=tmp_path) as backend:
+            pushed = await backend._experimental_push_to_s3(new, s3_bucket=moto_bucket, delete=True)
+            model = await trained(backend, small_model, 1)
+            pulled = await backend._experimental_pull_from_s3(
+                model, s3_bucket=moto_bucket, prefix="nowhere", delete=True, only_step=only_step
+            )
+            return pushed, pulled, await model.get_step()
+
+    pushed, pulled, step = asyncio.run(body())
+
+    assert (pushed.steps, pulled.steps, step) == ((), (), 1)
+    ours = [record.getMessage().partition(":")[0] for record in caplog.records if record.name == "art"]
+    assert ours == ["Nothing was pushed", "Nothing was pulled"]
+
+
+def test_a_bucket_that_is_not_there_is_an_error_also_with_nothing_to_move(
+    small_model: Path, moto: S3Server, tmp_path: Path
+) -> None:
+    new = make(small_model, name="never-trained")
+
+    async def body() -> None:
+        async with LocalBackend(path=tmp_path) as backend:
+            with pytest.raises(RemoteError, match="no-such-bucket"):
+                await backend._experimental_push_to_s3(new, s3_bucket="no-such-bucket")
+            with pytest.raises(RemoteError, match="no-such-bucket"):
+                await backend._experimental_pull_from_s3(new, s3_bucket="no-such-bucket")
+
+    asyncio.run(body())
 
 
 def test_the_bucket_comes_from_the_environment(

@@ -19,6 +19,7 @@ MANIFEST = "checkpoint.json"
 JOURNAL = "journal.json"
 RECORD = "record.json"
 HISTORY = "history.jsonl"
+STATE = "state.jsonl"
 STAGING = ".staging"
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -43,6 +44,10 @@ def checkpoint_path(ref: CheckpointRef) -> PurePosixPath:
 
 def history_path(model: ModelRef) -> PurePosixPath:
     return model_path(model) / HISTORY
+
+
+def state_path(model: ModelRef) -> PurePosixPath:
+    return model_path(model) / STATE
 
 
 def trajectories_path(model: ModelRef, split: str, step: int) -> PurePosixPath:

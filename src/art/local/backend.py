@@ -21,6 +21,7 @@ from art.errors import (
     ConfigurationError,
     NotRegisteredError,
 )
+from art.format.manifest import canonical_json
 from art.format.pick import Best, Mode, Pick, candidates, pick_of
 from art.http.limits import Limits
 from art.http.server import Listen
@@ -36,6 +37,7 @@ from art.ops.place import open_remote
 from art.remote.hub import Hub
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
+from art.store.state import States
 from art.store.store import CheckpointStore
 from art.trajectories import Trajectory, TrajectoryGroup
 
@@ -76,6 +78,7 @@ class LocalBackend:
         self.store = CheckpointStore(path)
         self.history = History(self.store.root)
         self._logbook = Logbook(self.store)
+        self._states = States(self.store.root)
         self._seed = seed
         self._run_seed = seed if deterministic else None
         self._bases = Bases(device=device, dtype=dtype, max_rows=max_rows)
@@ -193,6 +196,20 @@ class LocalBackend:
         self._require_open()
         newest = await asyncio.to_thread(self.store.newest, model.ref)
         return newest.ref.step if newest else 0
+
+    def write_state(self, model: AnyModel, state: dict[str, Any]) -> None:
+        """Note a state at the model's newest checkpoint; it is on the disk when this returns."""
+        self._require_open()
+        try:
+            canonical_json(state)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"The state of {model.ref} cannot be written as JSON: {error}.") from error
+        self._states.append(model.ref, self.store.newest(model.ref), state)
+
+    def read_state(self, model: AnyModel) -> dict[str, Any] | None:
+        """Give what was noted at the model's newest checkpoint, None where nothing was."""
+        self._require_open()
+        return self._states.find(model.ref, self.store.newest(model.ref))
 
     async def delete_checkpoints(self, model: AnyModel, *, best_metric: str | None, mode: Mode | None = None) -> None:
         """Keep the newest checkpoint and the best by a metric; see `art.TrainableModel.delete_checkpoints`."""

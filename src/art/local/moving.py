@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -21,6 +22,7 @@ from art.store.store import CheckpointStore
 
 BUCKET_VARIABLE = "BACKUP_BUCKET"
 Step = int | Literal["latest"] | None
+_log = logging.getLogger("art")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ def has_default_bucket() -> bool:
 def push(store: CheckpointStore, remote: Remote, model: ModelRef, *, delete: bool, bar: Watch) -> Moved:
     """Write every checkpoint of a model to the bucket; with `delete`, remove those there that are not here."""
     started = time.perf_counter()
+    if not store.steps(model):
+        remote.steps(model)  # a bucket that is not there is an error, whatever there is to push
+        return _nothing(f"Nothing was pushed: {model} has no checkpoint in {store.root}.")
     store.select(model)
     done = [_push_one(remote, store.open(model.at(step)), bar) for step in store.steps(model)]
     remote.push_history(store, model)
@@ -63,9 +68,9 @@ def push(store: CheckpointStore, remote: Remote, model: ModelRef, *, delete: boo
 def pull(store: CheckpointStore, remote: Remote, model: ModelRef, *, only: Step, delete: bool, bar: Watch) -> Moved:
     """Bring a model's checkpoints here: all, one step or the latest; `delete` removes those not there."""
     started = time.perf_counter()
+    if not isinstance(only, int) and not remote.steps(model):
+        return _nothing(f"Nothing was pulled: {model} has no checkpoint in {remote}.")
     steps = remote.steps(model) if only is None else [_select(remote, model, only).ref.step]
-    if not steps:
-        remote.select(model)
     done = [_pull_one(store, remote, remote.open_checkpoint(model.at(step)), bar) for step in steps]
     remote.fetch_history(store, model)
     if delete:
@@ -102,6 +107,12 @@ def _present(store: CheckpointStore, remote: Remote | None, model: ModelRef, ste
 
 def _select(remote: Remote, model: ModelRef, step: Step) -> RemoteCheckpoint:
     return remote.select(model, pick_of(step=step if isinstance(step, int) else None)).checkpoint
+
+
+def _nothing(line: str) -> Moved:
+    """Say that there is nothing to move, as before the first training step; nothing is deleted either."""
+    _log.warning(line)
+    return Moved((), 0, 0, 0.0)
 
 
 def _push_one(remote: Remote, checkpoint: Checkpoint, bar: Watch) -> tuple[int, int]:

@@ -1,0 +1,61 @@
+"""What a script noted about a model while it stood at a checkpoint: the newest note of that checkpoint counts.
+
+Appended line by line beside the history, so that a note is on the disk at once, and one of a checkpoint that was
+rewound or replaced is not taken for a newer one. A line that a crash tore is left out. Knows lines of JSON; knows no
+trainer.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from art.format import layout
+from art.format.manifest import utc_now
+from art.names import ModelRef
+from art.store import disk
+from art.store.checkpoint import Checkpoint
+
+
+class States:
+    """The notes below one root folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def append(self, model: ModelRef, at: Checkpoint | None, state: dict[str, JsonValue]) -> None:
+        """Note a state at a checkpoint, or before the first one; returns when it is on the disk."""
+        step, digest = (at.ref.step, at.digest) if at else (0, None)
+        line = json.dumps({"step": step, "checkpoint": digest, "time": utc_now(), "state": state}, allow_nan=False)
+        disk.append_lines(self._path(model), [line.encode()])
+
+    def find(self, model: ModelRef, at: Checkpoint | None) -> dict[str, JsonValue] | None:
+        """Give the newest note of a checkpoint; of a fresh fork, that of the checkpoint that it was forked from."""
+        noted = self._newest(model, at.digest if at else None)
+        parent = at.manifest.parent if at else None
+        if noted is None and parent is not None and parent.ref.model != model:
+            return self._newest(parent.ref.model, parent.digest)
+        return noted
+
+    def _newest(self, model: ModelRef, digest: str | None) -> dict[str, JsonValue] | None:
+        path = self._path(model)
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        for line in reversed(lines):
+            note = _parse(line)
+            if note is not None and note.get("checkpoint") == digest:
+                state = note.get("state")
+                return state if isinstance(state, dict) else None
+        return None
+
+    def _path(self, model: ModelRef) -> Path:
+        return self.root / layout.state_path(model)
+
+
+def _parse(line: bytes) -> dict[str, JsonValue] | None:
+    try:
+        note = json.loads(line)
+    except ValueError:
+        return None
+    return note if isinstance(note, dict) else None
