@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 
 from art.errors import CorruptCheckpointError, DestinationNotEmptyError, RemoteAccessError, RemoteError
 from art.format import lineage
 from art.format.manifest import FileEntry, Hop, Manifest, read_manifest
 from art.format.pick import NEWEST, Pick
 from art.names import ModelRef
-from art.remote import transfer
+from art.remote import server_copy, transfer
 from art.remote.checkpoint import RemoteCheckpoint, claim_key
 from art.remote.errors import MissingError
 from art.remote.location import Patience
@@ -25,7 +26,7 @@ from art.remote.write import PutFile, checkpoint_key, write
 from art.store.checkpoint import Checkpoint
 from art.store.store import forked_manifest
 
-WHOLE_COPY_BYTES = 5 * 1024**3
+MAX_COPY_BYTES = 5 * 1024**3
 """What S3 copies with one request."""
 
 
@@ -52,7 +53,6 @@ class Copier:
         self.patience = patience
         self.copied_bytes = 0
         self.streamed_bytes = 0
-        self._copier = ServerCopier.find(source.location, target.location, patience)
 
     def copy(self, source_key: str, entry: FileEntry, target_key: str) -> None:
         """Copy one file to where nothing lies; raises `CorruptCheckpointError` for wrong bytes that pass here."""
@@ -71,14 +71,18 @@ class Copier:
         self.streamed_bytes += entry.size_bytes
 
     def _on_the_server(self, source_key: str, size_bytes: int, target_key: str) -> bool:
-        if self._copier and self._by(self._copier, source_key, size_bytes, target_key):
+        is_one_client, is_s3 = self.target.shares_client(self.source), self.source.location.is_s3
+        in_parts = not is_one_client or size_bytes >= server_copy.WHOLE_COPY_BYTES
+        if is_s3 and in_parts and self._copier and self._by(self._copier, source_key, size_bytes, target_key):
             return True
-        if not self.target.shares_client(self.source):
-            return False
-        if self.source.location.is_s3 and size_bytes > WHOLE_COPY_BYTES:
+        if not is_one_client or (is_s3 and size_bytes > MAX_COPY_BYTES):
             return False
         self.target.copy_from(self.source, source_key, target_key)
         return True
+
+    @cached_property
+    def _copier(self) -> ServerCopier | None:
+        return ServerCopier.find(self.source.location, self.target.location, self.patience)
 
     def _has_arrived(self, target_key: str, entry: FileEntry) -> bool:
         """Tell whether a copy is there, whatever the server said; raises when it has another size."""

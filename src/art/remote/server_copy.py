@@ -15,7 +15,7 @@ from art.remote.deadline import within
 from art.remote.errors import MissingError, Place, Refusal, TakenError, explain
 from art.remote.location import Location, Patience
 
-WHOLE_COPY_BYTES = 256 * 1024**2
+WHOLE_COPY_BYTES = 1024**3
 PART_BYTES = 128 * 1024**2
 PARTS_AT_ONCE = 8
 _SIGNALS = (MissingError, TakenError)
