@@ -36,7 +36,7 @@ def test_log_of_a_bucket_lists_its_models_with_steps_and_rewards(art: Art, bucke
     models = {model["model"]: model for model in document["models"]}
     assert document["root"] == bucket
     assert [step["step"] for step in models["agent-1"]["checkpoints"]] == [50, 100, 150]
-    assert [step["score"] for step in models["agent-1"]["checkpoints"][:2]] == [0.42, 0.91]
+    assert [step["score"] for step in models["agent-1"]["checkpoints"]] == [0.42, 0.91, 0.12]
     assert models["agent-2"]["forked_from"]["where"] == "here"
     assert "forked by agent-2" in shown
 

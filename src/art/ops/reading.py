@@ -88,11 +88,12 @@ class DiskReading:
 
 
 class BucketReading:
-    """A bucket. Each checkpoint's manifest is asked for once; histories and what is set aside stay on the disk."""
+    """A bucket. Each manifest and each history is asked for once; what is set aside stays on the disk."""
 
     def __init__(self, remote: Remote | Hub) -> None:
         self._remote = remote
         self._opened: dict[CheckpointRef, RemoteCheckpoint | ArtError] = {}
+        self._entries: dict[ModelRef, list[Entry]] = {}
 
     def __str__(self) -> str:
         return str(self._remote)
@@ -122,18 +123,31 @@ class BucketReading:
         return []
 
     def entries(self, model: ModelRef) -> list[Entry]:
-        """Give nothing: the manifests tell what was earned."""
-        return []
+        from art.remote.remote import Remote
+
+        if model not in self._entries:
+            self._entries[model] = self._remote.history(model) if isinstance(self._remote, Remote) else []
+        return self._entries[model]
 
     def scores(self, segments: Iterable[Segment], metric: str) -> dict[int, float]:
-        """Give nothing: the manifests tell what was earned."""
-        return {}
+        return _BucketHistory(self).scores(segments, metric)
 
     def _ask(self, ref: CheckpointRef) -> RemoteCheckpoint | ArtError:
         try:
             return self._remote.open_checkpoint(ref)
         except ArtError as error:
             return error
+
+
+class _BucketHistory(History):
+    """The histories of a bucket."""
+
+    def __init__(self, reading: BucketReading) -> None:
+        super().__init__(Path())
+        self._reading = reading
+
+    def read(self, model: ModelRef) -> list[Entry]:
+        return self._reading.entries(model)
 
 
 def reading_of(place: CheckpointStore | Remote | Hub) -> Reading:

@@ -35,6 +35,7 @@ from art.remote.transfer import Meter, Progress
 from art.remote.write import Written, checkpoint_key, checkpoints_key, write
 from art.store import foreign
 from art.store.checkpoint import Checkpoint
+from art.store.history import Entry, parse_line
 from art.store.store import CheckpointStore
 
 NAMES_IN_A_MESSAGE = 12
@@ -209,6 +210,11 @@ class Remote:
             patience=target._patience,
             progress=progress,
         )
+
+    def history(self, model: ModelRef) -> list[Entry]:
+        """Read the metrics that pushes of a model took along."""
+        content = self._objects.find(str(layout.history_path(model))) or b""
+        return [entry for line in content.split(b"\n") if (entry := parse_line(model, line))]
 
     def push_history(self, store: CheckpointStore, model: ModelRef) -> int:
         """Add to this bucket what only this disk knows of a model's history; gives the bytes of it."""
