@@ -83,6 +83,20 @@ def test_what_is_not_here_says_what_to_use_instead(statement: str):
         exec(statement, {})
 
 
+@pytest.mark.parametrize(
+    ("statement", "instead"),
+    [
+        ("from art.mcp import generate_scenarios", "as data of your own"),
+        ("from art.metrics import track_api_cost", r"model\.log\(metrics="),
+        ("from art import MetricsBuilder", r"model\.log\(metrics="),
+        ("from art.utils.benchmarking.charts import training_progress_chart", "art log --metric"),
+    ],
+)
+def test_what_was_left_out_says_what_to_do_instead(statement: str, instead: str):
+    with pytest.raises(ImportError, match=instead):
+        exec(statement, {})
+
+
 def test_training_while_sampling_says_how_it_is_done_here():
     with pytest.raises(ImportError, match=r"gather_trajectory_groups, then model\.train"):
         exec("from art.pipeline_trainer import PipelineTrainer", {})
