@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from art.errors import ConfigurationError, ModelNotFoundError
 from art.format.manifest import BaseModelInfo
+from art.local.agreement import check_agreement
 from art.sample.own.engine import Engine
 from art.train.fingerprint import base_fingerprint
 
@@ -46,7 +47,10 @@ class Bases:
         self._open: dict[str, Base] = {}
 
     def open(self, base_model: str) -> Base:
-        """Give a base model, loading it the first time; raises `ModelNotFoundError`."""
+        """Give a base model, loading and trying it the first time.
+
+        Raises `ModelNotFoundError`, and `ConfigurationError` for one that computes otherwise in our passes.
+        """
         with self._lock:
             if base_model not in self._open:
                 self._open[base_model] = self._load(base_model)
@@ -61,6 +65,7 @@ class Bases:
 
     def _load(self, base_model: str) -> Base:
         module, tokenizer = load_base(base_model, device=self._device, dtype=self._dtype)
+        check_agreement(module)
         info = BaseModelInfo(
             id=base_model,
             revision=getattr(module.config, "_commit_hash", None),

@@ -1,0 +1,60 @@
+"""A base model is tried when it is loaded, and refused by name where our passes compute something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from art.errors import ConfigurationError, ModelNotFoundError
+from art.local.agreement import check_agreement
+from art.local.bases import Bases
+from small import byte_tokenizer, small_causal_lm, write_small_model
+
+RIGHT: dict[str, dict[str, object]] = {
+    "qwen3": {},
+    "gemma2": {"sliding_window": 6},
+    "gemma3_text": {"sliding_window": 6},
+    "mistral": {"sliding_window": 6},
+    "gpt2": {},
+    "opt": {"word_embed_proj_dim": 64, "ffn_dim": 128},
+    "mixtral": {"num_local_experts": 2},
+}
+WRONG: dict[str, dict[str, object]] = {
+    "diffllama": {},
+    "gpt_oss": {"num_local_experts": 2, "num_experts_per_tok": 1},
+    "bloom": {"n_layer": 1, "n_head": 2},
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", RIGHT)
+def test_a_family_that_agrees_is_taken_and_left_as_it_was(family: str, dtype: torch.dtype) -> None:
+    base = small_causal_lm(byte_tokenizer(), family=family, **RIGHT[family]).to(dtype).eval()
+    before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
+
+    check_agreement(base)
+
+    assert all(torch.equal(tensor, before[name]) for name, tensor in base.state_dict().items())
+    assert base.config._attn_implementation != "art"
+
+
+@pytest.mark.parametrize("family", WRONG)
+def test_a_family_that_our_passes_compute_otherwise_is_refused_by_name(family: str) -> None:
+    base = small_causal_lm(byte_tokenizer(), family=family, **WRONG[family]).eval()
+
+    with pytest.raises(ConfigurationError, match=type(base).__name__.removesuffix("ForCausalLM")):
+        check_agreement(base)
+
+
+def test_a_model_that_disagrees_is_not_loaded(tmp_path: Path) -> None:
+    folder = write_small_model(tmp_path / "diffllama", family="diffllama")
+    bases = Bases(device="cpu", dtype="float32", max_rows=4)
+
+    with pytest.raises(ConfigurationError, match=r"DiffLlama.* nats off"):
+        bases.open(str(folder))
+
+    bases.close()
+    with pytest.raises(ModelNotFoundError):
+        bases.open(str(tmp_path / "none"))
