@@ -30,6 +30,7 @@ READ_ONLY = 0o444
 DISCARDED = ".deleted-"
 EARLY_SYNC_BYTES = 16 * 1024**2
 _APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_STARTED_IN = os.getpid()
 _FICLONE = 0x40049409
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES}
 _CANNOT_LOCK = {errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL}
@@ -260,7 +261,12 @@ def _sync_and_close(handle: int, path: Path) -> None:
 def digest(path: Path) -> str:
     """Give the BLAKE3 digest of a file as 64 hexadecimal digits."""
     with explained("read", path):
-        return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+        return blake3(max_threads=_threads()).update_mmap(path).hexdigest()
+
+
+def _threads() -> int:
+    # A forked child has none of the threads that the digests of its parent began, and would wait for them for ever.
+    return blake3.AUTO if os.getpid() == _STARTED_IN else 1
 
 
 def share(source: Path, target: Path, *, immutable: bool = True) -> Sharing:
