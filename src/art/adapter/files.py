@@ -36,7 +36,7 @@ def read_adapter_shape(folder: Path) -> AdapterShape:
             tensors = read_header(path.stat().st_size, file.read, where=str(path))
     except FileNotFoundError as error:
         raise CorruptCheckpointError(f"{path} cannot be read: {error}") from error
-    return read_shape(read_json(folder / ADAPTER_CONFIG), tensors, where=f"The adapter in {folder}")
+    return read_shape(_config_of(folder), tensors, where=f"The adapter in {folder}")
 
 
 def read_adapter(folder: Path, base: Mapping[str, LayerSize], *, device: torch.device) -> LowRanks:
@@ -91,8 +91,8 @@ def write_adapter(
     save_file(on_cpu, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a checkpoint; raises `CorruptCheckpointError`."""
+def _config_of(folder: Path) -> dict[str, Any]:
+    path = folder / ADAPTER_CONFIG
     try:
         content = path.read_bytes()
     except OSError as error:
