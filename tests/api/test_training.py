@@ -158,9 +158,9 @@ def test_what_such_a_client_sampled_can_be_trained_on(world: World):
 
     body = {"model": "agent", "messages": PROMPT, "max_tokens": 3}
     url = f"{world.model.inference_base_url}/chat/completions"
-    choices = [
-        ChatCompletion.model_validate(httpx.post(url, json=body, timeout=60).json()).choices[0] for _ in range(2)
-    ]
+    headers = {"Authorization": f"Bearer {world.model.inference_api_key}"}
+    answers = [httpx.post(url, json=body, headers=headers, timeout=60).json() for _ in range(2)]
+    choices = [ChatCompletion.model_validate(answer).choices[0] for answer in answers]
     group = art.TrajectoryGroup(
         art.Trajectory(messages_and_choices=[*PROMPT, choice], reward=reward) for reward, choice in enumerate(choices)
     )

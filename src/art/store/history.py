@@ -45,9 +45,10 @@ class History:
         self.root = root
 
     def append(self, model: ModelRef, step: int, *, split: str, metrics: Mapping[str, float | None]) -> Entry:
-        """Write the metrics of a step; returns when they are on the disk."""
+        """Write the metrics of a step; returns when they are on the disk. A name with a / in it gets no split."""
         check_name("split", split)
-        named = {f"{split}/{name}": value for name, value in finite_metrics(metrics).items()}
+        finite = finite_metrics(metrics)
+        named = {name if "/" in name else f"{split}/{name}": value for name, value in finite.items()}
         entry = Entry(model, step, split, utc_now(), named)
         fields = {"step": step, "split": split, "time": entry.time, **named}
         disk.append_lines(self.root / layout.history_path(model), [_line(fields)])
