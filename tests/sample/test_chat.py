@@ -187,3 +187,13 @@ def test_arguments_written_as_a_string_are_read() -> None:
 
     assert parsed is not None
     assert parsed[1][0].arguments == '{"a": 1}'
+
+
+def test_what_the_assistant_thought_and_how_hard_reach_the_template() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = (
+        "{{ reasoning_effort }}:{% for each in messages %}({{ each.reasoning_content }}){{ each.content }}{% endfor %}"
+    )
+    thought = {"role": "assistant", "content": "4", "reasoning_content": "2 + 2"}
+
+    assert prompt(ChatFormat(tokenizer), thought, reasoning_effort="low") == "low:(2 + 2)4"

@@ -71,7 +71,7 @@ class ChatFormat:
         Raises `RequestError` where the template refuses, and where no room is left for an answer.
         """
         messages = [_for_template(message) for message in request.messages]
-        variables = request.chat_template_kwargs or {}
+        variables = request.template_variables
         if own := sorted(self._reserved & variables.keys()):
             raise RequestError(
                 f"chat_template_kwargs must not set {', '.join(own)}.",
@@ -155,6 +155,8 @@ def _for_template(message: Message) -> dict[str, Any]:
     written: dict[str, Any] = {"role": role, "content": message.text}
     if message.name:
         written["name"] = message.name
+    if message.reasoning_content:
+        written["reasoning_content"] = message.reasoning_content
     if message.tool_call_id:
         written["tool_call_id"] = message.tool_call_id
     if message.tool_calls:

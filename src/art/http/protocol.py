@@ -68,6 +68,8 @@ class Message(_Lenient):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Annotated[list[TextPart], Field(max_length=MAX_PARTS, fail_fast=True)] | None = None
     name: str | None = None
+    reasoning_content: str | None = None
+    """Not OpenAI's; what the assistant thought, for templates that write it."""
     tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_call_id: str | None = None
 
@@ -146,6 +148,8 @@ class ChatRequest(_Strict):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    """A variable of the template; one that does not know it writes the same prompt."""
     chat_template_kwargs: dict[str, Any] | None = None
     """Not OpenAI's; variables of the tokenizer's chat template, such as `enable_thinking`."""
 
@@ -194,6 +198,11 @@ class ChatRequest(_Strict):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     @property
+    def template_variables(self) -> dict[str, Any]:
+        effort = {"reasoning_effort": self.reasoning_effort} if self.reasoning_effort else {}
+        return {**effort, **(self.chat_template_kwargs or {})}
+
+    @property
     def must_call(self) -> bool:
         return self.tool_choice == "required" or isinstance(self.tool_choice, ChosenTool)
 
@@ -217,6 +226,7 @@ class ChatRequest(_Strict):
             "stop", "n", "chat_template_kwargs", "frequency_penalty", "presence_penalty", "logit_bias",
             "repetition_penalty", "min_p", "response_format", "guided_json", "guided_regex", "guided_choice",
             "guided_grammar",
+            "reasoning_effort",
         }  # fmt: skip
         return json.dumps(self.model_dump(mode="json", include=kept, exclude_none=True), sort_keys=True)
 
