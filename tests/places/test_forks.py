@@ -17,6 +17,7 @@ import pytest
 import art
 from art.cli import forks, main
 from art.cli.addresses import Address
+from art.cli.render import output
 from art.errors import ConfigurationError, DestinationNotEmptyError, LoRAShapeMismatchError
 from art.format.pick import NEWEST, AtMost, Best, Exact, Pick
 from art.local import LocalBackend
@@ -216,6 +217,7 @@ def test_the_api_and_the_program_report_the_same(
     assert done.returncode == 0, done.stderr
     expected = forks.document(report, Address(url, MAIN, None), Address(None, ModelRef("shop", into), None))
     told = json.loads(done.stdout)
+    assert told.pop("schema") == output.SCHEMA
     for document in (expected, told):
         document["path"] = str(Path(document["path"]).relative_to(tmp_path).parts[1:])
         document["seconds"] = 0
