@@ -7,8 +7,8 @@ import pytest
 
 import art
 from art.local import LocalBackend
-from art.store import disk
 from art.store.history import History
+from art.store.sharing import share
 from art.store.store import CheckpointStore
 from small import place_in_hub_cache
 
@@ -49,7 +49,7 @@ async def write_run(name: str, project: str, steps: list[int]) -> None:
         for step in steps:
             with backend.store.stage(model.at(step)) as stage:
                 for entry in trained.manifest.files:
-                    disk.share(trained.path / entry.path, stage.path / entry.path)
+                    share(trained.path / entry.path, stage.path / entry.path)
                 parent = stage.commit(parent=parent, base_model=trained.manifest.base_model, lora=trained.manifest.lora)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from art.names import ModelRef
 from art.store import disk
+from art.store.sharing import Sharing, share
 from art.store.store import CheckpointStore
 from filesystems import Mount
 
@@ -25,7 +26,7 @@ def mounted_store(mount: Mount) -> CheckpointStore:
 
 def test_a_fork_shares_its_bytes(mounted_store: CheckpointStore, mount: Mount, main: ModelRef, branch: ModelRef):
     source = write_checkpoint(mounted_store, main, 5)
-    expected = disk.Sharing.REFLINK if mount.kind.reflinks else disk.Sharing.HARD_LINK
+    expected = Sharing.REFLINK if mount.kind.reflinks else Sharing.HARD_LINK
 
     forked = mounted_store.fork(source, branch)
 
@@ -41,7 +42,7 @@ def test_sharing_a_large_file_takes_no_room(mount: Mount):
     disk.protect(original)
     before = mount.used_bytes()
 
-    disk.share(original, folder / "shared")
+    share(original, folder / "shared")
 
     assert mount.used_bytes() - before < MIB
     assert (folder / "shared").read_bytes() == original.read_bytes()

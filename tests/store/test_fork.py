@@ -8,9 +8,10 @@ from art.errors import CheckpointNotFoundError, ConfigurationError, DestinationN
 from art.format.lineage import hop_from
 from art.format.pick import NEWEST, AtMost, Best, Exact, Pick
 from art.names import ModelRef
-from art.store import disk
 from art.store.history import History
-from art.store.store import CheckpointStore, Forked
+from art.store.sharing import Sharing
+from art.store.stage import Forked
+from art.store.store import CheckpointStore
 
 from .conftest import safetensors, tree, write_checkpoint, write_foreign, write_run
 
@@ -76,11 +77,11 @@ def test_a_fork_moves_no_bytes(store: CheckpointStore, main: ModelRef, branch: M
 
     assert forked.copied_bytes == 0
     assert forked.shared_bytes == source.manifest.size_bytes
-    if forked.sharing == {disk.Sharing.HARD_LINK}:
+    if forked.sharing == {Sharing.HARD_LINK}:
         for entry in source.manifest.files:
             assert (forked.checkpoint.path / entry.path).samefile(source.path / entry.path)
     else:
-        assert forked.sharing == {disk.Sharing.REFLINK}
+        assert forked.sharing == {Sharing.REFLINK}
 
 
 def test_a_fork_records_where_it_came_from(store: CheckpointStore, main: ModelRef, branch: ModelRef):
@@ -359,7 +360,7 @@ def test_a_foreign_checkpoint_is_never_hard_linked(store: CheckpointStore, main:
     forked = store.fork(store.open(main.at(5)), branch)
     (folder / "adapter_model.safetensors").write_bytes(safetensors(b"written again"))
 
-    assert disk.Sharing.HARD_LINK not in forked.sharing
+    assert Sharing.HARD_LINK not in forked.sharing
     store.verify(forked.checkpoint)
 
 
@@ -409,6 +410,6 @@ def test_a_fork_copies_where_links_cannot_be_made(
     monkeypatch.setattr("fcntl.ioctl", refuse)
     forked = store.fork(source, branch)
 
-    assert forked.sharing == {disk.Sharing.COPY}
+    assert forked.sharing == {Sharing.COPY}
     assert forked.copied_bytes == source.manifest.size_bytes
     store.verify(forked.checkpoint)

@@ -15,7 +15,7 @@ from art.names import ModelRef
 from art.ops.fork import ForkReport, Outcome
 from art.ops.place import Watch, unwatched
 from art.ops.update import is_without_signal
-from art.store.store import SetAside
+from art.store.aside import SetAside
 from art.visible import visible
 
 SHOWN = ("reward", "loss", "kl", "entropy", "grad_norm", "learning_rate", "seconds")

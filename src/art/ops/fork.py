@@ -24,8 +24,9 @@ from art.remote.copy import Copied
 from art.remote.hub import Hub
 from art.remote.remote import Remote
 from art.remote.transfer import Progress
+from art.store.aside import SetAside
 from art.store.checkpoint import Checkpoint
-from art.store.store import CheckpointStore, SetAside
+from art.store.store import CheckpointStore
 
 
 class IfExists(StrEnum):

@@ -12,9 +12,10 @@ from art.format.lineage import Segment
 from art.format.selection import Skipped
 from art.names import CheckpointRef, ModelRef
 from art.ops.histories import Histories
+from art.store.aside import SetAside
 from art.store.checkpoint import Checkpoint, look
 from art.store.history import Entry, History
-from art.store.store import CheckpointStore, SetAside
+from art.store.store import CheckpointStore
 
 if TYPE_CHECKING:
     from art.remote.checkpoint import RemoteCheckpoint

@@ -18,7 +18,7 @@ from art.names import CheckpointRef, ModelRef
 from art.ops.condense import Gap, condense
 from art.ops.reading import Reading
 from art.ops.update import is_without_signal
-from art.store.store import SetAside
+from art.store.aside import SetAside
 
 DEFAULT_METRIC = "train/reward"
 

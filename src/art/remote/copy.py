@@ -24,7 +24,7 @@ from art.remote.server_copy import ServerCopier
 from art.remote.transfer import Meter, Progress
 from art.remote.write import PutFile, checkpoint_key, write
 from art.store.checkpoint import Checkpoint
-from art.store.store import forked_manifest
+from art.store.stage import forked_manifest
 
 MAX_COPY_BYTES = 5 * 1024**3
 """What S3 copies with one request."""

@@ -20,7 +20,9 @@ from art.remote.objects import Objects
 from art.remote.transfer import Meter, Progress, Wanted, fetch
 from art.store import disk, foreign
 from art.store.checkpoint import Checkpoint
-from art.store.store import CheckpointStore, Forked, Stage
+from art.store.sharing import share
+from art.store.stage import Forked, Stage
+from art.store.store import CheckpointStore
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def _shared_from_here(
         file = wanted.get(entry.blake3)
         # A file that was altered since is fetched instead.
         if file and file.name not in found and _is_as_committed(holder, entry):
-            disk.share(holder.path / entry.path, stage.path / file.name, immutable=not holder.is_foreign)
+            share(holder.path / entry.path, stage.path / file.name, immutable=not holder.is_foreign)
             found.add(file.name)
         if len(found) == len(wanted):
             break

@@ -15,6 +15,7 @@ from art.names import ModelRef, check_name
 from art.remote.errors import TakenError
 from art.remote.objects import Objects
 from art.store import disk
+from art.store.refusal import explained
 
 ATTEMPTS = 5
 
@@ -39,7 +40,7 @@ def lines_beyond(content: bytes, known: bytes) -> list[bytes]:
 
 
 def _send(objects: Objects, path: Path, key: str) -> int:
-    with disk.explained("read", path):
+    with explained("read", path):
         content = path.read_bytes()
     refused: str | None = None
     for _ in range(ATTEMPTS):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from art.store import disk
+from art.store.refusal import explained
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # pyright: ignore[reportAttributeAccessIssue]
@@ -27,14 +27,14 @@ class NewFile:
     def write(self, block: Buffer, place: int) -> None:
         """Write a block; raises `StorageError` when the disk is full."""
         rest = memoryview(block)
-        with disk.explained("write", self.path):
+        with explained("write", self.path):
             while rest:
                 written = os.pwrite(self.handle, rest, place)
                 rest, place = rest[written:], place + written
 
     def allocate(self) -> None:
         """Take the whole file's space, once; raises `StorageError` when there is not enough."""
-        with self._allocating, disk.explained("write", self.path):
+        with self._allocating, explained("write", self.path):
             if not self._allocated:
                 _allocate(self.handle, self.size_bytes)
                 self._allocated = True
@@ -43,7 +43,7 @@ class NewFile:
 @contextmanager
 def created(path: Path, size_bytes: int) -> Generator[NewFile]:
     """Open a new file."""
-    with disk.explained("write", path):
+    with explained("write", path):
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
     try:
         yield NewFile(handle, path, size_bytes)

@@ -37,8 +37,8 @@ from art.store import foreign
 from art.store.checkpoint import Checkpoint
 from art.store.history import Entry, parse_line
 from art.store.store import CheckpointStore
+from art.store.wording import listed, listed_steps
 
-NAMES_IN_A_MESSAGE = 12
 BLOCK_BYTES = 8 * 1024**2
 
 
@@ -301,9 +301,9 @@ class Remote:
     ) -> ModelNotFoundError | CheckpointNotFoundError:
         if not folders:
             known = [str(other) for other in self.models(model.project)]
-            has = f"project {model.project} has {_listed(known)}" if known else f"project {model.project} has no models"
+            has = f"project {model.project} has {listed(known)}" if known else f"project {model.project} has no models"
             return ModelNotFoundError(f"There is no model {model} in {self}; {has} there.")
-        has = f"it has step{'s' if len(folders) > 1 else ''} {_listed([str(step) for step in sorted(folders)])}"
+        has = f"it has {listed_steps(sorted(folders))}"
         return CheckpointNotFoundError(absence(pick, model, skipped, where=f" in {self}", has=has))
 
     def _pushed(self, checkpoint: Checkpoint, written: Written, seconds: float) -> Pushed:
@@ -315,9 +315,3 @@ def _manifest_bytes(checkpoint: Checkpoint) -> bytes:
     if checkpoint.is_foreign:
         return checkpoint.manifest.to_bytes()
     return (checkpoint.path / layout.MANIFEST).read_bytes()
-
-
-def _listed(names: list[str]) -> str:
-    if len(names) <= NAMES_IN_A_MESSAGE:
-        return ", ".join(names)
-    return f"{', '.join(names[: NAMES_IN_A_MESSAGE // 2])}, ... {', '.join(names[-3:])} ({len(names)} in all)"

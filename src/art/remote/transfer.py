@@ -20,6 +20,7 @@ from art.errors import CorruptCheckpointError, RemoteUnavailableError
 from art.remote.errors import BeyondEndError, MissingError, NotPartialError
 from art.remote.new_file import NewFile, created
 from art.store import disk
+from art.store.refusal import explained
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # pyright: ignore[reportAttributeAccessIssue]
@@ -260,7 +261,7 @@ def _in_one_stream(objects: Objects, want: Wanted, meter: Meter, file: NewFile) 
 
 
 def _blocks_of(path: Path) -> Iterator[bytes]:
-    with disk.explained("read", path), path.open("rb", buffering=0) as file:
+    with explained("read", path), path.open("rb", buffering=0) as file:
         while block := file.read(BLOCK_BYTES):
             yield block
 

@@ -1,11 +1,10 @@
-"""The local disk: stage, share, fsync, publish, lock, digest. The only module that does any of these.
+"""The local disk: stage, publish, rename, fsync, digest. The only module that does any of these.
 
 Knows folders and bytes; knows nothing of models, steps or manifests.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -13,10 +12,9 @@ import shutil
 import stat
 import sys
 import uuid
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Collection, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from enum import StrEnum
 from io import FileIO
 from pathlib import Path
 from threading import Lock
@@ -24,53 +22,15 @@ from typing import Self
 
 from blake3 import blake3
 
-from art.errors import ArtError, StorageError
+from art.store.locks import claimed, flock, locked
+from art.store.refusal import explained
 
 READ_ONLY = 0o444
 DISCARDED = ".deleted-"
 EARLY_SYNC_BYTES = 16 * 1024**2
 _APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _STARTED_IN = os.getpid()
-_FICLONE = 0x40049409
-_CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES}
-_CANNOT_LOCK = {errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_WHY = {
-    errno.ENOSPC: "no space is left on the device; free some (`art gc`, `art rm`) and try again",
-    errno.EDQUOT: "the disk quota is used up; free some space and try again",
-    errno.EROFS: "the file system is read-only; choose another root folder",
-    errno.EACCES: "permission is denied; choose a root folder that you may write to",
-    errno.EPERM: "the operation is not permitted; choose a root folder that you may write to",
-    errno.ENOTDIR: "a file is in the way of a folder; move it or choose another root folder",
-    errno.EEXIST: "a file is in the way of a folder; move it or choose another root folder",
-    errno.ELOOP: "a symbolic link is in its place; remove the link",
-    errno.ENAMETOOLONG: "the path is too long for this file system; choose shorter names",
-}
-
-
-class Sharing(StrEnum):
-    """How a file came to be in a second place."""
-
-    REFLINK = "reflink"
-    HARD_LINK = "hard link"
-    COPY = "copy"
-
-
-@contextmanager
-def explained(doing: str, path: Path) -> Generator[None]:
-    """Turn what the operating system refuses into a `StorageError` that names the path and the way out."""
-    try:
-        yield
-    except ArtError:
-        raise
-    except OSError as error:
-        raise refusal(doing, path, error) from error
-
-
-def refusal(doing: str, path: Path, error: OSError) -> StorageError:
-    """Say what the operating system refused, on which path, and the way out."""
-    why = _WHY.get(error.errno or 0, error.strerror or str(error))
-    return StorageError(error.errno, f"Could not {doing} {path}: {why}.")
 
 
 @contextmanager
@@ -81,7 +41,7 @@ def new_staging(staging: Path) -> Generator[Path]:
         if staging.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     folder = staging / uuid.uuid4().hex
-    with _locked(folder, make=_make_fleeting):
+    with locked(folder, make=_make_fleeting):
         yield folder
 
 
@@ -94,7 +54,7 @@ def remove(folder: Path) -> None:
 
 def remove_abandoned(folder: Path) -> bool:
     """Delete a staging folder that nobody holds any more; False when somebody does or it is gone."""
-    with _claimed(folder) as abandoned:
+    with claimed(folder) as abandoned:
         if abandoned:
             remove(folder)
     return abandoned
@@ -102,7 +62,7 @@ def remove_abandoned(folder: Path) -> bool:
 
 def is_abandoned(folder: Path) -> bool:
     """Tell whether nobody holds a staging folder any more."""
-    with _claimed(folder) as abandoned:
+    with claimed(folder) as abandoned:
         return abandoned
 
 
@@ -173,7 +133,7 @@ def append_lines(path: Path, lines: Iterable[bytes]) -> None:
     Raises `StorageError` where anything but a regular file has its place: no link is followed.
     """
     with explained("append to", path), _opened_to_append(path) as file:
-        _flock(file.fileno(), fcntl.LOCK_EX)
+        flock(file.fileno(), fcntl.LOCK_EX)
         size_bytes = os.fstat(file.fileno()).st_size
         torn = size_bytes > 0 and os.pread(file.fileno(), 1, size_bytes - 1) != b"\n"
         content = memoryview((b"\n" if torn else b"") + b"".join(line + b"\n" for line in lines))
@@ -269,24 +229,6 @@ def _threads() -> int:
     return blake3.AUTO if os.getpid() == _STARTED_IN else 1
 
 
-def share(source: Path, target: Path, *, immutable: bool = True) -> Sharing:
-    """Put a file in a second place, moving no byte where the file system can share them.
-
-    A hard link is only made of an immutable source: a program that rewrites its file must not rewrite ours.
-    Durable once the folder is finished.
-    """
-    with explained(f"share {source} with", target):
-        if _reflink(source, target):
-            sharing = Sharing.REFLINK
-        elif immutable and _hard_link(source, target):
-            return Sharing.HARD_LINK
-        else:
-            shutil.copyfile(source, target)
-            sharing = Sharing.COPY
-    protect(target)
-    return sharing
-
-
 def free_bytes(folder: Path) -> int:
     """Give the space left where `folder` lies or will lie."""
     while not folder.exists():
@@ -301,55 +243,11 @@ def exclusive(folder: Path, parts: Iterable[str]) -> Generator[None]:
     The kernel drops the lock when a process dies. A file system without locks is used without: publishing
     is a rename that never replaces, so one step is still written by one process only.
     """
-    with _locked(folder, make=_make_folders):
+    with locked(folder, make=_make_folders):
         try:
             yield
         finally:
             _prune(folder, parts)
-
-
-@contextmanager
-def _locked(folder: Path, *, make: Callable[[Path], None]) -> Generator[None]:
-    handle = _lock(folder, make)
-    try:
-        yield
-    finally:
-        _unlock(handle)
-
-
-def _lock(folder: Path, make: Callable[[Path], None]) -> int:
-    while True:
-        with explained("write in", folder):
-            try:
-                make(folder)
-                handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            except FileNotFoundError:
-                # Another process removed a folder above, empty until now, while we made this one: make it again.
-                continue
-            if _flock(handle, fcntl.LOCK_EX) and not _is_at(handle, folder):
-                os.close(handle)
-                continue
-            return handle
-
-
-def _unlock(handle: int) -> None:
-    # Closing alone would leave the lock with a child that was forked meanwhile.
-    _flock(handle, fcntl.LOCK_UN)
-    os.close(handle)
-
-
-@contextmanager
-def _claimed(folder: Path) -> Generator[bool]:
-    """Hold a staging folder if nobody else does."""
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except (FileNotFoundError, NotADirectoryError):
-        yield False
-        return
-    try:
-        yield _flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    finally:
-        _unlock(handle)
 
 
 def _prune(folder: Path, parts: Iterable[str]) -> None:
@@ -361,25 +259,6 @@ def _prune(folder: Path, parts: Iterable[str]) -> None:
         folder.rmdir()
         folder.parent.rmdir()
         folder.parent.parent.rmdir()
-
-
-def _flock(handle: int, how: int) -> bool:
-    try:
-        fcntl.flock(handle, how)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in _CANNOT_LOCK:
-            raise
-        return False
-    return True
-
-
-def _is_at(handle: int, folder: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), folder.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _make_folders(folder: Path) -> None:
@@ -423,11 +302,6 @@ def _opened_to_append(path: Path) -> Generator[FileIO]:
         yield file
 
 
-def _regular(path: str, flags: int) -> int:
-    # Neither a link nor a pipe that came in its place meanwhile.
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-
-
 def _read_only(path: str, flags: int) -> int:
     return os.open(path, flags, READ_ONLY)
 
@@ -438,33 +312,3 @@ def _full_sync(handle: int) -> None:
         fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
     else:
         os.fsync(handle)
-
-
-def _reflink(source: Path, target: Path) -> bool:
-    if sys.platform == "darwin":
-        return _clonefile(source, target)
-    with open(source, "rb", opener=_regular) as original, target.open("xb") as clone:
-        try:
-            fcntl.ioctl(clone.fileno(), _FICLONE, original.fileno())
-        except OSError:
-            cloned = False
-        else:
-            cloned = True
-    if not cloned:
-        target.unlink()
-    return cloned
-
-
-def _clonefile(source: Path, target: Path) -> bool:
-    libc = ctypes.CDLL(None, use_errno=True)
-    return libc.clonefile(os.fsencode(source), os.fsencode(target), 0) == 0
-
-
-def _hard_link(source: Path, target: Path) -> bool:
-    try:
-        target.hardlink_to(source)
-    except OSError as error:
-        if error.errno in _CANNOT_LINK:
-            return False
-        raise
-    return True

@@ -21,6 +21,7 @@ from art.format.fields import Count, Time
 from art.format.json import canonical_json, parse_as
 from art.names import parse_step
 from art.store import disk, regular
+from art.store.refusal import explained
 
 MAX_ID = 10**9
 MAX_BYTES = 64 * 1024**2
@@ -62,7 +63,7 @@ def settle(root: Path, folder: Path) -> None:
         return
     moves = [_checked(root, folder, move) for move in record.moves]
     filed = _free_place(folder, record)
-    with disk.explained("finish the moves that were begun in", folder):
+    with explained("finish the moves that were begun in", folder):
         # Folder by folder: what makes way is durably gone before another takes its place.
         for between, together in groupby(moves, key=lambda move: (move[0].parent, move[1].parent)):
             disk.move(filter(_is_due, together), between)

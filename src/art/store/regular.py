@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from art.errors import CorruptCheckpointError
-from art.store import disk
+from art.store.refusal import explained, refusal
 
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BUFFER_BYTES = 64 * 1024
@@ -31,7 +31,7 @@ def find(path: Path, *, max_bytes: int) -> bytes | None:
     file = find_opened(path)
     if file is None:
         return None
-    with file, disk.explained("read", path):
+    with file, explained("read", path):
         size_bytes = os.fstat(file.fileno()).st_size
         if size_bytes > max_bytes:
             raise CorruptCheckpointError(f"{path} has {size_bytes:,} bytes, of {max_bytes:,} at most.")
@@ -58,7 +58,7 @@ def find_size_bytes(path: Path) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise disk.refusal("look at", path, error) from error
+        raise refusal("look at", path, error) from error
     if not stat.S_ISREG(found.st_mode):
         raise _no_file(path, found.st_mode)
     return found.st_size
@@ -67,7 +67,7 @@ def find_size_bytes(path: Path) -> int | None:
 def require_folders(paths: Iterable[Path]) -> None:
     """Check that no link stands for one of these folders; raises `CorruptCheckpointError`. One may be absent."""
     for path in paths:
-        with disk.explained("look at", path):
+        with explained("look at", path):
             is_link = path.is_symlink()
         if is_link:
             raise CorruptCheckpointError(f"{path} is a symbolic link; artfork follows none in a model's folder.")
@@ -82,7 +82,7 @@ def _find_handle(path: Path) -> int | None:
         # What cannot be opened at all: a link, and a socket or a device without a driver.
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP):
             raise _no_file(path, path.lstat().st_mode) from error
-        raise disk.refusal("read", path, error) from error
+        raise refusal("read", path, error) from error
 
 
 def _no_file(path: Path, mode: int) -> CorruptCheckpointError:

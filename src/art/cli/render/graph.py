@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from art.names import ModelRef
 from art.ops.condense import Gap
 from art.ops.tree import Branch, BranchStep, Origin, Whereabouts, rests_on
-from art.store.store import SetAside
+from art.store.aside import SetAside
 
 CROWDED = 8
 """From this many columns on they stand close together."""

@@ -19,8 +19,8 @@ from art.cli.render.graph import Beside, GraphLine, Problem, Stroke, draw
 from art.names import ModelRef
 from art.ops.condense import Gap
 from art.ops.tree import Branch, BranchStep, Origin, Whereabouts
+from art.store.aside import SetAside
 from art.store.history import TRAIN
-from art.store.store import SetAside
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_red", "bright_cyan", "bright_magenta")
 BAR_WIDTH = 8

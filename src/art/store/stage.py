@@ -1,0 +1,141 @@
+"""A folder that becomes a checkpoint: what is written into it, its manifest, its commit.
+
+Knows bytes, names and digests; the store that it was opened in gives it its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from art.format import layout
+from art.format.manifest import FileEntry, Hop, Manifest, Parent, read_manifest, utc_now
+from art.names import CheckpointRef
+from art.store import disk
+from art.store.aside import SetAside
+from art.store.checkpoint import Checkpoint, check_size
+from art.store.sharing import Sharing, share
+
+
+@dataclass(frozen=True)
+class Forked:
+    """What a fork did."""
+
+    checkpoint: Checkpoint
+    newest_step: int
+    """Where the destination stands: beyond the fork when the same fork is repeated after training went on."""
+    repeated: bool = False
+    """The very same fork was there already; nothing was done."""
+    shared_bytes: int = 0
+    copied_bytes: int = 0
+    sharing: frozenset[Sharing] = frozenset()
+    set_aside: SetAside | None = None
+
+
+class Publisher(Protocol):
+    """What a stage needs of the store that it was opened in."""
+
+    @property
+    def staging(self) -> Path: ...
+    def discard(self, stage: Stage) -> None: ...
+    def require(self, checkpoint: Checkpoint) -> None: ...
+    def publish(self, folder: Path, manifest: Manifest, *, after: Parent | None = None) -> Checkpoint: ...
+    def publish_fork(self, folder: Path, manifest: Manifest, hop: Hop, *, overwrite: bool = False) -> Forked: ...
+
+
+class Stage:
+    """A folder that becomes a checkpoint as a whole or not at all."""
+
+    def __init__(self, store: Publisher, ref: CheckpointRef) -> None:
+        self.ref = ref
+        self.path = store.staging
+        self._store = store
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.path = self._opened.enter_context(disk.new_staging(self._store.staging))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._opened:
+            self._store.discard(self)
+
+    def commit(self, *, parent: Checkpoint | None = None, **details: Any) -> Checkpoint:
+        """Make what was written a checkpoint that continues `parent`.
+
+        `details` are fields of the manifest: base_model, lora, libraries, environment, metrics.
+        """
+        manifest = Manifest(
+            project=self.ref.model.project,
+            model=self.ref.model.name,
+            step=self.ref.step,
+            created_at=utc_now(),
+            files=tuple(_protected(path) for path in sorted(self.path.iterdir())),
+            parent=_parent_of(parent.ref, parent.digest) if parent else None,
+            ancestry=parent.manifest.ancestry if parent else (),
+            **details,
+        )
+        disk.write_file(self.path / layout.MANIFEST, manifest.to_bytes())
+        is_own = manifest.parent is not None and manifest.parent.ref.model == self.ref.model
+        return self._store.publish(self.path, manifest, after=manifest.parent if is_own else None)
+
+    def commit_fork(
+        self, source: Manifest, hop: Hop, *, share_from: Checkpoint | None = None, overwrite: bool = False
+    ) -> Forked:
+        """Make this a fork of `source`, with the files of a checkpoint on this disk or with those already staged."""
+        manifest = forked_manifest(source, hop, self.ref)
+        how = self._share_all(manifest.files, share_from) if share_from else {}
+        disk.write_file(self.path / layout.MANIFEST, manifest.to_bytes())
+        forked = self._store.publish_fork(self.path, manifest, hop, overwrite=overwrite)
+        if forked.repeated:
+            return forked
+        copied = sum(entry.size_bytes for entry, sharing in how.items() if sharing is Sharing.COPY)
+        shared = sum(entry.size_bytes for entry in how) - copied
+        return replace(forked, shared_bytes=shared, copied_bytes=copied, sharing=frozenset(how.values()))
+
+    def commit_copy(self, manifest: bytes) -> Checkpoint:
+        """Make what was fetched the very checkpoint that its manifest describes."""
+        disk.write_file(self.path / layout.MANIFEST, manifest)
+        return self._store.publish(self.path, read_manifest(manifest, where=str(self.ref)))
+
+    def share(self, entry: FileEntry, holder: Checkpoint) -> Sharing:
+        """Take a file from a checkpoint on this disk."""
+        check_size(holder.path / entry.path, entry)
+        return share(holder.path / entry.path, self.path / entry.path, immutable=not holder.is_foreign)
+
+    def _share_all(self, entries: Collection[FileEntry], holder: Checkpoint) -> dict[FileEntry, Sharing]:
+        try:
+            return {entry: self.share(entry, holder) for entry in entries}
+        finally:
+            # Or these may be files of two checkpoints, or of one that its program wrote again.
+            self._store.require(holder)
+
+
+def _protected(path: Path) -> FileEntry:
+    disk.protect(path)
+    return FileEntry(path=path.name, size_bytes=path.stat().st_size, blake3=disk.digest(path))
+
+
+def forked_manifest(source: Manifest, hop: Hop, destination: CheckpointRef) -> Manifest:
+    """Describe the fork of a checkpoint: its files and all that is known of it, under another name and parent."""
+    reset = tuple(sorted({*source.reset, *hop.reset}))
+    left_out = {layout.OPTIMIZER} if "optimizer" in hop.reset else set[str]()
+    return source.model_copy(
+        update={
+            "project": destination.model.project,
+            "model": destination.model.name,
+            "created_at": utc_now(),
+            "files": tuple(entry for entry in source.files if entry.path not in left_out),
+            "parent": _parent_of(hop.ref, hop.digest, remote=hop.remote),
+            "ancestry": (*source.ancestry, hop),
+            "carried": tuple(part for part in source.carried if part not in reset),
+            "reset": reset,
+        }
+    )
+
+
+def _parent_of(ref: CheckpointRef, digest: str | None, *, remote: str | None = None) -> Parent:
+    return Parent(project=ref.model.project, model=ref.model.name, step=ref.step, digest=digest, remote=remote)
