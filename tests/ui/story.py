@@ -93,7 +93,7 @@ def _tell_branch(
         groups = [group(prompt, earned(branch, step)["reward"]) for prompt in PROMPTS]
         history.append_trajectories(model, step, split="train", trajectories=groups)
     if branch.is_running:
-        beat = (began + branch.last * STEP_TIME).isoformat()
+        beat = _written(began + branch.last * STEP_TIME)
         run = Run(host=socket.gethostname(), pid=os.getpid(), started=beat, beat=beat, word=RUNNING)
         run_path(store.root, model).write_text(run.model_dump_json())
 
@@ -118,8 +118,12 @@ def earned(branch: Branch, step: int) -> dict[str, float]:
 
 def _line(began: datetime, step: int, split: str, metrics: Mapping[str, float]) -> bytes:
     named = {f"{split}/{name}": value for name, value in metrics.items()}
-    time = (began + step * STEP_TIME).isoformat()
+    time = _written(began + step * STEP_TIME)
     return json.dumps({"step": step, "split": split, "time": time, **named}).encode() + b"\n"
+
+
+def _written(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")
 
 
 def write_checkpoint(

@@ -34,7 +34,7 @@ def status_document(overview: Overview, *, root: str) -> Json:
         "schema": SCHEMA,
         "root": root,
         "projects": sorted({lane.model.project for lane in lanes}),
-        "now": overview.now.isoformat(timespec="seconds"),
+        "now": overview.now.isoformat(timespec="seconds").replace("+00:00", "Z"),
         "alerts": [alert_document(alarm) for alarm in overview.alarms],
         "states": {str(lane.model): str(lane.judgement.state) for lane in lanes},
         "running": [str(lane.model) for lane in lanes if lane.is_running],
