@@ -48,36 +48,55 @@ def retry(
             f"max_attempts is {max_attempts!r}; it is a number of at least 1. The decorator is written @art.retry()."
         )
     pauses_s = [delay * backoff_factor**failed for failed in range(max_attempts - 1)]
-
-    def failed(error: Exception, attempt: int) -> None:
-        if on_retry:
-            on_retry(error, attempt)
+    again = _Again(pauses_s, exceptions, on_retry)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        @functools.wraps(function)
-        async def tried_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-            call = cast("Callable[P, Awaitable[Any]]", function)
-            for attempt, pause_s in enumerate(pauses_s, start=1):
-                try:
-                    return await call(*args, **kwargs)
-                except exceptions as error:
-                    failed(error, attempt)
-                    await asyncio.sleep(pause_s)
-            return await call(*args, **kwargs)
-
-        @functools.wraps(function)
-        def tried(*args: P.args, **kwargs: P.kwargs) -> R:
-            for attempt, pause_s in enumerate(pauses_s, start=1):
-                try:
-                    return function(*args, **kwargs)
-                except exceptions as error:
-                    failed(error, attempt)
-                    time.sleep(pause_s)
-            return function(*args, **kwargs)
-
-        return cast("Callable[P, R]", tried_async) if inspect.iscoroutinefunction(function) else tried
+        if not inspect.iscoroutinefunction(function):
+            return _retrying(function, again)
+        return cast("Callable[P, R]", _retrying_async(cast("Callable[P, Awaitable[Any]]", function), again))
 
     return decorate
+
+
+@dataclass(frozen=True)
+class _Again:
+    """What is tried again, and after which pauses; after the last one an attempt decides."""
+
+    pauses_s: Sequence[float]
+    exceptions: tuple[type[Exception], ...]
+    on_retry: Callable[[Exception, int], None] | None
+
+    def failed(self, error: Exception, attempt: int) -> None:
+        if self.on_retry:
+            self.on_retry(error, attempt)
+
+
+def _retrying_async(function: Callable[P, Awaitable[R]], again: _Again) -> Callable[P, Coroutine[Any, Any, R]]:
+    @functools.wraps(function)
+    async def tried(*args: P.args, **kwargs: P.kwargs) -> R:
+        for attempt, pause_s in enumerate(again.pauses_s, start=1):
+            try:
+                return await function(*args, **kwargs)
+            except again.exceptions as error:
+                again.failed(error, attempt)
+                await asyncio.sleep(pause_s)
+        return await function(*args, **kwargs)
+
+    return tried
+
+
+def _retrying(function: Callable[P, R], again: _Again) -> Callable[P, R]:
+    @functools.wraps(function)
+    def tried(*args: P.args, **kwargs: P.kwargs) -> R:
+        for attempt, pause_s in enumerate(again.pauses_s, start=1):
+            try:
+                return function(*args, **kwargs)
+            except again.exceptions as error:
+                again.failed(error, attempt)
+                time.sleep(pause_s)
+        return function(*args, **kwargs)
+
+    return tried
 
 
 def limit_concurrency(

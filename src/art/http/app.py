@@ -72,15 +72,19 @@ def create_app(
     return Starlette(
         routes=_routes(service),
         middleware=[Middleware(Counting, metrics=metrics), Middleware(Guard, access=access, limits=limits)],
-        exception_handlers={
-            RequestError: _refuse,
-            ArtError: _report,
-            HTTPException: _no_route,
-            ClientDisconnect: _client_gone,
-            Exception: _broken,
-        },  # pyright: ignore[reportArgumentType] - each handler takes the error that it is named for
+        exception_handlers=_handlers(),  # pyright: ignore[reportArgumentType] - each takes the error it is named for
         lifespan=lifespan,
     )
+
+
+def _handlers() -> dict[type[Exception], Callable[..., Awaitable[Response]]]:
+    return {
+        RequestError: _refuse,
+        ArtError: _report,
+        HTTPException: _no_route,
+        ClientDisconnect: _client_gone,
+        Exception: _broken,
+    }
 
 
 def _routes(service: Service) -> list[Route]:

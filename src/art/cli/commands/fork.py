@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from art.cli.completion import name_argument
-from art.cli.invocation import AsJson, Project, Root, settle
+from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
@@ -15,14 +15,8 @@ if TYPE_CHECKING:
 
 def fork(
     context: typer.Context,
-    source: Annotated[
-        str,
-        name_argument("SRC[@STEP]", "The newest step, if none is named."),
-    ],
-    destination: Annotated[
-        str,
-        name_argument("DST", "The new model; in the project of SRC, if bare."),
-    ],
+    source: Annotated[str, name_argument("SRC[@STEP]", "The newest step, if none is named.")],
+    destination: Annotated[str, name_argument("DST", "The new model; in the project of SRC, if bare.")],
     not_after: Annotated[int | None, typer.Option(min=0, metavar="STEP", help="The newest at or before this.")] = None,
     best: Annotated[str | None, typer.Option(metavar="METRIC", help="The best by a metric, as in val/reward.")] = None,
     mode: Annotated[
@@ -50,15 +44,20 @@ def fork(
     invocation = settle(context, root, project, as_json)
     start = invocation.address(source)
     pick = _pick(start, not_after, best, mode)
-    end = invocation.address(destination, project=start.model.project)
-    if end.step is not None:
-        raise typer.BadParameter(f"A fork keeps the step of its source; write {end.model}.", param_hint="DST")
+    end = _end(invocation, destination, start)
     wishes = if_exists(overwrite=overwrite, continues=continue_if_exists)
     report = forks.perform(invocation, start, end, pick=pick, reset=tuple(reset or ()), if_exists=wishes)
     if invocation.as_json:
         output.print_json(forks.document(report, start, end))
     else:
         output.print_lines(forks.lines(report, start, end, verbose=verbose))
+
+
+def _end(invocation: Invocation, destination: str, start: "Address") -> "Address":
+    end = invocation.address(destination, project=start.model.project)
+    if end.step is not None:
+        raise typer.BadParameter(f"A fork keeps the step of its source; write {end.model}.", param_hint="DST")
+    return end
 
 
 def _pick(source: "Address", not_after: int | None, best: str | None, mode: str | None) -> "Pick":
