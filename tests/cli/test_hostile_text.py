@@ -13,6 +13,8 @@ from store.conftest import adapter_config, safetensors
 from .conftest import Art
 
 EVIL = "\x1b]0;gone\x07\x9b2J\u202egnol\u200b"
+HIDDEN = "\u202egnol\u200b"
+"""What a file's name in a manifest may still hold: no control characters."""
 NAMED = ModelRef("shop", "agent\u202e-x")
 """A name may hold what is no control character."""
 
@@ -23,7 +25,7 @@ def hostile(store: CheckpointStore) -> CheckpointStore:
     with store.stage(NAMED.at(1)) as stage:
         (stage.path / "adapter_config.json").write_bytes(adapter_config())
         (stage.path / "adapter_model.safetensors").write_bytes(safetensors(b"weights"))
-        (stage.path / f"note{EVIL.replace('/', '')}").write_text("x")
+        (stage.path / f"note{HIDDEN}").write_text("x")
         stage.commit(
             base_model=BaseModelInfo(id=EVIL, revision=EVIL),
             libraries={EVIL: EVIL},
@@ -38,7 +40,7 @@ def hostile(store: CheckpointStore) -> CheckpointStore:
 
 
 def spoil(store: CheckpointStore) -> None:
-    (store.open(NAMED.at(1)).path / f"note{EVIL}").unlink()
+    (store.open(NAMED.at(1)).path / f"note{HIDDEN}").unlink()
 
 
 COMMANDS = {

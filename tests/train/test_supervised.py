@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain import open_with_peft, plain_scores
+from plain import plain_scores
 from safetensors.torch import load_file
 from worlds import choice, make_base, random_groups, trajectory
 
+from adapters import open_with_peft
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.errors import ConfigurationError, TrainingDataError
 from art.train.trainer import Trainer

@@ -98,6 +98,11 @@ def _tell_branch(
         run_path(store.root, model).write_text(run.model_dump_json())
 
 
+def written(time: datetime) -> str:
+    """Write a time as the store does."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def earned(branch: Branch, step: int) -> dict[str, float]:
     """Give the metrics of a step: learning, with noise, until it falls."""
     chance = random.Random(f"{branch.name} {step}")
