@@ -5,24 +5,18 @@ from __future__ import annotations
 import asyncio
 import functools
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, ParamSpec, Self, TypeVar
+from typing import Any, Literal, Self
 
 from art.backend import AnyModel, Inference, Trainable, TrainResult
 from art.config import TrainConfig, TrainSFTConfig
-from art.dev.meaning import ignore, training_fields, without_meaning
-from art.errors import (
-    BackendClosedError,
-    ConfigurationError,
-    NotRegisteredError,
-)
+from art.dev.meaning import ignore, training_fields
+from art.errors import BackendClosedError, ConfigurationError
 from art.format.manifest import canonical_json
-from art.format.pick import Best, Mode, Pick, candidates, pick_of
+from art.format.pick import Mode, Pick, pick_of
 from art.http.limits import Limits
 from art.http.server import Listen
 from art.local import moving, words
@@ -30,19 +24,17 @@ from art.local.bases import Bases
 from art.local.compatible import check_fits
 from art.local.logbook import Logbook
 from art.local.mirror import Mirror
+from art.local.pruning import prune
 from art.local.session import Session
-from art.names import CheckpointRef, ModelRef
+from art.local.sessions import Sessions
+from art.names import ModelRef
 from art.ops.fork import ForkReport, ForkRequest, fork, if_exists
 from art.ops.place import open_remote
 from art.remote.hub import Hub
-from art.store.checkpoint import Checkpoint
 from art.store.history import History
 from art.store.state import States
 from art.store.store import CheckpointStore
 from art.trajectories import Trajectory, TrajectoryGroup
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class LocalBackend:
@@ -79,16 +71,16 @@ class LocalBackend:
         self.history = History(self.store.root)
         self._logbook = Logbook(self.store)
         self._states = States(self.store.root)
-        self._seed = seed
-        self._run_seed = seed if deterministic else None
         self._bases = Bases(device=device, dtype=dtype, max_rows=max_rows)
-        self._sessions: dict[ModelRef, Session] = {}
         self._models: list[AnyModel] = []
-        self._registering = asyncio.Lock()
-        # All training in one thread: OpenMP keeps a team of threads, and malloc an arena, for every thread that
-        # computes; spread over a pool they added up to gigabytes.
-        self._training = ThreadPoolExecutor(1, thread_name_prefix="art-train")
-        self._mirror = Mirror(moving.open_remote(remote, None), self.store) if remote else None
+        self._sessions = Sessions(
+            self.store,
+            self._bases,
+            Mirror(moving.open_remote(remote, None), self.store) if remote else None,
+            listen=self._listen,
+            seed=seed,
+            run_seed=seed if deterministic else None,
+        )
         self._ignored: set[str] = set()
         self._closed = False
 
@@ -121,12 +113,7 @@ class LocalBackend:
         self._models.append(model)
         if not model.trainable:
             return None
-        async with self._registering:
-            session = self._sessions.get(model.ref)
-            if session is None:
-                session = await self._in_training_thread(self._open_session, model, port)
-                self._sessions[model.ref] = session
-            await self._in_training_thread(session.attach, model)  # pyright: ignore[reportArgumentType]
+        session = await self._sessions.attach(model, port)
         return Inference(session.base_url, self._listen.key)
 
     async def train(
@@ -147,7 +134,7 @@ class LocalBackend:
         # None stands where a judge gave a group up.
         groups = [group for group in trajectory_groups if group is not None]
         config = self._settled(model, config, settings)
-        result = await self._in_training_thread(self._session(model).train, groups, config)
+        result = await self._sessions.in_training_thread(self._session(model).train, groups, config)
         for trajectory in (trajectory for group in groups for trajectory in group):
             trajectory.learned_at = result.step - 1
         if verbose:
@@ -169,7 +156,7 @@ class LocalBackend:
         """
         settled = (config or TrainSFTConfig()).with_settings(settings)
         self._name_ignored(model, settled.ignored)
-        result = await self._in_training_thread(self._session(model).train_sft, list(trajectories), settled)
+        result = await self._sessions.in_training_thread(self._session(model).train_sft, list(trajectories), settled)
         if verbose:
             words.say(words.step_line(model.ref, result))
         return result
@@ -214,7 +201,7 @@ class LocalBackend:
     async def delete_checkpoints(self, model: AnyModel, *, best_metric: str | None, mode: Mode | None = None) -> None:
         """Keep the newest checkpoint and the best by a metric; see `art.TrainableModel.delete_checkpoints`."""
         self._require_open()
-        await asyncio.to_thread(self._delete_checkpoints, model.ref, best_metric, mode)
+        await asyncio.to_thread(prune, self.store, model.ref, metric=best_metric, mode=mode)
 
     async def _experimental_fork_checkpoint(
         self,
@@ -255,9 +242,8 @@ class LocalBackend:
             check=functools.partial(check_fits, model, base_of=lambda: self._bases.open(model.base_model).info),
         )
         report = await asyncio.to_thread(fork, request, watch=words.bar(verbose=verbose))
-        await asyncio.to_thread(self._put_forked, report.ref)
-        if session := self._sessions.get(model.ref):
-            await self._in_training_thread(session.resume)
+        await asyncio.to_thread(self._sessions.hand_on, report.ref)
+        await self._sessions.resume(model)
         if verbose:
             words.say(*words.fork_lines(report))
         return report
@@ -298,8 +284,7 @@ class LocalBackend:
         bar = words.bar(verbose=verbose)
         pull = functools.partial(moving.pull, self.store, remote, model.ref, only=only_step, delete=delete, bar=bar)
         moved = await asyncio.to_thread(pull)
-        if session := self._sessions.get(model.ref):
-            await self._in_training_thread(session.resume)
+        await self._sessions.resume(model)
         if verbose:
             words.say(words.moved_line(f"{remote} -> {model.ref}", moved))
         return moved
@@ -335,38 +320,9 @@ class LocalBackend:
             "(`--lora-modules name=FOLDER`) or any other server that loads LoRA adapters."
         )
 
-    async def _in_training_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        run = functools.partial(function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._training, run)
-
-    def _open_session(self, model: AnyModel, port: int) -> Session:
-        trainable: Trainable = model  # pyright: ignore[reportAssignmentType] - `trainable` was asked
-        if self._mirror:
-            self._mirror.catch_up(model.ref)
-        ignore(f"{model.ref}: _internal_config", without_meaning(trainable.settings))
-        return Session(
-            trainable,
-            self._bases.open(trainable.base_model),
-            self.store,
-            seed=self._seed,
-            run_seed=self._run_seed,
-            listen=replace(self._listen, port=port),
-            on_commit=self._committed,
-        )
-
-    def _put_forked(self, ref: CheckpointRef) -> None:
-        if self._mirror:
-            self._mirror.put(ref)
-
-    def _committed(self, checkpoint: Checkpoint) -> None:
-        if self._mirror:
-            self._mirror.put(checkpoint.ref)
-
     def _session(self, model: AnyModel) -> Session:
         self._require_open()
-        if model.ref not in self._sessions:
-            raise NotRegisteredError(f"{model.ref} is not registered; call `await model.register(backend)` first.")
-        return self._sessions[model.ref]
+        return self._sessions.of(model)
 
     def _settled(self, model: Trainable, config: TrainConfig | None, settings: Mapping[str, Any]) -> TrainConfig:
         """Give what a step is to be taken with; what changes nothing is named the first time that it is given."""
@@ -378,30 +334,11 @@ class LocalBackend:
         ignore(f"{model.ref}: train", sorted({*ignored} - self._ignored))
         self._ignored |= {*ignored}
 
-    def _delete_checkpoints(self, model: ModelRef, best_metric: str | None, mode: Mode | None) -> None:
-        metric = self._logbook.judged_by(model, best_metric)
-        best = self._best_step(model, Best(metric, mode)) if metric else None
-        steps = self.store.steps(model)
-        for step in steps[:-1]:
-            if step != best:
-                self.store.delete(self.store.open(model.at(step)))
-
-    def _best_step(self, model: ModelRef, best: Best) -> int | None:
-        scores = self.history.scores(self.store.segments(model), best.metric)
-        preferred = candidates(best, self.store.steps(model), scores)
-        return next((step for step in preferred if self.store.find(model.at(step))), None)
-
     def _require_open(self) -> None:
         if self._closed:
             raise BackendClosedError(f"The backend of {self.store.root} is closed; create a new LocalBackend.")
 
     def _close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        while self._sessions:
-            self._sessions.popitem()[1].close()
-        self._bases.close()
-        self._training.shutdown()
-        if self._mirror:
-            self._mirror.close()
+        if not self._closed:
+            self._closed = True
+            self._sessions.close()

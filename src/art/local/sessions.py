@@ -1,0 +1,107 @@
+"""The sessions that a backend has open, the bases below them, and the one thread that they train in."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import ParamSpec, TypeVar
+
+from art.backend import AnyModel, Trainable
+from art.dev.meaning import ignore, without_meaning
+from art.errors import NotRegisteredError
+from art.http.server import Listen
+from art.local.bases import Bases
+from art.local.mirror import Mirror
+from art.local.session import Session
+from art.names import CheckpointRef, ModelRef
+from art.store.checkpoint import Checkpoint
+from art.store.store import CheckpointStore
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Sessions:
+    """Opens a session for each registered model, and closes them all. With a mirror, what they commit is pushed."""
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        bases: Bases,
+        mirror: Mirror | None,
+        *,
+        listen: Listen,
+        seed: int,
+        run_seed: int | None,
+    ) -> None:
+        self._bases = bases
+        self._store = store
+        self._mirror = mirror
+        self._listen = listen
+        self._seed = seed
+        self._run_seed = run_seed
+        self._open: dict[ModelRef, Session] = {}
+        self._opening = asyncio.Lock()
+        # All training in one thread: OpenMP keeps a team of threads, and malloc an arena, for every thread that
+        # computes; spread over a pool they added up to gigabytes.
+        self._training = ThreadPoolExecutor(1, thread_name_prefix="art-train")
+
+    async def attach(self, model: AnyModel, port: int) -> Session:
+        """Let a model's session serve this object; the first object of a model opens the session."""
+        trainable: Trainable = model  # pyright: ignore[reportAssignmentType] - `trainable` was asked
+        async with self._opening:
+            session = self._open.get(model.ref)
+            if session is None:
+                session = await self.in_training_thread(self._new, trainable, port)
+                self._open[model.ref] = session
+            await self.in_training_thread(session.attach, trainable)
+        return session
+
+    def of(self, model: AnyModel) -> Session:
+        """Give a model's session; raises `NotRegisteredError` when it has none."""
+        if model.ref not in self._open:
+            raise NotRegisteredError(f"{model.ref} is not registered; call `await model.register(backend)` first.")
+        return self._open[model.ref]
+
+    async def resume(self, model: AnyModel) -> None:
+        """Let a model that is registered stand at its newest checkpoint, after another one came to be that."""
+        if session := self._open.get(model.ref):
+            await self.in_training_thread(session.resume)
+
+    async def in_training_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        run = functools.partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._training, run)
+
+    def hand_on(self, ref: CheckpointRef) -> None:
+        """Push a checkpoint to the mirror in the background, if there is one."""
+        if self._mirror:
+            self._mirror.put(ref)
+
+    def close(self) -> None:
+        """Stop inference, let go of sessions and bases, and wait until all is pushed."""
+        while self._open:
+            self._open.popitem()[1].close()
+        self._bases.close()
+        self._training.shutdown()
+        if self._mirror:
+            self._mirror.close()
+
+    def _new(self, model: Trainable, port: int) -> Session:
+        if self._mirror:
+            self._mirror.catch_up(model.ref)
+        ignore(f"{model.ref}: _internal_config", without_meaning(model.settings))
+        return Session(
+            model,
+            self._bases.open(model.base_model),
+            self._store,
+            seed=self._seed,
+            run_seed=self._run_seed,
+            listen=replace(self._listen, port=port),
+            on_commit=self._committed,
+        )
+
+    def _committed(self, checkpoint: Checkpoint) -> None:
+        self.hand_on(checkpoint.ref)
