@@ -25,6 +25,7 @@ from art.local.compatible import check_fits
 from art.local.logbook import Logbook
 from art.local.mirror import Mirror
 from art.local.pruning import prune
+from art.local.seeds import Seeds
 from art.local.session import Session
 from art.local.sessions import Sessions
 from art.names import ModelRef
@@ -78,8 +79,7 @@ class LocalBackend:
             self._bases,
             Mirror(moving.open_remote(remote, None), self.store) if remote else None,
             listen=self._listen,
-            seed=seed,
-            run_seed=seed if deterministic else None,
+            seeds=Seeds(training=seed, requests=seed if deterministic else None),
         )
         self._ignored: set[str] = set()
         self._closed = False

@@ -35,6 +35,7 @@ from art.local.compatible import (
     names_layers_by_pattern,
     shape_of,
 )
+from art.local.seeds import Seeds
 from art.names import split_step
 from art.ops.recording import as_line
 from art.store.checkpoint import Checkpoint
@@ -58,8 +59,7 @@ class Session:
         base: Base,
         store: CheckpointStore,
         *,
-        seed: int,
-        run_seed: int | None,
+        seeds: Seeds,
         listen: Listen,
         on_commit: Callable[[Checkpoint], None],
     ) -> None:
@@ -67,7 +67,7 @@ class Session:
         self._base = base
         self._store = store
         self._history = History(store.root)
-        self._seed = seed
+        self._seed = seeds.training
         self._on_commit = on_commit
         self._training = threading.Lock()
         self._serving = threading.Lock()
@@ -87,7 +87,7 @@ class Session:
             model_names=self._names,
             access=listen.access,
             limits=listen.limits,
-            run_seed=run_seed,
+            run_seed=seeds.requests,
             max_context=context_length(model.settings),
         )
         self._server = Server(app, listen)

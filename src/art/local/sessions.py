@@ -15,6 +15,7 @@ from art.errors import NotRegisteredError
 from art.http.server import Listen
 from art.local.bases import Bases
 from art.local.mirror import Mirror
+from art.local.seeds import Seeds
 from art.local.session import Session
 from art.names import CheckpointRef, ModelRef
 from art.store.checkpoint import Checkpoint
@@ -34,15 +35,13 @@ class Sessions:
         mirror: Mirror | None,
         *,
         listen: Listen,
-        seed: int,
-        run_seed: int | None,
+        seeds: Seeds,
     ) -> None:
         self._bases = bases
         self._store = store
         self._mirror = mirror
         self._listen = listen
-        self._seed = seed
-        self._run_seed = run_seed
+        self._seeds = seeds
         self._open: dict[ModelRef, Session] = {}
         self._opening = asyncio.Lock()
         # All training in one thread: OpenMP keeps a team of threads, and malloc an arena, for every thread that
@@ -97,8 +96,7 @@ class Sessions:
             model,
             self._bases.open(model.base_model),
             self._store,
-            seed=self._seed,
-            run_seed=self._run_seed,
+            seeds=self._seeds,
             listen=replace(self._listen, port=port),
             on_commit=self._committed,
         )
