@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from continue_training import FIRST_HALF, SECOND_HALF, make_trainer, take_steps
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import art
+from art.errors import CorruptCheckpointError
 from art.train.trainer import Trainer
 
 HERE = Path(__file__).parent
@@ -72,3 +74,51 @@ def test_every_part_matters_to_continuing(part, tmp_path):
 
     same = bits(saved(trainer, tmp_path / "whole")) == bits(saved(other, tmp_path / "other"))
     assert same == (part is None)
+
+
+def spoil_progress(folder: Path, **fields: object) -> str:
+    path = folder / "trainer.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    return path.name
+
+
+def spoil_moments(folder: Path, *, halved: bool) -> str:
+    path = folder / "optimizer.safetensors"
+    tensors = load_file(path)
+    name = next(key for key in tensors if key.startswith("exp_avg_sq"))
+    tensors[name] = tensors[name].half() if halved else tensors[name][:-1].contiguous()
+    save_file(tensors, path)
+    return path.name
+
+
+def random_of(content: bytes) -> dict[str, str]:
+    return {"cpu": base64.b64encode(content).decode()}
+
+
+SPOILT = {
+    "an empty random state": lambda folder: spoil_progress(folder, random=random_of(b"")),
+    "a short random state": lambda folder: spoil_progress(folder, random=random_of(bytes(16))),
+    "a random state of the right size that means nothing": lambda folder: spoil_progress(
+        folder, random=random_of(b"\xff" * 5056)
+    ),
+    "a random state that is no text": lambda folder: spoil_progress(folder, random={"cpu": 7}),
+    "a negative count of steps": lambda folder: spoil_progress(folder, optimizer_steps=-1),
+    "a huge place on the schedule": lambda folder: spoil_progress(folder, schedule_step=10**30),
+    "moments of another shape": lambda folder: spoil_moments(folder, halved=False),
+    "moments of another type": lambda folder: spoil_moments(folder, halved=True),
+}
+
+
+def test_a_spoilt_file_is_named_and_a_refused_load_changes_nothing(tmp_path):
+    trainer = make_trainer(dtype="float32", dropout=0.3)
+    before = saved(trainer, tmp_path / "before")
+    for number, (what, spoil) in enumerate(SPOILT.items()):
+        damaged = saved(trainer, tmp_path / f"damaged{number}")
+        name = spoil(damaged)
+
+        with pytest.raises(CorruptCheckpointError, match=f"damaged{number}/{name}"):
+            trainer.load(damaged)
+
+        after = saved(trainer, tmp_path / f"after{number}")
+        assert bits(after) == bits(before), what
+        assert (after / "trainer.json").read_bytes() == (before / "trainer.json").read_bytes(), what

@@ -133,6 +133,9 @@ def read_optimizer(folder: Path, parameters: Mapping[str, nn.Parameter]) -> dict
     expected[STEP] = torch.Size()
     if {name: tensor.shape for name, tensor in tensors.items()} != expected:
         raise CorruptCheckpointError(f"{path} does not hold the moments of the adapter beside it.")
+    kinds = {f"{moment}.{name}": value.dtype for moment in MOMENTS for name, value in parameters.items()}
+    if any(tensors[name].dtype != kind for name, kind in {**kinds, STEP: torch.float32}.items()):
+        raise CorruptCheckpointError(f"{path} holds moments of another type than the adapter beside it.")
     return tensors
 
 
@@ -173,6 +176,19 @@ def read_progress(folder: Path) -> tuple[Progress, dict[str, object]] | None:
 def seeded_random(seed: int, device: torch.device) -> dict[str, bytes]:
     """Give the state of a generator of this device's type, seeded."""
     return {device.type: _state_bytes(torch.Generator(device).manual_seed(seed).get_state())}
+
+
+def check_random(states: Mapping[str, bytes], device: torch.device, *, where: Path) -> None:
+    """Check that a generator of this device takes its state, if one is there; raises `CorruptCheckpointError`."""
+    if device.type not in states:
+        return
+    state = torch.tensor(list(states[device.type]), dtype=torch.uint8)
+    try:
+        torch.Generator(device).set_state(state)
+    except (RuntimeError, TypeError) as error:
+        raise CorruptCheckpointError(
+            f"{where} holds a random state that no generator on {device.type} takes."
+        ) from error
 
 
 class DropoutRandom:

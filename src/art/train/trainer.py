@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from art.adapter.adapted import LowRanks
 from art.adapter.lora import TrainedAdapter
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
-from art.errors import ConfigurationError, CorruptCheckpointError, StorageError
+from art.errors import ConfigurationError, StorageError
 from art.train.fingerprint import environment, warn_of_change
 from art.train.forward import Scorer
 from art.train.measured import Measured
@@ -30,8 +30,10 @@ from art.train.policy_gradient import PolicyGradient
 from art.train.prepare import AgeOf, prepare, say_age, say_what_is_left_out, say_what_is_missing, unknown_age
 from art.train.state import (
     PARTS,
+    TRAINER_FILE,
     DropoutRandom,
     Progress,
+    check_random,
     forget_moments,
     fresh_optimizer,
     learning_rate,
@@ -109,6 +111,8 @@ class Trainer:
         tensors = self._adapter.read(folder)
         moments = None if "optimizer" in reset else read_optimizer(folder, self._adapter.parameters)
         saved = read_progress(folder)
+        if saved and "random" not in reset:
+            check_random(saved[0].random, self._device, where=folder / TRAINER_FILE)
         progress, afresh = self._merged_progress(saved[0] if saved else None, reset)
         parameters = self._adapter.parameters
         optimizer = restored_optimizer(moments, parameters) if moments else fresh_optimizer(parameters)
@@ -132,8 +136,6 @@ class Trainer:
         if "state" not in reset:
             progress.state = saved.state
         if "random" not in reset and self._device.type in saved.random:
-            if len(saved.random[self._device.type]) != len(progress.random[self._device.type]):
-                raise CorruptCheckpointError("trainer.json holds a random state of the wrong size.")
             progress.random = saved.random
         else:
             afresh.add("random")
