@@ -22,7 +22,7 @@ T = TypeVar("T")
 AfterEach = Callable[[TrajectoryGroup], Awaitable[TrajectoryGroup | list[TrajectoryGroup] | None]]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GatherContext:
     """What a gathering counts: rollouts that are done, what they earned, and how many more may fail."""
 
@@ -203,7 +203,7 @@ def _gathering(
     allowed = _allowed(max_exceptions, total)
     with (
         tqdm(desc=description, total=total, disable=description is None) as bar,
-        set_gather_context(GatherContext(bar, max_metrics=max_metrics, max_exceptions=allowed)) as context,
+        set_gather_context(GatherContext(pbar=bar, max_metrics=max_metrics, max_exceptions=allowed)) as context,
     ):
         yield context
 

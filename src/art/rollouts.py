@@ -130,7 +130,7 @@ def limit_concurrency(
     return decorate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetBatch(Generic[T]):
     """The items of one training step, and where in the data they lie."""
 
@@ -162,7 +162,7 @@ def iterate_dataset(
     for step in tqdm(range(initial_step, total), initial=initial_step, total=total, desc="steps", disable=not use_tqdm):
         epoch, epoch_step = divmod(step, steps_per_epoch)
         chosen = _order(len(dataset), epoch)[epoch_step * groups_per_step : (epoch_step + 1) * groups_per_step]
-        yield DatasetBatch([dataset[index] for index in chosen], step, epoch, epoch_step)
+        yield DatasetBatch(items=[dataset[index] for index in chosen], step=step, epoch=epoch, epoch_step=epoch_step)
 
 
 def _order(size: int, epoch: int) -> list[int]:

@@ -237,7 +237,7 @@ def returned(result: object) -> list[Trajectory]:
     return cast("list[Trajectory]", found)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SampledTokens:
     """What our inference says about how a `Choice` was sampled; travels as extra fields of the choice.
 

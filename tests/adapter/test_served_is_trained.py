@@ -65,8 +65,11 @@ def served_logp(engine: Engine, version: str, prompt: list[int], vocabulary: int
 def trained_logp(trainer: Trainer, prompt: list[int], vocabulary: int) -> Tensor:
     """Give the same of the first tokens, as the trainer computes it."""
     tokens = range(min(COMPARED, vocabulary))
-    rows = [Row((*prompt, token), (Span(len(prompt), (0.0,), 1.0),)) for token in tokens]
-    batch = collate([Example(row, (1.0,), 0, 1) for row in rows], device=torch.device("cpu"))
+    rows = [Row((*prompt, token), (Span(start=len(prompt), logprobs=(0.0,), temperature=1.0),)) for token in tokens]
+    batch = collate(
+        [Example(row=row, advantages=(1.0,), trajectory=0, trajectory_tokens=1) for row in rows],
+        device=torch.device("cpu"),
+    )
     with torch.no_grad():
         return trainer._scorer.score(batch).logp_N
 
@@ -82,7 +85,7 @@ def rollouts(engine: Engine, version: str, prompt: list[int]) -> TrajectoryGroup
 
     def rewarded(answer: list[tuple[int, float]]) -> Trajectory:
         ids, logprobs = zip(*answer, strict=True)
-        fields = SampledTokens(tuple(prompt), ids, logprobs, 1.0).as_fields()
+        fields = SampledTokens(prompt_ids=tuple(prompt), token_ids=ids, logprobs=logprobs, temperature=1.0).as_fields()
         message = {"role": "assistant", "content": "said"}
         choice = Choice.model_validate({"index": 0, "finish_reason": "stop", "message": message, **fields})
         return Trajectory(messages_and_choices=[{"role": "user", "content": "ask"}, choice], reward=float(sum(ids)))

@@ -30,7 +30,13 @@ def learning(steps: int, noise: float, seed: int) -> list[float]:
 
 
 def entry(step: int, split: str = "train", **metrics: float) -> Entry:
-    return Entry(MODEL, step, split, "2026-01-01T00:00:00Z", {f"{split}/{name}": v for name, v in metrics.items()})
+    return Entry(
+        model=MODEL,
+        step=step,
+        split=split,
+        time="2026-01-01T00:00:00Z",
+        metrics={f"{split}/{name}": v for name, v in metrics.items()},
+    )
 
 
 def test_a_short_run_that_lost_everything_collapsed_at_its_first_bad_step():

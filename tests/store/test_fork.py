@@ -162,7 +162,7 @@ def test_the_same_fork_again_does_nothing(store: CheckpointStore, main: ModelRef
 
     again = store.fork(source, branch)
 
-    assert again == Forked(first.checkpoint, newest_step=5, repeated=True)
+    assert again == Forked(checkpoint=first.checkpoint, newest_step=5, repeated=True)
     assert tree(store.root) == before
 
 
@@ -176,7 +176,7 @@ def test_the_same_fork_after_training_went_on_resumes_at_the_newest_step(
 
     again = store.fork(source, branch, overwrite=overwrite)
 
-    assert again == Forked(forked, newest_step=6, repeated=True)
+    assert again == Forked(checkpoint=forked, newest_step=6, repeated=True)
     assert store.steps(branch) == [5, 6]
 
 

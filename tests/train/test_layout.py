@@ -25,8 +25,8 @@ CLOSE = 1e-5
 
 
 def example(prompt: list[int], said: list[int], *, temperature: float = 1.0) -> Example:
-    row = Row((*prompt, *said), (Span(len(prompt), (-1.0,) * len(said), temperature),))
-    return Example(row, (1.0,), trajectory=0, trajectory_tokens=len(said))
+    row = Row((*prompt, *said), (Span(start=len(prompt), logprobs=(-1.0,) * len(said), temperature=temperature),))
+    return Example(row=row, advantages=(1.0,), trajectory=0, trajectory_tokens=len(said))
 
 
 def many_examples(count: int) -> list[Example]:

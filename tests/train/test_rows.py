@@ -36,7 +36,9 @@ def spelled_elsewhere(token_ids: list[int]) -> Choice:
 def test_a_turn_is_its_prompt_and_what_was_sampled(tokenizer):
     rollout = trajectory(choice([7, 8], prompt_ids=[1, 2, 3], logprobs=[-1, -2], temperature=0.5))
 
-    assert rows_of(rollout, tokenizer) == [Row((1, 2, 3, 7, 8), (Span(3, (-1.0, -2.0), 0.5),))]
+    assert rows_of(rollout, tokenizer) == [
+        Row((1, 2, 3, 7, 8), (Span(start=3, logprobs=(-1.0, -2.0), temperature=0.5),))
+    ]
 
 
 def test_turns_that_continue_one_another_are_one_row(tokenizer):
@@ -47,7 +49,10 @@ def test_turns_that_continue_one_another_are_one_row(tokenizer):
 
     (row,) = rows_of(rollout, tokenizer)
 
-    assert row == Row((1, 2, 7, 8, 3, 9), (Span(2, (-1.0, -2.0), 1.0), Span(5, (-3.0,), 0.7)))
+    assert row == Row(
+        (1, 2, 7, 8, 3, 9),
+        (Span(start=2, logprobs=(-1.0, -2.0), temperature=1.0), Span(start=5, logprobs=(-3.0,), temperature=0.7)),
+    )
 
 
 def test_a_turn_whose_past_was_spelled_differently_is_a_row_of_its_own(tokenizer):
@@ -75,7 +80,7 @@ def test_a_prompt_that_was_not_spelled_out_is_rendered_with_tools(tokenizer):
     limits = Limits(vocabulary=259, context=None)
     (row,) = trajectory_rows(rollout, tokenizer, limits=limits, where="")
 
-    assert row == Row((*rendered, 50, 51), (Span(len(rendered), (-1.5, -1.5), 1.0),))
+    assert row == Row((*rendered, 50, 51), (Span(start=len(rendered), logprobs=(-1.5, -1.5), temperature=1.0),))
     assert '"add"' in tokenizer.decode(row.token_ids)
 
 

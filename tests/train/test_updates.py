@@ -23,7 +23,12 @@ from art.trajectories import TrajectoryGroup
 
 def example(trajectory: int, *, prompt: int = 10, said: int = 5) -> Example:
     tokens = tuple(range(prompt)) + tuple(1000 * (trajectory + 1) + place for place in range(said))
-    return Example(Row(tokens, (Span(prompt, (-1.0,) * said, 1.0),)), (1.0,), trajectory, said)
+    return Example(
+        row=Row(tokens, (Span(start=prompt, logprobs=(-1.0,) * said, temperature=1.0),)),
+        advantages=(1.0,),
+        trajectory=trajectory,
+        trajectory_tokens=said,
+    )
 
 
 def cut(examples: list[Example], **settings: object) -> list[list[int]]:

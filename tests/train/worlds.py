@@ -41,10 +41,10 @@ def choice(
     temperature: float = 1.0,
 ) -> Choice:
     sampled = SampledTokens(
-        tuple(prompt_ids) if prompt_ids is not None else None,
-        tuple(token_ids),
-        tuple(logprobs if logprobs is not None else [-5.0] * len(token_ids)),
-        temperature,
+        prompt_ids=tuple(prompt_ids) if prompt_ids is not None else None,
+        token_ids=tuple(token_ids),
+        logprobs=tuple(logprobs if logprobs is not None else [-5.0] * len(token_ids)),
+        temperature=temperature,
     )
     message = {"role": "assistant", "content": "said"}
     return Choice.model_validate({"index": 0, "finish_reason": "stop", "message": message, **sampled.as_fields()})

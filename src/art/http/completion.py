@@ -20,7 +20,7 @@ from art.trajectories import TOKEN_ID_PREFIX, SampledTokens
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Writer:
     """Writes the answers of one request."""
 

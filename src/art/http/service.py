@@ -38,7 +38,7 @@ RESOLVE_ATTEMPTS = 5
 ANSWER_BYTES_PER_TOKEN = 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A request that was read, its prompt, and what its seed is derived from where it brings none."""
 
@@ -71,7 +71,13 @@ class Service:
         sampling = self._sampling(prepared)
         generation, version = await self._submit(prepared, sampling)
         self.metrics.prompt_tokens += len(prepared.prompt_ids)
-        writer = Writer(prepared.asked, self.chat, prepared.prompt_ids, version, sampling.temperature)
+        writer = Writer(
+            request=prepared.asked,
+            chat=self.chat,
+            prompt_ids=prepared.prompt_ids,
+            version=version,
+            temperature=sampling.temperature,
+        )
         if prepared.asked.stream:
             return EventStream(generation, self._chunks(generation, writer))
         return Whole(await unless_gone(request, generation, self._whole(generation, writer)))
@@ -100,7 +106,9 @@ class Service:
         prompt_ids = self.chat.prompt_ids(asked, context=self.context)
         grammar = self.grammars.shaper(asked)
         shapers = [*_penalties(asked, self.engine.vocabulary), *([grammar] if grammar else [])]
-        return Prepared(asked, prompt_ids, asked.content() if self.seeds else "", tuple(shapers))
+        return Prepared(
+            asked=asked, prompt_ids=prompt_ids, content=asked.content() if self.seeds else "", shapers=tuple(shapers)
+        )
 
     def _sampling(self, prepared: Prepared) -> Sampling:
         asked = prepared.asked

@@ -87,8 +87,10 @@ def _trained_logp(base: PreTrainedModel, conversations: Sequence[_Conversation])
 
 
 def _example(conversation: _Conversation) -> Example:
-    span = tokenize.Span(len(conversation.prompt), (0.0,) * ANSWER, 1.0)
-    return Example(tokenize.Row(conversation.token_ids, (span,)), (1.0,), 0, ANSWER)
+    span = tokenize.Span(start=len(conversation.prompt), logprobs=(0.0,) * ANSWER, temperature=1.0)
+    return Example(
+        row=tokenize.Row(conversation.token_ids, (span,)), advantages=(1.0,), trajectory=0, trajectory_tokens=ANSWER
+    )
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from art.train.fingerprint import base_fingerprint
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Base:
     """A base model, its tokenizer, and the engine that samples from it."""
 
@@ -71,7 +71,9 @@ class Bases:
             revision=getattr(module.config, "_commit_hash", None),
             fingerprint=base_fingerprint(module, tokenizer),
         )
-        base = Base(info, module, tokenizer, Engine(module, tokenizer, max_rows=self._max_rows))
+        base = Base(
+            info=info, module=module, tokenizer=tokenizer, engine=Engine(module, tokenizer, max_rows=self._max_rows)
+        )
         base.engine.publish(base.version, None)
         return base
 

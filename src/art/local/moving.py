@@ -25,7 +25,7 @@ Step = int | Literal["latest"] | None
 _log = logging.getLogger("art")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Moved:
     """What a push or a pull did."""
 
@@ -62,7 +62,12 @@ def push(store: CheckpointStore, remote: Remote, model: ModelRef, *, delete: boo
         for step in set(remote.steps(model)) - set(store.steps(model)):
             remote.delete(model.at(step))
     moved = sum(sent for sent, _ in done)
-    return Moved(tuple(store.steps(model)), moved, sum(there for _, there in done), time.perf_counter() - started)
+    return Moved(
+        steps=tuple(store.steps(model)),
+        moved_bytes=moved,
+        reused_bytes=sum(there for _, there in done),
+        seconds=time.perf_counter() - started,
+    )
 
 
 def pull(store: CheckpointStore, remote: Remote, model: ModelRef, *, only: Step, delete: bool, bar: Watch) -> Moved:
@@ -77,10 +82,10 @@ def pull(store: CheckpointStore, remote: Remote, model: ModelRef, *, only: Step,
         for step in set(store.steps(model)) - set(remote.steps(model)):
             store.delete(store.open(model.at(step)))
     return Moved(
-        tuple(steps),
-        sum(one.fetched_bytes for one in done),
-        sum(one.reused_bytes for one in done),
-        time.perf_counter() - started,
+        steps=tuple(steps),
+        moved_bytes=sum(one.fetched_bytes for one in done),
+        reused_bytes=sum(one.reused_bytes for one in done),
+        seconds=time.perf_counter() - started,
     )
 
 
@@ -112,7 +117,7 @@ def _select(remote: Remote, model: ModelRef, step: Step) -> RemoteCheckpoint:
 def _nothing(line: str) -> Moved:
     """Say that there is nothing to move, as before the first training step; nothing is deleted either."""
     _log.warning(line)
-    return Moved((), 0, 0, 0.0)
+    return Moved(steps=(), moved_bytes=0, reused_bytes=0, seconds=0.0)
 
 
 def _push_one(remote: Remote, checkpoint: Checkpoint, bar: Watch) -> tuple[int, int]:

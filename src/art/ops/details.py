@@ -41,7 +41,7 @@ class Ancestor:
     where: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Details:
     """A checkpoint and what the rest of its place knows about it."""
 
@@ -64,7 +64,9 @@ def read_details(reading: Reading, checkpoint: AnyCheckpoint) -> Details:
     if manifest.parent and (not past or past[0].ref != manifest.parent.ref):
         past.insert(0, manifest.parent)
     ancestors = tuple(Ancestor(parent, _whereabouts(reading, parent)) for parent in past)
-    return Details(checkpoint, tuple(holders), ancestors, _earned(reading, checkpoint.ref))
+    return Details(
+        checkpoint=checkpoint, holders=tuple(holders), ancestors=ancestors, earned=_earned(reading, checkpoint.ref)
+    )
 
 
 def _earned(reading: Reading, ref: CheckpointRef) -> dict[str, float | None]:

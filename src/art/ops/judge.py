@@ -43,7 +43,7 @@ class State(StrEnum):
     """There is no reward in its history."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """A signal that left its range: since which step, from which level to which value."""
 
@@ -71,7 +71,7 @@ class Judgement:
         return self.state in (State.COLLAPSED, State.HELD_OUT_FELL, State.NO_SIGNAL)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Signal:
     """A metric beside the reward, and when it counts as out of range."""
 
@@ -84,13 +84,13 @@ class Signal:
 
 
 SIGNALS = (
-    Signal("train/grad_norm", "gradient norm tripled", 3.0),
-    Signal("train/entropy", "entropy fell below half", 0.5),
-    Signal("train/approx_kl", "KL from the sampler quadrupled", 4.0, least=0.01),
-    Signal("train/kl", "KL from the reference quadrupled", 4.0, least=0.01),
-    Signal("train/clip_fraction", "clipped share tripled", 3.0, least=0.05),
-    Signal("train/malformed", "malformed answers over 20 %", 2.0, least=0.2),
-    Signal("train/truncated", "truncated answers over 20 %", 2.0, least=0.2),
+    Signal(metric="train/grad_norm", words="gradient norm tripled", factor=3.0),
+    Signal(metric="train/entropy", words="entropy fell below half", factor=0.5),
+    Signal(metric="train/approx_kl", words="KL from the sampler quadrupled", factor=4.0, least=0.01),
+    Signal(metric="train/kl", words="KL from the reference quadrupled", factor=4.0, least=0.01),
+    Signal(metric="train/clip_fraction", words="clipped share tripled", factor=3.0, least=0.05),
+    Signal(metric="train/malformed", words="malformed answers over 20 %", factor=2.0, least=0.2),
+    Signal(metric="train/truncated", words="truncated answers over 20 %", factor=2.0, least=0.2),
 )
 
 
@@ -171,7 +171,9 @@ def _alarm(state: State, series: Series, points: Sequence[Point], fall: Fall) ->
     noun = "held-out reward" if state is State.HELD_OUT_FELL else "reward"
     value = points[fall.index][1]
     metric = HELD_OUT if state is State.HELD_OUT_FELL else REWARD
-    found.append(Evidence(metric, onset, value, fall.level, f"{noun} left its range for good"))
+    found.append(
+        Evidence(metric=metric, step=onset, value=value, baseline=fall.level, text=f"{noun} left its range for good")
+    )
     first_sign = min(seen.step for seen in found)
     good = [step for step, value in points if step < first_sign and value >= fall.level - RANGE_SIGMAS * fall.noise]
     return Judgement(
@@ -194,7 +196,7 @@ def _evidence(signal: Signal, series: Series, first: int, onset: int) -> Evidenc
     near = [(step, value) for step, value in points if first < step <= onset + LOOK_BACK]
     for (step, value), (_, after) in zip(near, [*near[1:], *near[-1:]], strict=True):
         if _is_out(signal, value, level) and _is_out(signal, after, level):
-            return Evidence(signal.metric, step, value, level, signal.words)
+            return Evidence(metric=signal.metric, step=step, value=value, baseline=level, text=signal.words)
     return None
 
 
@@ -217,7 +219,7 @@ def _silence(series: Series, rewards: Sequence[Point]) -> Judgement | None:
     if rewards[-1][1] >= level - LEAST_NOISE * max(abs(level), 1.0):
         return None  # solved: every answer is as good as the best
     text = "all answers of every group earn the same"
-    seen = Evidence("train/groups_without_signal", onset, silent[onset], 0.0, text)
+    seen = Evidence(metric="train/groups_without_signal", step=onset, value=silent[onset], baseline=0.0, text=text)
     good = max((step for step in heard if step < onset), default=None)
     return Judgement(
         state=State.NO_SIGNAL, onset=onset, last_good=good, level=level, now=rewards[-1][1], evidence=(seen,)

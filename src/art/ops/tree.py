@@ -33,7 +33,7 @@ class Whereabouts(StrEnum):
     """In a bucket or in another project."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BranchStep:
     """One checkpoint of a branch, as far as it could be opened."""
 
@@ -191,8 +191,8 @@ def _open(reading: Reading, ref: CheckpointRef) -> BranchStep:
     try:
         checkpoint = reading.open(ref)
     except ArtError as error:
-        return BranchStep(ref.step, problem=str(error))
-    return BranchStep(ref.step, checkpoint.manifest, checkpoint.digest)
+        return BranchStep(step=ref.step, problem=str(error))
+    return BranchStep(step=ref.step, manifest=checkpoint.manifest, digest=checkpoint.digest)
 
 
 def _origin(hop: Hop, drafts: Mapping[ModelRef, _Draft]) -> Origin:

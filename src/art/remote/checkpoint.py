@@ -17,7 +17,7 @@ CLAIMS = "claims"
 HEADER_GUESS_BYTES = 256 * 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RemoteFile:
     """One file of a checkpoint in a bucket."""
 
@@ -29,7 +29,7 @@ class RemoteFile:
     """Where the server knows this one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RemoteCheckpoint:
     """A checkpoint in a bucket, whose files have not been read yet."""
 
@@ -80,8 +80,12 @@ def look(objects: Objects, ref: CheckpointRef, key: str) -> RemoteCheckpoint | S
     content, manifest = _parsed(objects, manifest_key, content)
     if manifest.ref != ref:
         return Skipped(ref.step, f"it is a copy of {manifest.ref} made by hand; use `art fork` to make one")
-    files = tuple(RemoteFile(entry.path, entry.size_bytes, entry.blake3) for entry in manifest.files)
-    return RemoteCheckpoint(ref, key, str(objects.place(key)), manifest, content, files)
+    files = tuple(
+        RemoteFile(name=entry.path, size_bytes=entry.size_bytes, blake3=entry.blake3) for entry in manifest.files
+    )
+    return RemoteCheckpoint(
+        ref=ref, key=key, url=str(objects.place(key)), manifest=manifest, content=content, files=files
+    )
 
 
 def file_key(checkpoint: RemoteCheckpoint, file: RemoteFile) -> str:
@@ -131,8 +135,8 @@ def _look_foreign(
         return Skipped(ref.step, str(error))
     except MissingError:
         return Skipped(ref.step, "it was being deleted")
-    found = tuple(RemoteFile(name, files[name].size_bytes, None) for name in foreign.FILES)
-    return RemoteCheckpoint(ref, key, str(objects.place(key)), manifest, None, found)
+    found = tuple(RemoteFile(name=name, size_bytes=files[name].size_bytes, blake3=None) for name in foreign.FILES)
+    return RemoteCheckpoint(ref=ref, key=key, url=str(objects.place(key)), manifest=manifest, content=None, files=found)
 
 
 def describe_foreign(objects: Objects, ref: CheckpointRef, files: dict[str, Object]) -> Manifest:

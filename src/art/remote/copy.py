@@ -30,7 +30,7 @@ MAX_COPY_BYTES = 5 * 1024**3
 """What S3 copies with one request."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Copied:
     """What a fork inside a bucket, or into another one, did."""
 
@@ -140,7 +140,14 @@ def fork_between(
 
     manifest, repeated = _begin(target_objects, destination, hop, newest=newest, describe=describe, put_file=put_file)
     url = str(target_objects.place(checkpoint_key(manifest.ref)))
-    return Copied(manifest, url, repeated, copier.copied_bytes, copier.streamed_bytes, time.monotonic() - began)
+    return Copied(
+        manifest=manifest,
+        url=url,
+        repeated=repeated,
+        copied_bytes=copier.copied_bytes,
+        streamed_bytes=copier.streamed_bytes,
+        seconds=time.monotonic() - began,
+    )
 
 
 def fork_from_disk(
@@ -165,7 +172,14 @@ def fork_from_disk(
         objects, destination, hop, newest=newest, describe=lambda: source.manifest, put_file=put_file
     )
     url = str(objects.place(checkpoint_key(manifest.ref)))
-    return Copied(manifest, url, repeated, 0, meter.moved_bytes, time.monotonic() - began)
+    return Copied(
+        manifest=manifest,
+        url=url,
+        repeated=repeated,
+        copied_bytes=0,
+        streamed_bytes=meter.moved_bytes,
+        seconds=time.monotonic() - began,
+    )
 
 
 def _begin(

@@ -25,7 +25,7 @@ from art.store.stage import Forked, Stage
 from art.store.store import CheckpointStore
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fetched:
     """What a pull did."""
 
@@ -40,7 +40,7 @@ class Fetched:
         return self.fetched_bytes / self.seconds if self.seconds else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RemoteForked:
     """What a fork from a bucket onto this disk did."""
 
@@ -61,7 +61,9 @@ def fetch_copy(
     began = time.monotonic()
     there = store.find(source.ref)
     if there and not source.is_foreign and _is_same(there, source):
-        return Fetched(there, 0, source.size_bytes, time.monotonic() - began)
+        return Fetched(
+            checkpoint=there, fetched_bytes=0, reused_bytes=source.size_bytes, seconds=time.monotonic() - began
+        )
     if there and not source.is_foreign:
         raise _differs(source, there)
     with _no_folder_on_failure(store), store.stage(source.ref) as stage:
@@ -69,7 +71,7 @@ def fetch_copy(
         checkpoint = (
             _commit_foreign(stage, source, there) if source.content is None else stage.commit_copy(source.content)
         )
-    return Fetched(checkpoint, fetched, reused, time.monotonic() - began)
+    return Fetched(checkpoint=checkpoint, fetched_bytes=fetched, reused_bytes=reused, seconds=time.monotonic() - began)
 
 
 def fetch_fork(
@@ -87,14 +89,14 @@ def fetch_fork(
     began = time.monotonic()
     hop = lineage.hop_from(source.ref, source.digest, pick=pick, reset=reset, remote=str(objects.location))
     if repeated := store.find_fork(destination, hop, overwrite=overwrite):
-        return RemoteForked(repeated, 0, 0, time.monotonic() - began)
+        return RemoteForked(forked=repeated, fetched_bytes=0, reused_bytes=0, seconds=time.monotonic() - began)
     left_out = {layout.OPTIMIZER} if "optimizer" in reset else set[str]()
     files = tuple(file for file in source.files if file.name not in left_out)
     with _no_folder_on_failure(store), store.stage(destination.at(source.ref.step)) as stage:
         fetched, reused = _bring(objects, source, files, stage, store, progress)
         manifest = _described(source, stage) if source.is_foreign else source.manifest
         forked = stage.commit_fork(manifest, hop, overwrite=overwrite)
-    return RemoteForked(forked, fetched, reused, time.monotonic() - began)
+    return RemoteForked(forked=forked, fetched_bytes=fetched, reused_bytes=reused, seconds=time.monotonic() - began)
 
 
 def _bring(
@@ -112,7 +114,13 @@ def _bring(
     _require_space(objects, source, missing, store)
     meter = Meter(needed, progress)
     wanted = [
-        Wanted(file_key(source, file), file.size_bytes, file.blake3, stage.path / file.name, file.sha256)
+        Wanted(
+            key=file_key(source, file),
+            size_bytes=file.size_bytes,
+            blake3=file.blake3,
+            target=stage.path / file.name,
+            sha256=file.sha256,
+        )
         for file in missing
     ]
     fetch(objects, wanted, meter)

@@ -53,7 +53,7 @@ _COMMIT = re.compile("[0-9a-f]{40}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _File:
     """What the Hub says of a file."""
 
@@ -110,8 +110,10 @@ class Hub:
             manifest = describe_foreign(self._objects, ref, listed)
         except (CorruptCheckpointError, MissingError) as error:
             raise CorruptCheckpointError(f"{self} is no LoRA adapter: {error}.") from error
-        found = tuple(RemoteFile(file.name, file.size_bytes, None, file.sha256) for file in files)
-        return RemoteCheckpoint(ref, config.commit, str(self), manifest, None, found)
+        found = tuple(
+            RemoteFile(name=file.name, size_bytes=file.size_bytes, blake3=None, sha256=file.sha256) for file in files
+        )
+        return RemoteCheckpoint(ref=ref, key=config.commit, url=str(self), manifest=manifest, content=None, files=found)
 
     def select(self, model: ModelRef, pick: Pick = NEWEST) -> Selection[RemoteCheckpoint]:
         """Choose the one checkpoint; raises `MetricNotFoundError` for the best by a metric, which it has none of."""
@@ -216,7 +218,7 @@ def _file(name: str, found: HfFileMetadata, hub: Hub) -> _File:
     commit, size_bytes, etag = found.commit_hash or "", found.size, found.etag or ""
     if not _COMMIT.fullmatch(commit) or size_bytes is None or size_bytes < 0:
         raise _malformed(hub, name)
-    return _File(name, commit, size_bytes, etag if _SHA256.fullmatch(etag) else None)
+    return _File(name=name, commit=commit, size_bytes=size_bytes, sha256=etag if _SHA256.fullmatch(etag) else None)
 
 
 @contextmanager

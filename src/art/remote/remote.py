@@ -42,7 +42,7 @@ from art.store.wording import listed, listed_steps
 BLOCK_BYTES = 8 * 1024**2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pushed:
     """What a push did."""
 
@@ -308,7 +308,14 @@ class Remote:
 
     def _pushed(self, checkpoint: Checkpoint, written: Written, seconds: float) -> Pushed:
         url = str(self._objects.place(checkpoint_key(checkpoint.ref)))
-        return Pushed(checkpoint.ref, url, written.digest, written.sent_bytes, written.there_bytes, seconds)
+        return Pushed(
+            ref=checkpoint.ref,
+            url=url,
+            digest=written.digest,
+            sent_bytes=written.sent_bytes,
+            there_bytes=written.there_bytes,
+            seconds=seconds,
+        )
 
 
 def _manifest_bytes(checkpoint: Checkpoint) -> bytes:

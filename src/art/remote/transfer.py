@@ -42,7 +42,7 @@ Progress = Callable[[int, int], None]
 """Told the bytes that have moved so far, and how many will; from one thread at a time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wanted:
     """A file to fetch: where it lies, what it must be, where it goes."""
 

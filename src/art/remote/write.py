@@ -20,7 +20,7 @@ from art.remote.errors import MissingError, TakenError
 from art.remote.objects import Object, Objects
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Written:
     """What a write did."""
 
@@ -50,7 +50,7 @@ def write(objects: Objects, manifest: Manifest, content: bytes, put_file: PutFil
     there = objects.find(manifest_key)
     if there is not None:
         _require_same_manifest(objects, manifest_key, there, digest)
-        return Written(manifest, digest, 0, manifest.size_bytes)
+        return Written(manifest=manifest, digest=digest, sent_bytes=0, there_bytes=manifest.size_bytes)
     begun = _require_free(objects, ref, digest)
     # Before the claim: a step that cannot be written stays as it is, claimed by nobody.
     there = _require_same_files(objects, manifest)
@@ -61,7 +61,7 @@ def write(objects: Objects, manifest: Manifest, content: bytes, put_file: PutFil
         _write_file(objects, ref, entry, put_file)
     create_or_same(objects, manifest_key, content)
     sent = sum(entry.size_bytes for entry in missing)
-    return Written(manifest, digest, sent, manifest.size_bytes - sent)
+    return Written(manifest=manifest, digest=digest, sent_bytes=sent, there_bytes=manifest.size_bytes - sent)
 
 
 def create_or_same(objects: Objects, key: str, content: bytes) -> None:

@@ -20,7 +20,7 @@ GREEDY_BELOW = 1e-5
 """Smaller temperatures mean the likeliest token: dividing by them multiplies what float32 rounds, and may overflow."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How the tokens of a request are chosen."""
 

@@ -16,7 +16,7 @@ from art.names import ModelRef
 from art.store import disk, journal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SetAside:
     """Checkpoints that a rewind or an overwriting fork took out of the way; `restore` brings them back."""
 
@@ -77,8 +77,10 @@ def choose_aside(candidates: Sequence[SetAside], model: ModelRef, aside_id: int 
 def _aside_of(folder: Path, record: journal.Record | journal.DamagedRecord) -> SetAside:
     steps = tuple(sorted(layout.folders_by_step(disk.names(journal.aside(folder, record.id)))))
     if isinstance(record, journal.DamagedRecord):
-        return SetAside(record.id, "", "its record is damaged", None, steps, record.problem)
-    return SetAside(record.id, record.time, record.reason, record.kept, steps)
+        return SetAside(
+            id=record.id, time="", reason="its record is damaged", kept=None, steps=steps, problem=record.problem
+        )
+    return SetAside(id=record.id, time=record.time, reason=record.reason, kept=record.kept, steps=steps)
 
 
 def _below(root: Path, path: Path) -> str:

@@ -17,7 +17,7 @@ from art.names import CheckpointRef
 from art.store import disk, foreign, regular
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """A committed checkpoint on this disk, or a foreign one: usable, but written by another program."""
 
@@ -62,7 +62,7 @@ def look(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
         if os.path.lexists(folder / layout.MANIFEST):
             raise
         return Skipped(ref.step, "it was just deleted")
-    return Checkpoint(ref, folder, manifest, digest_bytes(content))
+    return Checkpoint(ref=ref, path=folder, manifest=manifest, digest=digest_bytes(content))
 
 
 def find_manifest(folder: Path) -> bytes | None:
@@ -141,7 +141,7 @@ def _require_foreign(folder: Path) -> None:
 
 def _look_foreign(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
     try:
-        found = Checkpoint(ref, folder, foreign.describe(ref, folder), digest=None)
+        found = Checkpoint(ref=ref, path=folder, manifest=foreign.describe(ref, folder), digest=None)
     except CorruptCheckpointError as error:
         return Skipped(ref.step, str(error))
     _require_foreign(folder)

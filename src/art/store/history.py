@@ -27,7 +27,7 @@ MAX_LINE_BYTES = 256 * 1024**2
 """Of trajectories: a group of long ones with the probabilities of all their tokens fits."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """One line of a history: the metrics of a step under one split, named `split/metric`."""
 
@@ -49,7 +49,7 @@ class History:
         check_name("split", split)
         finite = finite_metrics(metrics)
         named = {name if "/" in name else f"{split}/{name}": value for name, value in finite.items()}
-        entry = Entry(model, step, split, utc_now(), named)
+        entry = Entry(model=model, step=step, split=split, time=utc_now(), metrics=named)
         fields = {"step": step, "split": split, "time": entry.time, **named}
         disk.append_lines(self.root / layout.history_path(model), [_line(fields)])
         return entry
@@ -130,7 +130,7 @@ def parse_line(model: ModelRef, line: bytes) -> Entry | None:
     if type(step) is not int or not 0 <= step <= MAX_COUNT or not isinstance(split, str) or not isinstance(time, str):
         return None
     metrics = {name: value for name, value in fields.items() if "/" in name and _is_metric(value)}
-    return Entry(model, step, split, time, metrics)
+    return Entry(model=model, step=step, split=split, time=time, metrics=metrics)
 
 
 def _is_metric(value: object) -> bool:

@@ -20,7 +20,7 @@ from art.store.checkpoint import Checkpoint, check_size
 from art.store.sharing import Sharing, share
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Forked:
     """What a fork did."""
 

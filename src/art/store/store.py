@@ -69,7 +69,7 @@ class CheckpointStore(CheckpointReader):
         forks = newest.manifest.ancestry
         if forks and lineage.is_same_fork(forks[-1], hop):
             there = self.find(destination.at(forks[-1].step)) or newest
-            return Forked(there, newest.ref.step, repeated=True)
+            return Forked(checkpoint=there, newest_step=newest.ref.step, repeated=True)
         if overwrite:
             return None
         raise self._occupied(destination)
@@ -110,7 +110,7 @@ class CheckpointStore(CheckpointReader):
                 aside = put_aside(self.root, ref.model, names, kept=None, reason=reason, then=[(folder, place)])
             else:
                 raise self._occupied(ref.model)
-            return Forked(self.open(ref), ref.step, set_aside=aside)
+            return Forked(checkpoint=self.open(ref), newest_step=ref.step, set_aside=aside)
 
     def rewind(self, checkpoint: Checkpoint) -> SetAside | None:
         """Make a checkpoint its model's newest again. Later ones are set aside, never deleted; None if none were."""

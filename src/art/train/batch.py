@@ -18,7 +18,7 @@ from art.train.tokenize import Row, Span
 Tokens = tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Example:
     """A row, and what each stretch that was sampled is to teach."""
 
@@ -46,7 +46,7 @@ class Family:
     """How many tokens each branch has; none where a single row lies here as a whole."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MicroBatch:
     """The tensors of one forward pass."""
 

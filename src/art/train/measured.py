@@ -12,7 +12,7 @@ from art.train.loss.terms import TokenTerms
 from art.train.loss.vectors import Vectors
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Measured:
     """Sums over loss tokens."""
 

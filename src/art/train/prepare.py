@@ -76,7 +76,7 @@ def prepare(
     Raises `TrainingDataError` for a group that was not awaited and, if the config is strict, for what is left out.
     """
     _check_awaited(groups)
-    reader = _Reader(tokenizer, limits, config, age_of)
+    reader = _Reader(tokenizer=tokenizer, limits=limits, config=config, age_of=age_of)
     members = [list(reader.members(group, place)) for place, group in enumerate(groups)]
     if config.strict and not any(members):
         raise _nothing(groups)
@@ -126,7 +126,7 @@ def _why_nothing(prepared: Prepared) -> str:
     return "No trajectory of a group whose rewards differ can be trained on."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Reader:
     """Reads trajectories, and keeps why some cannot be trained on."""
 
@@ -184,7 +184,12 @@ def _examples(
 def _credited(member: _Member, credit: Credit, config: TrainConfig) -> list[Example]:
     tokens = sum(len(span.logprobs) for row in member.rows for span in row.spans if not span.masked)
     examples = [
-        Example(row, tuple(credit.of(span.turn, balance=config.advantage_balance) for span in row.spans), 0, tokens)
+        Example(
+            row=row,
+            advantages=tuple(credit.of(span.turn, balance=config.advantage_balance) for span in row.spans),
+            trajectory=0,
+            trajectory_tokens=tokens,
+        )
         for row in member.rows
     ]
     return sorted(examples, key=_canonical)

@@ -33,7 +33,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 PARTS = ("optimizer", "schedule", "random", "state")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Progress:
     """How far training has come."""
 
@@ -169,7 +169,13 @@ def read_progress(folder: Path) -> tuple[Progress, dict[str, object]] | None:
         random = {device: base64.b64decode(state, validate=True) for device, state in saved.random.items()}
     except ValueError as error:
         raise CorruptCheckpointError(f"{path} holds a random state that is not base64: {error}.") from error
-    progress = Progress(saved.optimizer_steps, saved.schedule_step, saved.objective, random, saved.state)
+    progress = Progress(
+        optimizer_steps=saved.optimizer_steps,
+        schedule_step=saved.schedule_step,
+        objective=saved.objective,
+        random=random,
+        state=saved.state,
+    )
     return progress, saved.environment
 
 

@@ -76,7 +76,10 @@ def lesson(
 def _examples(rows: Sequence[Row], number: int, config: TrainSFTConfig) -> list[Example]:
     learned = [_learned(row, config) for row in rows]
     tokens = sum(len(span.logprobs) for row in learned for span in row.spans if not span.masked)
-    return [Example(row, (1.0,) * len(row.spans), number, tokens) for row in learned]
+    return [
+        Example(row=row, advantages=(1.0,) * len(row.spans), trajectory=number, trajectory_tokens=tokens)
+        for row in learned
+    ]
 
 
 def _learned(row: Row, config: TrainSFTConfig) -> Row:

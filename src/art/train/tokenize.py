@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Span:
     """A stretch of a row that the model sampled: these tokens are trained on.
 
@@ -215,7 +215,9 @@ def _rendered_answer(
     # What a template writes behind the end of a turn is not the model's to say.
     ends = [place for place, token in enumerate(answer_ids, start=1) if token == tokenizer.eos_token_id]
     answer_ids = answer_ids[: max(ends, default=len(answer_ids))]
-    return SampledTokens(prompt_ids, answer_ids, (math.nan,) * len(answer_ids), 1.0)
+    return SampledTokens(
+        prompt_ids=prompt_ids, token_ids=answer_ids, logprobs=(math.nan,) * len(answer_ids), temperature=1.0
+    )
 
 
 def _rendered(

@@ -45,7 +45,7 @@ class Load:
     """Since the engine started."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class _Waiting:
     generation: Generation
     version: Version
@@ -149,7 +149,7 @@ class Engine:
                 raise NotFoundError(f"No version {version} is served; there are {', '.join(self._versions) or 'none'}.")
             if len(self._waiting) >= self._max_waiting:
                 raise QueueFullError(f"{len(self._waiting)} requests are waiting already; try again shortly.")
-            self._waiting.append(_Waiting(generation, known, seed))
+            self._waiting.append(_Waiting(generation=generation, version=known, seed=seed))
             known.want(prompt)
             self._notify()
         return generation
@@ -257,7 +257,7 @@ class Engine:
             self._waiting.popleft()
             version.unwant(generation.prompt_ids)
         is_repeated = generation.n > 1 or generation.prompt_ids in version.wanted
-        return Order(generation, version, head.seed, choices, is_repeated)
+        return Order(generation=generation, version=version, seed=head.seed, choices=choices, is_repeated=is_repeated)
 
     def _drop_retired(self) -> None:
         with self._changed:

@@ -33,7 +33,7 @@ class Pass(Cache):
         return 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Piece:
     """Tokens `start` to `end` of a prompt, and their place in the pass."""
 
@@ -79,7 +79,7 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Prompt], *, start: int = 0
     used = 0
     for prompt in prompts:
         end = min(start + PREFILL_TOKENS, len(prompt))
-        pieces.append(Piece(prompt, start, end, slice(used, used + end - start)))
+        pieces.append(Piece(prompt=prompt, start=start, end=end, at=slice(used, used + end - start)))
         used += end - start
     step = PrefillPass(pieces)
     token_ids = [token_id for piece in pieces for token_id in piece.prompt.token_ids[piece.start : piece.end]]
@@ -99,7 +99,7 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Prompt], *, start: int = 0
     return max(piece.end for piece in pieces)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class OwnSegment:
     """Neighbouring rows of a slab, and their own tokens."""
 
@@ -137,7 +137,7 @@ class OwnSegment:
         return self.masks[window]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PromptSegment:
     """Rows that share a prompt, and that prompt's tokens."""
 
@@ -216,7 +216,7 @@ def _own_segments(rows: Sequence[Row], *, one_by_one: bool, device: torch.device
             end += 1
         slots = slice(rows[start].slot, rows[start].slot + end - start)
         lengths = [row.length for row in rows[start:end]]
-        segments.append(OwnSegment(slab, slots, slice(start, end), lengths, device))
+        segments.append(OwnSegment(slab=slab, slots=slots, at=slice(start, end), lengths=lengths, device=device))
         start = end
     return segments
 
@@ -224,17 +224,20 @@ def _own_segments(rows: Sequence[Row], *, one_by_one: bool, device: torch.device
 def _prompt_segments(rows: Sequence[Row], *, one_by_one: bool, device: torch.device) -> list[PromptSegment]:
     sharing = [(at, row, row.prompt) for at, row in enumerate(rows) if row.prompt]
     if one_by_one:
-        return [PromptSegment(prompt, slice(at, at + 1), [row.position - 1], device) for at, row, prompt in sharing]
+        return [
+            PromptSegment(prompt=prompt, at=slice(at, at + 1), positions=[row.position - 1], device=device)
+            for at, row, prompt in sharing
+        ]
     groups: dict[int, list[tuple[int, Row]]] = {}
     for at, row, prompt in sharing:
         groups.setdefault(id(prompt), []).append((at, row))
     prompts = {id(prompt): prompt for _, _, prompt in sharing}
     return [
         PromptSegment(
-            prompts[key],
-            torch.tensor([at for at, _ in group], device=device),
-            [row.position - 1 for _, row in group],
-            device,
+            prompt=prompts[key],
+            at=torch.tensor([at for at, _ in group], device=device),
+            positions=[row.position - 1 for _, row in group],
+            device=device,
         )
         for key, group in groups.items()
     ]

@@ -34,7 +34,7 @@ class ChoiceRow(Row):
     shaper: Shaper | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Order:
     """Choices of one request that are to begin now."""
 

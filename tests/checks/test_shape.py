@@ -1,0 +1,72 @@
+"""The shape of the house: files that one can hold in the head, small functions, few parameters, values by keyword."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "src" / "art"
+MODULES = sorted(ROOT.rglob("*.py"))
+MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_PARAMETERS, MOST_POSITIONAL_FIELDS = 350, 45, 6, 3
+
+# What others have decided: the documented API, and options of the program that typer reads off a signature.
+GIVEN_SIGNATURES = {"local/backend.py", "model.py", "gather.py", "rollouts.py"}
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_a_file_can_be_held_in_the_head(path: Path):
+    assert len(path.read_text().splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_functions_are_small(path: Path):
+    long = [f"{each.name}: {_lines(each)} lines" for each in functions(path) if _lines(each) > MOST_LINES_OF_A_FUNCTION]
+
+    assert long == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_functions_have_few_parameters(path: Path):
+    if named(path) in GIVEN_SIGNATURES or named(path).startswith("cli/"):
+        pytest.skip("its signatures are given")
+    wide = [f"{each.name}: {_parameters(each)}" for each in functions(path) if _parameters(each) > MOST_PARAMETERS]
+
+    assert wide == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_values_with_many_fields_are_made_by_keyword(path: Path):
+    classes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
+    positional = [each.name for each in classes if _is_positional(each) and _fields(each) > MOST_POSITIONAL_FIELDS]
+
+    assert positional == []
+
+
+def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return (function.end_lineno or 0) - function.lineno + 1
+
+
+def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    arguments = function.args
+    names = [each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return len([name for name in names if name not in ("self", "cls")])
+
+
+def _is_positional(node: ast.ClassDef) -> bool:
+    decorators = [ast.unparse(each) for each in node.decorator_list]
+    return any(each.startswith("dataclass") and "kw_only=True" not in each for each in decorators)
+
+
+def _fields(node: ast.ClassDef) -> int:
+    return sum(1 for each in node.body if isinstance(each, ast.AnnAssign) and "field(" not in ast.unparse(each))
