@@ -8,6 +8,7 @@ Everything below `art.` is the public API; run it with `make demo`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import subprocess
 import sys
@@ -163,6 +164,8 @@ def report(runs: list[Run], root: Path) -> None:
 
 
 def main() -> None:
+    # The table shows a step without signal by its dashes.
+    logging.getLogger("art").setLevel(logging.ERROR)
     title("Preparing SmolLM2-135M-Instruct")
     base_model = prepare_smollm2()
     console.print(f"  {base_model}")

@@ -45,6 +45,29 @@ def test_a_short_run_that_lost_everything_collapsed_at_its_first_bad_step():
     assert (found.state, found.onset, found.last_good, found.now) == (State.COLLAPSED, 4, 3, 0.0)
 
 
+def test_what_learning_does_to_a_short_run_is_no_evidence():
+    run = series(
+        train_reward=[0.37, 0.68, 0.91, 0.98, 0.0, 0.0],
+        train_entropy=[1.85, 0.91, 0.40, 0.03],
+        train_grad_norm=[1.6, 1.9, 4.0, 2.2],
+    )
+
+    found = judge(run)
+
+    assert [seen.metric for seen in found.evidence] == ["train/reward"]
+    assert found.last_good == 3
+
+
+def test_entropy_is_told_and_never_moves_the_last_good_step():
+    rewards = [*learning(100, 0.02, 3), *[0.02] * 10]
+    entropy = [*[1.0] * 94, *[0.2] * 16]
+
+    found = judge(series(train_reward=rewards, train_entropy=entropy))
+
+    assert [(seen.metric, seen.step) for seen in found.evidence] == [("train/entropy", 94), ("train/reward", 100)]
+    assert found.last_good == 99
+
+
 def test_one_bad_step_is_no_collapse_yet():
     assert judge(series(train_reward=[0.37, 0.68, 0.91, 0.98, 0.0])).state is State.HEALTHY
 

@@ -29,6 +29,8 @@ NOISE_LOST = 6.0
 STEPS_OF_A_TOTAL_LOSS, STEPS_OF_A_LOSS = 2, 5
 SILENT_STEPS = 5
 LOOK_BACK = 10
+CALM_STEPS = 5
+"""A signal has a level to leave only after so many steps before the look back."""
 LEAST_NOISE = 0.01
 
 
@@ -81,17 +83,20 @@ class Signal:
     """Times its level: above 1 it must rise, below 1 it must fall."""
     least: float = 0.0
     """A rise counts from here on only."""
+    decides: bool = True
+    """Whether it can move the last good step; entropy cannot, for healthy runs lose most of it."""
 
 
 SIGNALS = (
     Signal(metric="train/grad_norm", words="gradient norm tripled", factor=3.0),
-    Signal(metric="train/entropy", words="entropy fell below half", factor=0.5),
+    Signal(metric="train/entropy", words="entropy fell below half", factor=0.5, decides=False),
     Signal(metric="train/approx_kl", words="KL from the sampler quadrupled", factor=4.0, least=0.01),
     Signal(metric="train/kl", words="KL from the reference quadrupled", factor=4.0, least=0.01),
     Signal(metric="train/clip_fraction", words="clipped share tripled", factor=3.0, least=0.05),
     Signal(metric="train/malformed", words="malformed answers over 20 %", factor=2.0, least=0.2),
     Signal(metric="train/truncated", words="truncated answers over 20 %", factor=2.0, least=0.2),
 )
+UNDECIDED = frozenset(signal.metric for signal in SIGNALS if not signal.decides)
 
 
 def judge(series: Series) -> Judgement:
@@ -174,7 +179,7 @@ def _alarm(state: State, series: Series, points: Sequence[Point], fall: Fall) ->
     found.append(
         Evidence(metric=metric, step=onset, value=value, baseline=fall.level, text=f"{noun} left its range for good")
     )
-    first_sign = min(seen.step for seen in found)
+    first_sign = min(seen.step for seen in found if seen.metric not in UNDECIDED)
     good = [step for step, value in points if step < first_sign and value >= fall.level - RANGE_SIGMAS * fall.noise]
     return Judgement(
         state=state,
@@ -189,8 +194,8 @@ def _alarm(state: State, series: Series, points: Sequence[Point], fall: Fall) ->
 def _evidence(signal: Signal, series: Series, first: int, onset: int) -> Evidence | None:
     """Find where a signal left its level, at `first` or later and not long after the onset, and stayed out."""
     points = series.points(signal.metric)
-    calm = [value for step, value in points if step <= first] or [value for step, value in points if step < onset]
-    if not calm:
+    calm = [value for step, value in points if step <= first]
+    if len(calm) < CALM_STEPS:
         return None
     level = median(calm[-3 * LOOK_BACK :])
     near = [(step, value) for step, value in points if first < step <= onset + LOOK_BACK]
