@@ -10,7 +10,13 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 
 from art.errors import ArtError, RemoteAccessError, RemoteError, RemoteNotFoundError, RemoteUnavailableError
 
@@ -128,7 +134,7 @@ def _signal(error: Exception, refusal: Refusal) -> Signal | None:
         return TakenError
     if isinstance(error, FileNotFoundError) or refusal.status == 404:
         return MissingError
-    if isinstance(error, AlreadyExistsError) or refusal.status in (409, 412):
+    if isinstance(error, AlreadyExistsError | PreconditionError) or refusal.status in (409, 412):
         return TakenError
     if "non-partial response" in refusal.text:
         return NotPartialError
