@@ -7,7 +7,7 @@ import json
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from art.http.answer import Answer, parse_calls
+from art.http.answer import UNDECIDED_AT_MOST, Answer, Detokenizer, parse_calls
 from art.http.chat import ChatFormat
 from art.http.protocol import parse_chat_request
 from art.http.refusal import RequestError
@@ -197,3 +197,24 @@ def test_what_the_assistant_thought_and_how_hard_reach_the_template() -> None:
     thought = {"role": "assistant", "content": "4", "reasoning_content": "2 + 2"}
 
     assert prompt(ChatFormat(tokenizer), thought, reasoning_effort="low") == "low:(2 + 2)4"
+
+
+def test_half_characters_without_end_are_given_out_in_pieces(
+    chat: ChatFormat, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    half = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("é")[0])
+    detokenizer = Detokenizer(chat)
+
+    pieces = [detokenizer.push(half) for _ in range(UNDECIDED_AT_MOST * 3)]
+
+    assert sum(1 for piece in pieces if piece) == 3
+    assert all(piece == "" for piece in pieces[: UNDECIDED_AT_MOST - 1])
+
+
+def test_a_whole_character_is_never_cut(chat: ChatFormat, tokenizer: PreTrainedTokenizerFast) -> None:
+    text = "é👩‍👩‍👧‍👦 ok"
+    detokenizer = Detokenizer(chat)
+
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    assert "".join(map(detokenizer.push, ids)) + detokenizer.finish() == text

@@ -69,6 +69,16 @@ def test_additional_histories_are_further_rows(tokenizer):
     assert [row.token_ids for row in rows_of(rollout, tokenizer)] == [(1, 2, 7), (3, 8)]
 
 
+@pytest.mark.parametrize("silent_first", [True, False])
+def test_a_conversation_in_which_the_model_did_not_speak_is_passed_over(tokenizer, silent_first: bool):
+    spoken = choice([7, 8], prompt_ids=[1, 2, 3], logprobs=[-1, -2])
+    asked = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "another model's words"}]
+    main, other = (asked, [spoken]) if silent_first else ([spoken], asked)
+    rollout = Trajectory(messages_and_choices=main, additional_histories=[History(messages_and_choices=other)])
+
+    assert [row.token_ids for row in rows_of(rollout, tokenizer)] == [(1, 2, 3, 7, 8)]
+
+
 def test_a_prompt_that_was_not_spelled_out_is_rendered_with_tools(tokenizer):
     tools = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
     messages = [{"role": "user", "content": "1+1?"}]

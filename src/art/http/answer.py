@@ -21,6 +21,10 @@ HALF_A_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 TOOL_CALL = re.compile(f"{re.escape(TOOL_CALL_START)}(.*?){re.escape(TOOL_CALL_END)}", re.DOTALL)
 
 
+UNDECIDED_AT_MOST = 16
+"""So many tokens make a character or never will: what a model writes without end is not read again and again."""
+
+
 class Detokenizer:
     """Turns tokens into text as they come, whole characters only."""
 
@@ -36,7 +40,8 @@ class Detokenizer:
             return ""
         self._ids.append(token_id)
         text = self._unwritten()
-        if not text or text.endswith(HALF_A_CHARACTER):
+        is_whole = text and not text.endswith(HALF_A_CHARACTER)
+        if not is_whole and len(self._ids) - self._written < UNDECIDED_AT_MOST:
             return ""
         self._start, self._written = self._written, len(self._ids)
         return text

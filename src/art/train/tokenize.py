@@ -94,9 +94,15 @@ def trajectory_rows(
     where: str,
     reading: Reading = Reading.SAMPLED,
 ) -> list[Row]:
-    """Give the rows of all conversations of a trajectory; raises `TrainingDataError`, its message begun by `where`."""
+    """Give the rows of all conversations in which the model spoke; raises `TrainingDataError`, begun by `where`."""
+    spoken = [history for history in trajectory.histories() if _answers(history, reading)]
+    if not spoken:
+        raise TrainingDataError(
+            f"{where}: the conversation has no Choice, so nothing in it was sampled by the model. "
+            "Put response.choices[0] itself into messages_and_choices, not its text."
+        )
     rows: list[Row] = []
-    for history in trajectory.histories():
+    for history in spoken:
         turns = _turns(history, tokenizer, reading=reading, where=where)
         rows += _joined(turns if history is trajectory else (replace(turn, number=None) for turn in turns))
     for row in rows:
@@ -127,16 +133,9 @@ class _Turn:
 
 
 def _turns(history: History, tokenizer: PreTrainedTokenizerBase, *, reading: Reading, where: str) -> Iterator[_Turn]:
-    items = history.messages_and_choices
-    spoken = [place for place, item in enumerate(items) if isinstance(item, Choice) or _is_answer(item, reading)]
-    if not spoken:
-        raise TrainingDataError(
-            f"{where}: the conversation has no Choice, so nothing in it was sampled by the model. "
-            "Put response.choices[0] itself into messages_and_choices, not its text."
-        )
     choices = itertools.count()
-    for place in spoken:
-        item = items[place]
+    for place in _answers(history, reading):
+        item = history.messages_and_choices[place]
         number = next(choices) if isinstance(item, Choice) else None
         sampled = _sampled(history, place, tokenizer, reading=reading, where=where)
         if sampled.token_ids:
@@ -146,6 +145,12 @@ def _turns(history: History, tokenizer: PreTrainedTokenizerBase, *, reading: Rea
                 number=number,
                 truncated=isinstance(item, Choice) and item.finish_reason == "length",
             )
+
+
+def _answers(history: History, reading: Reading) -> list[int]:
+    """Give the places where the model spoke."""
+    items = enumerate(history.messages_and_choices)
+    return [place for place, item in items if isinstance(item, Choice) or _is_answer(item, reading)]
 
 
 def _is_answer(item: object, reading: Reading) -> bool:
