@@ -1,7 +1,7 @@
 """Where a run went wrong, judged against the run's own range: pure functions over its series.
 
 A value has left its range for good when no later one came back into it. Knows rewards and training's own metrics;
-knows no store. Thresholds are those of docs/design/judging.md, where a script shows what they find and miss.
+knows no store. docs/design/judging.md says what the thresholds find and miss.
 """
 
 from __future__ import annotations
