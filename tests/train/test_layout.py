@@ -9,7 +9,7 @@ import torch
 from worlds import choice, make_base, random_groups, trajectory
 
 from art.config import LoRAConfig, TrainConfig
-from art.train import attention, forward
+from art.train import attention, head
 from art.train.advantage import centred, divided, standard_deviation
 from art.train.batch import Example, Family, collate, micro_batches
 from art.train.forward import Scorer
@@ -93,7 +93,7 @@ def test_scores_do_not_depend_on_sharing_or_on_pieces_of_logits(family, branches
     examples = sorted(many_examples(30), key=lambda found: found.row.token_ids)
     alone = [Scorer(model).score(collate([found], device=CPU)).logp_N for found in examples]
 
-    monkeypatch.setattr(forward, "MAX_LOGITS", 259 * pieces)
+    monkeypatch.setattr(head, "MAX_LOGITS", 259 * pieces)
     monkeypatch.setattr(attention, "MAX_SCORES", 2**22 if branches == "together" else 0)
     batch = collate(examples, device=CPU)
     scores = Scorer(model).score(batch)
@@ -115,7 +115,7 @@ def test_branches_that_attend_one_by_one_give_the_same_gradient(tokenizer, monke
 
 def test_logits_computed_again_in_pieces_give_the_same_gradient(tokenizer, monkeypatch):
     def step(pieces: int) -> dict[str, float]:
-        monkeypatch.setattr(forward, "MAX_LOGITS", 259 * pieces)
+        monkeypatch.setattr(head, "MAX_LOGITS", 259 * pieces)
         trainer = Trainer(make_base(), tokenizer, lora=LoRAConfig(rank=4), seed=0)
         return trainer.step(random_groups(seed=2), TrainConfig())
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -51,11 +51,20 @@ class AdaptedModel:
     @contextmanager
     def dropping_out(self, probability: float) -> Generator[None]:
         """Let the adapter's dropout work for a while; the base model's own never does."""
-        self._dropout = probability
+        before, self._dropout = self._dropout, probability
         try:
             yield
         finally:
-            self._dropout = 0.0
+            self._dropout = before
+
+    def as_now(self) -> AbstractContextManager[None]:
+        """Give a context in which a pass computes as it would now, for one that is computed a second time."""
+        return self._as(self._low_ranks, self._dropout)
+
+    @contextmanager
+    def _as(self, low_ranks: LowRanks, dropout: float) -> Generator[None]:
+        with self.replaced(low_ranks), self.dropping_out(dropout):
+            yield
 
     def add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         """Give a layer's output with the adapter's part."""

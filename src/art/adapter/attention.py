@@ -81,18 +81,22 @@ def _attention(
 
 def causal(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, rules: Rules) -> torch.Tensor:
     """Attend from the last tokens of one sequence to all its tokens; query [1, heads, queries, size]."""
-    groups = query.shape[1] // keys.shape[1]
-    keys = keys.repeat_interleave(groups, dim=1)
-    values = values.repeat_interleave(groups, dim=1)
     queries, tokens = query.shape[2], keys.shape[2]
     plain = queries == tokens and (rules.window is None or rules.window >= tokens)
+    grouped = query.shape[1] != keys.shape[1]
     if plain and rules.softcap is None:
-        return functional.scaled_dot_product_attention(query, keys, values, is_causal=True, scale=rules.scale)
+        return functional.scaled_dot_product_attention(
+            query, keys, values, is_causal=True, scale=rules.scale, enable_gqa=grouped
+        )
     seen = _seen(queries, tokens, rules.window, query.device)
     if rules.softcap is None:
-        return functional.scaled_dot_product_attention(query, keys, values, attn_mask=seen, scale=rules.scale)
-    weights = scores(query, keys, rules).masked_fill(~seen, -torch.inf).softmax(-1)
-    return torch.matmul(weights.to(values.dtype), values)
+        return functional.scaled_dot_product_attention(
+            query, keys, values, attn_mask=seen, scale=rules.scale, enable_gqa=grouped
+        )
+    folded = query.reshape(1, keys.shape[1], -1, query.shape[3])
+    found = scores(folded, keys, rules).unflatten(2, (-1, queries))
+    weights = found.masked_fill(~seen, -torch.inf).softmax(-1).flatten(2, 3)
+    return torch.matmul(weights.to(values.dtype), values).reshape(*query.shape[:3], -1)
 
 
 def scores(query: torch.Tensor, keys: torch.Tensor, rules: Rules) -> torch.Tensor:

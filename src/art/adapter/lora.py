@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -71,6 +71,10 @@ class TrainedAdapter:
         """Put another adapter in this one's place for a while, none at all for the base model; without gradient."""
         with self._adapted.replaced(low_ranks), torch.no_grad():
             yield
+
+    def as_now(self) -> AbstractContextManager[None]:
+        """Give a context in which the model computes once more as it would now."""
+        return self._adapted.as_now()
 
     def read(self, folder: Path) -> dict[str, Tensor]:
         """Read the values of an adapter of this very shape; raises `LoRAShapeMismatchError`."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from art.adapter.attention import Rules, causal, scores
 from art.train.batch import Family
+from art.train.flash import Flash
 
 # Scores that a family's branches may leave for the backward pass together: 16 MiB a layer in float32. Beyond it every
 # branch attends alone, through kernels that keep none.
@@ -24,10 +25,13 @@ class PackedPass:
 
     def __init__(self, families: Sequence[Family], *, device: torch.device) -> None:
         self._families = families
+        self._flash = Flash(families, device=device)
         self._branches = [_Branches(family, device) if family.branches else None for family in families]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:
         """Attend from [1, heads, T, D] to what each token sees."""
+        if self._flash.suits(query, value, rules):
+            return self._flash.attend(query, key, value, rules.scale)
         outs: list[Tensor] = []
         for family, branches in zip(self._families, self._branches, strict=True):
             prompt = slice(family.start, family.start + family.prompt)

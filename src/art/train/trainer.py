@@ -74,7 +74,7 @@ class Trainer:
         self._device = base.device
         self._environment = environment(base)
         self._adapter = TrainedAdapter(base, lora=lora, base_name=base_name or cast(str, base.name_or_path))
-        self._scorer = Scorer(self._adapter.model)
+        self._scorer = Scorer(self._adapter.model, as_now=self._adapter.as_now)
         self._limits = _limits(base)
         # A step behind is what every loop is that samples while it trains.
         self._said_age = 1
