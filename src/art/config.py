@@ -87,6 +87,7 @@ class LoRAConfig(_Settings):
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 DecayRate = Annotated[float, Field(ge=0, lt=1)]
+PassTokens = Annotated[int, Field(gt=0)] | Literal["auto"]
 
 
 Level = Literal["token", "sequence", "average", "geometric_average"]
@@ -139,8 +140,9 @@ class TrainConfig(_Settings):
     """Optimiser steps that the batch is divided into, whatever its tokens are; in place of the two above."""
     epochs: int = Field(default=1, gt=0)
     """How often the batch is gone through in one training step."""
-    micro_batch_tokens: int = Field(default=16_384, gt=0)
-    """Tokens that one forward pass may hold; more accumulate gradients. No number depends on it, only memory."""
+    micro_batch_tokens: PassTokens = 16_384
+    """Tokens that one forward pass may hold; more accumulate gradients. "auto" is what fits free memory at the first
+    step, and is kept with the checkpoint: sums over passes round otherwise where passes are cut otherwise."""
 
     # Which loss
     loss: Annotated[Loss, PlainSerializer(_name, when_used="json")] = "cispo"
@@ -252,7 +254,7 @@ class TrainSFTConfig(_Settings):
     adam_epsilon: float = Field(default=1e-8, gt=0, le=1)
     weight_decay: Rate = 0.0
     max_grad_norm: float = Field(default=1.0, gt=0)
-    micro_batch_tokens: int = Field(default=16_384, gt=0)
+    micro_batch_tokens: PassTokens = 16_384
     strict: bool = False
     """Raise for a trajectory that cannot be trained on, instead of leaving it out and counting it."""
 

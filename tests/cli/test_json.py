@@ -71,6 +71,7 @@ def documents_of_checkpoints(art: Art, store: CheckpointStore, tmp_path: Path) -
         "show": ("show", "agent-2@100"),
         "fork": ("fork", "agent-1@100", "agent-2", "--overwrite"),
         "log": ("log",),
+        "plan": ("plan", str(write_config(tmp_path)), "--gpu-memory", "80"),
         "verify": ("verify",),
         "gc": ("gc",),
         "rewind": ("rewind", "agent-1@50"),
@@ -80,6 +81,12 @@ def documents_of_checkpoints(art: Art, store: CheckpointStore, tmp_path: Path) -
     answers = {name: art(*words, "--json") for name, words in commands.items()}
     assert [answer.stderr for answer in answers.values() if answer.stderr] == []
     return {name: json.loads(answer.stdout) for name, answer in answers.items()}
+
+
+def write_config(folder: Path) -> Path:
+    values = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    (folder / "config.json").write_text(json.dumps({**values, "vocab_size": 300}))
+    return folder
 
 
 def test_every_document_is_the_one_that_the_page_describes(documents: dict[str, Any]):

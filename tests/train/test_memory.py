@@ -38,6 +38,7 @@ def random_base(family: str, *, dtype: torch.dtype, **shape: object) -> PreTrain
             AutoConfig.for_model(family, tie_word_embeddings=True, **shape), dtype=dtype
         )
     model = model.to_empty(device="cpu")
+    model.tie_weights()
     for parameter in model.parameters():
         parameter.data.fill_(0.01)
     for module in model.modules():
@@ -69,8 +70,8 @@ def kept_mib_a_token(base: PreTrainedModel, batch: MicroBatch, *, limit_bytes: i
     count = StorageCount({each.untyped_storage().data_ptr() for each in adapter.model.parameters()})
     with count.counting():
         scorer.score(batch, limit_bytes=limit_bytes)
-    # The first layer that is kept is counted by the scorer itself.
-    return (count.total_bytes + (scorer.memory.layer_bytes or 0)) / MIB / len(batch.token_T)
+    # The first layers that are kept are counted by the scorer itself.
+    return (count.total_bytes + sum(scorer.memory.counted_bytes)) / MIB / len(batch.token_T)
 
 
 @pytest.mark.slow

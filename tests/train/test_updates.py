@@ -32,7 +32,7 @@ def example(trajectory: int, *, prompt: int = 10, said: int = 5) -> Example:
 
 
 def cut(examples: list[Example], **settings: object) -> list[list[int]]:
-    found = updates(examples, TrainConfig(**settings), context=None)
+    found = updates(examples, TrainConfig(**settings), context=None, pass_tokens=16_384)
     return [[each.trajectory for each in update.examples] for update in found]
 
 
@@ -54,7 +54,8 @@ def test_a_sequence_is_as_long_as_the_longest_row_rounded_up_to_2048():
 
     assert cut(long) == [[0], [1], [2]]
     assert cut(longer) == [[0, 1], [2, 3]]
-    assert [len(list(each.examples)) for each in updates(long, TrainConfig(), context=1600)] == [1, 1, 1]
+    bounded = updates(long, TrainConfig(), context=1600, pass_tokens=16_384)
+    assert [len(list(each.examples)) for each in bounded] == [1, 1, 1]
 
 
 def test_minibatches_are_cut_between_trajectories_and_differ_by_one_at_most():

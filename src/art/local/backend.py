@@ -31,6 +31,7 @@ from art.local.sessions import Sessions
 from art.names import ModelRef
 from art.ops.fork import ForkReport, ForkRequest, fork, if_exists
 from art.ops.place import open_remote
+from art.ops.plan import plan
 from art.remote.hub import Hub
 from art.store.history import History
 from art.store.state import States
@@ -106,6 +107,8 @@ class LocalBackend:
     async def _disconnect(self) -> None:
         while self._models:
             await self._models.pop().disconnect()
+
+    plan = staticmethod(plan)
 
     async def register(self, model: AnyModel, *, port: int = 0) -> Inference | None:
         """Load a trainable model's base, stand at its newest checkpoint, and start inference. Writes nothing."""

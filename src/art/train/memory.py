@@ -28,8 +28,8 @@ def out_of_memory_named(*, micro_batch_tokens: int, longest_row: int) -> Generat
             torch.cuda.empty_cache()
         raise OutOfMemoryError(
             "This step does not fit into memory, and was undone. Lower TrainConfig(micro_batch_tokens=...), which is "
-            f"{micro_batch_tokens:,} (no number depends on it), and train on the same groups again; the longest row "
-            f"has {longest_row:,} tokens, and is never divided. ({str(error).partition(chr(10))[0]})"
+            f"{micro_batch_tokens:,} (only rounding depends on it), and train on the same groups again; the longest "
+            f"row has {longest_row:,} tokens, and is never divided. ({str(error).partition(chr(10))[0]})"
         ) from None
 
 

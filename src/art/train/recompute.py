@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+COUNTED = 2
+"""Layers of a pass that are counted: the first has no gradient to its input yet, and keeps less."""
 AsNow = Callable[[], AbstractContextManager[object]]
 """Gives a context in which the model computes once more as it does now, adapter and dropout included."""
 
@@ -28,8 +30,8 @@ class LayerMemory:
     as_now: AsNow = nullcontext
     limit_bytes: int = 0
     """What the layers of this pass may keep together."""
-    layer_bytes: int | None = None
-    """What the first layer of this pass has kept."""
+    counted_bytes: list[int] = field(default_factory=list[int])
+    """What each of the first layers of this pass has kept."""
     kept_layers: int = 0
     _frozen: set[int] = field(default_factory=set[int])
 
@@ -44,23 +46,24 @@ class LayerMemory:
 
     def begin(self, limit_bytes: int) -> None:
         """Start a forward pass whose layers may keep so much."""
-        self.limit_bytes, self.layer_bytes, self.kept_layers = limit_bytes, None, 0
+        self.limit_bytes, self.counted_bytes, self.kept_layers = limit_bytes, [], 0
 
     def run(self, plain: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Compute a layer with gradient."""
         if not self._has_room():
             return self._again(plain, *args, **kwargs)
         self.kept_layers += 1
-        if self.layer_bytes is not None:
+        if self.kept_layers > COUNTED:
             return plain(*args, **kwargs)
         count = StorageCount(self._frozen)
         with count.counting():
             out = plain(*args, **kwargs)
-        self.layer_bytes = count.total_bytes
+        self.counted_bytes.append(count.total_bytes)
         return out
 
     def _has_room(self) -> bool:
-        return (self.kept_layers + 1) * (self.layer_bytes or 1) <= self.limit_bytes
+        largest = max(self.counted_bytes, default=1)
+        return (self.kept_layers + 1) * largest <= self.limit_bytes
 
     def _again(self, plain: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         as_now = self.as_now()
@@ -102,7 +105,8 @@ class StorageCount:
 
     def _keep(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._frozen:
+        is_weight = storage.data_ptr() in self._frozen or (tensor.is_leaf and tensor.requires_grad)
+        if not is_weight:
             self._bytes[storage.data_ptr()] = storage.nbytes()
         # Not the tensor itself: an output that its own node holds would never be freed.
         return tensor.detach()

@@ -1,6 +1,6 @@
 """How much memory there is for a step: on the CPU what the machine, its container and the process's limits leave.
 
-Knows devices and nothing of what is put there.
+Knows devices, and a model's dimensions.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from pathlib import Path
 
 import psutil
 import torch
+from transformers import PreTrainedModel
+
+from art.footprint import PASSES, dimensions_of, longest_pass
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -25,7 +28,17 @@ def free_bytes(device: torch.device) -> int:
 
 def usable_bytes(device: torch.device) -> int:
     """Give how much of that the layers of a pass may keep: a card is ours, a machine's memory is everybody's."""
-    return int(free_bytes(device) * (0.6 if device.type == "cuda" else 0.25))
+    return int(free_bytes(device) * (0.6 if device.type == "cuda" else 0.15))
+
+
+def fitting_pass(model: PreTrainedModel, *, rank: int) -> int:
+    """Give how many tokens a pass may have here and now; the most for a model whose needs are not counted."""
+    dtype = str(model.dtype).removeprefix("torch.")
+    dimensions = dimensions_of(model.config.to_dict(), dtype)  # pyright: ignore[reportArgumentType] - one of these
+    if dimensions is None:
+        return PASSES[0]
+    share = 0.6 if model.device.type == "cuda" else 0.25
+    return longest_pass(dimensions, rank=rank, room_bytes=int(free_bytes(model.device) * share))
 
 
 def _left_in_container() -> int:

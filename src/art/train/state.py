@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, JsonValue, PositiveInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -43,6 +43,8 @@ class Progress:
     """Where on its schedule the learning rate is."""
     objective: Literal["policy", "answers"] = "policy"
     """What the optimizer's moments are of: of reinforcement learning's gradients, or of supervised fine-tuning's."""
+    pass_tokens: int | None = None
+    """What `micro_batch_tokens="auto"` became at its first step; the same from there on, wherever that is."""
     random: dict[str, bytes] = field(default_factory=dict)
     """The state of the generator that dropout draws from, by type of device."""
     state: Any = None
@@ -56,6 +58,7 @@ class _TrainerFile(BaseModel):
     schedule_step: Count
     objective: Literal["policy", "answers"] = "policy"
     """Absent where an earlier release wrote the file, which knew no other."""
+    pass_tokens: PositiveInt | None = None
     random: dict[str, str]
     environment: dict[str, object]
     state: JsonValue
@@ -146,6 +149,7 @@ def write_progress(folder: Path, progress: Progress, *, environment: Mapping[str
         "optimizer_steps": progress.optimizer_steps,
         "schedule_step": progress.schedule_step,
         "objective": progress.objective,
+        **({} if progress.pass_tokens is None else {"pass_tokens": progress.pass_tokens}),
         "random": {device: base64.b64encode(state).decode() for device, state in progress.random.items()},
         "environment": dict(environment),
         "state": progress.state,
@@ -173,6 +177,7 @@ def read_progress(folder: Path) -> tuple[Progress, dict[str, object]] | None:
         optimizer_steps=saved.optimizer_steps,
         schedule_step=saved.schedule_step,
         objective=saved.objective,
+        pass_tokens=saved.pass_tokens,
         random=random,
         state=saved.state,
     )

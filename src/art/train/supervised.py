@@ -39,7 +39,7 @@ def cross_entropy(vectors: Vectors) -> Tensor:
 
 def as_policy_gradient(config: TrainSFTConfig) -> TrainConfig:
     """Give the training step of which supervised fine-tuning is a case: every token of an answer weighs the same."""
-    shared = ("betas", "adam_epsilon", "weight_decay", "max_grad_norm", "micro_batch_tokens")
+    shared = ("betas", "adam_epsilon", "weight_decay", "max_grad_norm")
     return TrainConfig(loss=cross_entropy, aggregate="token", **{name: getattr(config, name) for name in shared})
 
 
@@ -49,6 +49,7 @@ def lesson(
     *,
     limits: Limits,
     config: TrainSFTConfig,
+    pass_tokens: int,
 ) -> Lesson:
     """Read trajectories, in their order, as batches; raises `TrainingDataError` if the config is strict."""
     made: list[tuple[Update, float]] = []
@@ -68,7 +69,7 @@ def lesson(
                 continue
             examples += _examples(rows, number, config)
         if examples:
-            passes = micro_batches(examples, max_tokens=config.micro_batch_tokens)
+            passes = micro_batches(examples, max_tokens=pass_tokens)
             made.append((Update(tuple(map(tuple, passes))), rate))
     return Lesson(updates=made, skipped=skipped)
 

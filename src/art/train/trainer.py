@@ -10,6 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -28,6 +29,7 @@ from art.train.memory import out_of_memory_named
 from art.train.optimise import check_finite, clip, take, undone_if_it_fails
 from art.train.policy_gradient import PolicyGradient
 from art.train.prepare import AgeOf, prepare, say_age, say_what_is_left_out, say_what_is_missing, unknown_age
+from art.train.room import fitting_pass
 from art.train.state import (
     PARTS,
     TRAINER_FILE,
@@ -129,7 +131,7 @@ class Trainer:
         if saved is None:
             return progress, {"schedule", "random", "state"}
         progress.optimizer_steps = saved.optimizer_steps
-        progress.objective = saved.objective
+        progress.objective, progress.pass_tokens = saved.objective, saved.pass_tokens
         afresh = set(reset)
         if "schedule" not in reset:
             progress.schedule_step = saved.schedule_step
@@ -175,9 +177,11 @@ class Trainer:
         self._said_age = say_age(prepared, self._said_age)
         with undone_if_it_fails(self._adapter.parameters, self._optimizer, self._progress):
             self._turn_to("policy")
-            found = updates(prepared.examples, config, context=self._limits.context)
+            pass_tokens = self._pass_tokens(config)
+            found = updates(prepared.examples, config, context=self._limits.context, pass_tokens=pass_tokens)
             work = [(update, rate) for update in found]
-            measured = self._learn(work, config, self._reference(config, reference))
+            with self._bounded(work, pass_tokens):
+                measured = self._learn(work, config, self._reference(config, reference))
             self._progress.schedule_step += 1
         return {
             **prepared.metrics,
@@ -200,11 +204,13 @@ class Trainer:
         have nothing to do with one another. Refuses and undoes as `step` does.
         """
         started = time.perf_counter()
-        found = lesson(trajectories, self._tokenizer, limits=self._limits, config=config)
-        say_what_is_left_out(found.skipped)
         with undone_if_it_fails(self._adapter.parameters, self._optimizer, self._progress):
             self._turn_to("answers")
-            measured = self._learn(found.updates, as_policy_gradient(config), None)
+            pass_tokens = self._pass_tokens(config)
+            found = lesson(trajectories, self._tokenizer, limits=self._limits, config=config, pass_tokens=pass_tokens)
+            say_what_is_left_out(found.skipped)
+            with self._bounded(found.updates, pass_tokens):
+                measured = self._learn(found.updates, as_policy_gradient(config), None)
         told = ("loss", "entropy", "grad_norm", "optimizer_steps")
         return {
             **{name: value for name, value in measured.metrics().items() if name in told},
@@ -220,6 +226,18 @@ class Trainer:
             forget_moments(self._optimizer)
             self._progress.objective = objective
 
+    def _pass_tokens(self, config: TrainConfig | TrainSFTConfig) -> int:
+        """Give how many tokens a pass may have; what was once chosen stays, so that continuing gives the same bits."""
+        if config.micro_batch_tokens != "auto":
+            return config.micro_batch_tokens
+        if self._progress.pass_tokens is None:
+            self._progress.pass_tokens = fitting_pass(self._adapter.model, rank=self._adapter.lora.rank)
+        return self._progress.pass_tokens
+
+    def _bounded(self, work: Sequence[tuple[Update, float]], pass_tokens: int) -> AbstractContextManager[None]:
+        longest_row = max((len(each.row.token_ids) for update, _ in work for each in update.examples), default=0)
+        return out_of_memory_named(micro_batch_tokens=pass_tokens, longest_row=longest_row)
+
     def _learn(self, work: Sequence[tuple[Update, float]], config: TrainConfig, reference: LowRanks | None) -> Measured:
         """Take an optimiser step for each update at its rate, as often as the config says, and count them as one."""
         random = DropoutRandom(self._progress.random[self._device.type], self._device)
@@ -232,14 +250,12 @@ class Trainer:
             device=self._device,
         )
         measured = Measured()
-        longest_row = max((len(each.row.token_ids) for update, _ in work for each in update.examples), default=0)
-        with out_of_memory_named(micro_batch_tokens=config.micro_batch_tokens, longest_row=longest_row):
-            laid_out = [(update, gradient.passes(update), rate) for update, rate in work]
-            for update, passes, rate in itertools.chain.from_iterable(itertools.repeat(laid_out, config.epochs)):
-                gradient.accumulate(update, passes, measured)
-                measured.stepped(clip(self._adapter.parameters, config.max_grad_norm))
-                power = config.num_trajectories_learning_rate_multiplier_power
-                take(self._optimizer, rate * update.trajectories**power, config)
+        laid_out = [(update, gradient.passes(update), rate) for update, rate in work]
+        for update, passes, rate in itertools.chain.from_iterable(itertools.repeat(laid_out, config.epochs)):
+            gradient.accumulate(update, passes, measured)
+            measured.stepped(clip(self._adapter.parameters, config.max_grad_norm))
+            power = config.num_trajectories_learning_rate_multiplier_power
+            take(self._optimizer, rate * update.trajectories**power, config)
         check_finite(self._adapter.parameters, self._optimizer)
         self._progress.optimizer_steps += 1
         self._progress.random = {**self._progress.random, self._device.type: random.state}

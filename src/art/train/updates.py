@@ -36,12 +36,12 @@ class Update:
         return len({example.trajectory for example in self.examples})
 
 
-def updates(examples: Sequence[Example], config: TrainConfig, *, context: int | None) -> list[Update]:
+def updates(examples: Sequence[Example], config: TrainConfig, *, context: int | None, pass_tokens: int) -> list[Update]:
     """Divide a batch into optimiser steps, in its order."""
     if not examples:
         return []
     runs = _minibatches(examples, config.minibatches) if config.minibatches else _sequences(examples, config, context)
-    return [Update(tuple(map(tuple, micro_batches(run, max_tokens=config.micro_batch_tokens)))) for run in runs]
+    return [Update(tuple(map(tuple, micro_batches(run, max_tokens=pass_tokens)))) for run in runs]
 
 
 def _sequences(examples: Sequence[Example], config: TrainConfig, context: int | None) -> Iterator[list[Example]]:

@@ -1,0 +1,130 @@
+"""How many bytes a model takes in training and sampling, from its dimensions alone.
+
+Arithmetic only: knows no file and no tensor. Tests compare it with bytes that are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+ADAPTER_BYTES = 4
+"""Of one value of an adapter or of a moment, whatever the base's precision is."""
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+PIECE_OF_LOGITS = 2**24
+"""Logits that are there at once in training."""
+PASSES = (16_384, 8_192, 4_096, 2_048, 1_024, 512)
+"""Tokens of a pass that are tried, the most first."""
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+_NORMED_HEADS = {"qwen3", "gemma3", "gemma3_text", "olmo2", "olmo3"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimensions:
+    """A dense decoder whose feed-forward layer has a gate, as nearly all have."""
+
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    key_heads: int
+    head: int
+    vocabulary: int
+    is_tied: bool
+    has_normed_heads: bool
+    value_bytes: int
+    """Of one value of the base."""
+
+    @property
+    def linear_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Inputs and outputs of a layer's seven matrices."""
+        queries, keys = self.heads * self.head, self.key_heads * self.head
+        attention = ((self.hidden, queries), (self.hidden, keys), (self.hidden, keys), (queries, self.hidden))
+        return *attention, (self.hidden, self.inner), (self.hidden, self.inner), (self.inner, self.hidden)
+
+    @property
+    def base_bytes(self) -> int:
+        matrices = self.layers * sum(inputs * outputs for inputs, outputs in self.linear_sizes)
+        embeddings = self.vocabulary * self.hidden * (1 if self.is_tied else 2)
+        norms = (2 * self.layers + 1) * self.hidden
+        return (matrices + embeddings + norms) * self.value_bytes
+
+    def adapter_bytes(self, rank: int) -> int:
+        return self.layers * rank * sum(map(sum, self.linear_sizes)) * ADAPTER_BYTES
+
+    def key_value_bytes(self) -> int:
+        """Give what a token of a conversation takes while it is sampled."""
+        return 2 * self.layers * self.key_heads * self.head * self.value_bytes
+
+    def layer_bytes(self, rank: int) -> int:
+        """Give what a layer keeps of a token for the backward pass, unless it is computed again."""
+        attention = (2 * self.heads + 2 * self.key_heads) * self.head * self.value_bytes + 4 * self.heads
+        normed = (self.heads + self.key_heads) * 4 * (self.head + 1) if self.has_normed_heads else 0
+        norms = 2 * (4 * self.hidden + 4 + self.hidden * self.value_bytes)
+        feed_forward = 4 * self.inner * self.value_bytes
+        low_rank = len(self.linear_sizes) * rank * ADAPTER_BYTES
+        return attention + normed + norms + feed_forward + low_rank
+
+    def input_bytes(self) -> int:
+        """Give what a layer that is computed again keeps of a token."""
+        return self.hidden * self.value_bytes
+
+    def head_bytes(self) -> int:
+        """Give what the output layer needs at once: logits, their softmax, and its logarithm."""
+        return PIECE_OF_LOGITS * (self.value_bytes + 3 * 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassBytes:
+    """What a training pass of so many tokens needs, beside the weights."""
+
+    kept: int
+    """All layers' tensors."""
+    again: int
+    """All layers' inputs."""
+    work: int
+    """A layer's tensors and their gradients while it is computed backward, and the output layer's."""
+
+
+def pass_bytes(dimensions: Dimensions, *, tokens: int, rank: int) -> PassBytes:
+    """Give what a pass needs, with and without computing layers again."""
+    layer = tokens * dimensions.layer_bytes(rank)
+    return PassBytes(
+        kept=dimensions.layers * layer,
+        again=dimensions.layers * tokens * dimensions.input_bytes(),
+        # Most tensors of a layer have a gradient of the same size while their neighbours' are still there.
+        work=2 * layer + dimensions.head_bytes(),
+    )
+
+
+def longest_pass(dimensions: Dimensions, *, rank: int, room_bytes: int) -> int:
+    """Give how many tokens a pass may have, with all layers computed again, so that it fits; the least if none does."""
+    for tokens in PASSES:
+        needed = pass_bytes(dimensions, tokens=tokens, rank=rank)
+        if needed.again + needed.work <= room_bytes:
+            return tokens
+    return PASSES[-1]
+
+
+def dimensions_of(config: Mapping[str, Any], dtype: Literal["float32", "bfloat16", "float16"]) -> Dimensions | None:
+    """Read a model's configuration as transformers writes it; None for a kind that is not counted here."""
+    text = config.get("text_config") or config
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    values: list[Any] = [text.get(name) for name in names]
+    if not all(isinstance(value, int) and value > 0 for value in values) or any(text.get(name) for name in _EXPERTS):
+        return None
+    hidden, inner, layers, heads, vocabulary = values
+    return Dimensions(
+        hidden=hidden,
+        inner=inner,
+        layers=layers,
+        heads=heads,
+        key_heads=text.get("num_key_value_heads") or heads,
+        head=text.get("head_dim") or hidden // heads,
+        vocabulary=vocabulary,
+        # Left out of a file where it is what transformers takes it for.
+        is_tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", True))),
+        has_normed_heads=text.get("model_type") in _NORMED_HEADS,
+        value_bytes=DTYPE_BYTES[dtype],
+    )
