@@ -11,11 +11,14 @@ IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 QUICK := tests/test_names.py tests/checks tests/api tests/store tests/cli tests/train
 # Old releases warn about what newer ones took away; what tensors need is tested with the pinned releases only.
 LOWEST := .venv-lowest
+TRACKERS := .venv-trackers
+# Its pillow is older than the pinned one, so it has an environment of its own, over the other packages of .venv.
+TRACKIO := trackio==0.43.0
 OF_LOWEST := tests/test_names.py tests/test_visible.py tests/store tests/cli tests/ops
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest check style bench clean
+.PHONY: help demo test test-lowest test-trackers check style bench clean
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,6 +34,14 @@ test-lowest: $(VENV)/test-installed  ## the program's and the store's tests with
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
 	@VIRTUAL_ENV=$(LOWEST) $(BIN)/uv pip install --quiet --resolution lowest-direct --group dev -e .
 	@$(LOWEST)/bin/python -m pytest -q -m "not slow and not root" -W ignore::DeprecationWarning $(OF_LOWEST) $(PYTEST_ARGS)
+
+test-trackers: $(VENV)/test-installed  ## what every tracker promises, asked of trackio too, which .venv cannot hold
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(TRACKERS)
+	@VIRTUAL_ENV=$(TRACKERS) $(BIN)/uv pip install --quiet '$(TRACKIO)'
+	@for site in $(TRACKERS)/lib/python*/site-packages; do \
+		echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" > $$site/rest.pth; \
+	done
+	@$(TRACKERS)/bin/python -m pytest -q tests/trackers $(PYTEST_ARGS)
 
 check: style  ## the checks and the quick tests, for the inner loop (2 minutes)
 	@echo "== quick tests"
@@ -49,7 +60,7 @@ bench: $(VENV)/test-installed  ## every benchmark; bench/README.md says what eac
 	@for script in bench/bench_*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove .venv and what the tools left; the cache of models stays
-	rm -rf $(VENV) $(LOWEST) .azurite build dist demo-out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) $(TRACKERS) .azurite build dist demo-out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/made:
@@ -69,5 +80,5 @@ $(VENV)/demo-installed: $(VENV)/made pyproject.toml constraints.txt
 
 $(VENV)/test-installed: $(VENV)/demo-installed
 	@echo "== installing the tools of the tests"
-	@$(PIP) install -c constraints.txt -e '.[demo,aws]' --group dev
+	@$(PIP) install -c constraints.txt -e '.[demo,aws,wandb,mlflow,tensorboard]' --group dev
 	@touch $@

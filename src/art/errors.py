@@ -137,6 +137,10 @@ class BackendClosedError(ArtError, RuntimeError):
     """A backend is used after it was closed."""
 
 
+class TrackerError(ArtError, OSError):
+    """A tracker did not take what it was told; the history has it, and it is told again."""
+
+
 class JudgeError(ArtError, RuntimeError):
     """A judge model did not answer, or not with one score for each trajectory."""
 

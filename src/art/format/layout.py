@@ -20,6 +20,7 @@ JOURNAL = "journal.json"
 RECORD = "record.json"
 HISTORY = "history.jsonl"
 STATE = "state.jsonl"
+TRACKERS = "trackers"
 STAGING = ".staging"
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -48,6 +49,10 @@ def history_path(model: ModelRef) -> PurePosixPath:
 
 def state_path(model: ModelRef) -> PurePosixPath:
     return model_path(model) / STATE
+
+
+def told_path(model: ModelRef, tracker: str) -> PurePosixPath:
+    return model_path(model) / TRACKERS / f"{tracker}.json"
 
 
 def trajectories_path(model: ModelRef, split: str, step: int) -> PurePosixPath:

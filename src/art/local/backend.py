@@ -15,7 +15,6 @@ from art.backend import AnyModel, Inference, Trainable, TrainResult
 from art.config import TrainConfig, TrainSFTConfig
 from art.dev.meaning import ignore, training_fields
 from art.errors import BackendClosedError, ConfigurationError
-from art.format.manifest import canonical_json
 from art.format.pick import Mode, Pick, pick_of
 from art.http.limits import Limits
 from art.http.server import Listen
@@ -25,6 +24,7 @@ from art.local.compatible import check_fits
 from art.local.logbook import Logbook
 from art.local.mirror import Mirror
 from art.local.pruning import prune
+from art.local.reports import Reports, ReportTo, reports_of
 from art.local.seeds import Seeds
 from art.local.session import Session
 from art.local.sessions import Sessions
@@ -46,6 +46,7 @@ class LocalBackend:
     seed, the step and its content. It costs inference some speed; see docs/concepts/exactness.md.
     With a `remote` (a bucket, or a URL such as `s3://bucket/prefix`) every committed checkpoint is pushed there in the
     background, and a model that is not on this disk resumes from there; closing waits until all is pushed.
+    The trackers in `report_to` are told of every history in the background; see docs/guides/trackers.md.
     Inference answers on `host` to requests that carry `api_key`, a random one unless it is given.
     """
 
@@ -63,6 +64,8 @@ class LocalBackend:
         host: str = "127.0.0.1",
         api_key: str | None = None,
         max_request_bytes: int = Limits.body_bytes,
+        report_to: ReportTo | Iterable[ReportTo] | None = None,
+        report_rollouts: bool = True,
     ) -> None:
         self._listen = Listen(
             key=secrets.token_urlsafe(24) if api_key is None else api_key,
@@ -75,10 +78,12 @@ class LocalBackend:
         self._states = States(self.store.root)
         self._bases = Bases(device=device, dtype=dtype, max_rows=max_rows)
         self._models: list[AnyModel] = []
+        self._reports = Reports(self.store, reports_of(report_to, self.store.root, rollouts=report_rollouts))
         self._sessions = Sessions(
             self.store,
             self._bases,
             Mirror(moving.open_remote(remote, None), self.store) if remote else None,
+            reports=self._reports,
             listen=self._listen,
             seeds=Seeds(training=seed, requests=seed if deterministic else None),
         )
@@ -180,6 +185,7 @@ class LocalBackend:
         self._require_open()
         write = functools.partial(self._logbook.write, split=split, metrics=metrics, step=step)
         await asyncio.to_thread(write, model.ref, groups)
+        self._reports.put(model.ref)
 
     async def get_step(self, model: AnyModel) -> int:
         """Give the newest step, 0 for an untrained model."""
@@ -190,10 +196,6 @@ class LocalBackend:
     def write_state(self, model: AnyModel, state: dict[str, Any]) -> None:
         """Note a state at the model's newest checkpoint; it is on the disk when this returns."""
         self._require_open()
-        try:
-            canonical_json(state)
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"The state of {model.ref} cannot be written as JSON: {error}.") from error
         self._states.append(model.ref, self.store.newest(model.ref), state)
 
     def read_state(self, model: AnyModel) -> dict[str, Any] | None:

@@ -1,15 +1,16 @@
 """Every committed checkpoint goes to a remote in the background, while training goes on.
 
 What is committed is read from the store when its turn comes, so that a remote that is slow or gone holds nothing up. A
-push that fails is tried again, and on the next start whatever the remote lacks is pushed. Knows a thread and names.
+push that fails is tried again, and on the next start whatever the remote lacks is pushed. Knows names and a remote.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
+from collections.abc import Mapping
 
 from art.errors import ArtError, CheckpointExistsError, RemoteError, RemoteUnavailableError
+from art.local.follower import Follower
 from art.names import CheckpointRef, ModelRef
 from art.remote.remote import Remote
 from art.store.store import CheckpointStore
@@ -20,26 +21,16 @@ _log = logging.getLogger("art")
 
 
 class Mirror:
-    """Pushes checkpoints to one remote, in the order they were committed. Its thread begins with the first of them."""
+    """Pushes checkpoints to one remote, in the order they were committed."""
 
     def __init__(self, remote: Remote, store: CheckpointStore) -> None:
         self._remote = remote
         self._store = store
-        self._waiting: dict[CheckpointRef, None] = {}
-        self._failures: dict[CheckpointRef, Exception] = {}
-        self._changed = threading.Condition()
-        self._closing = threading.Event()
-        self._is_last_round = False
-        self._thread: threading.Thread | None = None
+        self._follower = Follower[CheckpointRef]("art-mirror", self._push, on_failure=self._warn)
 
     def put(self, ref: CheckpointRef) -> None:
         """Note that a checkpoint is to be pushed. Never waits."""
-        with self._changed:
-            self._waiting[ref] = None
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="art-mirror", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+        self._follower.put(ref)
 
     def catch_up(self, model: ModelRef) -> None:
         """Queue what an earlier process committed and did not push; bring the newest when this disk has none."""
@@ -63,19 +54,14 @@ class Mirror:
 
     def close(self) -> None:
         """Push what is waiting, and once more what failed, then stop; raises when a checkpoint could not be pushed."""
-        with self._changed:
-            self._closing.set()
-            self._changed.notify()
-        if self._thread:
-            self._thread.join()
-        if self._failures:
-            raise self._failure()
+        if failures := self._follower.close():
+            raise self._failure(failures)
 
-    def _failure(self) -> ArtError:
-        ref, error = min(self._failures.items())
+    def _failure(self, failures: Mapping[CheckpointRef, Exception]) -> ArtError:
+        ref, error = min(failures.items())
         if isinstance(error, ArtError):
             return error
-        refs = ", ".join(map(str, sorted(self._failures)))
+        refs = ", ".join(map(str, sorted(failures)))
         failure = RemoteError(
             f"{refs} could not be pushed to {self._remote}: pushing {ref} raised {type(error).__name__}: {error}. "
             "They are whole on this disk; the next start pushes them, and so does `art push`."
@@ -83,36 +69,11 @@ class Mirror:
         failure.__cause__ = error
         return failure
 
-    def _run(self) -> None:
-        while ref := self._next():
-            error = self._try_to_push(ref)
-            with self._changed:
-                self._failures.pop(ref, None)
-                if error:
-                    self._failures[ref] = error
-
-    def _next(self) -> CheckpointRef | None:
-        """Wait for a checkpoint; gives None when all are pushed and the mirror is closing."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing.is_set())
-            if not self._waiting and not self._is_last_round:
-                self._is_last_round = True
-                self._waiting |= dict.fromkeys(self._failures)
-            ref = next(iter(self._waiting), None)
-            if ref:
-                del self._waiting[ref]
-            return ref
-
-    def _try_to_push(self, ref: CheckpointRef) -> Exception | None:
-        """Push a checkpoint, again after a passing failure; gives the error when it is not there in the end."""
-        try:
-            self._push(ref)
-        except Exception as error:  # noqa: BLE001 - whatever it is, `close` raises it and the thread goes on
-            _log.error("%s is not in %s: %s", ref, self._remote, error)
-            return error
-        return None
+    def _warn(self, ref: CheckpointRef, error: Exception) -> None:
+        _log.error("%s is not in %s: %s", ref, self._remote, error)
 
     def _push(self, ref: CheckpointRef) -> None:
+        """Push a checkpoint, again after a passing failure."""
         checkpoint = self._store.find(ref)
         if checkpoint is None:
             return  # deleted or set aside while it waited
@@ -121,7 +82,7 @@ class Mirror:
                 self._remote.push(checkpoint)
             except RemoteUnavailableError as error:
                 _log.warning("%s: attempt %d of %d failed: %s", ref, attempt, ATTEMPTS, error)
-                self._closing.wait(PAUSE_S * 2 ** (attempt - 1))
+                self._follower.closing.wait(PAUSE_S * 2 ** (attempt - 1))
             else:
                 return
         self._remote.push(checkpoint)

@@ -178,7 +178,8 @@ class Session:
         def record() -> None:
             self._record(lines, checkpoint)
 
-        followers = (("serve", serve), ("hand on", partial(self._on_commit, checkpoint)), ("write down", record))
+        # What it is handed on to reads the history.
+        followers = (("serve", serve), ("write down", record), ("hand on", partial(self._on_commit, checkpoint)))
         for what, follow in followers:
             try:
                 follow()

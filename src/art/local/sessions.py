@@ -15,6 +15,7 @@ from art.errors import NotRegisteredError
 from art.http.server import Listen
 from art.local.bases import Bases
 from art.local.mirror import Mirror
+from art.local.reports import Reports
 from art.local.seeds import Seeds
 from art.local.session import Session
 from art.names import CheckpointRef, ModelRef
@@ -26,7 +27,7 @@ R = TypeVar("R")
 
 
 class Sessions:
-    """Opens a session for each registered model, and closes them all. With a mirror, what they commit is pushed."""
+    """Opens a session for each registered model, and closes them all. What they commit is pushed and told."""
 
     def __init__(
         self,
@@ -34,12 +35,14 @@ class Sessions:
         bases: Bases,
         mirror: Mirror | None,
         *,
+        reports: Reports,
         listen: Listen,
         seeds: Seeds,
     ) -> None:
         self._bases = bases
         self._store = store
         self._mirror = mirror
+        self._reports = reports
         self._listen = listen
         self._seeds = seeds
         self._open: dict[ModelRef, Session] = {}
@@ -57,6 +60,7 @@ class Sessions:
                 session = await self.in_training_thread(self._new, trainable, port)
                 self._open[model.ref] = session
             await self.in_training_thread(session.attach, trainable)
+        self._reports.put(model.ref)
         return session
 
     def of(self, model: AnyModel) -> Session:
@@ -80,13 +84,16 @@ class Sessions:
             self._mirror.put(ref)
 
     def close(self) -> None:
-        """Stop inference, let go of sessions and bases, and wait until all is pushed."""
+        """Stop inference, let go of sessions and bases, and wait until all is pushed and told."""
         while self._open:
             self._open.popitem()[1].close()
         self._bases.close()
         self._training.shutdown()
-        if self._mirror:
-            self._mirror.close()
+        try:
+            if self._mirror:
+                self._mirror.close()
+        finally:
+            self._reports.close()
 
     def _new(self, model: Trainable, port: int) -> Session:
         if self._mirror:
@@ -103,3 +110,4 @@ class Sessions:
 
     def _committed(self, checkpoint: Checkpoint) -> None:
         self.hand_on(checkpoint.ref)
+        self._reports.put(checkpoint.ref.model)

@@ -65,6 +65,16 @@ class History:
         lines = _lines(self.root / layout.history_path(model))
         return [entry for line in lines if (entry := parse_line(model, line))]
 
+    def lines_from(self, model: ModelRef, offset: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the whole lines from a byte of a model's history on, each with the byte that it begins at."""
+        file = regular.find_opened(self.root / layout.history_path(model))
+        if file is not None:
+            with file:
+                file.seek(offset)
+                while (line := file.readline(MAX_LINE_BYTES)).endswith(b"\n"):
+                    yield offset, line
+                    offset += len(line)
+
     def read_trajectories(self, model: ModelRef, step: int, *, split: str) -> Iterator[bytes]:
         """Yield the lines that were written at a step of a model, each a document, or what a crash left of one."""
         yield from _lines(self._trajectories_path(model, step, split))

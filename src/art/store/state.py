@@ -12,7 +12,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from art.errors import ConfigurationError
 from art.format import layout
+from art.format.json import canonical_json
 from art.format.manifest import utc_now
 from art.names import ModelRef
 from art.store import disk
@@ -26,10 +28,17 @@ class States:
         self.root = root
 
     def append(self, model: ModelRef, at: Checkpoint | None, state: dict[str, JsonValue]) -> None:
-        """Note a state at a checkpoint, or before the first one; returns when it is on the disk."""
+        """Note a state at a checkpoint, or before the first one; returns when it is on the disk.
+
+        Raises `ConfigurationError` for one that JSON has no form for.
+        """
         step, digest = (at.ref.step, at.digest) if at else (0, None)
-        line = json.dumps({"step": step, "checkpoint": digest, "time": utc_now(), "state": state}, allow_nan=False)
-        disk.append_lines(self._path(model), [line.encode()])
+        note = {"step": step, "checkpoint": digest, "time": utc_now(), "state": state}
+        try:
+            canonical_json(note)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"The state of {model} cannot be written as JSON: {error}.") from error
+        disk.append_lines(self._path(model), [json.dumps(note, allow_nan=False).encode()])
 
     def find(self, model: ModelRef, at: Checkpoint | None) -> dict[str, JsonValue] | None:
         """Give the newest note of a checkpoint; of a fresh fork, that of the checkpoint that it was forked from."""

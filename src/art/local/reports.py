@@ -1,0 +1,99 @@
+"""Every model's history goes to the trackers in the background, as it is written down.
+
+A tracker is told from the history, from where it was told last: one that is slow or gone holds nothing up, and learns
+at the next step or the next start what it missed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from art.dev.meaning import ignore
+from art.errors import ConfigurationError, TrackerError
+from art.format import layout
+from art.local.follower import Follower
+from art.names import ModelRef, check_name
+from art.ops.telling import Report, Teller
+from art.store.store import CheckpointStore
+from art.track.known import NAMES, is_installed, maker
+from art.track.tracker import Tracker
+
+ReportTo = str | Callable[[], Tracker]
+"""A tracker's name, or what makes one for a model."""
+WANDB_KEY = "WANDB_API_KEY"
+_log = logging.getLogger("art")
+
+
+def reports_of(report_to: ReportTo | Iterable[ReportTo] | None, root: Path, *, rollouts: bool) -> list[Report]:
+    """Find the trackers that a user asked for; those that write files do so below `root`.
+
+    Raises `ConfigurationError` for one that is unknown or not installed.
+    None is W&B where its key is set, as in ART, and metrics only; an empty list is none.
+    """
+    if report_to is None:
+        if WANDB_KEY not in os.environ:
+            return []
+        if not is_installed("wandb"):
+            ignore(WANDB_KEY, ["set, but wandb is not installed: pip install 'artfork[wandb]', or report_to=[]"])
+            return []
+        return [_report("wandb", root, rollouts=False)]
+    asked = [report_to] if isinstance(report_to, str) or callable(report_to) else list(report_to)
+    reports = [_report(each, root, rollouts=rollouts) for each in asked]
+    if len({report.name for report in reports}) < len(reports):
+        raise ConfigurationError(f"A tracker is named twice: {', '.join(report.name for report in reports)}.")
+    return reports
+
+
+def _report(asked: ReportTo, root: Path, *, rollouts: bool) -> Report:
+    if isinstance(asked, str):
+        return Report(asked, maker(asked, root / layout.TRACKERS), has_rollouts=rollouts)
+    if not callable(asked):
+        raise ConfigurationError(f"{asked!r} is no tracker; give one of {', '.join(NAMES)}, or a class.")
+    name = getattr(asked, "__name__", type(asked).__name__)
+    check_name("tracker", name)
+    return Report(name, asked, has_rollouts=rollouts)
+
+
+class Reports:
+    """Tells trackers about the models of a root, each in a thread of its own."""
+
+    def __init__(self, store: CheckpointStore, reports: Sequence[Report]) -> None:
+        self._tellers = [Teller(store, report) for report in reports]
+        self._followers = [
+            Follower[ModelRef](f"art-{teller.report.name}", _teach(teller), on_failure=_warn(teller))
+            for teller in self._tellers
+        ]
+
+    def put(self, model: ModelRef) -> None:
+        """Note that a model's history has grown. Never waits."""
+        for follower in self._followers:
+            follower.put(model)
+
+    def close(self) -> None:
+        """Tell what is waiting, and let go of every run; raises `TrackerError` when something could not be told."""
+        missing: list[str] = []
+        for teller, follower in zip(self._tellers, self._followers, strict=True):
+            missing += [f"{teller.report.name} was not told of {ref}: {why}" for ref, why in follower.close().items()]
+            try:
+                teller.close()
+            except TrackerError as error:
+                missing.append(f"{teller.report.name} could not end a run: {error}")
+        if missing:
+            raise TrackerError(f"{'; '.join(missing)}. The history has it all, and the next start tells it.")
+
+
+def _teach(teller: Teller) -> Callable[[ModelRef], None]:
+    def teach(model: ModelRef) -> None:
+        teller.tell(model)
+
+    return teach
+
+
+def _warn(teller: Teller) -> Callable[[ModelRef, Exception], None]:
+    def warn(model: ModelRef, error: Exception) -> None:
+        _log.warning("%s was not told of %s yet: %s", teller.report.name, model, error)
+
+    return warn

@@ -1,0 +1,65 @@
+"""A backend that reports: real training, and what its trackers were told."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import art
+import digits
+from art.errors import TrackerError
+from art.format.lineage import Segment
+from art.local import LocalBackend
+from art.names import ModelRef
+from art.store.history import History
+from trackers.reading import prepare
+from trackers.stories import ListTracker, Shown
+
+
+def model(small_model: Path) -> art.TrainableModel:
+    return art.TrainableModel(name="agent-1", project="shop", base_model=str(small_model))
+
+
+def test_training_is_reported_as_it_is_written_down(small_model: Path, tmp_path: Path, monkeypatch) -> None:
+    runs: dict[str, Shown] = {}
+
+    def listed() -> ListTracker:
+        return ListTracker(runs)
+
+    async def body() -> None:
+        async with LocalBackend(path=tmp_path, report_to=[listed, "tensorboard"]) as backend:
+            agent = model(small_model)
+            await agent.register(backend)
+            await digits.train(agent, 2)
+            await agent.log(metrics={"reward": 0.5}, split="val")
+
+    asyncio.run(body())
+
+    rewards = History(tmp_path).scores([Segment(ModelRef("shop", "agent-1"), 0, None)], "reward")
+    _, read = prepare("tensorboard", tmp_path / "trackers", monkeypatch)
+    # What is compared was rounded to six places; TensorBoard keeps 32 bits.
+    assert runs["agent-1"].of("train/reward") == pytest.approx(rewards, abs=1e-6)
+    assert runs["agent-1"].of("val/reward") == {2: 0.5}
+    assert runs["agent-1"].settings["base_model"] == str(small_model)
+    assert read("agent-1").of("train/reward") == pytest.approx(rewards, abs=1e-6)
+
+
+def test_a_tracker_that_fails_fails_no_step(small_model: Path, tmp_path: Path) -> None:
+    class Broken(ListTracker):
+        def log(self, points) -> None:
+            raise ConnectionError("no route to host")
+
+    def broken() -> Broken:
+        return Broken({})
+
+    async def body() -> int:
+        backend = LocalBackend(path=tmp_path, report_to=broken)
+        agent = model(small_model)
+        await agent.register(backend)
+        await digits.train(agent, 1)
+        step = await agent.get_step()
+        with pytest.raises(TrackerError, match=r"broken was not told of shop/agent-1: no route to host"):
+            await backend.close()
+        return step
+
+    assert asyncio.run(body()) == 1
