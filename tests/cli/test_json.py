@@ -74,6 +74,7 @@ def documents_of_checkpoints(art: Art, store: CheckpointStore, tmp_path: Path) -
         "plan": ("plan", str(write_config(tmp_path)), "--gpu-memory", "80"),
         "verify": ("verify",),
         "gc": ("gc",),
+        "export": ("export", "agent-1", "--to", "jsonl"),
         "rewind": ("rewind", "agent-1@50"),
         "rewind --undo": ("rewind", "--undo", "agent-1"),
         "rm": ("rm", "agent-1@50..100", "--keep-last", "1", "--yes"),

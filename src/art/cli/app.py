@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from art.cli.commands import fork, gc, log, plan, pull, push, rewind, rm, show, status, ui, verify
+from art.cli.commands import export, fork, gc, log, plan, pull, push, rewind, rm, show, status, ui, verify
 from art.cli.invocation import AsJson, Project, Root, settle
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ COMMANDS = {
     "gc": gc.collect,
     "push": push.push,
     "pull": pull.pull,
+    "export": export.export,
     "plan": plan.plan,
 }
 for name, function in COMMANDS.items():

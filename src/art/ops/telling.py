@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from art.errors import CorruptCheckpointError
 from art.format import layout
 from art.format.fields import Count
 from art.format.json import canonical_json, parse_as
@@ -25,6 +26,7 @@ from art.names import CheckpointRef, ModelRef
 from art.ops.recording import read_lines
 from art.ops.series import Row, series_of
 from art.store import disk, regular
+from art.store.checkpoint import Checkpoint
 from art.store.history import TRAIN, History, parse_line
 from art.store.store import CheckpointStore
 from art.track.tracker import Parent, Point, Run, Tracker
@@ -117,8 +119,7 @@ class Teller:
 
         Raises `TrackerError` when the tracker does not take it, and the store's errors.
         """
-        newest = self.store.newest(model)
-        manifest = newest.manifest if newest else None
+        manifest = _newest(self.store, model)
         cursor = self._cursor(model, manifest, again=again)
         parent = self._parent(manifest) if manifest and manifest.ancestry else None
         inherited: list[_Line] = []
@@ -172,7 +173,7 @@ class Teller:
     def _parent(self, manifest: Manifest) -> Parent:
         ref, digest = manifest.ancestry[-1].ref, manifest.ancestry[-1].digest
         cursor = self._read(ref.model)
-        found = self.store.find(ref)
+        found = _open(self.store, ref)
         return Parent(
             ref=ref,
             run=cursor.run if cursor else ref.model.name,
@@ -204,6 +205,19 @@ class Teller:
         path = self._path(model)
         path.parent.mkdir(parents=True, exist_ok=True)
         disk.put_file(path, canonical_json(cursor.model_dump(mode="json")), self.store.root / layout.STAGING)
+
+
+def _newest(store: CheckpointStore, model: ModelRef) -> Manifest | None:
+    """Read the newest manifest; damage to a checkpoint keeps nobody from its model's history."""
+    found = (_open(store, model.at(step)) for step in reversed(store.steps(model)))
+    return next((checkpoint.manifest for checkpoint in found if checkpoint), None)
+
+
+def _open(store: CheckpointStore, ref: CheckpointRef) -> Checkpoint | None:
+    try:
+        return store.find(ref)
+    except CorruptCheckpointError:
+        return None
 
 
 def _run(model: ModelRef, cursor: Cursor, parent: Parent | None, manifest: Manifest | None) -> Run:

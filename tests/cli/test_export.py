@@ -1,0 +1,44 @@
+"""`art export`: a whole past, in a tracker that was not there at the time."""
+
+import json
+
+from art.names import ModelRef
+from art.store.history import History
+from art.store.store import CheckpointStore
+
+from .conftest import BRANCH, MAIN, Art
+
+
+def test_a_fork_is_exported_with_its_past(art: Art, store: CheckpointStore):
+    done = art("export", "agent-2", "--to", "jsonl")
+
+    own, past = (History(store.root).read(model) for model in (BRANCH, MAIN))
+    inherited = [entry for entry in past if entry.step < 100]
+    lines = (store.root / "trackers/jsonl/shop/agent-2/history.jsonl").read_text().splitlines()
+    assert done.stdout.startswith("shop/agent-2 -> jsonl, run agent-2: ")
+    assert len(lines) == len(own) + len(inherited)
+    assert json.loads(lines[0])["inherited_from"] == "shop/agent-1"
+
+
+def test_a_second_export_is_a_second_run(art: Art, store: CheckpointStore):
+    art("export", "agent-1", "--to", "jsonl")
+
+    done = art("export", "agent-1", "--to", "jsonl", "--json")
+
+    assert json.loads(done.stdout)["run"] == "agent-1-2"
+    assert (store.root / "trackers/jsonl/shop/agent-1-2/history.jsonl").exists()
+
+
+def test_a_model_that_nobody_has_is_named(art: Art):
+    done = art("export", "shop/nobody", "--to", "jsonl")
+
+    assert done.returncode == 1
+    assert "no history of shop/nobody" in done.stderr
+
+
+def test_a_history_without_checkpoints_is_exported_too(art: Art, store: CheckpointStore):
+    History(store.root).append(ModelRef("shop", "judge"), 0, split="val", metrics={"reward": 0.5})
+
+    done = art("export", "judge", "--to", "jsonl")
+
+    assert done.stdout == "shop/judge -> jsonl, run judge: 1 point.\n"
