@@ -48,6 +48,32 @@ def test_a_family_that_our_passes_compute_otherwise_is_refused_by_name(family: s
         check_agreement(base)
 
 
+@pytest.mark.parametrize(
+    ("family", "fields", "words"),
+    [
+        ("gpt_oss", WRONG["gpt_oss"], "sinks"),
+        ("qwen3_next", {"num_experts": 4, "num_experts_per_tok": 2}, "running state"),
+        ("llama4_text", {"num_local_experts": 2}, "chunks"),
+    ],
+)
+def test_known_reasons_have_words_of_their_own(family: str, fields: dict[str, object], words: str) -> None:
+    base = small_causal_lm(byte_tokenizer(), family=family, **fields).eval()
+
+    with pytest.raises(ConfigurationError, match=words):
+        check_agreement(base)
+
+
+def test_a_gradient_that_is_another_is_refused() -> None:
+    base = small_causal_lm(byte_tokenizer()).eval()
+    feed_forward = base.model.layers[1].mlp
+    plain = feed_forward.forward
+    # The same numbers, but without a gradient where more than one conversation is read.
+    feed_forward.forward = lambda x: plain(x).detach() if x.shape[1] > 20 else plain(x)
+
+    with pytest.raises(ConfigurationError, match="the gradient is off"):
+        check_agreement(base)
+
+
 def test_a_model_that_disagrees_is_not_loaded(tmp_path: Path) -> None:
     folder = write_small_model(tmp_path / "diffllama", family="diffllama")
     bases = Bases(device="cpu", dtype="float32", max_rows=4)

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
+from art.adapter.reasons import known_reason
 from art.errors import ConfigurationError, InferenceError
 
 NAME = "art"
@@ -47,10 +48,12 @@ def use_own_attention(model: PreTrainedModel) -> None:
     kinds = set(getattr(config, "layer_types", None) or ATTENTION_KINDS)
     shared = getattr(config, "num_kv_shared_layers", 0)
     if not getattr(model, "_supports_attention_backend", False) or not kinds <= ATTENTION_KINDS or shared:
+        reason = known_reason(model) or (
+            "its attention is neither plain nor sliding-window attention over keys and values of its own"
+        )
         raise ConfigurationError(
-            f"{type(model).__name__} cannot be sampled from or trained here: its attention is neither plain nor"
-            " sliding-window attention over keys and values of its own. Use a Llama, Qwen, Gemma, Mistral or similar"
-            " model."
+            f"{type(model).__name__} cannot be sampled from or trained here: {reason}. Use a Llama, Qwen, Gemma, "
+            "Mistral or similar model."
         )
     AttentionInterface.register(NAME, _attention)
     model.config._attn_implementation = NAME  # pyright: ignore[reportPrivateUsage]

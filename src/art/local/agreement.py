@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from art.adapter.adapted import AdaptedModel
 from art.adapter.attention import use_own_attention
 from art.adapter.lora import TrainedAdapter
+from art.adapter.reasons import known_reason
 from art.config import LoRAConfig
 from art.errors import ConfigurationError
 from art.sample.own.cache import Prompt, Row, Rows
@@ -27,6 +28,8 @@ from art.train.forward import Scorer
 PROMPTS, ANSWER = (12, 9), 4
 TOLERANCE, COARSE_TOLERANCE = 0.01, 1.0
 """In nats. Rounding makes up to 6e-5 in float32, in some fifty families, and up to 0.5 where numbers have 16 bits."""
+GRADIENT_TOLERANCE, COARSE_GRADIENT_TOLERANCE = 0.01, 0.3
+"""Of the gradient's own norm."""
 _FAILURES = (RuntimeError, TypeError, ValueError, LookupError, AttributeError)
 
 
@@ -43,13 +46,16 @@ class _Conversation:
 def check_agreement(base: PreTrainedModel) -> None:
     """Compare short conversations, packed, with the model's own forward pass; raises `ConfigurationError`.
 
-    Two of them share a prompt. A gradient is taken through the trainer's pass, too.
+    Two of them share a prompt. The gradient of an adapter, through the trainer's pass, is compared as well.
     """
     conversations = _conversations(base.config.get_text_config().vocab_size)
-    own_N = [_own_logp(base, conversation) for conversation in conversations]
+    with torch.no_grad():
+        own_N = [_own_logp(base, conversation) for conversation in conversations]
     # As the trainer lays them out: what follows a shared prompt comes first.
     trained_N = torch.cat([own_N[0][:1], own_N[1][:1], own_N[0][1:], own_N[1][1:], own_N[2]])
-    _compare(base, "training", lambda: _trained_logp(base, conversations), trained_N)
+    own_gradient, gradient = _fresh_adapter(base), _fresh_adapter(base)
+    _compare(base, "training", lambda: _trained_logp(gradient, conversations), trained_N)
+    _compare_gradients(base, gradient, own_gradient, conversations)
     served = (conversations[0], conversations[2])
     _compare(base, "sampling", lambda: _served_logp(base, served), torch.stack([own_N[0][:2], own_N[2][:2]]))
 
@@ -66,24 +72,46 @@ def _conversations(vocabulary: int) -> list[_Conversation]:
     ]
 
 
-@torch.no_grad()
-def _own_logp(base: PreTrainedModel, conversation: _Conversation) -> Tensor:
-    ids = torch.tensor([conversation.token_ids], device=base.device)
-    logp_TV = base(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
+def _own_logp(model: PreTrainedModel, conversation: _Conversation) -> Tensor:
+    ids = torch.tensor([conversation.token_ids], device=model.device)
+    logp_TV = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
     places = range(len(conversation.prompt) - 1, len(conversation.token_ids) - 1)
     return logp_TV[list(places), list(conversation.answer)]
 
 
-def _trained_logp(base: PreTrainedModel, conversations: Sequence[_Conversation]) -> Tensor:
+def _fresh_adapter(base: PreTrainedModel) -> TrainedAdapter:
     adapter = TrainedAdapter(base, lora=LoRAConfig(rank=1), base_name="")
     adapter.start(0)
-    batch = collate([_example(each) for each in conversations], device=base.device)
-    logp_N = Scorer(adapter.model).score(batch).logp_N
+    return adapter
+
+
+def _trained_logp(adapter: TrainedAdapter, conversations: Sequence[_Conversation]) -> Tensor:
+    batch = collate([_example(each) for each in conversations], device=adapter.model.device)
+    logp_N = Scorer(adapter.model, as_now=adapter.as_now).score(batch).logp_N
     logp_N.sum().backward()
-    gradients = [parameter.grad for parameter in adapter.parameters.values() if parameter.grad is not None]
-    if not gradients or not all(bool(gradient.isfinite().all()) for gradient in gradients):
-        raise _disagreement(base, "training", "it has no finite gradient")
     return logp_N.detach()
+
+
+def _compare_gradients(
+    base: PreTrainedModel, ours: TrainedAdapter, own: TrainedAdapter, conversations: Sequence[_Conversation]
+) -> None:
+    """Refuse a model whose gradient, in the trainer's pass, is not that of its own forward pass."""
+    for conversation in conversations:
+        _own_logp(own.model, conversation).sum().backward()
+    differences: list[Tensor] = []
+    wholes: list[Tensor] = []
+    for name, parameter in own.parameters.items():
+        wanted = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        found = ours.parameters[name].grad
+        differences.append(wanted if found is None else found - wanted)
+        wholes.append(wanted)
+    difference, whole = (float(torch.nn.utils.get_total_norm(each)) for each in (differences, wholes))
+    most = GRADIENT_TOLERANCE if base.dtype == torch.float32 else COARSE_GRADIENT_TOLERANCE
+    # Not the other way round: NaN is beyond no bound.
+    if not difference <= most * whole:
+        raise _disagreement(
+            base, "training", f"the gradient is off by {difference:.3g} of {whole:.3g}, of {most:g} times that at most"
+        )
 
 
 def _example(conversation: _Conversation) -> Example:
@@ -126,8 +154,8 @@ def _compare(base: PreTrainedModel, what: str, ours: Callable[[], Tensor], own_l
 
 
 def _disagreement(base: PreTrainedModel, what: str, how: str) -> ConfigurationError:
+    reason = known_reason(base) or "its attention, cache or experts are of a kind that is not implemented"
     return ConfigurationError(
         f"{type(base).__name__} cannot be trained and served here: in our {what} pass it does not compute what it "
-        f"computes by itself ({how}). Its attention, cache or experts are of a kind that is not implemented. Use a "
-        "Llama, Qwen, Gemma 1-3, Mistral or similar model."
+        f"computes by itself ({how}); {reason}. Use a Llama, Qwen, Gemma 1-3, Mistral or similar model."
     )

@@ -1,0 +1,102 @@
+"""Which families of transformers are trained and sampled from right: each is tried as `register` tries a model.
+
+Small random models of every causal language model that transformers can make from a small configuration. Prints the
+table of docs/reference/families.md: `bench/families.py > docs/reference/families.md`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+import torch
+import transformers
+from transformers import AutoConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from art.errors import ConfigurationError
+from art.local.agreement import check_agreement
+from small import byte_tokenizer, small_causal_lm
+
+MOST_PARAMETERS = 20_000_000
+EXPERTS = {
+    "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32, "n_group": 1, "topk_group": 1, "moe_num_experts": 4, "moe_k": 2,
+    "shared_expert_intermediate_size": 32, "first_k_dense_replace": 1, "ffn_dim": 128, "word_embed_proj_dim": 64,
+    "n_embd": 64, "n_layer": 2, "n_head": 4, "n_inner": 128, "d_model": 64, "n_layers": 2, "n_heads": 4,
+    "rotary_dim": 8, "num_layers": 2, "ffn_hidden_size": 128, "kv_lora_rank": 16, "q_lora_rank": 16,
+    "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 16,
+}  # fmt: skip
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    print(HEAD.format(release=transformers.__version__))
+    found = dict(sorted(verdicts()))
+    for verdict in ("right", "refused", "not made"):
+        rows = {family: words for family, (kind, words) in found.items() if kind == verdict}
+        print(f"\n## {TITLES[verdict].format(count=len(rows))}\n")
+        if verdict == "refused":
+            print("| family | why |\n|---|---|")
+            print("\n".join(f"| {family} | {words} |" for family, words in rows.items()))
+        else:
+            print(textwrap.fill(", ".join(rows) + ".", 118))
+
+
+def verdicts() -> Iterator[tuple[str, tuple[str, str]]]:
+    for family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        base = made(family)
+        if base is None:
+            yield family, ("not made", "")
+            continue
+        try:
+            check_agreement(base)
+        except ConfigurationError as error:
+            yield family, ("refused", reason(str(error)))
+        else:
+            yield family, ("right", "")
+
+
+def made(family: str) -> Any:
+    """Make a small random model; None where a few small numbers are not a configuration of the family."""
+    try:
+        known = AutoConfig.for_model(family).get_text_config().to_dict()
+        sizes = {name: value for name, value in EXPERTS.items() if isinstance(known.get(name), int)}
+        with torch.device("meta"):
+            size = sum(each.numel() for each in small_causal_lm(byte_tokenizer(), family=family, **sizes).parameters())
+        if size > MOST_PARAMETERS:
+            return None
+        base = small_causal_lm(byte_tokenizer(), family=family, **sizes).eval()
+        base(input_ids=torch.arange(10)[None], use_cache=False)
+        return base.requires_grad_(False)
+    except Exception:  # noqa: BLE001 - a hundred configurations of others, each with errors of its own
+        return None
+
+
+def reason(words: str) -> str:
+    """Give the part of a refusal that says why."""
+    _, _, why = words.replace("|", "/").replace("\n", " ").partition(" here: ")
+    why = why.partition(". Use a ")[0]
+    why = re.sub(r"in our (\w+) pass it does not compute what it computes by itself \((.*)\);", r"\1: \2;", why)
+    why = why.replace("supported.;", "supported;")
+    return re.sub(r"[\d.]+(e[+-]?\d+)? (nats off|of) .* at most", "other numbers", why)[:200]
+
+
+TITLES = {"right": "{count} are right", "refused": "{count} are refused", "not made": "{count} were not tried"}
+HEAD = """# Families
+
+`bench/families.py` made this page with transformers {release}: small random models of every family of causal language
+models, tried in float32 as `register` tries a model. Log-probabilities of packed conversations, in training and in
+sampling, and the gradient are those of the model by itself, or the family is refused by name."""
+
+
+if __name__ == "__main__":
+    main()
