@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from art.adapter.rope import is_long
 from art.train.tokenize import Row, Span
 
 Tokens = tuple[int, ...]
@@ -73,18 +74,28 @@ class MicroBatch:
     """Where trainer and sampler should agree before the first optimiser step."""
 
 
-def micro_batches(examples: Iterable[Example], *, max_tokens: int) -> Iterator[list[Example]]:
-    """Cut examples, in their order, into batches that hold at most `max_tokens`, or a single row."""
+def micro_batches(
+    examples: Iterable[Example], *, max_tokens: int, apart_at: int | None = None
+) -> Iterator[list[Example]]:
+    """Cut examples, in their order, into batches that hold at most `max_tokens`, or a single row.
+
+    Rows of more than `apart_at` tokens are never with shorter ones.
+    """
     taken: list[Example] = []
     layout = _Layout()
     for example in examples:
-        if taken and layout.size_with(example.row) > max_tokens:
+        if taken and (layout.size_with(example.row) > max_tokens or _are_apart(taken[-1], example, apart_at)):
             yield taken
             taken, layout = [], _Layout()
         layout.add(example.row)
         taken.append(example)
     if taken:
         yield taken
+
+
+def _are_apart(one: Example, other: Example, apart_at: int | None) -> bool:
+    # The last token of a row predicts nothing and is not read.
+    return is_long(len(one.row.token_ids) - 1, apart_at) != is_long(len(other.row.token_ids) - 1, apart_at)
 
 
 def collate(examples: Sequence[Example], *, device: torch.device) -> MicroBatch:

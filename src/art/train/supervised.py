@@ -69,7 +69,7 @@ def lesson(
                 continue
             examples += _examples(rows, number, config)
         if examples:
-            passes = micro_batches(examples, max_tokens=pass_tokens)
+            passes = micro_batches(examples, max_tokens=pass_tokens, apart_at=limits.rope)
             made.append((Update(tuple(map(tuple, passes))), rate))
     return Lesson(updates=made, skipped=skipped)
 

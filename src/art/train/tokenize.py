@@ -77,6 +77,8 @@ class Limits:
     vocabulary: int
     context: int | None
     """The longest sequence, None where the model's configuration states none."""
+    rope: int | None = None
+    """Beyond how many tokens positions mean something else, None where they never do."""
 
 
 class Reading(Enum):

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from art.adapter.adapted import LowRanks
 from art.adapter.lora import TrainedAdapter
+from art.adapter.rope import rope_limit
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.errors import ConfigurationError, StorageError
 from art.train.fingerprint import environment, warn_of_change
@@ -178,7 +179,7 @@ class Trainer:
         with undone_if_it_fails(self._adapter.parameters, self._optimizer, self._progress):
             self._turn_to("policy")
             pass_tokens = self._pass_tokens(config)
-            found = updates(prepared.examples, config, context=self._limits.context, pass_tokens=pass_tokens)
+            found = updates(prepared.examples, config, limits=self._limits, pass_tokens=pass_tokens)
             work = [(update, rate) for update in found]
             with self._bounded(work, pass_tokens):
                 measured = self._learn(work, config, self._reference(config, reference))
@@ -268,4 +269,5 @@ def _limits(base: PreTrainedModel) -> Limits:
     return Limits(
         vocabulary=cast(Tensor, embeddings.weight).shape[0],
         context=getattr(config, "max_position_embeddings", None),
+        rope=rope_limit(base.config),
     )

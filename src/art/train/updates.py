@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from art.config import TrainConfig
 from art.train.batch import Example, micro_batches
+from art.train.tokenize import Limits
 
 SEQUENCE_STEP = 2048
 
@@ -36,12 +37,17 @@ class Update:
         return len({example.trajectory for example in self.examples})
 
 
-def updates(examples: Sequence[Example], config: TrainConfig, *, context: int | None, pass_tokens: int) -> list[Update]:
+def updates(examples: Sequence[Example], config: TrainConfig, *, limits: Limits, pass_tokens: int) -> list[Update]:
     """Divide a batch into optimiser steps, in its order."""
     if not examples:
         return []
-    runs = _minibatches(examples, config.minibatches) if config.minibatches else _sequences(examples, config, context)
-    return [Update(tuple(map(tuple, micro_batches(run, max_tokens=pass_tokens)))) for run in runs]
+    runs = (
+        _minibatches(examples, config.minibatches)
+        if config.minibatches
+        else _sequences(examples, config, limits.context)
+    )
+    passes = (micro_batches(run, max_tokens=pass_tokens, apart_at=limits.rope) for run in runs)
+    return [Update(tuple(map(tuple, each))) for each in passes]
 
 
 def _sequences(examples: Sequence[Example], config: TrainConfig, context: int | None) -> Iterator[list[Example]]:

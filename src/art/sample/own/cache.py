@@ -127,9 +127,9 @@ class Rows:
         if row.prompt:
             row.prompt.users -= 1
 
-    def make_room(self) -> None:
-        """See to it that every row has room for one more token."""
-        for row in self.all():
+    def make_room(self, rows: Sequence[Row]) -> None:
+        """See to it that these rows have room for one more token."""
+        for row in rows:
             if row.length < row.slab.capacity:
                 continue
             full, slot, length = row.slab, row.slot, row.length

@@ -14,6 +14,7 @@ import torch
 from transformers import Cache, PreTrainedModel
 
 from art.adapter.attention import Rules, causal
+from art.adapter.rope import is_long, rope_limit
 from art.sample.own import attention
 from art.sample.own.cache import Prompt, Row, Slab
 
@@ -76,9 +77,11 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Prompt], *, start: int = 0
     otherwise: what a seeded request needs is computed alone.
     """
     pieces: list[Piece] = []
+    limit = rope_limit(model.config)
     used = 0
     for prompt in prompts:
-        end = min(start + PREFILL_TOKENS, len(prompt))
+        # Of one beyond the limit every position means what it means in the whole: no piece may be read alone.
+        end = len(prompt) if is_long(len(prompt), limit) else min(start + PREFILL_TOKENS, len(prompt))
         pieces.append(Piece(prompt=prompt, start=start, end=end, at=slice(used, used + end - start)))
         used += end - start
     step = PrefillPass(pieces)
@@ -211,14 +214,18 @@ def _own_segments(rows: Sequence[Row], *, one_by_one: bool, device: torch.device
     segments: list[OwnSegment] = []
     start = 0
     while start < len(rows):
-        slab, end = rows[start].slab, start + 1
-        while not one_by_one and end < len(rows) and rows[end].slab is slab:
+        end = start + 1
+        while not one_by_one and end < len(rows) and _are_neighbours(rows[end - 1], rows[end]):
             end += 1
-        slots = slice(rows[start].slot, rows[start].slot + end - start)
+        slab, slots = rows[start].slab, slice(rows[start].slot, rows[start].slot + end - start)
         lengths = [row.length for row in rows[start:end]]
         segments.append(OwnSegment(slab=slab, slots=slots, at=slice(start, end), lengths=lengths, device=device))
         start = end
     return segments
+
+
+def _are_neighbours(row: Row, following: Row) -> bool:
+    return following.slab is row.slab and following.slot == row.slot + 1
 
 
 def _prompt_segments(rows: Sequence[Row], *, one_by_one: bool, device: torch.device) -> list[PromptSegment]:
@@ -249,6 +256,13 @@ def decode(model: PreTrainedModel, rows: Sequence[Row], *, exact_places: int | N
     With `exact_places`, a row's numbers do not depend on the other rows: every pass has this many places, and every row
     attends alone. Matrix products round differently with the number of their rows, but not with what those hold.
     """
+    limit = rope_limit(model.config)
+    order = sorted(range(len(rows)), key=lambda place: is_long(rows[place].position + 1, limit))
+    shorter = sum(not is_long(row.position + 1, limit) for row in rows)
+    if 0 < shorter < len(rows):
+        parts = [[rows[place] for place in part] for part in (order[:shorter], order[shorter:])]
+        logits_BV = torch.cat([decode(model, part, exact_places=exact_places) for part in parts])
+        return logits_BV[torch.tensor(order, device=logits_BV.device).argsort()]
     if exact_places is None:
         return _decode(model, rows, places=len(rows), one_by_one=False)
     chunks = [rows[start : start + exact_places] for start in range(0, len(rows), exact_places)]

@@ -10,7 +10,11 @@ from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from art.adapter.adapted import AdaptedModel
+from art.adapter.rope import is_long, rope_limit
 from art.errors import InferenceError
 from art.sample.generation import FinishReason, Generation, Outbox, Token
 from art.sample.own.cache import Prompt, Row, Rows
@@ -32,6 +36,8 @@ class ChoiceRow(Row):
     sampled: int
     """How many tokens of the choice there are."""
     shaper: Shaper | None
+    said: list[int]
+    """The tokens of the choice."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,6 +58,7 @@ class Worker:
     def __init__(self, adapted: AdaptedModel, *, exact_places: int, is_stopping: Callable[[], bool]) -> None:
         self._adapted = adapted
         self._exact_places = exact_places
+        self._rope_limit = rope_limit(adapted.model.config)
         self._is_stopping = is_stopping
         self._outbox = Outbox()
         self._versions: list[Version] = []
@@ -74,7 +81,7 @@ class Worker:
             loose = [order for order in ours if order.generation.sampling.seed is None]
             asked = dict.fromkeys(order.generation.prompt_ids for order in loose)
             fresh = [ids for ids in asked if version.prompts.find(ids) is None]
-            for pack in _packs(fresh):
+            for pack in _packs(fresh, self._rope_limit):
                 asking = [order for order in loose if order.generation.prompt_ids in pack]
                 with self._failing(version, [order.generation for order in asking]):
                     self._prefill(version, [Prompt(ids) for ids in pack], asking)
@@ -120,6 +127,7 @@ class Worker:
                     seed=order.seed,
                     sampled=1,
                     shaper=each.shaper,
+                    said=[drawn.token_id],
                 )
                 version.rows.add(row, prompt, shared=shared)
         self._fail_broken(version, broken)
@@ -169,11 +177,8 @@ class Worker:
         return prompts
 
     def _step(self, version: Version) -> None:
-        version.rows.make_room()
-        rows = _choice_rows(version.rows)
-        is_exact = any(row.generation.sampling.seed is not None for row in rows)
         with self._adapted.replaced(version.low_ranks):
-            logits_BV = decode(self._adapted.model, rows, exact_places=self._exact_places if is_exact else None)
+            rows, logits_BV = self._advance(version)
         draws = [_draw(row.generation, row.seed, row.choice, row.sampled, row.shaper) for row in rows]
         broken: list[Generation] = []
         for row, drawn in zip(rows, draw(logits_BV, draws), strict=True):
@@ -182,9 +187,34 @@ class Worker:
                 broken.append(row.generation)
                 continue
             row.last_token, row.sampled = drawn.token_id, row.sampled + 1
+            row.said.append(drawn.token_id)
             if self._hand_out(row.generation, row.choice, drawn, sampled=row.sampled):
                 version.rows.remove(row)
         self._fail_broken(version, broken)
+
+    def _advance(self, version: Version) -> tuple[list[ChoiceRow], Tensor]:
+        """Read every row's last token; gives the rows and the logits of what follows."""
+        rows = _choice_rows(version.rows)
+        is_exact = any(row.generation.sampling.seed is not None for row in rows)
+        crossing = [row for row in rows if row.position == self._rope_limit]
+        again = [self._read_again(version, row) for row in crossing]
+        rest = [row for row in _choice_rows(version.rows) if row not in crossing]
+        if not rest:
+            return crossing, torch.stack(again)
+        version.rows.make_room(rest)
+        rest = [row for row in _choice_rows(version.rows) if row not in crossing]
+        logits_BV = decode(self._adapted.model, rest, exact_places=self._exact_places if is_exact else None)
+        return [*rest, *crossing], torch.cat([logits_BV, *(logits_V[None] for logits_V in again)])
+
+    def _read_again(self, version: Version, row: ChoiceRow) -> Tensor:
+        """Read a row from its beginning, because with its next token positions mean something else."""
+        whole = Prompt((*row.generation.prompt_ids, *row.said))
+        prefill(self._adapted.model, [whole])
+        version.rows.remove(row)
+        row.prompt = None
+        version.rows.add(row, whole, shared=False)
+        assert whole.logits_V is not None
+        return whole.logits_V
 
     def _fail_broken(self, version: Version, broken: Sequence[Generation]) -> None:
         """End the requests of which a row's logits are not finite; the other rows of the pass go on."""
@@ -216,12 +246,13 @@ class Worker:
             self.fail(dict.fromkeys(generations), f"Sampling from {version.key} failed: {error}")
 
 
-def _packs(prompts: Iterable[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+def _packs(prompts: Iterable[tuple[int, ...]], rope_limit: int | None) -> list[list[tuple[int, ...]]]:
     """Put prompts together that may be computed in one pass, in their order."""
     packs: list[list[tuple[int, ...]]] = []
     room = 0
     for prompt in prompts:
-        if not packs or len(prompt) > room:
+        is_alone = is_long(len(prompt), rope_limit) or (packs and is_long(len(packs[-1][0]), rope_limit))
+        if not packs or is_alone or len(prompt) > room:
             packs.append([])
             room = PREFILL_TOKENS
         packs[-1].append(prompt)
