@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from art.errors import CorruptCheckpointError
-from art.format.fields import Count, FileName, Number, Time, colliding
+from art.format.fields import Count, FilePath, Number, Time, colliding
 from art.format.json import MAX_BYTES, MAX_DEPTH, canonical_json, parse, parse_as, parse_object
 
 json_values = st.recursive(
@@ -111,7 +111,7 @@ class Typed(BaseModel):
     flag: bool = False
     text: str = ""
     time: Time = "2026-01-01T00:00:00Z"
-    path: FileName = "f"
+    path: FilePath = "f"
     many: tuple[tuple[str, int], ...] = ()
 
 
@@ -123,7 +123,25 @@ class Typed(BaseModel):
         *({"flag": value} for value in (1, "true", 0.0)),
         *({"text": value} for value in (1, None, True, [])),
         *({"time": value} for value in ("", "now", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", "2026-W01-1T00:00Z")),
-        *({"path": value} for value in ("", "..", ".f", "a/b", "a\\b", "a\nb", "a\0", "x" * 256, "\x9b")),
+        *(
+            {"path": value}
+            for value in (
+                "",
+                "..",
+                ".",
+                "a/../b",
+                "./a",
+                "a//b",
+                "/a",
+                "a/",
+                "a\\b",
+                "a\nb",
+                "a\0",
+                "x" * 256,
+                "\x9b",
+                "a/" * 16 + "a",
+            )
+        ),
         *({"many": value} for value in ([["a"]], [["a", "1"]], [["a", 1, 2]], "ab", {"a": 1})),
     ],
     ids=str,
@@ -144,7 +162,18 @@ def test_what_fits_is_read_and_other_fields_are_ignored():
 
 
 @pytest.mark.parametrize(
-    "names", [("a", "a"), ("a.json", "A.JSON"), ("e\u0301", "\u00e9"), ("E\u0301", "\u00e9"), ("straße", "STRASSE")]
+    "names",
+    [
+        ("a", "a"),
+        ("a.json", "A.JSON"),
+        ("e\u0301", "\u00e9"),
+        ("E\u0301", "\u00e9"),
+        ("straße", "STRASSE"),
+        ("a", "a/b"),
+        ("a/b", "a"),
+        ("a/b", "A/c"),
+        ("a/b/c", "a/B"),
+    ],
 )
 def test_names_that_some_file_system_confuses_collide(names: tuple[str, str]):
     assert colliding(names) == names[1]

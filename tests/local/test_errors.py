@@ -20,6 +20,7 @@ from art.errors import (
     ConfigurationError,
     CorruptCheckpointError,
     DestinationNotEmptyError,
+    IncompatibleError,
     InvalidNameError,
     LoRAShapeMismatchError,
     ModelNotFoundError,
@@ -28,6 +29,7 @@ from art.errors import (
     TrainingDataError,
 )
 from art.local import LocalBackend
+from art.names import ModelRef
 from art.ops.recording import read_lines
 from art.store.store import CheckpointStore
 from small import write_small_model
@@ -98,6 +100,22 @@ def test_another_base_model_or_shape_is_refused_before_a_byte_moves(
 
     asyncio.run(body())
     assert files(trained) == before
+
+
+def test_a_checkpoint_of_another_trainer_is_kept_and_never_loaded(small_model: Path, tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    with store.stage(ModelRef("p", "theirs").at(3)) as stage:
+        (stage.path / "adapter_model.safetensors").write_bytes(b"whatever")
+        stage.commit(kind="hf-trainer", carried=())
+    before = files(tmp_path)
+
+    async def body() -> None:
+        async with LocalBackend(path=tmp_path) as backend:
+            with pytest.raises(IncompatibleError, match="p/theirs@3 is a checkpoint of kind hf-trainer"):
+                await make(small_model, "theirs").register(backend)
+
+    asyncio.run(body())
+    assert files(tmp_path) == before
 
 
 def test_a_destination_with_checkpoints_of_its_own_is_refused(small_model: Path, trained: Path) -> None:

@@ -48,7 +48,7 @@ def test_fields_that_a_later_release_added_are_ignored():
 
 
 def test_a_larger_format_is_refused_whatever_else_it_holds():
-    with pytest.raises(FormatVersionError, match="here has format 2"):
+    with pytest.raises(FormatVersionError, match="here has format 3"):
         read_manifest(json.dumps({"format": FORMAT_VERSION + 1}).encode(), where="here")
 
 

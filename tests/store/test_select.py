@@ -146,9 +146,9 @@ def test_a_copy_made_by_hand_is_skipped_and_named(store: CheckpointStore, main: 
 
 def test_a_newer_format_asks_for_an_upgrade(store: CheckpointStore, main: ModelRef):
     checkpoint = write_checkpoint(store, main, 1)
-    rewrite(checkpoint.path / "checkpoint.json", json.dumps({"format": 2, "surprise": True}).encode())
+    rewrite(checkpoint.path / "checkpoint.json", json.dumps({"format": 3, "surprise": True}).encode())
 
-    with pytest.raises(FormatVersionError, match=r"has format 2; this release reads up to 1\. Upgrade artfork"):
+    with pytest.raises(FormatVersionError, match=r"has format 3; this release reads up to 2\. Upgrade artfork"):
         store.select(main)
 
 

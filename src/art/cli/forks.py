@@ -10,6 +10,7 @@ from rich.text import Text
 from art.cli.addresses import Address
 from art.cli.render import output, wording
 from art.errors import DestinationNotEmptyError
+from art.format.kinds import ADAPTER
 from art.format.layout import OPTIMIZER
 from art.format.manifest import Manifest
 from art.format.pick import AtMost, Best, Exact, Newest, Pick, as_document
@@ -152,5 +153,5 @@ def _part_lines(manifest: Manifest) -> Iterator[Text]:
     yield Text(f"  carries {', '.join(manifest.carried)}")
     if manifest.reset:
         yield Text(f"  starts afresh: {', '.join(manifest.reset)}", "yellow")
-    elif OPTIMIZER not in {entry.path for entry in manifest.files}:
+    elif manifest.kind == ADAPTER and OPTIMIZER not in manifest.names:
         yield Text("  another program wrote the source: it has no optimizer, which starts afresh", "yellow")

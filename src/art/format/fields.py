@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
@@ -13,6 +14,12 @@ from art.names import MAX_STEP
 
 MAX_COUNT = MAX_STEP
 MAX_NAME = 255
+MAX_PATH = 1024
+MAX_DEPTH = 16
+
+
+_PART = re.compile(r"[^/\\\x00-\x1f\x7f-\x9f]+")
+_PLAIN = re.compile(r"[^.].*", re.DOTALL)
 
 
 def _of_the_calendar(text: str) -> str:
@@ -20,21 +27,49 @@ def _of_the_calendar(text: str) -> str:
     return text
 
 
+def _of_parts(text: str) -> str:
+    parts = text.split("/")
+    if len(parts) > MAX_DEPTH:
+        raise ValueError(f"it lies more than {MAX_DEPTH} folders deep")
+    for part in parts:
+        if part in (".", "..") or len(part) > MAX_NAME or not _PART.fullmatch(part):
+            raise ValueError(f"{part!r} is no name of a file")
+    return text
+
+
+def is_plain(path: str) -> bool:
+    """Tell whether a path is one name without a leading dot, as every path was before folders were kept."""
+    return "/" not in path and _PLAIN.fullmatch(path) is not None
+
+
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"), AfterValidator(_of_the_calendar)]
 """In UTC, ISO 8601, ending in Z."""
-FileName = Annotated[str, Field(pattern=r"^[^./\\\p{Cc}][^/\\\p{Cc}]*$", max_length=MAX_NAME)]
-"""No separator, no leading dot, no control character."""
+FilePath = Annotated[str, Field(max_length=MAX_PATH), AfterValidator(_of_parts)]
+"""Relative, of names joined by `/`: none is empty, `.` or `..`, none has a separator or a control character."""
 
 
-def colliding(names: Iterable[str]) -> str | None:
-    """Find a name that some file system cannot keep apart from one before it: there, case does not count."""
-    seen: set[str] = set()
-    for name in names:
-        folded = name.lower() if name.isascii() else unicodedata.normalize("NFC", name.casefold())
-        if folded in seen:
-            return name
-        seen.add(folded)
+def colliding(paths: Iterable[str]) -> str | None:
+    """Find a path that some file system cannot keep apart from one before it: there, case does not count.
+
+    A file and a folder of one name collide too, and so do two spellings of one folder.
+    """
+    files: set[str] = set()
+    folders: dict[str, str] = {}
+    for path in paths:
+        above = [path[:end] for end, letter in enumerate(path) if letter == "/"]
+        for folder in above:
+            folded = _folded(folder)
+            if folded in files or folders.setdefault(folded, folder) != folder:
+                return path
+        folded = _folded(path)
+        if folded in files or folded in folders:
+            return path
+        files.add(folded)
     return None
+
+
+def _folded(name: str) -> str:
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name.casefold())

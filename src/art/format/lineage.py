@@ -6,7 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from art.errors import ConfigurationError
-from art.format.manifest import RESETTABLE, Hop, Manifest
+from art.format.kinds import RESETTABLE
+from art.format.manifest import Hop, Manifest
 from art.format.pick import NEWEST, Pick, is_asked_again
 from art.names import CheckpointRef, ModelRef
 

@@ -14,18 +14,18 @@ from blake3 import blake3
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from art.errors import FormatVersionError
-from art.format.fields import Count, Digest, FileName, Number, Time, colliding
+from art.format.fields import Count, Digest, FilePath, Number, Time, colliding, is_plain
 from art.format.json import canonical_json, parse_object, typed
+from art.format.kinds import ADAPTER, PARTS
 from art.format.layout import MANIFEST
 from art.format.pick import NEWEST, Pick, limit_of, pick_of
 from art.names import CheckpointRef, ModelRef
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest that is read. Written is the oldest that can say what there is to say."""
 MAX_BYTES = 16 * 1024**2
 """Of a manifest: fifty thousand forks in its past fit."""
 MAX_RANK = 2**16
-RESETTABLE = ("optimizer", "schedule", "random", "state")
-PARTS = ("adapter", *RESETTABLE)
 
 
 class _Value(BaseModel):
@@ -35,7 +35,7 @@ class _Value(BaseModel):
 class FileEntry(_Value):
     """One file of a checkpoint."""
 
-    path: FileName
+    path: FilePath
     size_bytes: Count
     blake3: Digest
 
@@ -102,7 +102,9 @@ class Hop(Parent):
 class Manifest(_Value):
     """Everything about a checkpoint but its bytes."""
 
-    format: Literal[1] = FORMAT_VERSION
+    format: Literal[1, 2] = 1
+    kind: str = Field(default=ADAPTER, pattern="^[a-z][a-z0-9-]{0,31}$")
+    """What its files are; one that this release does not know is kept as bytes."""
     project: str
     model: str
     step: Count
@@ -129,19 +131,33 @@ class Manifest(_Value):
         _ = self.ref
         if (name := colliding([MANIFEST, *(entry.path for entry in self.files)])) is not None:
             raise ValueError(f"files: {name!r} is there twice, or differs from another name in case alone")
+        self._settle_format()
         return self
+
+    def _settle_format(self) -> None:
+        is_first = self.kind == ADAPTER and all(is_plain(entry.path) for entry in self.files)
+        if "format" not in self.model_fields_set:
+            object.__setattr__(self, "format", 1 if is_first else 2)
+        elif self.format == 1 and not is_first:
+            raise ValueError("format 1 has no kinds, no folders and no names with a leading dot")
 
     @property
     def ref(self) -> CheckpointRef:
         return ModelRef(self.project, self.model).at(self.step)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The paths of its files."""
+        return tuple(entry.path for entry in self.files)
+
+    @property
     def size_bytes(self) -> int:
         return sum(entry.size_bytes for entry in self.files)
 
     def to_bytes(self) -> bytes:
-        # A manifest without settings keeps the bytes, and so the identity, that it had before there were any.
-        return canonical_json(self.model_dump(mode="json", exclude=None if self.settings else {"settings"}))
+        # What is not said keeps a manifest its bytes, and so its identity, of before there were settings and kinds.
+        unsaid = {name for name, is_said in (("settings", self.settings), ("kind", self.format > 1)) if not is_said}
+        return canonical_json(self.model_dump(mode="json", exclude=unsaid))
 
 
 def read_manifest(text: bytes, *, where: str) -> Manifest:

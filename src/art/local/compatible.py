@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from art.backend import Trainable
 from art.config import ALL_LINEAR, LoRAConfig
-from art.errors import BaseModelMismatchError, LoRAShapeMismatchError
+from art.errors import BaseModelMismatchError, IncompatibleError, LoRAShapeMismatchError
+from art.format.kinds import ADAPTER
 from art.format.manifest import BaseModelInfo, LoRAShape, Manifest
 
 _log = logging.getLogger("art")
@@ -58,7 +59,15 @@ def names_layers_by_pattern(manifest: Manifest) -> bool:
 
 
 def check_shape(model: Trainable, manifest: Manifest) -> None:
-    """Compare the adapter's shape with the one the user asked for, if any; raises `LoRAShapeMismatchError`."""
+    """Compare the adapter's shape with the one the user asked for, if any; raises `LoRAShapeMismatchError`.
+
+    Raises `IncompatibleError` for a checkpoint of another trainer, whose files are never loaded here.
+    """
+    if manifest.kind != ADAPTER:
+        raise IncompatibleError(
+            f"{manifest.ref} is a checkpoint of kind {manifest.kind}, which no backend continues. "
+            f"Go on with the trainer that wrote it: `art checkout {manifest.ref} FOLDER` gives its files."
+        )
     asked, there = model.lora, manifest.lora
     if asked is None or there is None or shape_of(asked).fits(there):
         return

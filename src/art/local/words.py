@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from art.backend import TrainResult
-from art.format.manifest import PARTS
+from art.format.kinds import PARTS
 from art.local.moving import Moved
 from art.names import ModelRef
 from art.ops.fork import ForkReport, Outcome

@@ -6,6 +6,7 @@ from typing import Any
 
 from art.errors import CorruptCheckpointError, LoRAShapeMismatchError
 from art.format.json import parse_object
+from art.format.kinds import ADAPTER
 from art.format.layout import ADAPTER_CONFIG
 from art.ops.place import Place
 
@@ -15,7 +16,7 @@ SPECIAL = ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_p
 
 def check_continuable(place: Place[Any], checkpoint: Any) -> None:
     """Refuse an adapter that no model could continue; raises `LoRAShapeMismatchError`."""
-    if ADAPTER_CONFIG not in checkpoint.names:
+    if checkpoint.manifest.kind != ADAPTER or ADAPTER_CONFIG not in checkpoint.names:
         return
     try:
         config = parse_object(place.read(checkpoint, ADAPTER_CONFIG), where=f"its {ADAPTER_CONFIG}")

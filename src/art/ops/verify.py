@@ -127,7 +127,7 @@ def _faults(ref: CheckpointRef, folder: Path, manifest: Manifest) -> Iterable[Fa
 def _compare(folder: Path, entry: FileEntry) -> Fault | None:
     path = folder / entry.path
     try:
-        size_bytes = regular.find_size_bytes(path)
+        size_bytes = regular.find_size_bytes_below(folder, entry.path)
         # A file that is too long is wrong already, and may have no end.
         found = disk.digest(path) if size_bytes is not None and size_bytes <= entry.size_bytes else None
     except ArtError as error:
@@ -166,4 +166,4 @@ def _stamp(folder: Path) -> tuple[int, int] | None:
 
 
 def _size_bytes(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.glob("*") if path.is_file() and path.name != layout.MANIFEST)
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and path.name != layout.MANIFEST)

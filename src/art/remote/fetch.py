@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from art.errors import CheckpointExistsError, CorruptCheckpointError, StorageError
 from art.format import layout, lineage
+from art.format.kinds import left_out
 from art.format.manifest import FileEntry, Manifest
 from art.format.pick import NEWEST, Pick
 from art.names import ModelRef
@@ -90,8 +91,8 @@ def fetch_fork(
     hop = lineage.hop_from(source.ref, source.digest, pick=pick, reset=reset, remote=str(objects.location))
     if repeated := store.find_fork(destination, hop, overwrite=overwrite):
         return RemoteForked(forked=repeated, fetched_bytes=0, reused_bytes=0, seconds=time.monotonic() - began)
-    left_out = {layout.OPTIMIZER} if "optimizer" in reset else set[str]()
-    files = tuple(file for file in source.files if file.name not in left_out)
+    without = left_out(source.manifest.kind, source.names, reset)
+    files = tuple(file for file in source.files if file.name not in without)
     with _no_folder_on_failure(store), store.stage(destination.at(source.ref.step)) as stage:
         fetched, reused = _bring(objects, source, files, stage, store, progress)
         manifest = _described(source, stage) if source.is_foreign else source.manifest
@@ -118,7 +119,7 @@ def _bring(
             key=file_key(source, file),
             size_bytes=file.size_bytes,
             blake3=file.blake3,
-            target=stage.path / file.name,
+            target=stage.place(file.name),
             sha256=file.sha256,
         )
         for file in missing
@@ -154,7 +155,7 @@ def _shared_from_here(
         file = wanted.get(entry.blake3)
         # A file that was altered since is fetched instead.
         if file and file.name not in found and _is_as_committed(holder, entry):
-            share(holder.path / entry.path, stage.path / file.name, immutable=not holder.is_foreign)
+            share(holder.path / entry.path, stage.place(file.name), immutable=not holder.is_foreign)
             found.add(file.name)
         if len(found) == len(wanted):
             break

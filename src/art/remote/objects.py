@@ -186,6 +186,10 @@ class Objects:
         objects = [self._object(meta, key) for meta in self._list_one_level(key)["objects"]]
         return {item.name: item for item in objects}
 
+    def files_below(self, key: str) -> dict[str, Object]:
+        """List the objects below a key, however deep, by their paths from there."""
+        return {item.key.removeprefix(f"{key}/"): item for item in self.all(key)}
+
     def all(self, key: str) -> list[Object]:
         """List every object below a key, in pages."""
 

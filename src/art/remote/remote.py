@@ -98,9 +98,9 @@ class Remote:
     def steps(self, model: ModelRef) -> list[int]:
         """List the steps that have a checkpoint, ours or foreign, lowest first; by the names of their files alone."""
         files: dict[str, set[str]] = {}
-        for item in self._objects.all(checkpoints_key(model)):
-            folder, _, name = item.key.rpartition("/")
-            files.setdefault(folder.rpartition("/")[2], set()).add(name)
+        for path in self._objects.files_below(checkpoints_key(model)):
+            folder, _, name = path.partition("/")
+            files.setdefault(folder, set()).add(name)
         if not files:
             self._objects.require_server(checkpoints_key(model))
         ours = [name for name, found in files.items() if layout.MANIFEST in found]

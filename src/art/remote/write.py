@@ -106,7 +106,7 @@ def _require_free(objects: Objects, ref: CheckpointRef, digest: str) -> bool:
 
 def _require_same_files(objects: Objects, manifest: Manifest) -> set[str]:
     """Name the files that are there already with the right bytes; raises when one has others."""
-    there = objects.files(checkpoint_key(manifest.ref))
+    there = objects.files_below(checkpoint_key(manifest.ref))
     entries = [entry for entry in manifest.files if entry.path in there]
     for entry in entries:
         _require_same_file(objects, there[entry.path], entry)
@@ -121,7 +121,7 @@ def _write_file(objects: Objects, ref: CheckpointRef, entry: FileEntry, put_file
         except (TakenError, RemoteUnavailableError) as error:
             # Another writer of the same checkpoint, or ourselves: the answer to our request was lost. The client
             # library does not repeat a write that timed out; we may, for we know what is to be there.
-            there = objects.files(folder).get(entry.path)
+            there = objects.files_below(folder).get(entry.path)
             if there is not None:
                 _require_same_file(objects, there, entry)
                 return

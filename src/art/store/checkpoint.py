@@ -39,7 +39,7 @@ class Checkpoint:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of its files, without the manifest."""
-        return tuple(entry.path for entry in self.manifest.files)
+        return self.manifest.names
 
 
 def look(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
@@ -57,7 +57,7 @@ def look(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
         return Skipped(ref.step, f"it is a copy of {manifest.ref} made by hand; use `art fork` to make one")
     try:
         for entry in manifest.files:
-            check_size(folder / entry.path, entry)
+            check_size(folder, entry)
     except CorruptCheckpointError:
         if os.path.lexists(folder / layout.MANIFEST):
             raise
@@ -106,17 +106,19 @@ def check_manifest(checkpoint: Checkpoint) -> None:
         )
 
 
-def check_file(path: Path, entry: FileEntry) -> None:
-    """Read a file again; raises `CorruptCheckpointError` naming it and both digests."""
-    check_size(path, entry)
+def check_file(folder: Path, entry: FileEntry) -> None:
+    """Read a file of a checkpoint again; raises `CorruptCheckpointError` naming it and both digests."""
+    check_size(folder, entry)
+    path = folder / entry.path
     found = disk.digest(path)
     if found != entry.blake3:
         raise CorruptCheckpointError(f"{path} was altered: its digest is {found}, its manifest says {entry.blake3}.")
 
 
-def check_size(path: Path, entry: FileEntry) -> None:
-    """Check that a file is a regular one of its size; raises `CorruptCheckpointError`."""
-    found = regular.find_size_bytes(path)
+def check_size(folder: Path, entry: FileEntry) -> None:
+    """Check that a file of a checkpoint is a regular one of its size; raises `CorruptCheckpointError`."""
+    path = folder / entry.path
+    found = regular.find_size_bytes_below(folder, entry.path)
     if found is None:
         raise CorruptCheckpointError(f"{path} is gone; its manifest lists it with digest {entry.blake3}.")
     if found != entry.size_bytes:

@@ -12,7 +12,7 @@ import shutil
 import stat
 import sys
 import uuid
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Collection, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -28,6 +28,7 @@ from art.store.refusal import explained
 READ_ONLY = 0o444
 DISCARDED = ".deleted-"
 EARLY_SYNC_BYTES = 16 * 1024**2
+SYNCS_AT_ONCE = 32
 _APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _STARTED_IN = os.getpid()
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -90,7 +91,25 @@ def discarded(folder: Path) -> list[Path]:
 def finish(folder: Path) -> None:
     """Make a staged folder durable, with every file in it: nothing is added any more."""
     with explained("write", folder):
-        _sync_all([*folder.iterdir(), folder])
+        _sync_all([*_all_below(folder), folder])
+
+
+def files_below(folder: Path) -> list[Path]:
+    """List the files in a staged folder and in the folders below; raises `StorageError` for anything but files."""
+    with explained("read", folder):
+        paths = [path for path in _all_below(folder) if not stat.S_ISDIR(path.lstat().st_mode)]
+        for path in paths:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise OSError(errno.EINVAL, f"{path} is no regular file")
+    return paths
+
+
+def make_staged_folders(staged: Path, folder: Path) -> None:
+    """Make folders inside a staged one; durable once it is finished."""
+    if folder == staged:
+        return
+    with explained("write in", staged):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def publish(folder: Path, target: Path) -> bool:
@@ -261,6 +280,15 @@ def _prune(folder: Path, parts: Iterable[str]) -> None:
         folder.parent.parent.rmdir()
 
 
+def _all_below(folder: Path) -> Iterator[Path]:
+    for above, folders, files in os.walk(folder, onerror=_raise):
+        yield from (Path(above, name) for name in (*folders, *files))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def _make_folders(folder: Path) -> None:
     _sync_all(_make_missing(folder))
 
@@ -276,7 +304,7 @@ def _make_missing(folder: Path) -> list[Path]:
 
 def _sync_all(paths: Collection[Path]) -> None:
     # At once: a file system gathers what is asked for together into one write, and the time is in the waiting.
-    with ThreadPoolExecutor(max_workers=max(1, len(paths))) as pool:
+    with ThreadPoolExecutor(max_workers=max(1, min(SYNCS_AT_ONCE, len(paths)))) as pool:
         list(pool.map(sync, paths))
 
 

@@ -103,7 +103,7 @@ class CheckpointReader:
         """Read every byte again; raises `CorruptCheckpointError` naming the file and both digests."""
         check_manifest(checkpoint)
         for entry in checkpoint.manifest.files:
-            check_file(checkpoint.path / entry.path, entry)
+            check_file(checkpoint.path, entry)
 
     def lineage(self, ref: CheckpointRef) -> Iterator[tuple[CheckpointRef, Checkpoint | None]]:
         """Yield `ref` and its ancestors, newest first, across forks; None beside one that is gone."""

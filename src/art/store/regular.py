@@ -64,6 +64,16 @@ def find_size_bytes(path: Path) -> int | None:
     return found.st_size
 
 
+def find_size_bytes_below(folder: Path, path: str) -> int | None:
+    """Give the size of a regular file that no link leads to on the way from `folder`, as `find_size_bytes` does."""
+    target = folder / path
+    above = target.parent
+    while above != folder:
+        require_folders([above])
+        above = above.parent
+    return find_size_bytes(target)
+
+
 def require_folders(paths: Iterable[Path]) -> None:
     """Check that no link stands for one of these folders; raises `CorruptCheckpointError`. One may be absent."""
     for path in paths:

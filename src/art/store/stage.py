@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from art.format import layout
+from art.format.kinds import left_out
 from art.format.manifest import FileEntry, Hop, Manifest, Parent, read_manifest, utc_now
 from art.names import CheckpointRef
 from art.store import disk
@@ -73,7 +74,7 @@ class Stage:
             model=self.ref.model.name,
             step=self.ref.step,
             created_at=utc_now(),
-            files=tuple(_protected(path) for path in sorted(self.path.iterdir())),
+            files=tuple(_protected(self.path, path) for path in sorted(disk.files_below(self.path))),
             parent=_parent_of(parent.ref, parent.digest) if parent else None,
             ancestry=parent.manifest.ancestry if parent else (),
             **details,
@@ -103,8 +104,15 @@ class Stage:
 
     def share(self, entry: FileEntry, holder: Checkpoint) -> Sharing:
         """Take a file from a checkpoint on this disk."""
-        check_size(holder.path / entry.path, entry)
-        return share(holder.path / entry.path, self.path / entry.path, immutable=not holder.is_foreign)
+        check_size(holder.path, entry)
+        target = self.place(entry.path)
+        return share(holder.path / entry.path, target, immutable=not holder.is_foreign)
+
+    def place(self, path: str) -> Path:
+        """Give the place of a file that comes into the stage; the folders above it are made."""
+        target = self.path / path
+        disk.make_staged_folders(self.path, target.parent)
+        return target
 
     def _share_all(self, entries: Collection[FileEntry], holder: Checkpoint) -> dict[FileEntry, Sharing]:
         try:
@@ -114,21 +122,22 @@ class Stage:
             self._store.require(holder)
 
 
-def _protected(path: Path) -> FileEntry:
+def _protected(folder: Path, path: Path) -> FileEntry:
     disk.protect(path)
-    return FileEntry(path=path.name, size_bytes=path.stat().st_size, blake3=disk.digest(path))
+    name = path.relative_to(folder).as_posix()
+    return FileEntry(path=name, size_bytes=path.stat().st_size, blake3=disk.digest(path))
 
 
 def forked_manifest(source: Manifest, hop: Hop, destination: CheckpointRef) -> Manifest:
     """Describe the fork of a checkpoint: its files and all that is known of it, under another name and parent."""
     reset = tuple(sorted({*source.reset, *hop.reset}))
-    left_out = {layout.OPTIMIZER} if "optimizer" in hop.reset else set[str]()
+    without = left_out(source.kind, source.names, hop.reset)
     return source.model_copy(
         update={
             "project": destination.model.project,
             "model": destination.model.name,
             "created_at": utc_now(),
-            "files": tuple(entry for entry in source.files if entry.path not in left_out),
+            "files": tuple(entry for entry in source.files if entry.path not in without),
             "parent": _parent_of(hop.ref, hop.digest, remote=hop.remote),
             "ancestry": (*source.ancestry, hop),
             "carried": tuple(part for part in source.carried if part not in reset),
