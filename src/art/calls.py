@@ -1,4 +1,4 @@
-"""A chat completion as it went over the wire: what was asked, and the choices that came back.
+"""A chat completion or a response as it went over the wire: what was asked, and the choices that came back.
 
 Knows the JSON of OpenAI's API, whole and in events; knows neither clients nor trajectories.
 """
@@ -13,10 +13,12 @@ from typing import Any, cast
 from openai.types.chat.chat_completion import Choice
 from pydantic import ValidationError
 
+from art.response_items import as_choice, as_messages, as_tools
 from art.trajectories import Messages, Tools
 
 EVENT = b"data:"
 DONE = b"[DONE]"
+LAST_OF_A_RESPONSE = ("response.completed", "response.incomplete")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Call:
 def read_asked(body: bytes) -> Asked | None:
     """Read the body of a request; None when it is no question to a chat model."""
     fields = _object(body)
+    if fields and "input" in fields and "messages" not in fields:
+        return _read_response_asked(fields)
     messages = fields.get("messages") if fields else None
     if not fields or not isinstance(messages, list) or not messages:
         return None
@@ -46,9 +50,19 @@ def read_asked(body: bytes) -> Asked | None:
     return Asked(cast(Messages, messages), cast("Tools | None", fields.get("tools") or None))
 
 
+def _read_response_asked(fields: dict[str, Any]) -> Asked | None:
+    given = fields["input"]
+    if not isinstance(given, str | list):
+        return None
+    messages = as_messages(fields.get("instructions"), cast("str | list[Any]", given))
+    return Asked(cast(Messages, messages), cast("Tools | None", as_tools(fields.get("tools"))))
+
+
 def read_choices(body: bytes) -> tuple[Choice, ...]:
     """Read the choices of a whole answer; none when it holds something else, an error say."""
     fields = _object(body)
+    if fields and fields.get("object") == "response":
+        return _answered(fields)
     found = fields.get("choices") if fields else None
     return _choices(cast("list[Any]", found)) if isinstance(found, list) else ()
 
@@ -59,6 +73,7 @@ class Events:
     def __init__(self) -> None:
         self._rest = b""
         self._choices: dict[int, dict[str, Any]] = {}
+        self._response: dict[str, Any] | None = None
         self.is_done = False
 
     def feed(self, received: bytes) -> None:
@@ -70,13 +85,18 @@ class Events:
 
     def choices(self) -> tuple[Choice, ...]:
         """Give the choices that have ended."""
+        if self._response:
+            return _answered(self._response)
         return _choices([self._choices[index] for index in sorted(self._choices)])
 
     def _take(self, event: bytes) -> None:
         if event == DONE:
             self.is_done = True
             return
-        for piece in (_object(event) or {}).get("choices") or ():
+        fields = _object(event) or {}
+        if fields.get("type") in LAST_OF_A_RESPONSE:
+            self._response, self.is_done = fields.get("response"), True
+        for piece in fields.get("choices") or ():
             choice = self._choices.setdefault(piece.get("index", 0), {})
             message, delta = choice.setdefault("message", {}), piece.get("delta") or {}
             _add(choice, {name: value for name, value in piece.items() if name != "delta"})
@@ -115,6 +135,11 @@ def _choices(found: list[Any]) -> tuple[Choice, ...]:
         return tuple(Choice.model_validate(choice) for choice in found)
     except ValidationError:
         return ()
+
+
+def _answered(response: Mapping[str, Any]) -> tuple[Choice, ...]:
+    choice = as_choice(response)
+    return _choices([choice]) if choice else ()
 
 
 def _object(text: bytes) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Hears the chat completions that any client of this process asks, through the HTTP libraries that clients use.
+"""Hears the chats that any client of this process asks, through the HTTP libraries that clients use.
 
 `httpx`, and `httpx2` of newer OpenAI clients, get their `send` wrapped once, when somebody listens first. Outside of a
 `listening` block a wrapped `send` does what it did. Knows HTTP; what is done with a call is the listener's.
@@ -17,12 +17,13 @@ from art.calls import Asked, Call, Events, read_asked, read_choices
 
 Listener = Callable[[Call], None]
 LIBRARIES = ("httpx", "httpx2")
+HEARD = ("/chat/completions", "/responses")
 _listener: ContextVar[Listener | None] = ContextVar("art_listener", default=None)
 
 
 @contextmanager
 def listening(listener: Listener) -> Generator[None]:
-    """Give every chat completion that is asked inside the block, and in tasks that begin there, to `listener`."""
+    """Give every chat completion and response that is asked inside the block, or in its tasks, to `listener`."""
     for library in LIBRARIES:
         _wrap(library)
     token = _listener.set(listener)
@@ -64,7 +65,7 @@ def _wrapped_async(send: Callable[..., Any]) -> Callable[..., Any]:
 
 def _hear(request: Any, response: Any) -> None:
     listener = _listener.get()
-    is_answer = request.url.path.endswith("/chat/completions") and response.status_code == 200
+    is_answer = request.url.path.endswith(HEARD) and response.status_code == 200
     if listener is None or not is_answer or not hasattr(request, "_content"):  # a body that nobody kept is gone
         return
     asked = read_asked(request.content)

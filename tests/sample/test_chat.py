@@ -7,7 +7,9 @@ import json
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from art.http.answer import UNDECIDED_AT_MOST, Answer, Detokenizer, parse_calls
+from art.http.answer import UNDECIDED_AT_MOST, Answer, Detokenizer
+from art.http.calling.dialect import Offered
+from art.http.calling.hermes import Hermes
 from art.http.chat import ChatFormat
 from art.http.protocol import parse_chat_request
 from art.http.refusal import RequestError
@@ -17,6 +19,7 @@ from small import byte_tokenizer
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": [2]}}\n</tool_call>'
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+ADD = Offered(name="add", parameters={"type": "object"})
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +37,12 @@ def spoken(
 ) -> tuple[Answer, list[str]]:
     """Feed an answer the tokens of a text, one by one; gives it and the pieces that it showed."""
     ids = chat.tokenizer.encode(text) if isinstance(text, str) else text
-    answer, pieces = Answer(chat, stops=stops, has_tools=tools), []
+    answer, pieces = Answer(chat, stops=stops, offered=[ADD] if tools else []), []
     if end == "stop":
         ids = [*ids, chat.tokenizer.eos_token_id]
     for number, token_id in enumerate(ids, start=1):
         reason = end if number == len(ids) else None
-        pieces.append(answer.push(Token(0, Drawn(token_id, -1.0), reason)))  # type: ignore[arg-type]
+        pieces.append(answer.push(Token(0, Drawn(token_id, -1.0), reason)).said)  # type: ignore[arg-type]
         if answer.finish_reason:
             break
     return answer, [piece for piece in pieces if piece]
@@ -183,7 +186,7 @@ def test_calls_stay_text_where_no_tools_were_offered(chat: ChatFormat) -> None:
 
 
 def test_arguments_written_as_a_string_are_read() -> None:
-    parsed = parse_calls('<tool_call>{"name": "add", "arguments": "{\\"a\\": 1}"}</tool_call>')
+    parsed = Hermes().parse('<tool_call>{"name": "add", "arguments": "{\\"a\\": 1}"}</tool_call>', [ADD])
 
     assert parsed is not None
     assert parsed[1][0].arguments == '{"a": 1}'

@@ -54,7 +54,7 @@ def create_app(
     service = Service(
         engine=engine,
         chat=chat,
-        grammars=Grammars(tokenizer, engine.stop_ids | chat.stop_ids),
+        grammars=Grammars(chat, engine.stop_ids | chat.stop_ids),
         resolve=resolve,
         model_names=model_names,
         seeds=None if run_seed is None else DerivedSeeds(run_seed),
@@ -90,6 +90,8 @@ def _handlers() -> dict[type[Exception], Callable[..., Awaitable[Response]]]:
 def _routes(service: Service) -> list[Route]:
     return [
         Route("/v1/chat/completions", service.chat_completions, methods=["POST"]),
+        Route("/v1/completions", service.completions, methods=["POST"]),
+        Route("/v1/responses", service.responses, methods=["POST"]),
         Route("/v1/models", service.models),
         Route("/v1/models/{name:path}", service.model),
         Route("/health", service.health),

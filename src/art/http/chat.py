@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import inspect
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, cast
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from art.http.calling.dialects import find_dialect
 from art.http.protocol import ChatRequest, Message
 from art.http.refusal import RequestError
+from art.http.thinking import Thinker, find_marks
 
 END_OF_TURN = "<|im_end|>"
-TOOL_CALL_START, TOOL_CALL_END = "<tool_call>", "</tool_call>"
 MARK = "0"
+LAST_TOKENS = 32
+"""Among so many last tokens of a prompt stands the mark that opens a thought."""
 TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
 """What a template, a program of the model's author, raises over messages that it does not expect."""
 SAMPLE_CHARACTERS = 16
@@ -54,8 +58,12 @@ class ChatFormat:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self._template = None if tokenizer.chat_template else CHATML
+        self.dialect = find_dialect(template_text(tokenizer))
+        self.thinking = find_marks(template_text(tokenizer))
+        self.special_ids = _special_ids(tokenizer)
         self.stop_ids, self.stop_texts = self._end_of_turn()
-        markers = {TOOL_CALL_START, TOOL_CALL_END}
+        thinking = (self.thinking.start, self.thinking.end) if self.thinking else ()
+        markers = {*self.dialect.marks, *thinking}
         self.silent_ids = frozenset(
             token_id
             for token_id in tokenizer.all_special_ids
@@ -86,18 +94,36 @@ class ChatFormat:
             ) from error
         return self._fitting(text, context)
 
-    def _fitting(self, text: str, context: int) -> tuple[int, ...]:
+    def text_ids(self, text: str, *, context: int) -> tuple[int, ...]:
+        """Tokenise a text that is no conversation, as the tokenizer begins texts."""
+        return self._fitting(text, context, what="prompt")
+
+    def thinker(self, prompt_ids: Sequence[int]) -> Thinker:
+        """Give what tells an answer's thoughts from its words."""
+        return Thinker(self.thinking, opened=self.opens_thought(prompt_ids))
+
+    def opens_thought(self, prompt_ids: Sequence[int]) -> bool:
+        """Tell whether the prompt has begun a thought that the answer goes on with."""
+        return self.thinking is not None and self._tail(prompt_ids).endswith(self.thinking.start)
+
+    def closes_thought(self, token_ids: Sequence[int]) -> bool:
+        return self.thinking is not None and self._tail(token_ids).endswith(self.thinking.end)
+
+    def _tail(self, token_ids: Sequence[int]) -> str:
+        return self.text(list(token_ids[-LAST_TOKENS:])).rstrip()
+
+    def _fitting(self, text: str, context: int, *, what: Literal["messages", "prompt"] = "messages") -> tuple[int, ...]:
         """Tokenise a prompt, or no more of it than it takes to see that it is too long."""
         least = len(text) // self._longest_token
         if least >= context:
-            raise _too_long(context, f"at least {least}")
+            raise _too_long(context, f"at least {least}", what)
         start = text[: context * SAMPLE_CHARACTERS]
         if len(start) < len(text) and (least := len(self._encode(start))) > 2 * context:
             # Twice: where the text was cut, its tokens may be others.
-            raise _too_long(context, f"at least {least}")
-        token_ids = self._encode(text)
+            raise _too_long(context, f"at least {least}", what)
+        token_ids = self._encode(text) if what == "messages" else tuple(self.tokenizer.encode(text))
         if len(token_ids) >= context:
-            raise _too_long(context, str(len(token_ids)))
+            raise _too_long(context, str(len(token_ids)), what)
         return token_ids
 
     def text(self, token_ids: list[int]) -> str:
@@ -132,20 +158,30 @@ class ChatFormat:
         except TEMPLATE_ERRORS:
             return frozenset(), ()
         first = next(iter(self._encode(tail)), None)
-        if first is not None and first in self._special_ids():
+        if first is not None and first in self.special_ids:
             return frozenset({first}), ()
         return frozenset(), (END_OF_TURN,) if tail.startswith(END_OF_TURN) else ()
 
-    def _special_ids(self) -> set[int]:
-        added = {token_id for token_id, token in self.tokenizer.added_tokens_decoder.items() if token.special}
-        return added | set(self.tokenizer.all_special_ids)
+
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    added = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return frozenset(added | set(tokenizer.all_special_ids))
 
 
-def _too_long(context: int, tokens: str) -> RequestError:
+def template_text(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Give the chat template, or all of them where there are several by name."""
+    template: object = tokenizer.chat_template
+    if isinstance(template, dict):
+        return "\n".join(str(each) for each in cast("dict[str, object]", template).values())
+    return template if isinstance(template, str) else CHATML
+
+
+def _too_long(context: int, tokens: str, what: Literal["messages", "prompt"]) -> RequestError:
     return RequestError(
-        f"This model's maximum context length is {context} tokens, but the messages take {tokens} tokens and leave no "
-        "room for an answer. Shorten the messages.",
-        param="messages",
+        f"This model's maximum context length is {context} tokens, but the {what} "
+        f"{'take' if what == 'messages' else 'takes'} {tokens} tokens, which leaves no room for an answer. "
+        f"Shorten the {what}.",
+        param=what,
         code="context_length_exceeded",
     )
 

@@ -13,30 +13,26 @@ from typing import Any
 import torch
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
-from transformers import PreTrainedTokenizerBase
 
-from art.http.chat import TOOL_CALL_END, TOOL_CALL_START
-from art.http.protocol import ChatRequest
+from art.http.calling.dialect import ANY_OBJECT, SPACED, Offered
+from art.http.chat import LAST_TOKENS, ChatFormat
+from art.http.protocol import SamplingRequest
 from art.http.refusal import RequestError
 from art.sample.shaping import NewShaper, Shaper
-
-ANY_OBJECT = {"type": "object"}
-SPACED: dict[str, Any] = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""One way to write JSON: a model that may choose its white space can write it for ever."""
 
 
 class Grammars:
     """Compiles what requests demand, for one tokenizer."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop_ids: Collection[int]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, chat: ChatFormat, stop_ids: Collection[int]) -> None:
+        self._chat = chat
         self._stop_ids = sorted(stop_ids)
         self._compiled: LLTokenizer | None = None
         self._lock = threading.Lock()
 
-    def shaper(self, request: ChatRequest) -> NewShaper | None:
+    def shaper(self, request: SamplingRequest) -> NewShaper | None:
         """Give the mask of a request that demands a form, None for any other; raises `RequestError`."""
-        demanded = _demanded(request)
+        demanded = self._demanded(request)
         if demanded is None:
             return None
         grammar, param = demanded
@@ -45,15 +41,27 @@ class Grammars:
             reason = matcher.get_error().splitlines()[0][:300]
             raise RequestError(f"{param} cannot be enforced: {reason}", param=param, code="invalid_value")
 
-        def begin(_: Sequence[int]) -> Shaper:
-            return _Masking(matcher.deep_copy())
+        def begin(prompt_ids: Sequence[int]) -> Shaper:
+            masking = _Masking(matcher.deep_copy())
+            thinks = request.is_chat and self._chat.opens_thought(prompt_ids)
+            return _AfterThought(masking, self._chat) if thinks else masking
 
         return begin
+
+    def _demanded(self, request: SamplingRequest) -> tuple[str, str] | None:
+        """Give the grammar that the request demands, and the argument that demands it."""
+        if request.must_call:
+            return LLMatcher.grammar_from_lark(self._chat.dialect.grammar(offered(request), self._mark)), "tools"
+        return _form(request) or _guided(request)
+
+    def _mark(self, text: str) -> str:
+        token_id = self._chat.tokenizer.get_vocab().get(text)
+        return f"<[{token_id}]>" if token_id in self._chat.special_ids else json.dumps(text)
 
     def _vocabulary(self) -> LLTokenizer:
         with self._lock:
             if self._compiled is None:
-                tokenizer: Any = self._tokenizer
+                tokenizer: Any = self._chat.tokenizer
                 try:
                     self._compiled = from_tokenizer(tokenizer, eos_token=self._stop_ids)
                 except ValueError as error:
@@ -78,14 +86,42 @@ class _Masking:
         self._matcher.consume_token(token_id)
 
 
-def _demanded(request: ChatRequest) -> tuple[str, str] | None:
-    """Give the grammar that the request demands, and the argument that demands it."""
-    if request.must_call:
-        return _calls(request), "tools"
-    form = request.response_format
-    if form and form.type != "text":
-        schema = form.json_schema.schema_ if form.json_schema else None
-        return _json(ANY_OBJECT if schema is None else schema), "response_format"
+class _AfterThought:
+    """Lets a thought that the prompt has begun run free, and keeps what is said after it to the form."""
+
+    def __init__(self, masking: _Masking, chat: ChatFormat) -> None:
+        self._masking = masking
+        self._chat = chat
+        self._last_ids: list[int] = []
+        self._is_over = False
+
+    def shape(self, logits_V: torch.Tensor) -> torch.Tensor:
+        return self._masking.shape(logits_V) if self._is_over else logits_V
+
+    def take(self, token_id: int) -> None:
+        if self._is_over:
+            self._masking.take(token_id)
+            return
+        self._last_ids = [*self._last_ids, token_id][-LAST_TOKENS:]
+        self._is_over = self._chat.closes_thought(self._last_ids)
+
+
+def offered(request: SamplingRequest) -> list[Offered]:
+    """Give the functions that an answer may call, each with a schema."""
+    return [
+        Offered(name=function.name, parameters=function.parameters or ANY_OBJECT) for function in request.callable_tools
+    ]
+
+
+def _form(request: SamplingRequest) -> tuple[str, str] | None:
+    form = request.form
+    if form is None or form.type == "text":
+        return None
+    schema = form.json_schema.schema_ if form.json_schema else None
+    return _json(ANY_OBJECT if schema is None else schema), "response_format"
+
+
+def _guided(request: SamplingRequest) -> tuple[str, str] | None:
     if request.guided_json is not None:
         return _json(request.guided_json), "guided_json"
     if request.guided_regex is not None:
@@ -100,16 +136,3 @@ def _demanded(request: ChatRequest) -> tuple[str, str] | None:
 
 def _json(schema: dict[str, Any]) -> str:
     return LLMatcher.grammar_from_json_schema(schema, overrides=SPACED)  # pyright: ignore[reportArgumentType]
-
-
-def _calls(request: ChatRequest) -> str:
-    """Give the grammar of one call to one of the tools. Each schema stands alone, so that its references hold."""
-    either = " | ".join(f"call_{at}" for at in range(len(request.callable_tools)))
-    start, end = json.dumps(TOOL_CALL_START + "\n"), json.dumps("\n" + TOOL_CALL_END)
-    rules = [f"start: {start} ({either}) {end}"]
-    for at, function in enumerate(request.callable_tools):
-        opening = json.dumps(f'{{"name": {json.dumps(function.name)}, "arguments": ')
-        schema = json.dumps({**(function.parameters or ANY_OBJECT), "x-guidance": SPACED})
-        rules.append(f'call_{at}: {opening} arguments_{at} "}}"')
-        rules.append(f"arguments_{at}: %json {schema}")
-    return LLMatcher.grammar_from_lark("\n".join(rules))

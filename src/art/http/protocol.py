@@ -1,13 +1,13 @@
-"""What crosses the wire: the chat request as a pydantic model.
+"""What crosses the wire: requests as pydantic models.
 
 Knows OpenAI's names and rules; neither the tokenizer nor the engine. What is accepted and has no effect is listed in
-`ChatRequest`; everything else that has no effect is refused, so that no setting is ignored unseen.
+the classes; everything else that has no effect is refused, so that no setting is ignored unseen.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -36,6 +36,13 @@ MAX_BIASES = 1024
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
+Read = TypeVar("Read", bound=BaseModel)
+NO_CONTENT = {
+    "model", "seed", "stream", "stream_options", "logprobs", "top_logprobs", "return_token_ids", "modalities",
+    "timeout", "user", "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention",
+    "safety_identifier", "service_tier", "store", "echo",
+}  # fmt: skip
+"""What a request may ask for without asking for another answer."""
 
 
 class _Strict(BaseModel):
@@ -127,31 +134,20 @@ class StreamOptions(_Lenient):
     include_usage: bool = False
 
 
-class ChatRequest(_Strict):
-    """The body of POST /v1/chat/completions."""
+class SamplingRequest(_Strict):
+    """What every request may ask for, whichever its form."""
 
     model: Name
-    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
-    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
     temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1)] | None = None
     """Not OpenAI's; 0 and -1 keep all."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    response_format: ResponseFormat | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    """A variable of the template; one that does not know it writes the same prompt."""
-    chat_template_kwargs: dict[str, Any] | None = None
-    """Not OpenAI's; variables of the tokenizer's chat template, such as `enable_thinking`."""
 
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
@@ -169,6 +165,73 @@ class ChatRequest(_Strict):
     return_token_ids: bool | None = None
     """Without effect: every answer has them."""
 
+    # Accepted, and without effect here: they are about accounts and transport.
+    timeout: float | None = None
+    user: str | None = None
+
+    @model_validator(mode="after")
+    def _streams(self) -> Self:
+        if self.stream_options and not self.stream:
+            raise ValueError("stream_options needs stream to be true")
+        return self
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether the prompt is a conversation, in which the model's own marks mean something."""
+        return True
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def limit(self) -> int | None:
+        """How many tokens may be sampled, None where the request does not say."""
+        return self.max_tokens
+
+    @property
+    def shown_logprobs(self) -> int | None:
+        """How many of the likeliest tokens are shown with each token; None where not even that token's text is."""
+        return None
+
+    @property
+    def form(self) -> ResponseFormat | None:
+        return None
+
+    @property
+    def must_call(self) -> bool:
+        return False
+
+    @property
+    def callable_tools(self) -> list[Function]:
+        """The functions that an answer may call."""
+        return []
+
+    @property
+    def offered_tools(self) -> list[dict[str, Any]]:
+        """The tools that may be called, as the template wants them."""
+        return []
+
+    def content(self) -> str:
+        """What decides the answer, as canonical JSON: all but names, transport and the seed."""
+        return json.dumps(self.model_dump(mode="json", exclude=NO_CONTENT, exclude_none=True), sort_keys=True)
+
+
+class ChatRequest(SamplingRequest):
+    """The body of POST /v1/chat/completions."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    response_format: ResponseFormat | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    """A variable of the template; one that does not know it writes the same prompt."""
+    chat_template_kwargs: dict[str, Any] | None = None
+    """Not OpenAI's; variables of the tokenizer's chat template, such as `enable_thinking`."""
+
     # Only this value, which changes nothing, is accepted.
     modalities: list[Literal["text"]] | None = None
 
@@ -180,22 +243,26 @@ class ChatRequest(_Strict):
     safety_identifier: str | None = None
     service_tier: str | None = None
     store: bool | None = None
-    timeout: float | None = None
-    user: str | None = None
 
     @model_validator(mode="after")
-    def _fits_together(self) -> ChatRequest:
+    def _fits_together(self) -> Self:
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs to be true")
-        if self.stream_options and not self.stream:
-            raise ValueError("stream_options needs stream to be true")
         if self.must_call and not self.callable_tools:
             raise ValueError("tool_choice demands a call, but tools has no such function")
         return self
 
     @property
-    def stops(self) -> tuple[str, ...]:
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+    def limit(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def shown_logprobs(self) -> int | None:
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def form(self) -> ResponseFormat | None:
+        return self.response_format
 
     @property
     def template_variables(self) -> dict[str, Any]:
@@ -208,33 +275,27 @@ class ChatRequest(_Strict):
 
     @property
     def callable_tools(self) -> list[Function]:
-        """The functions that an answer may call."""
+        if self.tool_choice == "none":
+            return []
         chosen = self.tool_choice.function.name if isinstance(self.tool_choice, ChosenTool) else None
         return [tool.function for tool in self.tools or () if chosen in (None, tool.function.name)]
 
     @property
     def offered_tools(self) -> list[dict[str, Any]]:
-        """The tools that may be called, as the template wants them."""
         if self.tool_choice == "none":
             return []
         return [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
 
-    def content(self) -> str:
-        """What decides the answer, as canonical JSON: all but names, transport and the seed."""
-        kept = {
-            "messages", "tools", "tool_choice", "temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens",
-            "stop", "n", "chat_template_kwargs", "frequency_penalty", "presence_penalty", "logit_bias",
-            "repetition_penalty", "min_p", "response_format", "guided_json", "guided_regex", "guided_choice",
-            "guided_grammar",
-            "reasoning_effort",
-        }  # fmt: skip
-        return json.dumps(self.model_dump(mode="json", include=kept, exclude_none=True), sort_keys=True)
-
 
 def parse_chat_request(body: bytes) -> ChatRequest:
     """Read a chat request; raises `RequestError` that names the parameter."""
+    return read_as(ChatRequest, parse_json(body))
+
+
+def read_as(kind: type[Read], document: object) -> Read:
+    """Read a document of a body; raises `RequestError` that names the parameter."""
     try:
-        return ChatRequest.model_validate(parse_json(body))
+        return kind.model_validate(document)
     except ValidationError as error:
         raise _as_request_error(error) from error
 

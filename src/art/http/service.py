@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -19,14 +19,16 @@ from art.errors import NotFoundError
 from art.http.answer import Answer
 from art.http.body import Bodies
 from art.http.chat import ChatFormat
-from art.http.completion import Json, Writer
-from art.http.grammar import Grammars
+from art.http.codecs import CHAT, RESPONSES, TEXT, Codec
+from art.http.grammar import Grammars, offered
 from art.http.metrics import MEDIA_TYPE, Metrics
 from art.http.preparation import Preparation
-from art.http.protocol import ChatRequest, parse_chat_request
+from art.http.protocol import SamplingRequest
 from art.http.refusal import RequestError
 from art.http.seeds import DerivedSeeds
 from art.http.stream import EventStream, Whole, unless_gone
+from art.http.thinking import Split
+from art.http.writing import Asked, Json, Writer
 from art.sample.generation import Generation
 from art.sample.own.engine import Engine
 from art.sample.sampling import GREEDY_BELOW, Sampling
@@ -42,7 +44,7 @@ ANSWER_BYTES_PER_TOKEN = 100
 class Prepared:
     """A request that was read, its prompt, and what its seed is derived from where it brings none."""
 
-    asked: ChatRequest
+    asked: SamplingRequest
     prompt_ids: tuple[int, ...]
     content: str
     shapers: tuple[NewShaper, ...]
@@ -64,14 +66,23 @@ class Service:
     preparation: Preparation
 
     async def chat_completions(self, request: Request) -> Response:
+        return await self._serve(request, CHAT)
+
+    async def completions(self, request: Request) -> Response:
+        return await self._serve(request, TEXT)
+
+    async def responses(self, request: Request) -> Response:
+        return await self._serve(request, RESPONSES)
+
+    async def _serve(self, request: Request, codec: Codec) -> Response:
         async with self.bodies.read(request) as body:
-            prepared = await self.preparation.run(partial(self._prepare, body), size=len(body))
+            prepared = await self.preparation.run(partial(self._prepare, body, codec), size=len(body))
         if await request.is_disconnected():
             raise ClientDisconnect
         sampling = self._sampling(prepared)
         generation, version = await self._submit(prepared, sampling)
         self.metrics.prompt_tokens += len(prepared.prompt_ids)
-        writer = Writer(
+        asked = Asked(
             request=prepared.asked,
             chat=self.chat,
             prompt_ids=prepared.prompt_ids,
@@ -79,8 +90,8 @@ class Service:
             temperature=sampling.temperature,
         )
         if prepared.asked.stream:
-            return EventStream(generation, self._chunks(generation, writer))
-        return Whole(await unless_gone(request, generation, self._whole(generation, writer)))
+            return EventStream(generation, self._chunks(generation, asked, codec.writer(asked)))
+        return Whole(await unless_gone(request, generation, self._whole(generation, asked, codec.writer(asked))))
 
     async def models(self, _: Request) -> Response:
         return Whole(await asyncio.to_thread(self._list))
@@ -101,9 +112,9 @@ class Service:
     async def show_metrics(self, _: Request) -> Response:
         return Response(self.metrics.text(self.engine.load()), media_type=MEDIA_TYPE)
 
-    def _prepare(self, body: bytes) -> Prepared:
-        asked = parse_chat_request(body)
-        prompt_ids = self.chat.prompt_ids(asked, context=self.context)
+    def _prepare(self, body: bytes, codec: Codec) -> Prepared:
+        asked = codec.parse(body)
+        prompt_ids = codec.prompt_ids(asked, self.chat, self.context)
         grammar = self.grammars.shaper(asked)
         shapers = [*_penalties(asked, self.engine.vocabulary), *([grammar] if grammar else [])]
         return Prepared(
@@ -112,7 +123,7 @@ class Service:
 
     def _sampling(self, prepared: Prepared) -> Sampling:
         asked = prepared.asked
-        wanted = asked.max_completion_tokens or asked.max_tokens or DEFAULT_MAX_TOKENS
+        wanted = asked.limit or DEFAULT_MAX_TOKENS
         temperature = 1.0 if asked.temperature is None else asked.temperature
         return Sampling(
             max_tokens=min(wanted, self.context - len(prepared.prompt_ids)),
@@ -122,7 +133,7 @@ class Service:
             min_p=asked.min_p or 0.0,
             shapers=prepared.shapers,
             seed=asked.seed,
-            top_logprobs=asked.top_logprobs or 0,
+            top_logprobs=asked.shown_logprobs or 0,
             stop_ids=self.engine.stop_ids | self.chat.stop_ids,
         )
 
@@ -144,47 +155,58 @@ class Service:
             return generation, version
         raise AssertionError
 
-    async def _answered(self, generation: Generation, writer: Writer) -> AsyncIterator[tuple[int, Answer, str]]:
+    async def _answered(self, generation: Generation, asked: Asked) -> AsyncIterator[tuple[int, Answer, Split]]:
         """Yield each choice whenever it grows, with the text that it can show now."""
-        tools = bool(writer.request.offered_tools)
-        answers = [Answer(self.chat, stops=writer.request.stops, has_tools=tools) for _ in range(generation.n)]
+        answers = [self._begin(asked) for _ in range(generation.n)]
         async for token in generation:
             self.metrics.sampled_tokens += 1
             answer = answers[token.choice]
-            text = answer.push(token)
+            grown = answer.push(token)
             if answer.finish_reason and not token.finish_reason:
                 generation.cancel(token.choice)
-            yield token.choice, answer, text
+            yield token.choice, answer, grown
 
-    async def _whole(self, generation: Generation, writer: Writer) -> bytes:
-        answers = {index: answer async for index, answer, _ in self._answered(generation, writer)}
+    def _begin(self, asked: Asked) -> Answer:
+        request = asked.request
+        thinker = self.chat.thinker(asked.prompt_ids) if request.is_chat else None
+        return Answer(self.chat, stops=request.stops, offered=offered(request), thinker=thinker)
+
+    async def _whole(self, generation: Generation, asked: Asked, writer: Writer) -> bytes:
+        answers = {index: answer async for index, answer, _ in self._answered(generation, asked)}
         in_order = [answers[index] for index in range(generation.n)]
         tokens = sum(len(answer.drawn) for answer in in_order)
         return await self.preparation.run(
-            lambda: json.dumps(writer.completion(in_order)).encode(), size=tokens * ANSWER_BYTES_PER_TOKEN
+            lambda: json.dumps(writer.whole(in_order)).encode(), size=tokens * ANSWER_BYTES_PER_TOKEN
         )
 
-    async def _chunks(self, generation: Generation, writer: Writer) -> AsyncIterator[Json]:
+    async def _chunks(self, generation: Generation, asked: Asked, writer: Writer) -> AsyncIterator[Json]:
         answers: dict[int, Answer] = {}
         shown = [0] * generation.n
-        async for index, answer, text in self._answered(generation, writer):
-            if index not in answers:
-                yield writer.opening(index)
+        async for index, answer, grown in self._answered(generation, asked):
+            opening = () if index in answers else writer.opening(index)
+            for chunk in opening:
+                yield chunk
             answers[index] = answer
-            if text or answer.finish_reason:
-                yield writer.piece(index, text, answer.drawn[shown[index] :])
-                shown[index] = len(answer.drawn)
-            if answer.finish_reason:
-                yield writer.ending(index, answer)
-        if writer.request.stream_options and writer.request.stream_options.include_usage:
-            yield writer.usage(list(answers.values()))
+            for chunk in _news(writer, index, answer, grown, shown):
+                yield chunk
+        for chunk in writer.closing([answers[index] for index in sorted(answers)]):
+            yield chunk
+
+
+def _news(writer: Writer, index: int, answer: Answer, grown: Split, shown: list[int]) -> Iterator[Json]:
+    """Write what a choice has grown by; its tokens are `shown` with the text that they became."""
+    if grown or answer.finish_reason:
+        yield from writer.piece(index, grown, answer.drawn[shown[index] :])
+        shown[index] = len(answer.drawn)
+    if answer.finish_reason:
+        yield from writer.ending(index, answer)
 
 
 def _entry(name: str) -> Json:
     return {"id": name, "object": "model", "created": 0, "owned_by": "art"}
 
 
-def _penalties(asked: ChatRequest, vocabulary: int) -> list[NewShaper]:
+def _penalties(asked: SamplingRequest, vocabulary: int) -> list[NewShaper]:
     """Give what shapes the logits beside a grammar; nothing where nothing was asked."""
     bias = tuple((int(token_id), amount) for token_id, amount in (asked.logit_bias or {}).items())
     if any(token_id >= vocabulary for token_id, _ in bias):

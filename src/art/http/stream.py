@@ -52,7 +52,9 @@ class EventStream(StreamingResponse):
 async def _events(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
     try:
         async for chunk in chunks:
-            yield f"data: {json.dumps(chunk)}\n\n"
+            # Responses name their events; chat completions do not.
+            name = f"event: {chunk['type']}\n" if "type" in chunk else ""
+            yield f"{name}data: {json.dumps(chunk)}\n\n"
     except InferenceError as error:
         # The status has been sent; OpenAI's clients raise on an event that holds an error.
         yield f"data: {json.dumps(as_request_error(error).body)}\n\n"

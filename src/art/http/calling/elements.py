@@ -1,0 +1,87 @@
+"""Calls as Qwen3-Coder writes them: `<tool_call>` around `<function=name>`, and in it each `<parameter=name>`.
+
+Text stays as it stands where the function's schema says so; anything else is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from art.http.calling.dialect import Call, Mark, Offered, Parsed, all_or_none, before_any, schema_rule
+from art.http.calling.hermes import CALL, END, START
+from art.http.thinking import overlap
+
+FUNCTION = re.compile(r"\s*<function=([^>\n]+)>\n?(.*?)</function>\s*", re.DOTALL)
+PARAMETER = re.compile(r"<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>\s*", re.DOTALL)
+TEXT = r"/(.|\n)*/"
+
+
+class Elements:
+    """One element for each call and each argument."""
+
+    marks = (START, END)
+
+    def call_id(self, name: str) -> str:
+        return f"call_{name}"
+
+    def certain(self, text: str) -> int:
+        return before_any(text, (START,), overlap)
+
+    def parse(self, text: str, offered: Sequence[Offered]) -> Parsed:
+        outside = CALL.split(text)[::2]
+        if any(START in each for each in outside):
+            return None
+        known = {function.name: function.parameters for function in offered}
+        calls = [_read(match[1], known) for match in CALL.finditer(text)]
+        return all_or_none(outside[0].rstrip() + "".join(outside[1:]).rstrip(), calls)
+
+    def grammar(self, offered: Sequence[Offered], mark: Mark) -> str:
+        rules = [f'start: {mark(START)} "\\n" ({" | ".join(f"call_{at}" for at in range(len(offered)))}) {mark(END)}']
+        for at, function in enumerate(offered):
+            rules += _function_rules(f"call_{at}", function)
+        return "\n".join(rules)
+
+
+def _read(text: str, known: dict[str, dict[str, Any]]) -> Call | None:
+    match = FUNCTION.fullmatch(text)
+    if match is None or PARAMETER.sub("", match[2]).strip():
+        return None
+    properties = known.get(match[1], {}).get("properties", {})
+    arguments = {name: _value(value, properties.get(name, {})) for name, value in PARAMETER.findall(match[2])}
+    return Call(match[1], json.dumps(arguments, ensure_ascii=False))
+
+
+def _value(text: str, schema: dict[str, Any]) -> Any:
+    if schema.get("type") == "string":
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _function_rules(name: str, function: Offered) -> list[str]:
+    schema = function.parameters
+    shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    required = schema.get("required", ())
+    parts: list[str] = []
+    rules: list[str] = []
+    for at, (parameter, of_it) in enumerate(schema.get("properties", {}).items()):
+        parts.append(f"{name}_{at}" if parameter in required else f"{name}_{at}?")
+        opening = json.dumps(f"<parameter={parameter}>\n")
+        if of_it.get("type") == "string" and "enum" not in of_it:
+            rules.append(f"{name}_{at}: {opening} {name}_{at}_text")
+            rules.append(f'{name}_{at}_text[suffix="\\n</parameter>\\n"]: {TEXT}')
+        else:
+            value = _either(of_it["enum"]) if of_it.get("type") == "string" else schema_rule({**of_it, **shared})
+            rules.append(f'{name}_{at}: {opening} {name}_{at}_value "\\n</parameter>\\n"')
+            rules.append(f"{name}_{at}_value: {value}")
+    opening = json.dumps(f"<function={function.name}>\n")
+    return [f'{name}: {opening} {" ".join(parts)} "</function>\\n"', *rules]
+
+
+def _either(values: Sequence[str]) -> str:
+    return " | ".join(map(json.dumps, values))

@@ -1,0 +1,43 @@
+"""Calls as Hermes and Qwen write them: `<tool_call>`, a JSON object, `</tool_call>`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from art.http.calling.dialect import Call, Mark, Offered, Parsed, all_or_none, before_any, object_rules, read_call
+from art.http.thinking import overlap
+
+START, END = "<tool_call>", "</tool_call>"
+CALL = re.compile(f"{re.escape(START)}(.*?){re.escape(END)}", re.DOTALL)
+
+
+class Hermes:
+    """One element for each call, wherever it stands."""
+
+    marks = (START, END)
+
+    def call_id(self, name: str) -> str:
+        return f"call_{name}"
+
+    def certain(self, text: str) -> int:
+        return before_any(text, (START,), overlap)
+
+    def parse(self, text: str, offered: Sequence[Offered]) -> Parsed:
+        outside = CALL.split(text)[::2]
+        if any(START in each for each in outside):
+            return None
+        calls = [_read(match[1]) for match in CALL.finditer(text)]
+        return all_or_none(outside[0].rstrip() + "".join(outside[1:]).rstrip(), calls)
+
+    def grammar(self, offered: Sequence[Offered], mark: Mark) -> str:
+        start = f'start: {mark(START)} "\\n" call "\\n" {mark(END)}'
+        return "\n".join([start, *object_rules(offered, "arguments")])
+
+
+def _read(text: str) -> Call | None:
+    try:
+        return read_call(json.loads(text), "arguments")
+    except ValueError:
+        return None
