@@ -6,7 +6,7 @@ Knows the module tree and what is added to it; neither files nor what is sampled
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from torch import Tensor, nn
@@ -16,8 +16,13 @@ from transformers import PreTrainedModel
 from art.adapter.layers import linear_layers, sizes_of
 from art.adapter.product import LowRank, add_low_rank
 
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 LowRanks = Mapping[str, LowRank]
 """An adapter in memory: what it adds to each of its layers, by their names. Empty, it is the base model."""
+
+
+Span = tuple[slice, LowRanks]
+"""Some rows of a pass, next to each other, and the adapter that is for them."""
 
 
 class AdaptedModel:
@@ -31,6 +36,10 @@ class AdaptedModel:
         layers = linear_layers(self.model)
         self.sizes = sizes_of(layers)
         self._low_ranks: LowRanks = {}
+        self._spans: Sequence[Span] = ()
+        config = self.model.config.get_text_config(decoder=True)
+        self.keeps_rows = not any(getattr(config, name, None) for name in EXPERTS)
+        """Whether every layer sees all rows of a pass, in their order; experts see some of them."""
         self._dropout = 0.0
         for name, layer in layers.items():
             layer.register_forward_hook(_Addition(self, name))
@@ -47,6 +56,16 @@ class AdaptedModel:
             yield
         finally:
             self._low_ranks = own
+
+    @contextmanager
+    def side_by_side(self, spans: Sequence[Span]) -> Generator[None]:
+        """Apply an adapter to each of these runs of rows for a while, without gradient; the base is read once."""
+        assert self.keeps_rows
+        self._spans = spans
+        try:
+            yield
+        finally:
+            self._spans = ()
 
     @contextmanager
     def dropping_out(self, probability: float) -> Generator[None]:
@@ -68,6 +87,12 @@ class AdaptedModel:
 
     def add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         """Give a layer's output with the adapter's part."""
+        for rows, low_ranks in self._spans:
+            part = low_ranks.get(name)
+            if part is not None:
+                summed = add_low_rank(y[rows], x[rows], part)
+                if summed.data_ptr() != y[rows].data_ptr():
+                    y[rows] = summed
         part = self._low_ranks.get(name)
         if part is None:
             return y

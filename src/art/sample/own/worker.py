@@ -6,14 +6,14 @@ Knows the model, its versions and the rows; lives in the engine's worker thread 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from art.adapter.adapted import AdaptedModel
+from art.adapter.adapted import AdaptedModel, Span
 from art.adapter.rope import is_long, rope_limit
 from art.errors import InferenceError
 from art.sample.generation import FinishReason, Generation, Outbox, Token
@@ -53,7 +53,7 @@ class Order:
 
 
 class Worker:
-    """Runs rows of any versions side by side, one forward pass a version and turn."""
+    """Runs rows of any versions in one forward pass a turn; a version with seeded requests gets a pass of its own."""
 
     def __init__(self, adapted: AdaptedModel, *, exact_places: int, is_stopping: Callable[[], bool]) -> None:
         self._adapted = adapted
@@ -83,10 +83,10 @@ class Worker:
             fresh = [ids for ids in asked if version.prompts.find(ids) is None]
             for pack in _packs(fresh, self._rope_limit):
                 asking = [order for order in loose if order.generation.prompt_ids in pack]
-                with self._failing(version, [order.generation for order in asking]):
+                with self._failing({version: [order.generation for order in asking]}):
                     self._prefill(version, [Prompt(ids) for ids in pack], asking)
             for alike in _alike(ours):
-                with self._failing(version, [order.generation for order in alike]):
+                with self._failing({version: [order.generation for order in alike]}):
                     self._begin(version, alike, is_new=alike[0].generation.prompt_ids in fresh)
             version.prompts.trim()
             if version.rows and version not in self._versions:
@@ -134,11 +134,11 @@ class Worker:
 
     def step(self) -> None:
         """Sample one more token for every row."""
+        for versions in self._packed([version for version in self._versions if version.rows]):
+            affected = {version: [row.generation for row in _choice_rows(version.rows)] for version in versions}
+            with self._failing(affected):
+                self._step(versions)
         for version in self._versions:
-            rows = _choice_rows(version.rows)
-            with self._failing(version, [row.generation for row in rows]):
-                if rows:
-                    self._step(version)
             version.prompts.trim()
         self._versions = [version for version in self._versions if version.rows]
         self._count_rows()
@@ -176,26 +176,50 @@ class Worker:
             version.prompts.keep(prompt)
         return prompts
 
-    def _step(self, version: Version) -> None:
-        with self._adapted.replaced(version.low_ranks):
-            rows, logits_BV = self._advance(version)
+    def _packed(self, versions: Sequence[Version]) -> list[list[Version]]:
+        """Put versions together that one pass may advance: those without a seeded request, whose numbers may round."""
+        together = [version for version in versions if not _is_exact(version)]
+        if self._rope_limit is not None or not self._adapted.keeps_rows or len(together) < 2:
+            return [[version] for version in versions]
+        return [together, *([version] for version in versions if _is_exact(version))]
+
+    def _step(self, versions: Sequence[Version]) -> None:
+        if len(versions) == 1:
+            with self._adapted.replaced(versions[0].low_ranks):
+                rows, logits_BV = self._advance(versions[0])
+        else:
+            rows, logits_BV = self._advance_together(versions)
+        version_of = {row: version for version in versions for row in _choice_rows(version.rows)}
         draws = [_draw(row.generation, row.seed, row.choice, row.sampled, row.shaper) for row in rows]
-        broken: list[Generation] = []
+        broken: dict[Version, list[Generation]] = {version: [] for version in versions}
         for row, drawn in zip(rows, draw(logits_BV, draws), strict=True):
+            version = version_of[row]
             if drawn is None:
                 row.slab.wipe(row.slot)
-                broken.append(row.generation)
+                broken[version].append(row.generation)
                 continue
             row.last_token, row.sampled = drawn.token_id, row.sampled + 1
             row.said.append(drawn.token_id)
             if self._hand_out(row.generation, row.choice, drawn, sampled=row.sampled):
                 version.rows.remove(row)
-        self._fail_broken(version, broken)
+        for version, generations in broken.items():
+            self._fail_broken(version, generations)
+
+    def _advance_together(self, versions: Sequence[Version]) -> tuple[list[ChoiceRow], Tensor]:
+        """Read the last token of every row of several versions in one pass, each row with its version's adapter."""
+        rows: list[ChoiceRow] = []
+        spans: list[Span] = []
+        for version in versions:
+            version.rows.make_room(version.rows.all())
+            ours = _choice_rows(version.rows)
+            spans.append((slice(len(rows), len(rows) + len(ours)), version.low_ranks))
+            rows += ours
+        with self._adapted.side_by_side(spans):
+            return rows, decode(self._adapted.model, rows, exact_places=None)
 
     def _advance(self, version: Version) -> tuple[list[ChoiceRow], Tensor]:
         """Read every row's last token; gives the rows and the logits of what follows."""
-        rows = _choice_rows(version.rows)
-        is_exact = any(row.generation.sampling.seed is not None for row in rows)
+        rows, is_exact = _choice_rows(version.rows), _is_exact(version)
         crossing = [row for row in rows if row.position == self._rope_limit]
         again = [self._read_again(version, row) for row in crossing]
         rest = [row for row in _choice_rows(version.rows) if row not in crossing]
@@ -232,18 +256,19 @@ class Worker:
         return reason
 
     @contextmanager
-    def _failing(self, version: Version, generations: Sequence[Generation]) -> Generator[None]:
+    def _failing(self, affected: Mapping[Version, Sequence[Generation]]) -> Generator[None]:
         """Turn whatever goes wrong into the failure of these requests; the others go on."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - the thread's edge: who waits must hear of it, whatever it is
-            hit = set(generations)
-            staying = [row for row in _choice_rows(version.rows) if row.generation not in hit]
-            if staying:
-                _remove(version.rows, hit)
-            else:
-                version.rows, version.prompts = Rows(), type(version.prompts)()
-            self.fail(dict.fromkeys(generations), f"Sampling from {version.key} failed: {error}")
+            for version, generations in affected.items():
+                hit = set(generations)
+                staying = [row for row in _choice_rows(version.rows) if row.generation not in hit]
+                if staying:
+                    _remove(version.rows, hit)
+                else:
+                    version.rows, version.prompts = Rows(), type(version.prompts)()
+                self.fail(dict.fromkeys(generations), f"Sampling from {version.key} failed: {error}")
 
 
 def _packs(prompts: Iterable[tuple[int, ...]], rope_limit: int | None) -> list[list[tuple[int, ...]]]:
@@ -267,6 +292,10 @@ def _alike(orders: Iterable[Order]) -> Iterable[list[Order]]:
         generation = order.generation
         groups.setdefault((generation.prompt_ids, generation.sampling.seed is not None), []).append(order)
     return groups.values()
+
+
+def _is_exact(version: Version) -> bool:
+    return any(row.generation.sampling.seed is not None for row in _choice_rows(version.rows))
 
 
 def _choice_rows(rows: Rows) -> list[ChoiceRow]:
