@@ -46,6 +46,7 @@ def documents_of_runs(art: Art, root: Path) -> dict[str, Any]:
     tell(root, story=tuple(branch for branch in STORY if branch.name in ("agent-001", "agent-002", "agent-004")))
     commands = {
         "status": ("status",),
+        "gc --keep": ("gc", "--keep", "newest:1", "--plan"),
         "suggest": ("suggest", "shop/agent-004"),
         "diff": ("diff", "shop/agent-002@51", "shop/agent-004@75"),
     }
@@ -74,6 +75,8 @@ def documents_of_checkpoints(art: Art, store: CheckpointStore, tmp_path: Path) -
         "plan": ("plan", str(write_config(tmp_path)), "--gpu-memory", "80"),
         "verify": ("verify",),
         "gc": ("gc",),
+        "pin": ("pin", "agent-2@100"),
+        "unpin": ("unpin", "agent-2@100"),
         "export": ("export", "agent-1", "--to", "jsonl"),
         "rewind": ("rewind", "agent-1@50"),
         "rewind --undo": ("rewind", "--undo", "agent-1"),

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from art.cli.commands import export, fork, gc, log, plan, pull, push, rewind, rm, show, status, ui, verify
+from art.cli.commands import export, fork, gc, log, pin, plan, pull, push, rewind, rm, show, status, ui, verify
 from art.cli.invocation import AsJson, Project, Root, settle
 
 app = typer.Typer(
@@ -30,6 +30,8 @@ COMMANDS = {
     "rewind": rewind.rewind,
     "rm": rm.remove,
     "gc": gc.collect,
+    "pin": pin.pin,
+    "unpin": pin.unpin,
     "push": push.push,
     "pull": pull.pull,
     "export": export.export,

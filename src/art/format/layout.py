@@ -20,6 +20,7 @@ JOURNAL = "journal.json"
 RECORD = "record.json"
 HISTORY = "history.jsonl"
 STATE = "state.jsonl"
+PINS = "pins.jsonl"
 TRACKERS = "trackers"
 STAGING = ".staging"
 
@@ -53,6 +54,10 @@ def state_path(model: ModelRef) -> PurePosixPath:
 
 def told_path(model: ModelRef, tracker: str) -> PurePosixPath:
     return model_path(model) / TRACKERS / f"{tracker}.json"
+
+
+def pins_path(model: ModelRef) -> PurePosixPath:
+    return model_path(model) / PINS
 
 
 def trajectories_path(model: ModelRef, split: str, step: int) -> PurePosixPath:

@@ -13,7 +13,6 @@ from typing import Any, Literal, Self
 
 from art.backend import AnyModel, Inference, Trainable, TrainResult
 from art.config import TrainConfig, TrainSFTConfig
-from art.dev.meaning import ignore, training_fields
 from art.errors import BackendClosedError, ConfigurationError
 from art.format.pick import Mode, Pick, pick_of
 from art.http.limits import Limits
@@ -21,13 +20,14 @@ from art.http.server import Listen
 from art.local import moving, words
 from art.local.bases import Bases
 from art.local.compatible import check_fits
+from art.local.following import Following
 from art.local.logbook import Logbook
-from art.local.mirror import Mirror
 from art.local.pruning import prune
-from art.local.reports import Reports, ReportTo, reports_of
+from art.local.reports import ReportTo
 from art.local.seeds import Seeds
 from art.local.session import Session
 from art.local.sessions import Sessions
+from art.local.settling import Settling
 from art.names import ModelRef
 from art.ops.fork import ForkReport, ForkRequest, fork, if_exists
 from art.ops.place import open_remote
@@ -46,7 +46,8 @@ class LocalBackend:
     seed, the step and its content. It costs inference some speed; see docs/concepts/exactness.md.
     With a `remote` (a bucket, or a URL such as `s3://bucket/prefix`) every committed checkpoint is pushed there in the
     background, and a model that is not on this disk resumes from there; closing waits until all is pushed.
-    The trackers in `report_to` are told of every history in the background; see docs/guides/trackers.md.
+    The trackers in `report_to` are told of every history in the background (docs/guides/trackers.md), and what no
+    policy of `keep` keeps is deleted after each commit (docs/guides/retention.md).
     Inference answers on `host` to requests that carry `api_key`, a random one unless it is given.
     """
 
@@ -66,6 +67,7 @@ class LocalBackend:
         max_request_bytes: int = Limits.body_bytes,
         report_to: ReportTo | Iterable[ReportTo] | None = None,
         report_rollouts: bool = True,
+        keep: str | Iterable[str] | None = None,
     ) -> None:
         self._listen = Listen(
             key=secrets.token_urlsafe(24) if api_key is None else api_key,
@@ -78,16 +80,21 @@ class LocalBackend:
         self._states = States(self.store.root)
         self._bases = Bases(device=device, dtype=dtype, max_rows=max_rows)
         self._models: list[AnyModel] = []
-        self._reports = Reports(self.store, reports_of(report_to, self.store.root, rollouts=report_rollouts))
+        self._following = Following.of(
+            self.store,
+            remote=moving.open_remote(remote, None) if remote else None,
+            report_to=report_to,
+            report_rollouts=report_rollouts,
+            keep=keep,
+        )
         self._sessions = Sessions(
             self.store,
             self._bases,
-            Mirror(moving.open_remote(remote, None), self.store) if remote else None,
-            reports=self._reports,
+            following=self._following,
             listen=self._listen,
             seeds=Seeds(training=seed, requests=seed if deterministic else None),
         )
-        self._ignored: set[str] = set()
+        self._settling = Settling()
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -141,7 +148,7 @@ class LocalBackend:
         """
         # None stands where a judge gave a group up.
         groups = [group for group in trajectory_groups if group is not None]
-        config = self._settled(model, config, settings)
+        config = self._settling.train(model, config, settings)
         result = await self._sessions.in_training_thread(self._session(model).train, groups, config)
         for trajectory in (trajectory for group in groups for trajectory in group):
             trajectory.learned_at = result.step - 1
@@ -162,8 +169,7 @@ class LocalBackend:
 
         `settings` are fields of `TrainSFTConfig`. What is only text is spelled by the chat template.
         """
-        settled = (config or TrainSFTConfig()).with_settings(settings)
-        self._name_ignored(model, settled.ignored)
+        settled = self._settling.train_sft(model, config, settings)
         result = await self._sessions.in_training_thread(self._session(model).train_sft, list(trajectories), settled)
         if verbose:
             words.say(words.step_line(model.ref, result))
@@ -185,7 +191,7 @@ class LocalBackend:
         self._require_open()
         write = functools.partial(self._logbook.write, split=split, metrics=metrics, step=step)
         await asyncio.to_thread(write, model.ref, groups)
-        self._reports.put(model.ref)
+        self._following.logged(model.ref)
 
     async def get_step(self, model: AnyModel) -> int:
         """Give the newest step, 0 for an untrained model."""
@@ -206,7 +212,8 @@ class LocalBackend:
     async def delete_checkpoints(self, model: AnyModel, *, best_metric: str | None, mode: Mode | None = None) -> None:
         """Keep the newest checkpoint and the best by a metric; see `art.TrainableModel.delete_checkpoints`."""
         self._require_open()
-        await asyncio.to_thread(prune, self.store, model.ref, metric=best_metric, mode=mode)
+        needed = self._following.unpushed
+        await asyncio.to_thread(prune, self.store, model.ref, metric=best_metric, mode=mode, needed=needed)
 
     async def _experimental_fork_checkpoint(
         self,
@@ -247,7 +254,7 @@ class LocalBackend:
             check=functools.partial(check_fits, model, base_of=lambda: self._bases.open(model.base_model).info),
         )
         report = await asyncio.to_thread(fork, request, watch=words.bar(verbose=verbose))
-        await asyncio.to_thread(self._sessions.hand_on, report.ref)
+        await asyncio.to_thread(self._following.hand_on, report.ref)
         await self._sessions.resume(model)
         if verbose:
             words.say(*words.fork_lines(report))
@@ -328,16 +335,6 @@ class LocalBackend:
     def _session(self, model: AnyModel) -> Session:
         self._require_open()
         return self._sessions.of(model)
-
-    def _settled(self, model: Trainable, config: TrainConfig | None, settings: Mapping[str, Any]) -> TrainConfig:
-        """Give what a step is to be taken with; what changes nothing is named the first time that it is given."""
-        settled = (config or TrainConfig()).with_settings(settings).with_defaults(training_fields(model.settings))
-        self._name_ignored(model, settled.ignored)
-        return settled
-
-    def _name_ignored(self, model: Trainable, ignored: Collection[str]) -> None:
-        ignore(f"{model.ref}: train", sorted({*ignored} - self._ignored))
-        self._ignored |= {*ignored}
 
     def _require_open(self) -> None:
         if self._closed:

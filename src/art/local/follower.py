@@ -25,6 +25,7 @@ class Follower(Generic[Name]):
         self._on_failure = on_failure
         self._thread_name = thread
         self._waiting: dict[Name, None] = {}
+        self._current: Name | None = None
         self._failures: dict[Name, Exception] = {}
         self._changed = threading.Condition()
         self.closing = threading.Event()
@@ -41,6 +42,13 @@ class Follower(Generic[Name]):
                 self._thread.start()
             self._changed.notify()
 
+    @property
+    def pending(self) -> set[Name]:
+        """What is not done: waiting, being done, or failed."""
+        with self._changed:
+            current = set() if self._current is None else {self._current}
+            return current | set(self._waiting) | set(self._failures)
+
     def close(self) -> dict[Name, Exception]:
         """Do what is waiting, and once more what failed, then stop; gives what failed in the end."""
         with self._changed:
@@ -54,6 +62,7 @@ class Follower(Generic[Name]):
         while (name := self._next()) is not None:
             error = self._try(name)
             with self._changed:
+                self._current = None
                 self._failures.pop(name, None)
                 if error:
                     self._failures[name] = error
@@ -68,6 +77,7 @@ class Follower(Generic[Name]):
             name = next(iter(self._waiting), None)
             if name is not None:
                 del self._waiting[name]
+            self._current = name
             return name
 
     def _try(self, name: Name) -> Exception | None:

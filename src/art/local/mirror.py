@@ -32,6 +32,11 @@ class Mirror:
         """Note that a checkpoint is to be pushed. Never waits."""
         self._follower.put(ref)
 
+    @property
+    def pending(self) -> set[CheckpointRef]:
+        """The checkpoints that are not in the remote yet."""
+        return self._follower.pending
+
     def catch_up(self, model: ModelRef) -> None:
         """Queue what an earlier process committed and did not push; bring the newest when this disk has none."""
         there, here = set(self._remote.steps(model)), self._store.steps(model)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from art.format.pick import Best, Mode, candidates
+from collections.abc import Collection
+
+from art.format.pick import Best, Mode
 from art.local.logbook import Logbook
-from art.names import ModelRef
-from art.store.history import History
+from art.names import CheckpointRef, ModelRef
+from art.ops.keep import KeepBest
+from art.ops.removal import remove
+from art.ops.retention import plan_retention
 from art.store.store import CheckpointStore
 
 
-def prune(store: CheckpointStore, model: ModelRef, *, metric: str | None, mode: Mode | None) -> None:
-    """Delete all checkpoints but the newest and the best; without a metric, the logbook says which one judges."""
+def prune(
+    store: CheckpointStore, model: ModelRef, *, metric: str | None, mode: Mode | None, needed: Collection[CheckpointRef]
+) -> None:
+    """Delete all checkpoints but the newest, the best by a metric, and those that somebody needs.
+
+    Without a metric the logbook says which one judges.
+    """
     judge = Logbook(store).judged_by(model, metric)
-    best = _best_step(store, model, Best(judge, mode)) if judge else None
-    for step in store.steps(model)[:-1]:
-        if step != best:
-            store.delete(store.open(model.at(step)))
-
-
-def _best_step(store: CheckpointStore, model: ModelRef, best: Best) -> int | None:
-    scores = History(store.root).scores(store.segments(model), best.metric)
-    preferred = candidates(best, store.steps(model), scores)
-    return next((step for step in preferred if store.find(model.at(step))), None)
+    policies = [KeepBest(Best(judge, mode))] if judge else []
+    for _ in remove(store, plan_retention(store, [model], policies, needed=needed).removal):
+        pass  # each is gone by then

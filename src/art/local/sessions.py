@@ -14,11 +14,10 @@ from art.dev.meaning import ignore, without_meaning
 from art.errors import NotRegisteredError
 from art.http.server import Listen
 from art.local.bases import Bases
-from art.local.mirror import Mirror
-from art.local.reports import Reports
+from art.local.following import Following
 from art.local.seeds import Seeds
 from art.local.session import Session
-from art.names import CheckpointRef, ModelRef
+from art.names import ModelRef
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
 
@@ -33,16 +32,14 @@ class Sessions:
         self,
         store: CheckpointStore,
         bases: Bases,
-        mirror: Mirror | None,
         *,
-        reports: Reports,
+        following: Following,
         listen: Listen,
         seeds: Seeds,
     ) -> None:
         self._bases = bases
         self._store = store
-        self._mirror = mirror
-        self._reports = reports
+        self._following = following
         self._listen = listen
         self._seeds = seeds
         self._open: dict[ModelRef, Session] = {}
@@ -60,7 +57,7 @@ class Sessions:
                 session = await self.in_training_thread(self._new, trainable, port)
                 self._open[model.ref] = session
             await self.in_training_thread(session.attach, trainable)
-        self._reports.put(model.ref)
+        self._following.logged(model.ref)
         return session
 
     def of(self, model: AnyModel) -> Session:
@@ -78,26 +75,16 @@ class Sessions:
         run = functools.partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._training, run)
 
-    def hand_on(self, ref: CheckpointRef) -> None:
-        """Push a checkpoint to the mirror in the background, if there is one."""
-        if self._mirror:
-            self._mirror.put(ref)
-
     def close(self) -> None:
         """Stop inference, let go of sessions and bases, and wait until all is pushed and told."""
         while self._open:
             self._open.popitem()[1].close()
         self._bases.close()
         self._training.shutdown()
-        try:
-            if self._mirror:
-                self._mirror.close()
-        finally:
-            self._reports.close()
+        self._following.close()
 
     def _new(self, model: Trainable, port: int) -> Session:
-        if self._mirror:
-            self._mirror.catch_up(model.ref)
+        self._following.catch_up(model.ref)
         ignore(f"{model.ref}: _internal_config", without_meaning(model.settings))
         return Session(
             model,
@@ -109,5 +96,4 @@ class Sessions:
         )
 
     def _committed(self, checkpoint: Checkpoint) -> None:
-        self.hand_on(checkpoint.ref)
-        self._reports.put(checkpoint.ref.model)
+        self._following.committed(checkpoint.ref)

@@ -62,7 +62,7 @@ def plan_removal(place: CheckpointStore | Remote, ranges: Sequence[StepRange], k
     named = sorted({ref for steps in ranges for ref in _named(place, steps)})
     kept = {ref for _, refs in groupby(named, key=lambda ref: ref.model) for ref in _kept(reading, list(refs), keep)}
     doomed = tuple(ref for ref in named if ref not in kept)
-    return Removal(doomed, tuple(sorted(kept)), _freed_bytes(place, doomed))
+    return Removal(doomed, tuple(sorted(kept)), freed(place, doomed))
 
 
 def remove(place: CheckpointStore | Remote, removal: Removal) -> Iterator[CheckpointRef]:
@@ -112,7 +112,8 @@ def _is_whole(reading: Reading, ref: CheckpointRef) -> bool:
     return True
 
 
-def _freed_bytes(place: CheckpointStore | Remote, refs: Sequence[CheckpointRef]) -> int:
+def freed(place: CheckpointStore | Remote, refs: Sequence[CheckpointRef]) -> int:
+    """Tell the bytes that a place gets back when checkpoints are deleted together."""
     if isinstance(place, CheckpointStore):
         folders = {model: place.folders(model) for model in {ref.model for ref in refs}}
         return sum(freed_bytes(folders[ref.model][ref.step] for ref in refs).values())

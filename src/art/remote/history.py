@@ -23,7 +23,7 @@ ATTEMPTS = 5
 def send_history(objects: Objects, root: Path, model: ModelRef) -> int:
     """Add to the bucket the lines that only this disk has; gives the bytes of them."""
     folder = root / layout.model_path(model)
-    own = [folder / layout.HISTORY, *sorted(folder.glob("trajectories/*/*.jsonl"))]
+    own = [folder / layout.HISTORY, folder / layout.PINS, *sorted(folder.glob("trajectories/*/*.jsonl"))]
     files = [path for path in own if path.is_file() and not path.is_symlink()]
     return sum(_send(objects, path, str(PurePosixPath(path.relative_to(root)))) for path in files)
 
@@ -33,15 +33,20 @@ def fetch_history(objects: Objects, root: Path, model: ModelRef) -> int:
     return sum(_fetch(objects, key, root / path) for key, path in _listed(objects, model))
 
 
+def _send(objects: Objects, path: Path, key: str) -> int:
+    with explained("read", path):
+        content = path.read_bytes()
+    return add_lines(objects, key, content)
+
+
 def lines_beyond(content: bytes, known: bytes) -> list[bytes]:
     """Give the whole lines of a file that another one lacks, in their order."""
     seen = set(_lines(known))
     return [line for line in _lines(content) if line not in seen]
 
 
-def _send(objects: Objects, path: Path, key: str) -> int:
-    with explained("read", path):
-        content = path.read_bytes()
+def add_lines(objects: Objects, key: str, content: bytes) -> int:
+    """Add the lines that an object lacks; gives the bytes of them."""
     refused: str | None = None
     for _ in range(ATTEMPTS):
         known, version = objects.read_versioned(key)
@@ -75,8 +80,8 @@ def _fetch(objects: Objects, key: str, path: Path) -> int:
 def _listed(objects: Objects, model: ModelRef) -> Iterator[tuple[str, PurePosixPath]]:
     """Name the files of a model's history in the bucket, and where each lies on a disk; a stranger's are left out."""
     history = layout.history_path(model)
-    if layout.HISTORY in objects.files(str(history.parent)):
-        yield str(history), history
+    own = objects.files(str(history.parent))
+    yield from ((str(path), path) for path in (history, layout.pins_path(model)) if path.name in own)
     for item in objects.all(str(history.parent / "trajectories")):
         split, _, name = item.key.removeprefix(f"{history.parent}/trajectories/").partition("/")
         step = layout.parse_step(name.removesuffix(".jsonl"))

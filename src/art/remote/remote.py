@@ -21,6 +21,7 @@ from art.errors import (
 from art.format import layout
 from art.format.manifest import FileEntry
 from art.format.pick import NEWEST, Best, Exact, Pick, candidates
+from art.format.pins import Pins, pin_line, read_pins
 from art.format.selection import Selection, Skipped, absence, choose
 from art.names import CheckpointRef, ModelRef, parse_step
 from art.remote import transfer
@@ -28,7 +29,7 @@ from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, claim_key, claim
 from art.remote.clients import require_folder
 from art.remote.copy import Copied, fork_between, fork_from_disk
 from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_fork
-from art.remote.history import fetch_history, send_history
+from art.remote.history import add_lines, fetch_history, send_history
 from art.remote.location import Location, Patience, parse_location
 from art.remote.objects import Objects
 from art.remote.transfer import Meter, Progress
@@ -215,6 +216,15 @@ class Remote:
         """Read the metrics that pushes of a model took along."""
         content = self._objects.find(str(layout.history_path(model))) or b""
         return [entry for line in content.split(b"\n") if (entry := parse_line(model, line))]
+
+    def pins(self, model: ModelRef) -> Pins:
+        """Read the pins of a model in the bucket."""
+        return read_pins((self._objects.find(str(layout.pins_path(model))) or b"").split(b"\n"))
+
+    def set_pin(self, ref: CheckpointRef, digest: str | None, *, pinned: bool) -> None:
+        """Pin a checkpoint in the bucket, or take its pin out."""
+        line = pin_line(ref.step, digest, pinned=pinned)
+        add_lines(self._objects, str(layout.pins_path(ref.model)), line + b"\n")
 
     def push_history(self, store: CheckpointStore, model: ModelRef) -> int:
         """Add to this bucket what only this disk knows of a model's history; gives the bytes of it."""

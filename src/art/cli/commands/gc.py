@@ -1,28 +1,113 @@
-"""`art gc`: deletes what unfinished work left."""
+"""`art gc`: deletes what unfinished work left, or what no policy keeps."""
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from art.cli.invocation import AsJson, Project, Root, settle
+from art.cli import addresses
+from art.cli.completion import complete_name
+from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
+from art.errors import ConfigurationError
+from art.visible import visible
+
+if TYPE_CHECKING:
+    from art.names import CheckpointRef, ModelRef
+    from art.ops.retention import Retention
+    from art.remote.remote import Remote
+    from art.store.store import CheckpointStore
 
 
 def collect(
     context: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", metavar="", help="Only list.")] = False,
+    where: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]", autocompletion=complete_name, help="With --keep: one model, or a bucket's URL; else all."
+        ),
+    ] = None,
+    keep: Annotated[str | None, typer.Option(metavar="POLICIES", help="Delete checkpoints that none keeps.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "--plan", "-n", metavar="", help="Only list.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.")] = False,
     root: Root = None,
     project: Project = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete debris: folders of unfinished checkpoints and transfers. Keeps what a rewind set aside."""
+    """Delete debris: folders of unfinished checkpoints and transfers. With --keep, checkpoints too."""
+    invocation = settle(context, root, project, as_json)
+    if keep is not None:
+        _keep(invocation, where, keep, dry_run=dry_run, yes=yes)
+        return
+    if where is not None:
+        raise typer.BadParameter("A model or a bucket belongs to --keep; debris is deleted below the whole root.")
+    _sweep(invocation, dry_run=dry_run)
+
+
+def _sweep(invocation: Invocation, *, dry_run: bool) -> None:
     from art.cli.render import garbage as render
     from art.ops.garbage import collect_garbage, find_garbage
 
-    invocation = settle(context, root, project, as_json)
     store = invocation.existing_store
     garbage = find_garbage(store) if dry_run else collect_garbage(store)
     if invocation.as_json:
         output.print_json(render.document(garbage, dry_run=dry_run))
     else:
         output.print_lines(render.lines(garbage, root=store.root, dry_run=dry_run))
+
+
+def _keep(invocation: Invocation, where: str | None, keep: str, *, dry_run: bool, yes: bool) -> None:
+    from art.cli.render import removal as render
+    from art.ops.keep import policies_of
+    from art.ops.removal import remove
+    from art.ops.retention import plan_retention
+
+    policies = policies_of(keep)
+    place, models = _named(invocation, where)
+    retention = plan_retention(place, models, policies)
+    doomed = retention.removal.refs
+    if dry_run or not doomed:
+        _report(invocation, retention, doomed, dry_run=dry_run)
+        return
+    if not yes:
+        question = f"Delete {render.names(doomed)} for good?"
+        if not sys.stdin.isatty():
+            raise ConfigurationError(f"{question} Nobody is there to answer: add --yes.")
+        typer.confirm(visible(question), abort=True, err=True)
+    deleted: list[CheckpointRef] = []
+    try:
+        for ref in remove(place, retention.removal):
+            deleted.append(ref)  # noqa: PERF402 - what was yielded before a failure is gone, and is told
+    finally:
+        # Also when one of them could not be deleted: those before it are gone.
+        _report(invocation, retention, tuple(deleted), dry_run=False)
+
+
+def _named(invocation: Invocation, where: str | None) -> "tuple[CheckpointStore | Remote, list[ModelRef]]":
+    from art.remote.remote import Remote
+
+    if where is None:
+        store = invocation.existing_store
+        return store, store.models(invocation.project)
+    if where.startswith(addresses.HUB):
+        raise typer.BadParameter(f"{where} is read, never changed.")
+    if addresses.is_place(where):
+        remote = Remote.open(where)
+        return remote, remote.models(invocation.project)
+    address = invocation.address(where)
+    if address.ref:
+        raise typer.BadParameter(f"Policies choose among all steps; leave the step out: {address.model}.")
+    place = Remote.open(address.url) if address.url else invocation.existing_store
+    place.select(address.model)  # says so when there is none
+    return place, [address.model]
+
+
+def _report(
+    invocation: Invocation, retention: "Retention", deleted: "tuple[CheckpointRef, ...]", *, dry_run: bool
+) -> None:
+    from art.cli.render import retention as render
+
+    if invocation.as_json:
+        output.print_json(render.document(retention, deleted, dry_run=dry_run))
+    else:
+        output.print_lines(render.lines(retention, deleted, dry_run=dry_run))

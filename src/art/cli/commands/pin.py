@@ -1,0 +1,50 @@
+"""`art pin` and `art unpin`: checkpoints that no policy deletes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from art.cli import addresses
+from art.cli.completion import name_argument
+from art.cli.invocation import AsJson, Project, Root, settle
+from art.cli.render import output
+
+What = Annotated[str, name_argument("MODEL@STEP", "Here or in a bucket.")]
+
+
+def pin(
+    context: typer.Context, checkpoint: What, root: Root = None, project: Project = None, as_json: AsJson = False
+) -> None:
+    """Keep a checkpoint whatever the policies of `art gc --keep` and `keep=` say. `art rm` still deletes it."""
+    _set(context, checkpoint, (root, project, as_json), pinned=True)
+
+
+def unpin(
+    context: typer.Context, checkpoint: What, root: Root = None, project: Project = None, as_json: AsJson = False
+) -> None:
+    """Take a pin out: from now on the policies decide."""
+    _set(context, checkpoint, (root, project, as_json), pinned=False)
+
+
+def _set(context: typer.Context, text: str, options: tuple[Path | None, str | None, bool], *, pinned: bool) -> None:
+    from art.format.pick import Exact
+    from art.remote.remote import Remote
+    from art.store.pins import set_pin
+
+    invocation = settle(context, *options)
+    if text.startswith(addresses.HUB):
+        raise typer.BadParameter(f"{text} is read, never changed.")
+    address = invocation.address(text)
+    if address.ref is None or address.step is None:
+        raise typer.BadParameter(f"Name a step, as in {address.model}@500.")
+    place = Remote.open(address.url) if address.url else invocation.existing_store
+    digest = place.select(address.model, Exact(address.step)).checkpoint.digest
+    if isinstance(place, Remote):
+        place.set_pin(address.ref, digest, pinned=pinned)
+    else:
+        set_pin(place.root, address.ref, digest, pinned=pinned)
+    if invocation.as_json:
+        output.print_json({"ref": str(address.ref), "digest": digest, "pinned": pinned})
+    else:
+        output.print_lines([f"{address} is {'pinned' if pinned else 'no longer pinned'}."])

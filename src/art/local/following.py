@@ -1,0 +1,117 @@
+"""What follows commits and logs: the mirror, the trackers, and the policies that let checkpoints go.
+
+Each works in a thread of its own. Knows the order in which they end; what each does is its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import ExitStack
+
+from art.local.follower import Follower
+from art.local.mirror import Mirror
+from art.local.reports import Reports, ReportTo, reports_of
+from art.names import CheckpointRef, ModelRef
+from art.ops.keep import Policy, policies_of
+from art.ops.removal import remove
+from art.ops.retention import plan_retention
+from art.remote.remote import Remote
+from art.store.store import CheckpointStore
+
+_log = logging.getLogger("art")
+
+
+class Following:
+    """Everything that a backend does after a commit, off the training thread."""
+
+    def __init__(self, store: CheckpointStore, *, mirror: Mirror | None, reports: Reports, tidy: Tidy | None) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._reports = reports
+        self._tidy = tidy
+
+    @classmethod
+    def of(
+        cls,
+        store: CheckpointStore,
+        *,
+        remote: Remote | None,
+        report_to: ReportTo | Iterable[ReportTo] | None,
+        report_rollouts: bool,
+        keep: str | Iterable[str] | None,
+    ) -> Following:
+        """Make what a user asked for; raises `ConfigurationError` for a tracker or a policy that is none."""
+        mirror = Mirror(remote, store) if remote else None
+        reports = Reports(store, reports_of(report_to, store.root, rollouts=report_rollouts))
+        return cls(store, mirror=mirror, reports=reports, tidy=Tidy(store, policies_of(keep), mirror) if keep else None)
+
+    def catch_up(self, model: ModelRef) -> None:
+        """Queue what an earlier process left to be pushed."""
+        if self._mirror:
+            self._mirror.catch_up(model)
+
+    def hand_on(self, ref: CheckpointRef) -> None:
+        """Queue a checkpoint to be pushed."""
+        if self._mirror:
+            self._mirror.put(ref)
+
+    def committed(self, ref: CheckpointRef) -> None:
+        """Queue what follows a commit, once its history is written."""
+        self.hand_on(ref)
+        self.logged(ref.model)
+        if self._tidy:
+            self._tidy.put(ref.model)
+
+    def logged(self, model: ModelRef) -> None:
+        """Queue what follows a line in a history."""
+        self._reports.put(model)
+
+    @property
+    def unpushed(self) -> set[CheckpointRef]:
+        """The checkpoints that are still to be read by the mirror."""
+        return self._mirror.pending if self._mirror else set()
+
+    def close(self) -> None:
+        """Wait until all is pushed, let go of what may go, and told; raises what failed."""
+        with ExitStack() as stack:
+            # The last one that is named here ends first.
+            stack.callback(self._reports.close)
+            if self._tidy:
+                stack.callback(self._tidy.close)
+            if self._mirror:
+                stack.callback(self._mirror.close)
+
+
+class Tidy:
+    """Deletes what policies do not keep, after each commit of a model."""
+
+    def __init__(self, store: CheckpointStore, policies: Iterable[Policy], mirror: Mirror | None) -> None:
+        self._store = store
+        self._policies = tuple(policies)
+        self._mirror = mirror
+        self._models: set[ModelRef] = set()
+        self._follower = Follower[ModelRef]("art-keep", self._tidy, on_failure=_warn)
+
+    def put(self, model: ModelRef) -> None:
+        """Note that a model has another checkpoint. Never waits."""
+        self._models.add(model)
+        self._follower.put(model)
+
+    def close(self) -> None:
+        """Delete what may go now, and stop; raises when something could not be deleted."""
+        for model in self._models:
+            self._follower.put(model)  # what had to be pushed before is pushed now
+        failures = self._follower.close()
+        if failures:
+            raise failures[min(failures)]
+
+    def _tidy(self, model: ModelRef) -> None:
+        needed = self._mirror.pending if self._mirror else ()
+        retention = plan_retention(self._store, [model], self._policies, needed=needed)
+        for ref in remove(self._store, retention.removal):
+            _log.info("%s is deleted: no policy keeps it", ref)
+
+
+def _warn(model: ModelRef, error: Exception) -> None:
+    _log.warning("%s could not be tidied up yet: %s", model, error)

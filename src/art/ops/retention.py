@@ -1,0 +1,147 @@
+"""What policies keep of the models of a place, and what goes: planned with every reason, then done.
+
+In any case these stay: the newest checkpoint, one that is pinned, one that another model was forked from, one that the
+training of the newest compares with, and one that is damaged or of another program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from art.errors import ArtError
+from art.format.lineage import segments
+from art.format.manifest import Hop, Manifest
+from art.format.pins import Pins
+from art.names import CheckpointRef, ModelRef
+from art.ops.keep import Facts, Policy, why_kept
+from art.ops.reading import Reading, reading_of
+from art.ops.removal import Removal, freed
+from art.store.pins import pins_of
+from art.store.store import CheckpointStore
+
+if TYPE_CHECKING:
+    from art.ops.reading import AnyCheckpoint
+    from art.remote.remote import Remote
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """What goes, and why the rest stays."""
+
+    removal: Removal
+    reasons: Mapping[CheckpointRef, tuple[str, ...]]
+
+
+def plan_retention(
+    place: CheckpointStore | Remote,
+    models: Iterable[ModelRef],
+    policies: Iterable[Policy],
+    *,
+    needed: Collection[CheckpointRef] = (),
+    now: datetime | None = None,
+) -> Retention:
+    """Decide what policies keep of models; changes nothing. `needed` are checkpoints that somebody is still reading.
+
+    Raises `ArtError` where any model of the place cannot be listed: it may be a fork of one of these.
+    """
+    reading, policies = reading_of(place), tuple(policies)
+    hops = _hops(reading)
+    reasons: dict[CheckpointRef, tuple[str, ...]] = {}
+    doomed: list[CheckpointRef] = []
+    for model in sorted(models):
+        facts = _facts(reading, model, _needs(place, model, hops, needed), now=now or datetime.now(UTC))
+        kept = why_kept(policies, facts)
+        reasons |= {model.at(step): why for step, why in kept.items()}
+        doomed += [model.at(step) for step in facts.steps if step not in kept]
+    removal = Removal(refs=tuple(doomed), kept=tuple(sorted(reasons)), freed_bytes=freed(place, doomed))
+    return Retention(removal=removal, reasons=reasons)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Needs:
+    """Who needs what of one model."""
+
+    hops: Iterable[tuple[ModelRef, Hop]]
+    pins: Pins
+    read: Collection[int]
+
+
+def _needs(
+    place: CheckpointStore | Remote,
+    model: ModelRef,
+    hops: Iterable[tuple[ModelRef, Hop]],
+    needed: Collection[CheckpointRef],
+) -> _Needs:
+    return _Needs(
+        hops=[(fork, hop) for fork, hop in hops if hop.ref.model == model],
+        pins=pins_of(place.root, model) if isinstance(place, CheckpointStore) else place.pins(model),
+        read={ref.step for ref in needed if ref.model == model},
+    )
+
+
+def _hops(reading: Reading) -> list[tuple[ModelRef, Hop]]:
+    """List the forks in the past of every model's newest checkpoint, those of models in between among them."""
+    newest = {model: _newest(reading, model) for model in reading.models()}
+    return [(model, hop) for model, manifest in newest.items() if manifest for hop in manifest.ancestry]
+
+
+def _newest(reading: Reading, model: ModelRef) -> Manifest | None:
+    # A model that cannot be listed may be a fork of any other: nothing can be deleted then, and the error says so.
+    found = (_open(reading, model.at(step)) for step in reversed(reading.steps(model)))
+    return next((checkpoint.manifest for checkpoint in found if checkpoint), None)
+
+
+def _open(reading: Reading, ref: CheckpointRef) -> AnyCheckpoint | None:
+    try:
+        return reading.open(ref)
+    except ArtError:
+        return None
+
+
+def _facts(reading: Reading, model: ModelRef, needs: _Needs, *, now: datetime) -> Facts:
+    steps = reading.steps(model)
+    reading.read_ahead(model.at(step) for step in steps)
+    opened = {step: _open(reading, model.at(step)) for step in steps}
+    newest = next((opened[step] for step in reversed(steps) if opened[step]), None)
+    reference = _reference(newest.manifest) if newest else None
+    past = segments(model, newest.manifest if newest else None)
+    return Facts(
+        steps=steps,
+        created={
+            step: datetime.fromisoformat(checkpoint.manifest.created_at)
+            for step, checkpoint in opened.items()
+            if checkpoint and checkpoint.digest is not None
+        },
+        scores=lambda metric: reading.scores(past, metric),
+        whole=max((step for step, checkpoint in opened.items() if checkpoint), default=None),
+        needed={step: _why(opened[step], step, needs, reference=reference) for step in steps},
+        now=now,
+    )
+
+
+def _why(checkpoint: AnyCheckpoint | None, step: int, needs: _Needs, *, reference: int | None) -> tuple[str, ...]:
+    if checkpoint is None:
+        return ("damaged",)
+    digest = checkpoint.digest
+    forks = sorted({str(fork) for fork, hop in needs.hops if hop.step == step and hop.digest == digest})
+    reasons = [
+        *(["of another program"] if digest is None else []),
+        *(["pinned"] if needs.pins.holds(step, digest) else []),
+        *(f"{fork} was forked here" for fork in forks),
+        *(["compared with in training"] if step == reference else []),
+        *(["still being read"] if step in needs.read else []),
+    ]
+    return tuple(reasons)
+
+
+def _reference(manifest: Manifest) -> int | None:
+    """Give the step that the next update is likely to be compared with, None for the base model or none."""
+    settings = manifest.settings
+    reference = settings.get("kl_reference")
+    is_used = bool(settings.get("beta") or settings.get("kl_penalty_coef"))
+    if not is_used or isinstance(reference, bool) or not isinstance(reference, int):
+        return None
+    return reference if reference >= 0 else max(0, manifest.step + reference)
