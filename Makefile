@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Errors only: indexes and warnings about them differ from machine to machine.
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
-CHECKED := src tests examples bench
+CHECKED := src tests examples bench docs/site
 # Most tests use one core; a file stays in one process, so that each server is started twice at most.
 IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 QUICK := tests/test_names.py tests/checks tests/api tests/store tests/cli tests/train
@@ -18,7 +18,7 @@ OF_LOWEST := tests/test_names.py tests/test_visible.py tests/store tests/cli tes
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-trackers check style bench clean
+.PHONY: help demo docs test test-lowest test-trackers check style bench clean
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -55,6 +55,10 @@ style: $(VENV)/test-installed
 	@$(BIN)/pyright
 	@echo "== imports point down"
 	@$(BIN)/lint-imports --no-cache
+
+docs: $(VENV)/test-installed  ## the site with its search and the API from the docstrings, in build/site
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs/site -b html -d build/doctrees . build/site
+	@echo "build/site/index.html"
 
 bench: $(VENV)/test-installed  ## every benchmark; bench/README.md says what each one shows
 	@for script in bench/bench_*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done

@@ -1,6 +1,6 @@
 """Every error that leaves this library, in one tree.
 
-Each class is also the standard library's error it specialises, so that code that knows nothing of art handles it too.
+Each class is also the standard library's error it specialises, so that code that knows nothing of art handles it too::
 
     ArtError
     ├── InvalidNameError        (ValueError)         a project, model or reference that cannot be one
@@ -27,6 +27,7 @@ Each class is also the standard library's error it specialises, so that code tha
     ├── OutOfMemoryError        (MemoryError)        a step that does not fit into memory
     ├── NotRegisteredError      (RuntimeError)       a model without a backend
     ├── BackendClosedError      (RuntimeError)
+    ├── TrackerError            (OSError)            a tracker did not take what it was told
     ├── JudgeError              (RuntimeError)       a judge model did not answer, or not as it was asked
     └── InferenceError          (RuntimeError)       the sampler failed
         └── QueueFullError                           too many requests are waiting
