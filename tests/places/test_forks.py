@@ -160,19 +160,34 @@ def test_a_refusal_of_the_destination_comes_before_any_byte(world: World):
 
 
 @pytest.mark.parametrize(
-    "field", ["use_rslora", "use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias", "bias"]
+    ("field", "value"),
+    [
+        *((field, ["x"]) for field in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias")),
+        ("bias", "all"),
+        ("init_lora_weights", "pissa"),
+        ("from_tomorrow", 1),
+    ],
 )
-def test_an_adapter_that_nobody_could_continue_is_not_forked(tmp_path: Path, field: str):
+def test_an_adapter_that_nobody_could_continue_is_not_forked(tmp_path: Path, field: str, value: object):
     store = CheckpointStore(tmp_path)
     folder = write_foreign(tmp_path / "shop/models/agent-1/checkpoints/0007")
     config = json.loads((folder / "adapter_config.json").read_bytes())
-    (folder / "adapter_config.json").write_text(json.dumps(config | {field: "all" if field == "bias" else ["x"]}))
+    (folder / "adapter_config.json").write_text(json.dumps(config | {field: value}))
     before = tree(tmp_path)
 
     with pytest.raises(LoRAShapeMismatchError, match=rf"agent-1@7 cannot be continued.*{field}"):
         World(store, store).fork()
 
     assert tree(tmp_path) == before
+
+
+def test_an_adapter_with_the_scale_of_rslora_is_forked(tmp_path: Path):
+    store = CheckpointStore(tmp_path)
+    folder = write_foreign(tmp_path / "shop/models/agent-1/checkpoints/0007")
+    config = json.loads((folder / "adapter_config.json").read_bytes())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"use_rslora": True}))
+
+    assert World(store, store).fork().ref == BRANCH.at(7)
 
 
 def test_a_fork_of_the_best_takes_the_lowest_loss_and_the_highest_reward(tmp_path: Path):

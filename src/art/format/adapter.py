@@ -99,11 +99,24 @@ def read_shape(config: Mapping[str, Any], tensors: Mapping[str, Shaped], *, wher
     `where` begins every message. Raises `LoRAShapeMismatchError` that names what is not implemented, and
     `CorruptCheckpointError` where the two files contradict each other.
     """
-    _check_fields(config, where)
-    rank, alpha, dropout = _numbers(config, where)
+    rank, alpha, dropout = check_config(config, where=where)
     layers = _layers(tensors, where)
     sizes = {layer: _size(layer, halves, rank, where) for layer, halves in sorted(layers.items())}
     return AdapterShape(where=where, rank=rank, alpha=alpha, dropout=dropout, layers=sizes)
+
+
+def check_config(config: Mapping[str, Any], *, where: str) -> tuple[int, float, float]:
+    """Check an adapter's configuration alone; gives its rank, its scale times the rank, and its dropout.
+
+    Raises what `read_shape` does.
+    """
+    special = sorted(name for name, value in config.items() if _means_more(name, value))
+    if special:
+        raise LoRAShapeMismatchError(
+            f"{where} uses {', '.join(special)}, which is not implemented here: its numbers would be wrong. Only plain "
+            "LoRA on linear layers, with one rank and one scale, can be served and trained on."
+        )
+    return _numbers(config, where)
 
 
 def tensor_names(layer: str) -> tuple[str, str]:
@@ -116,15 +129,6 @@ def named(names: Iterable[str]) -> str:
     found = list(names)
     rest = f" and {len(found) - MAX_NAMED:,} more" if len(found) > MAX_NAMED else ""
     return ", ".join(found[:MAX_NAMED]) + rest
-
-
-def _check_fields(config: Mapping[str, Any], where: str) -> None:
-    special = sorted(name for name, value in config.items() if _means_more(name, value))
-    if special:
-        raise LoRAShapeMismatchError(
-            f"{where} uses {', '.join(special)}, which is not implemented here: its numbers would be wrong. Only plain "
-            "LoRA on linear layers, with one rank and one scale, can be served and trained on."
-        )
 
 
 def _means_more(name: str, value: object) -> bool:
