@@ -78,6 +78,8 @@ def documents_of_checkpoints(art: Art, store: CheckpointStore, tmp_path: Path) -
         "pin": ("pin", "agent-2@100"),
         "unpin": ("unpin", "agent-2@100"),
         "export": ("export", "agent-1", "--to", "jsonl"),
+        "commit": ("commit", str(theirs), "shop/theirs@1", "--metric", "loss=0.5"),
+        "checkout": ("checkout", "shop/theirs", str(tmp_path / "mine")),
         "rewind": ("rewind", "agent-1@50"),
         "rewind --undo": ("rewind", "--undo", "agent-1"),
         "rm": ("rm", "agent-1@50..100", "--keep-last", "1", "--yes"),

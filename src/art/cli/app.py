@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from art.cli.commands import export, fork, gc, log, pin, plan, pull, push, rewind, rm, show, status, ui, verify
+from art.cli.commands import commit, export, fork, gc, log, pin, plan, pull, push, rewind, rm, show, status, ui, verify
 from art.cli.invocation import AsJson, Project, Root, settle
 
 app = typer.Typer(
@@ -35,6 +35,8 @@ COMMANDS = {
     "push": push.push,
     "pull": pull.pull,
     "export": export.export,
+    "commit": commit.commit,
+    "checkout": commit.checkout,
     "plan": plan.plan,
 }
 for name, function in COMMANDS.items():

@@ -27,13 +27,25 @@ def _of_the_calendar(text: str) -> str:
     return text
 
 
-def _of_parts(text: str) -> str:
-    parts = text.split("/")
-    if len(parts) > MAX_DEPTH:
-        raise ValueError(f"it lies more than {MAX_DEPTH} folders deep")
+def path_problem(path: str) -> str | None:
+    """Say why a manifest cannot hold a relative path, None when it can."""
+    parts = path.split("/")
+    if len(parts) > MAX_DEPTH or len(path) > MAX_PATH:
+        return f"its path is longer than {MAX_DEPTH} names or {MAX_PATH:,} characters"
     for part in parts:
-        if part in (".", "..") or len(part) > MAX_NAME or not _PART.fullmatch(part):
-            raise ValueError(f"{part!r} is no name of a file")
+        if part in (".", "..") or len(part) > MAX_NAME or not _PART.fullmatch(part) or not _is_text(part):
+            return f"{part!r} is no name that every system can hold"
+    return None
+
+
+def _is_text(name: str) -> bool:
+    # A name of the system that is no UTF-8 arrives with surrogates in it.
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _of_parts(text: str) -> str:
+    if problem := path_problem(text):
+        raise ValueError(problem)
     return text
 
 

@@ -47,6 +47,14 @@ def share(source: Path, target: Path, *, immutable: bool = True) -> Sharing:
     return sharing
 
 
+def take_out(source: Path, target: Path) -> None:
+    """Give a user a file of their own, to be changed: a reflink or a copy. The folders above it are made."""
+    with explained("write", target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not _reflink(source, target):
+            shutil.copyfile(source, target)
+
+
 def _regular(path: str, flags: int) -> int:
     # Neither a link nor a pipe that came in its place meanwhile.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -108,6 +108,10 @@ class Stage:
         target = self.place(entry.path)
         return share(holder.path / entry.path, target, immutable=not holder.is_foreign)
 
+    def bring(self, source: Path, path: str) -> Sharing:
+        """Take a file of another program, which may write it again: a reflink of it, or a copy."""
+        return share(source, self.place(path), immutable=False)
+
     def place(self, path: str) -> Path:
         """Give the place of a file that comes into the stage; the folders above it are made."""
         target = self.path / path

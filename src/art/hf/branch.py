@@ -1,0 +1,144 @@
+"""A run of another trainer as a branch: what its Trainer saves is committed, and it goes on from the store's newest.
+
+Loads none of the Trainer's files. A fork is `art fork`, and the same script under the new name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from art.errors import ConflictError, IncompatibleError
+from art.format.kinds import carried_by
+from art.names import ModelRef
+from art.ops.folders import commit_folder
+from art.store.checkpoint import Checkpoint
+from art.store.history import TRAIN, History
+from art.store.store import CheckpointStore
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+KIND = "hf-trainer"
+EVALUATED = "eval_"
+VALIDATION = "val"
+WAIT_S = 60.0
+"""For what the other ranks write into a checkpoint."""
+_log = logging.getLogger("art")
+
+
+class Branch:
+    """A model of the store, as the run of a Trainer: `Branch("shop/agent-1")`.
+
+    Raises `InvalidNameError`. Touches nothing: the store is read and written by the run.
+    """
+
+    def __init__(self, name: str, *, root: str | Path | None = None) -> None:
+        self.model = ModelRef.parse(name)
+        self._store = CheckpointStore(root or os.environ.get("ART_ROOT") or ".art")
+        self._history = History(self._store.root)
+
+    def resume(self) -> str | None:
+        """Give the folder to resume from, for `trainer.train(resume_from_checkpoint=...)`; None for a new model.
+
+        It is the store's own, every byte of it verified. Raises `CorruptCheckpointError` for a damaged one, and
+        `IncompatibleError` for one of another trainer.
+        """
+        newest = self._newest()
+        if newest is None:
+            return None
+        self._store.verify(newest)
+        return str(newest.path)
+
+    def callback(self) -> TrainerCallback:
+        """Make the callback that commits every checkpoint the Trainer saves, with what it logged since the last.
+
+        Training raises `ConflictError` at once when the Trainer does not begin at the model's newest step.
+        """
+        from transformers import TrainerCallback
+
+        branch = self
+
+        class Commits(TrainerCallback):
+            def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                branch.require_step(state.global_step)
+
+            def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                if state.is_world_process_zero:
+                    folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
+                    branch.commit(folder, state.global_step, log=state.log_history, ranks=args.world_size)
+
+        return Commits()
+
+    def require_step(self, step: int) -> None:
+        """Check that the model stands at a step; raises `ConflictError`."""
+        newest = self._newest()
+        stands_at = newest.ref.step if newest else 0
+        if stands_at != step:
+            raise ConflictError(
+                f"{self.model} stands at step {stands_at}, and this Trainer begins at step {step}. Go on from there "
+                "with trainer.train(resume_from_checkpoint=branch.resume()), or name another model."
+            )
+
+    def commit(self, folder: Path, step: int, *, log: Iterable[Mapping[str, Any]] = (), ranks: int = 1) -> Checkpoint:
+        """Commit what the Trainer saved at a step, with what it logged since the checkpoint before.
+
+        `log` is the Trainer's `state.log_history`. Raises what `commit_folder` does.
+        """
+        _wait_for_ranks(folder, ranks)
+        newest = self._newest()
+        fresh = [entry for entry in log if (newest.ref.step if newest else 0) < entry.get("step", 0) <= step]
+        metrics = {name: value for entry in fresh for name, value in _metrics(entry).items()}
+        done = commit_folder(self._store, folder, self.model.at(step), kind=KIND, metrics=metrics)
+        if not done.repeated:
+            self._record(fresh)
+            self._warn_of_missing(done.checkpoint)
+        return done.checkpoint
+
+    def _newest(self) -> Checkpoint | None:
+        newest = self._store.newest(self.model)
+        if newest and newest.manifest.kind != KIND:
+            raise IncompatibleError(
+                f"{newest.ref} is a checkpoint of kind {newest.manifest.kind}, which no Trainer resumes from. "
+                "Name another model."
+            )
+        return newest
+
+    def _record(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        for entry in entries:
+            metrics = _metrics(entry)
+            evaluated = {
+                name.removeprefix(EVALUATED): metrics.pop(name) for name in [*metrics] if name.startswith(EVALUATED)
+            }
+            for split, measured in ((TRAIN, metrics), (VALIDATION, evaluated)):
+                if measured:
+                    self._history.append(self.model, entry["step"], split=split, metrics=measured)
+
+    def _warn_of_missing(self, checkpoint: Checkpoint) -> None:
+        missing = {"optimizer", "schedule", "random"} - set(carried_by(KIND, checkpoint.names))
+        if missing:
+            _log.warning(
+                "%s has no %s: a run that resumes from it starts those afresh. Leave save_only_model out.",
+                checkpoint.ref,
+                ", ".join(sorted(missing)),
+            )
+
+
+def _metrics(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Give the numbers of a line of the Trainer's log."""
+    numbers = {name: value for name, value in entry.items() if isinstance(value, int | float) and name != "step"}
+    return {name: float(value) for name, value in numbers.items() if not isinstance(value, bool)}
+
+
+def _wait_for_ranks(folder: Path, ranks: int) -> None:
+    """Wait until every rank has written its random state; raises `ConflictError`."""
+    wanted = [folder / f"rng_state_{rank}.pth" for rank in range(ranks)] if ranks > 1 else []
+    end = time.monotonic() + WAIT_S
+    while missing := [path.name for path in wanted if not path.exists()]:
+        if time.monotonic() > end:
+            raise ConflictError(f"{folder} still has no {', '.join(missing)}; nothing was committed.")
+        time.sleep(0.1)

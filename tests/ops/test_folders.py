@@ -1,0 +1,152 @@
+"""Folders of other trainers: committed as they are, and written out again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from art.errors import (
+    ArtError,
+    CheckpointExistsError,
+    ConfigurationError,
+    CorruptCheckpointError,
+    IncompatibleError,
+    StorageError,
+)
+from art.names import ModelRef
+from art.ops.folders import checkout, commit_folder
+from art.store.store import CheckpointStore
+from store.conftest import tree, write_checkpoint
+
+RUN = ModelRef("shop", "run")
+FILES = {"model.safetensors": b"weights", "optimizer.pt": b"moments", "trainer_state.json": b"{}", "deep/er/.x": b"x"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    return CheckpointStore(tmp_path / "root")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write(tmp_path / "out/checkpoint-3", FILES)
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_a_folder_becomes_a_checkpoint_and_stays_as_it_is(store: CheckpointStore, folder: Path):
+    done = commit_folder(store, folder, RUN.at(3), metrics={"loss": 0.5})
+
+    manifest = store.open(RUN.at(3)).manifest
+    assert done.checkpoint.manifest == manifest
+    assert (manifest.kind, manifest.carried) == ("hf-trainer", ("optimizer", "state"))
+    assert manifest.metrics == {"loss": 0.5}
+    assert tree(folder) == FILES
+    assert set(manifest.names) == set(FILES)
+
+
+def test_what_the_trainer_writes_later_does_not_reach_the_store(store: CheckpointStore, folder: Path):
+    checkpoint = commit_folder(store, folder, RUN.at(3)).checkpoint
+
+    for name in FILES:
+        with (folder / name).open("r+b") as file:
+            file.write(b"!")
+
+    store.verify(checkpoint)
+
+
+def test_the_next_one_continues_it_and_the_same_again_does_nothing(
+    store: CheckpointStore, folder: Path, tmp_path: Path
+):
+    first = commit_folder(store, folder, RUN.at(3)).checkpoint
+    later = write(tmp_path / "out/checkpoint-6", {**FILES, "model.safetensors": b"further"})
+    second = commit_folder(store, later, RUN.at(6)).checkpoint
+    before = tree(store.root)
+
+    again = commit_folder(store, folder, RUN.at(3))
+
+    assert second.manifest.parent is not None
+    assert second.manifest.parent.digest == first.digest
+    assert again.repeated
+    assert tree(store.root) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "step", "error", "words"),
+    [
+        (lambda folder: write(folder, {"model.safetensors": b"other"}), 3, CheckpointExistsError, "is there already"),
+        (lambda _: None, 2, CheckpointExistsError, "stands at step 3, beyond 2"),
+        (lambda folder: (folder / "trainer_state.json").unlink(), 6, IncompatibleError, "this one is of kind files"),
+        (lambda folder: write(folder, {"checkpoint.json": b"{}"}), 6, ConfigurationError, "Rename it"),
+        (lambda folder: write(folder, {"a\nb": b""}), 6, ConfigurationError, "cannot be kept"),
+        (lambda folder: write(folder, {os.fsdecode(b"\xff"): b""}), 6, ConfigurationError, "cannot be kept"),
+        (lambda folder: os.mkfifo(folder / "pipe"), 6, StorageError, "no regular file"),
+        (lambda folder: (folder / "link").symlink_to("/etc"), 6, StorageError, "no regular file"),
+        (lambda folder: folder.rename(folder.parent / "gone"), 6, ConfigurationError, "is no folder"),
+    ],
+    ids=["other files", "behind", "other kind", "our name", "control", "no text", "pipe", "link", "gone"],
+)
+def test_what_cannot_be_kept_is_one_error_and_changes_nothing(
+    store: CheckpointStore, folder: Path, change: Callable[[Path], object], step: int, error: type[ArtError], words: str
+):
+    commit_folder(store, folder, RUN.at(3))
+    before = tree(store.root)
+    change(folder)
+
+    with pytest.raises(error, match=words):
+        commit_folder(store, folder, RUN.at(step))
+
+    assert tree(store.root) == before
+
+
+@pytest.mark.parametrize("kind", ["adapter", "HF", "nothing"])
+def test_a_kind_that_is_none_is_refused(store: CheckpointStore, folder: Path, kind: str):
+    with pytest.raises(ConfigurationError, match="there are hf-trainer, accelerate, verl, dcp, files"):
+        commit_folder(store, folder, RUN.at(3), kind=kind)
+
+
+def test_a_run_is_not_continued_with_the_folder_of_another_trainer(store: CheckpointStore, folder: Path):
+    write_checkpoint(store, RUN, 1)
+
+    with pytest.raises(IncompatibleError, match="has checkpoints of kind adapter"):
+        commit_folder(store, folder, RUN.at(3))
+
+
+def test_what_is_checked_out_is_the_users_own(store: CheckpointStore, folder: Path, tmp_path: Path):
+    checkpoint = commit_folder(store, folder, RUN.at(3)).checkpoint
+
+    size_bytes = checkout(checkpoint, tmp_path / "mine")
+    (tmp_path / "mine/model.safetensors").write_bytes(b"changed")
+
+    assert size_bytes == sum(map(len, FILES.values()))
+    assert {**tree(tmp_path / "mine"), "model.safetensors": b"weights"} == FILES
+    store.verify(checkpoint)
+
+
+def test_a_damaged_checkpoint_is_not_written_out(store: CheckpointStore, folder: Path, tmp_path: Path):
+    checkpoint = commit_folder(store, folder, RUN.at(3)).checkpoint
+    (checkpoint.path / "optimizer.pt").chmod(0o644)
+    (checkpoint.path / "optimizer.pt").write_bytes(b"xxxxxxx")
+    before = sorted(tmp_path.iterdir())
+
+    with pytest.raises(CorruptCheckpointError, match=r"optimizer\.pt was altered"):
+        checkout(checkpoint, tmp_path / "mine")
+
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_with_something_in_it_is_left_alone(store: CheckpointStore, folder: Path):
+    checkpoint = commit_folder(store, folder, RUN.at(3)).checkpoint
+
+    with pytest.raises(ConfigurationError, match="is there already"):
+        checkout(checkpoint, folder)
+
+    assert tree(folder) == FILES
