@@ -100,8 +100,10 @@ def _tensorboard(folder: Path, run: str) -> Shown:
 
 
 def _wandb(folder: Path, run: str) -> Shown:
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
+    wandb.teardown()  # waits for the process that writes, which `finish` may be ahead of
     shown = Shown()
     for path in sorted(folder.glob(f"offline-run-*/run-{run}.wandb")):
         for content in _leveldb_records(path.read_bytes()):

@@ -158,6 +158,22 @@ def test_a_spoilt_cursor_is_refused_by_its_name(store):
         Teller(store, Report("list", lambda: ListTracker({}))).tell(AGENT)
 
 
+def test_a_wandb_that_nobody_answers_for_is_asked_again(store, tmp_path, monkeypatch):
+    report, _ = prepare("wandb", tmp_path, monkeypatch)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # a port that nothing listens on
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr("art.track.wandb.PATIENCE_S", 1)
+    teller = Teller(store, report)
+    train(store, AGENT, 0.25)
+
+    for _ in range(2):
+        with pytest.raises(TrackerError, match="W&B did not take the run agent-1"):
+            teller.tell(AGENT)
+
+    assert not (store.root / "shop/models/agent-1/trackers").exists()
+
+
 def test_a_package_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
 

@@ -7,7 +7,6 @@ each row of which says whose it is.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +19,9 @@ from art.trajectories import TrajectoryGroup
 STEP = "training_step"
 ROWS_A_POINT = 8
 """W&B numbers rows, and ignores one with a lower number than before: a point has one, its rollouts the next ones."""
+
+PATIENCE_S = 20
+"""How long a server may take to say that it is there."""
 
 
 class WandB:
@@ -58,39 +60,49 @@ class WandB:
             handle.finish()
 
     def _begin(self, run: Run) -> Any:
-        if run.told == 0 and run.parent and run.parent.index >= 0 and _is_online():
-            fork_from = f"{run.parent.run}?_step={run.parent.index * ROWS_A_POINT}"
-            try:
-                self._handle = self._init(run, fork_from=fork_from)
-            except self._wandb.Error:  # a preview that few servers have
-                self._handle = None
+        if self._is_online():
+            # An `init` that fails holds the run's id until the process ends, so ask first whether anybody answers.
+            self._wandb.Api(timeout=PATIENCE_S)
+        self._handle = self._forked(run) if run.parent and self._is_online() else None
         self._is_forked = self._handle is not None
         if self._handle is None:
-            self._handle = self._init(run, resume="allow")
+            self._handle = self._init(run, id=run.name, resume="allow")
         self._handle.define_metric(STEP)
         self._handle.define_metric("*", step_metric=STEP)
         return self._handle
+
+    def _forked(self, run: Run) -> Any:
+        """Fork the parent's run on the server, or go on with such a fork; None where the server does not grant it."""
+        assert run.parent is not None
+        how = {"resume": "must"}
+        if run.told == 0:
+            if run.parent.index < 0:
+                return None
+            how = {"fork_from": f"{run.parent.run}?_step={run.parent.index * ROWS_A_POINT}"}
+        try:
+            # An id of its own, so that a refusal, which holds it, does not keep the copy from having the run's.
+            return self._init(run, id=f"{run.name}-fork", **how)
+        except self._wandb.Error:
+            return None
 
     def _init(self, run: Run, **how: Any) -> Any:
         # A run of its own, beside any that the script has; what the script prints stays the script's.
         return self._wandb.init(
             project=run.model.project,
             name=run.name,
-            id=run.name,
             reinit="create_new",
             settings=self._wandb.Settings(console="off"),
             **how,
         )
+
+    def _is_online(self) -> bool:
+        return self._wandb.setup().settings.mode == "online"
 
     def _write(self, row: dict[str, Any]) -> None:
         try:
             self._handle.log(row, step=self._row, commit=True)
         except (self._wandb.Error, OSError) as error:
             raise _refused(self._handle.name, error) from error
-
-
-def _is_online() -> bool:
-    return os.environ.get("WANDB_MODE", "online") == "online"
 
 
 def _refused(run: str, error: Exception) -> TrackerError:
