@@ -1,12 +1,15 @@
 """Checkpoints of ours that lost their manifest, and digests in a forked child."""
 
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from art.errors import CorruptCheckpointError
+from art.format.manifest import digest_bytes
 from art.names import ModelRef
+from art.remote.transfer import checked
 from art.store import disk
 from art.store.store import CheckpointStore
 
@@ -30,12 +33,19 @@ def test_a_checkpoint_of_ours_without_its_manifest_is_damaged_and_not_foreign(
     assert store.collect() == []
 
 
-def test_a_forked_child_takes_digests(tmp_path: Path):
+def digest_on_its_way(path: Path) -> str:
+    """What a push and a copy do with the blocks that pass."""
+    content = path.read_bytes()
+    return digest_bytes(b"".join(checked([content], digest_bytes(content), str(path))))
+
+
+@pytest.mark.parametrize("digest", [disk.digest, digest_on_its_way], ids=["of a file", "of what passes"])
+def test_a_forked_child_takes_digests(tmp_path: Path, digest: Callable[[Path], str]):
     path = tmp_path / "large"
     path.write_bytes(bytes(8 * 1024**2))
     expected = disk.digest(path)
 
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        found = pool.apply_async(disk.digest, [path]).get(timeout=20)
+        found = pool.apply_async(digest, [path]).get(timeout=20)
 
     assert found == expected

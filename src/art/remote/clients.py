@@ -1,4 +1,4 @@
-"""The client library's clients for a location: endpoints, signatures, time limits. Sends no request by itself."""
+"""The clients for a location: endpoints, signatures, time limits. Sends no request by itself."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from obstore.store import LocalStore, MemoryStore, S3Store, from_url
 
 from art.errors import ConfigurationError, RemoteNotFoundError
 from art.remote.credentials import endpoint, find_provider, is_set, region
+from art.remote.folder import Folder
 from art.remote.location import Location, Patience
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Clients:
     """For requests of few bytes, which are over soon or not at all."""
     patient: ObjectStore
     """For requests of many bytes, which take long where the network is slow."""
+    folder: Folder | None = None
+    """What writes, where the bucket is a folder of this disk."""
 
 
 def open_clients(location: Location, patience: Patience) -> Clients:
@@ -36,8 +39,9 @@ def open_clients(location: Location, patience: Patience) -> Clients:
         case "s3":
             return _open_s3(location, patience)
         case "file":
-            folder = LocalStore(require_folder(location))
-            return Clients(folder, folder)
+            path = require_folder(location)
+            reader = LocalStore(path)
+            return Clients(reader, reader, Folder(path))
         case "memory":
             memory = MemoryStore()
             return Clients(memory, memory)

@@ -120,6 +120,10 @@ class Objects:
     def create(self, key: str, content: bytes) -> None:
         """Write a small object if nothing lies there; raises `TakenError`."""
         with explained("write", self.place(key), TakenError):
+            if folder := self._clients.folder:
+                if not folder.create(self.path(key), content):
+                    raise TakenError(str(self.place(key)))
+                return
             client = self._quick if len(content) <= QUICK_BYTES else self._patient
             obstore.put(client, self.path(key), content, mode="create", use_multipart=False)
 
@@ -137,7 +141,7 @@ class Objects:
 
         A folder knows no such condition: there the last writer counts.
         """
-        self._put_over(key, content, "overwrite" if self.location.scheme == "file" else {"e_tag": version})
+        self._put_over(key, content, {"e_tag": version})
 
     def overwrite(self, key: str, content: bytes) -> None:
         """Write an object over whatever lies there."""
@@ -145,6 +149,9 @@ class Objects:
 
     def _put_over(self, key: str, content: bytes, mode: Any) -> None:
         with explained("write", self.place(key), TakenError):
+            if folder := self._clients.folder:
+                folder.put(self.path(key), [content])
+                return
             obstore.put(self._patient, self.path(key), content, mode=mode, use_multipart=False)
 
     def upload(self, key: str, blocks: Iterator[bytes], size_bytes: int) -> None:
@@ -155,6 +162,9 @@ class Objects:
         part_bytes = max(PART_BYTES, -(-size_bytes // MAX_PARTS))
         at_once = max(1, PARTS_AT_ONCE * PART_BYTES // part_bytes)
         with explained("write", self.place(key), TakenError):
+            if folder := self._clients.folder:
+                folder.put(self.path(key), blocks)
+                return
             obstore.put(
                 self._patient,
                 self.path(key),
@@ -215,6 +225,9 @@ class Objects:
     def copy_from(self, source: Objects, source_key: str, key: str) -> None:
         """Copy an object inside the bucket, over whatever lies there: only for one who holds the claim."""
         with explained("copy", source.place(source_key), MissingError):
+            if folder := self._clients.folder:
+                folder.copy(source.path(source_key), self.path(key))
+                return
             obstore.copy(self._patient, source.path(source_key), self.path(key), overwrite=True)
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -222,7 +235,10 @@ class Objects:
         for key in keys:
             try:
                 with explained("delete", self.place(key), MissingError):
-                    obstore.delete(self._quick, self.path(key))
+                    if folder := self._clients.folder:
+                        folder.delete(self.path(key))
+                    else:
+                        obstore.delete(self._quick, self.path(key))
             except MissingError:
                 continue
 

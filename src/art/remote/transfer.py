@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from blake3 import blake3
-
 from art.errors import CorruptCheckpointError, RemoteUnavailableError
 from art.remote.errors import BeyondEndError, MissingError, NotPartialError
 from art.remote.new_file import NewFile, created
 from art.store import disk
+from art.store.hashing import hasher
 from art.store.refusal import explained
 
 if TYPE_CHECKING:
@@ -105,20 +104,20 @@ def send_blocks(objects: Objects, key: str, blocks: Iterable[bytes], size_bytes:
 
 def checked(blocks: Iterable[Buffer], digest: str, where: str) -> Iterator[bytes]:
     """Pass blocks on; raises `CorruptCheckpointError` after the last when they are not what was promised."""
-    hasher = blake3(max_threads=blake3.AUTO)
+    seen = hasher()
     for block in blocks:
-        hasher.update(block)
+        seen.update(block)
         yield bytes(block)
-    if hasher.hexdigest() != digest:
-        raise CorruptCheckpointError(f"{where} was altered: its digest is {hasher.hexdigest()}, not {digest}.")
+    if seen.hexdigest() != digest:
+        raise CorruptCheckpointError(f"{where} was altered: its digest is {seen.hexdigest()}, not {digest}.")
 
 
 def digest_of(objects: Objects, key: str, size_bytes: int) -> str:
     """Give the BLAKE3 digest of an object, read through memory; raises `MissingError`."""
-    hasher = blake3(max_threads=blake3.AUTO)
+    digest = hasher()
     for block in read_blocks(objects, key, size_bytes):
-        hasher.update(block)
-    return hasher.hexdigest()
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def read_blocks(objects: Objects, key: str, size_bytes: int) -> Iterator[Buffer]:
@@ -230,24 +229,24 @@ def _in_ranges(
         meter.add(len(block))
         return block
 
-    hasher = blake3(max_threads=blake3.AUTO)
+    digest = hasher()
     for block in in_order(pool, fetch_range, _parts(want.size_bytes)):
-        hasher.update(block)
+        digest.update(block)
         early.wrote(file.handle, want.target, len(block))
-    return hasher.hexdigest()
+    return digest.hexdigest()
 
 
 def _in_one_stream(objects: Objects, want: Wanted, meter: Meter, file: NewFile) -> str:
     """Fetch from a server that knows no ranges, from the beginning again when the connection breaks off."""
     for attempt in range(1, ATTEMPTS + 1):
-        hasher = blake3(max_threads=blake3.AUTO)
+        digest = hasher()
         place = 0
         try:
             for block in objects.stream(want.key, BLOCK_BYTES):
                 if place + len(block) > want.size_bytes:
                     raise _WrongBytesError(f"more than {want.size_bytes:,} bytes")
                 file.write(block, place)
-                hasher.update(block)
+                digest.update(block)
                 meter.add(len(block))
                 place += len(block)
         except RemoteUnavailableError:
@@ -256,7 +255,7 @@ def _in_one_stream(objects: Objects, want: Wanted, meter: Meter, file: NewFile) 
         else:
             if place != want.size_bytes:
                 raise _WrongBytesError(f"{place:,} bytes, expected {want.size_bytes:,}")
-            return hasher.hexdigest()
+            return digest.hexdigest()
     raise AssertionError("the last attempt returns or raises")
 
 

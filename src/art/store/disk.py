@@ -20,8 +20,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Self
 
-from blake3 import blake3
-
+from art.store.hashing import hasher
 from art.store.locks import claimed, flock, locked
 from art.store.refusal import explained
 
@@ -30,7 +29,6 @@ DISCARDED = ".deleted-"
 EARLY_SYNC_BYTES = 16 * 1024**2
 SYNCS_AT_ONCE = 32
 _APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_STARTED_IN = os.getpid()
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -38,7 +36,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 def new_staging(staging: Path) -> Generator[Path]:
     """Make a folder of one's own below `staging`, and hold it: until this ends, nobody takes it for abandoned."""
     with explained("write in", staging):
-        _make_folders(staging.parent)
+        make_folders(staging.parent)
         if staging.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     folder = staging / uuid.uuid4().hex
@@ -94,6 +92,13 @@ def finish(folder: Path) -> None:
         _sync_all([*_all_below(folder), folder])
 
 
+def finish_in_place(folder: Path) -> None:
+    """Make a staged folder durable together with its name: a journal is about to say that it will be moved."""
+    finish(folder)
+    with explained("write", folder):
+        _sync_all([folder.parent, folder.parent.parent])
+
+
 def files_below(folder: Path) -> list[Path]:
     """List the files in a staged folder and in the folders below; raises `StorageError` for anything but files."""
     with explained("read", folder):
@@ -139,11 +144,16 @@ def put_file(path: Path, content: bytes, staging: Path) -> None:
         try:
             write_file(fresh / path.name, content)
             finish(fresh)
-            with explained("write", path):
-                (fresh / path.name).rename(path)
-                sync(path.parent)
+            take_place(fresh / path.name, path)
         finally:
             remove(fresh)
+
+
+def take_place(finished: Path, path: Path) -> None:
+    """Give a finished file its place in one step, over one that is there; durable when it returns."""
+    with explained("write", path):
+        finished.rename(path)
+        sync(path.parent)
 
 
 def append_lines(path: Path, lines: Iterable[bytes]) -> None:
@@ -166,7 +176,7 @@ def append_lines(path: Path, lines: Iterable[bytes]) -> None:
 def move(moves: Iterable[tuple[Path, Path]], between: tuple[Path, Path]) -> None:
     """Move folders or files from one folder into another on the same file system; durable when it returns."""
     source_folder, target_folder = between
-    _make_folders(target_folder)
+    make_folders(target_folder)
     for source, target in moves:
         source.rename(target)
     sync(target_folder)
@@ -240,12 +250,7 @@ def _sync_and_close(handle: int, path: Path) -> None:
 def digest(path: Path) -> str:
     """Give the BLAKE3 digest of a file as 64 hexadecimal digits."""
     with explained("read", path):
-        return blake3(max_threads=_threads()).update_mmap(path).hexdigest()
-
-
-def _threads() -> int:
-    # A forked child has none of the threads that the digests of its parent began, and would wait for them for ever.
-    return blake3.AUTO if os.getpid() == _STARTED_IN else 1
+        return hasher().update_mmap(path).hexdigest()
 
 
 def free_bytes(folder: Path) -> int:
@@ -262,7 +267,7 @@ def exclusive(folder: Path, parts: Iterable[str]) -> Generator[None]:
     The kernel drops the lock when a process dies. A file system without locks is used without: publishing
     is a rename that never replaces, so one step is still written by one process only.
     """
-    with locked(folder, make=_make_folders):
+    with locked(folder, make=make_folders):
         try:
             yield
         finally:
@@ -289,7 +294,8 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _make_folders(folder: Path) -> None:
+def make_folders(folder: Path) -> None:
+    """Make a folder and those above it; durable when it returns."""
     _sync_all(_make_missing(folder))
 
 
@@ -317,7 +323,7 @@ def _make_fleeting(folder: Path) -> None:
 @contextmanager
 def _opened_to_append(path: Path) -> Generator[FileIO]:
     while True:
-        _make_folders(path.parent)
+        make_folders(path.parent)
         try:
             handle = os.open(path, _APPENDING, 0o666)
         except FileNotFoundError:

@@ -55,6 +55,17 @@ def take_out(source: Path, target: Path) -> None:
             shutil.copyfile(source, target)
 
 
+def place_new(finished: Path, target: Path) -> bool:
+    """Give a finished file a place where nothing lies; False when something does. Durable when it returns."""
+    with explained("write", target):
+        try:
+            target.hardlink_to(finished)
+        except FileExistsError:
+            return False
+        disk.sync(target.parent)
+    return True
+
+
 def _regular(path: str, flags: int) -> int:
     # Neither a link nor a pipe that came in its place meanwhile.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -105,7 +105,7 @@ class CheckpointStore(CheckpointReader):
                 self._cleared(ref, names)
                 disk.publish(folder, place)
             elif overwrite:
-                disk.finish(folder)
+                disk.finish_in_place(folder)
                 reason = f"replaced by a fork at {ref.step}"
                 aside = put_aside(self.root, ref.model, names, kept=None, reason=reason, then=[(folder, place)])
             else:
