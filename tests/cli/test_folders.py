@@ -54,3 +54,9 @@ def test_what_cannot_be_is_said_and_changes_nothing(
     assert done.returncode != 0
     assert said in " ".join(done.stderr.split())
     assert tree(store.root) == before
+
+
+def test_a_run_is_watched_until_it_is_idle(art: Art, store: CheckpointStore, folder: Path):
+    done = art("watch", str(folder.parent), "shop/watched", "--every", "0.05", "--idle", "0.5")
+
+    assert (done.returncode, done.stdout) == (0, "shop/watched@500  committed\n")

@@ -79,6 +79,7 @@ def documents_of_checkpoints(art: Art, store: CheckpointStore, tmp_path: Path) -
         "unpin": ("unpin", "agent-2@100"),
         "export": ("export", "agent-1", "--to", "jsonl"),
         "commit": ("commit", str(theirs), "shop/theirs@1", "--metric", "loss=0.5"),
+        "watch": ("watch", str(store.root.parent), "shop/watched", "--idle", "0", "--every", "0.05"),
         "checkout": ("checkout", "shop/theirs", str(tmp_path / "mine")),
         "rewind": ("rewind", "agent-1@50"),
         "rewind --undo": ("rewind", "--undo", "agent-1"),

@@ -4,7 +4,24 @@ from typing import Annotated
 
 import typer
 
-from art.cli.commands import commit, export, fork, gc, log, pin, plan, pull, push, rewind, rm, show, status, ui, verify
+from art.cli.commands import (
+    commit,
+    export,
+    fork,
+    gc,
+    log,
+    pin,
+    plan,
+    pull,
+    push,
+    rewind,
+    rm,
+    show,
+    status,
+    ui,
+    verify,
+    watch,
+)
 from art.cli.invocation import AsJson, Project, Root, settle
 
 app = typer.Typer(
@@ -37,6 +54,7 @@ COMMANDS = {
     "export": export.export,
     "commit": commit.commit,
     "checkout": commit.checkout,
+    "watch": watch.watch,
     "plan": plan.plan,
 }
 for name, function in COMMANDS.items():

@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 from art.errors import ConflictError, IncompatibleError
 from art.format.kinds import carried_by
 from art.names import ModelRef
+from art.ops import trainer_log
 from art.ops.folders import commit_folder
 from art.store.checkpoint import Checkpoint
-from art.store.history import TRAIN, History
+from art.store.history import History
 from art.store.store import CheckpointStore
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 KIND = "hf-trainer"
-EVALUATED = "eval_"
-VALIDATION = "val"
 WAIT_S = 60.0
 """For what the other ranks write into a checkpoint."""
 _log = logging.getLogger("art")
@@ -91,11 +90,11 @@ class Branch:
         """
         _wait_for_ranks(folder, ranks)
         newest = self._newest()
-        fresh = [entry for entry in log if (newest.ref.step if newest else 0) < entry.get("step", 0) <= step]
-        metrics = {name: value for entry in fresh for name, value in _metrics(entry).items()}
+        lines = trainer_log.between(log, newest.ref.step if newest else 0, step)
+        metrics = trainer_log.metrics_of(lines)
         done = commit_folder(self._store, folder, self.model.at(step), kind=KIND, metrics=metrics)
         if not done.repeated:
-            self._record(fresh)
+            trainer_log.record(self._history, self.model, lines)
             self._warn_of_missing(done.checkpoint)
         return done.checkpoint
 
@@ -108,16 +107,6 @@ class Branch:
             )
         return newest
 
-    def _record(self, entries: Iterable[Mapping[str, Any]]) -> None:
-        for entry in entries:
-            metrics = _metrics(entry)
-            evaluated = {
-                name.removeprefix(EVALUATED): metrics.pop(name) for name in [*metrics] if name.startswith(EVALUATED)
-            }
-            for split, measured in ((TRAIN, metrics), (VALIDATION, evaluated)):
-                if measured:
-                    self._history.append(self.model, entry["step"], split=split, metrics=measured)
-
     def _warn_of_missing(self, checkpoint: Checkpoint) -> None:
         missing = {"optimizer", "schedule", "random"} - set(carried_by(KIND, checkpoint.names))
         if missing:
@@ -126,12 +115,6 @@ class Branch:
                 checkpoint.ref,
                 ", ".join(sorted(missing)),
             )
-
-
-def _metrics(entry: Mapping[str, Any]) -> dict[str, float]:
-    """Give the numbers of a line of the Trainer's log."""
-    numbers = {name: value for name, value in entry.items() if isinstance(value, int | float) and name != "step"}
-    return {name: float(value) for name, value in numbers.items() if not isinstance(value, bool)}
 
 
 def _wait_for_ranks(folder: Path, ranks: int) -> None:

@@ -1,0 +1,59 @@
+"""What a Trainer logged: the lines of its `log_history`, as metrics of a model's history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from art.format.json import parse_object
+from art.names import ModelRef
+from art.store import regular
+from art.store.history import TRAIN, History
+
+STATE = "trainer_state.json"
+MAX_STATE_BYTES = 64 * 1024**2
+EVALUATED = "eval_"
+VALIDATION = "val"
+
+Line = Mapping[str, Any]
+
+
+def read_log(folder: Path) -> list[Line]:
+    """Read the log that a Trainer keeps beside a checkpoint, empty where there is none.
+
+    Raises `CorruptCheckpointError`, also for a loss that is no number: JSON has none.
+    """
+    content = regular.find(folder / STATE, max_bytes=MAX_STATE_BYTES)
+    if content is None:
+        return []
+    log = parse_object(content, where=str(folder / STATE), max_bytes=MAX_STATE_BYTES).get("log_history")
+    return [line for line in log if isinstance(line, dict)] if isinstance(log, list) else []
+
+
+def between(log: Iterable[Line], after: int, upto: int) -> list[Line]:
+    """Give the lines of the steps behind `after`, up to `upto`."""
+    return [line for line in log if isinstance(step := line.get("step"), int) and after < step <= upto]
+
+
+def metrics_of(lines: Iterable[Line]) -> dict[str, float]:
+    """Give the numbers that were logged, the last of each name."""
+    return {name: value for line in lines for name, value in _numbers(line).items()}
+
+
+def record(history: History, model: ModelRef, lines: Sequence[Line]) -> None:
+    """Write lines into a model's history: `eval_loss` as `val/loss`, every other number under `train/`."""
+    for line in lines:
+        numbers = _numbers(line)
+        evaluated = {name: value for name, value in numbers.items() if name.startswith(EVALUATED)}
+        trained = {name: value for name, value in numbers.items() if name not in evaluated}
+        if trained:
+            history.append(model, line["step"], split=TRAIN, metrics=trained)
+        if evaluated:
+            named = {name.removeprefix(EVALUATED): value for name, value in evaluated.items()}
+            history.append(model, line["step"], split=VALIDATION, metrics=named)
+
+
+def _numbers(line: Line) -> dict[str, float]:
+    numbers = {name: value for name, value in line.items() if isinstance(value, int | float) and name != "step"}
+    return {name: float(value) for name, value in numbers.items() if not isinstance(value, bool)}

@@ -1,0 +1,147 @@
+"""A folder in which an unmodified script leaves its checkpoints: each is committed once it is whole.
+
+A trainer writes a checkpoint file by file, and rotates old ones away. One is taken when the file that its trainer
+writes last is there, and nothing in it has changed since the look before. What went away too early is told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from art.errors import ArtError, ConfigurationError
+from art.names import ModelRef
+from art.ops import trainer_log
+from art.ops.folders import commit_folder
+from art.store.history import History
+from art.store.store import CheckpointStore
+
+Stamp = Mapping[str, tuple[int, int]]
+"""The sizes and times of a folder's files, by their paths."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one trainer names its checkpoints, and how it shows that one is whole."""
+
+    kind: str
+    name: re.Pattern[str]
+    is_whole: Callable[[Path], bool]
+
+
+def _has(*patterns: str) -> Callable[[Path], bool]:
+    return lambda folder: all(any(folder.glob(pattern)) for pattern in patterns)
+
+
+def _is_latest(folder: Path) -> bool:
+    """Tell whether verl's own note, written last, names this step or a later one."""
+    with suppress(OSError, ValueError):
+        return int((folder.parent / "latest_checkpointed_iteration.txt").read_text()) >= int(folder.name.split("_")[-1])
+    return False
+
+
+LAYOUTS = (
+    Layout("hf-trainer", re.compile(r"checkpoint-(\d{1,15})"), _has("trainer_state.json")),
+    Layout("accelerate", re.compile(r"checkpoint_(\d{1,15})"), _has("random_states_0.pkl")),
+    Layout("verl", re.compile(r"global_step_(\d{1,15})"), _is_latest),
+    Layout("dcp", re.compile(r"step[-_](\d{1,15})"), _has(".metadata")),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a look found out about one step."""
+
+    step: int
+    outcome: str
+    """`committed`, `lost` or `refused`."""
+    reason: str = ""
+
+
+@dataclass
+class Watcher:
+    """Looks at one folder again and again, and holds what it saw last. Raises `ConfigurationError` for no folder."""
+
+    store: CheckpointStore
+    folder: Path
+    model: ModelRef
+    _stamps: dict[Path, Stamp] = field(default_factory=dict[Path, Stamp], init=False)
+    _done: set[int] = field(default_factory=set[int], init=False)
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir():
+            raise ConfigurationError(
+                f"{self.folder} is no folder; name the one that the trainer writes its checkpoints in."
+            )
+        self._done.update(self.store.steps(self.model))
+
+    @property
+    def pending(self) -> list[int]:
+        """The steps that were seen and are not whole yet."""
+        return sorted(map(_number, self._stamps))
+
+    def look(self) -> list[Seen]:
+        """Commit what is whole and has not changed since the look before; gives what became of each step, in order."""
+        there = self._folders()
+        gone = [
+            (step, path) for path in self._stamps if path not in there and (step := _number(path)) not in self._done
+        ]
+        for _, path in gone:
+            del self._stamps[path]
+        events = [
+            Seen(step=step, outcome="lost", reason=f"{path} went away before it was whole") for step, path in gone
+        ]
+        for path, (step, layout) in sorted(there.items(), key=lambda item: item[1][0]):
+            stamp = _stamp(path)
+            if stamp and stamp == self._stamps.get(path) and layout.is_whole(path):
+                events.append(self._take(path, step, layout))
+            else:
+                self._stamps[path] = stamp
+        return sorted(events, key=lambda event: event.step)
+
+    def _folders(self) -> dict[Path, tuple[int, Layout]]:
+        found: dict[Path, tuple[int, Layout]] = {}
+        for path in self.folder.iterdir():
+            layout = _layout_of(path)
+            step = _step_of(path, layout)
+            if layout and step is not None and step not in self._done and path.is_dir() and not path.is_symlink():
+                found[path] = (step, layout)
+        return found
+
+    def _take(self, path: Path, step: int, layout: Layout) -> Seen:
+        self._stamps.pop(path, None)
+        self._done.add(step)
+        try:
+            newest = self.store.newest(self.model)
+            lines = trainer_log.between(trainer_log.read_log(path), newest.ref.step if newest else 0, step)
+            metrics = trainer_log.metrics_of(lines)
+            commit_folder(self.store, path, self.model.at(step), kind=layout.kind, metrics=metrics)
+            trainer_log.record(History(self.store.root), self.model, lines)
+        except ArtError as error:
+            return Seen(step=step, outcome="refused", reason=str(error))
+        return Seen(step=step, outcome="committed")
+
+
+def _layout_of(path: Path) -> Layout | None:
+    return next((layout for layout in LAYOUTS if layout.name.fullmatch(path.name)), None)
+
+
+def _step_of(path: Path, layout: Layout | None) -> int | None:
+    match = layout and layout.name.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
+def _number(path: Path) -> int:
+    return _step_of(path, _layout_of(path)) or 0
+
+
+def _stamp(folder: Path) -> Stamp:
+    stamps: dict[str, tuple[int, int]] = {}
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            status = path.lstat()
+            stamps[str(path)] = (status.st_size, status.st_mtime_ns)
+    return stamps

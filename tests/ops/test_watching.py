@@ -1,0 +1,143 @@
+"""Checkpoints that an unmodified script leaves behind: taken once they are whole, and told when they went away."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from art.errors import ConfigurationError
+from art.names import ModelRef
+from art.ops.watching import Watcher
+from art.store.history import History
+from art.store.store import CheckpointStore
+from store.conftest import tree
+
+RUN = ModelRef("shop", "run")
+WHOLE = {
+    "hf-trainer": ("checkpoint-{}", {"optimizer.pt": b"o"}, "trainer_state.json"),
+    "accelerate": ("checkpoint_{}", {"model.safetensors": b"m"}, "random_states_0.pkl"),
+    "dcp": ("step-{}", {"__0_0.distcp": b"d"}, ".metadata"),
+    "verl": ("global_step_{}", {"actor/model.pt": b"m"}, "../latest_checkpointed_iteration.txt"),
+}
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def watcher(tmp_path: Path, out: Path) -> Watcher:
+    return Watcher(CheckpointStore(tmp_path / "root"), out, RUN)
+
+
+def begin(out: Path, kind: str, step: int) -> Path:
+    name, files, _ = WHOLE[kind]
+    folder = out / name.format(step)
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    return folder
+
+
+def end(folder: Path, kind: str, step: int) -> None:
+    (folder / WHOLE[kind][2]).write_text(str(step) if kind == "verl" else "{}")
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_checkpoint_is_taken_once_its_last_file_is_there_and_nothing_changes(watcher: Watcher, out: Path, kind: str):
+    folder = begin(out, kind, 3)
+    assert (watcher.look(), watcher.look()) == ([], [])
+    end(folder, kind, 3)
+    first = [] if kind == "verl" else watcher.look()
+
+    (event,) = watcher.look()
+
+    assert first == []
+    assert (event.step, event.outcome) == (3, "committed")
+    checkpoint = watcher.store.open(RUN.at(3))
+    assert checkpoint.manifest.kind == kind
+    assert {name: content for name, content in tree(checkpoint.path).items() if name != "checkpoint.json"} == tree(
+        folder
+    )
+    assert (watcher.look(), watcher.pending) == ([], [])
+
+
+def test_a_file_that_still_grows_is_waited_for(watcher: Watcher, out: Path):
+    folder = begin(out, "hf-trainer", 3)
+    end(folder, "hf-trainer", 3)
+    for size in range(3):
+        (folder / "optimizer.pt").write_bytes(bytes(size + 5))
+        assert watcher.look() == []
+
+    assert [event.outcome for event in watcher.look()] == ["committed"]
+
+
+def test_what_was_rotated_away_too_early_is_told_once(watcher: Watcher, out: Path):
+    folder = begin(out, "hf-trainer", 3)
+    watcher.look()
+    shutil.rmtree(folder)
+
+    (event,) = watcher.look()
+
+    assert (event.step, event.outcome) == (3, "lost")
+    assert "went away before it was whole" in event.reason
+    assert watcher.look() == []
+
+
+def test_a_restarted_watcher_goes_on_where_the_store_stands(watcher: Watcher, out: Path):
+    for step in (3, 10):
+        end(begin(out, "hf-trainer", step), "hf-trainer", step)
+    watcher.look()
+    watcher.look()
+
+    again = Watcher(watcher.store, out, RUN)
+
+    assert (again.look(), again.look()) == ([], [])
+    assert watcher.store.steps(RUN) == [3, 10]
+    parent = watcher.store.open(RUN.at(10)).manifest.parent
+    assert parent is not None
+    assert parent.step == 3
+
+
+def test_what_cannot_be_kept_is_refused_and_the_others_are_taken(watcher: Watcher, out: Path):
+    for step in (3, 6):
+        end(begin(out, "hf-trainer", step), "hf-trainer", step)
+    (out / "checkpoint-3/link").symlink_to("/etc/hostname")
+    watcher.look()
+
+    events = watcher.look()
+
+    assert [(event.step, event.outcome) for event in events] == [(3, "refused"), (6, "committed")]
+
+
+def test_what_a_trainer_logged_goes_into_the_history(watcher: Watcher, out: Path):
+    log = [{"step": 1, "loss": 2.0}, {"step": 3, "loss": 1.5}, {"step": 3, "eval_loss": 1.75}, {"step": 9, "loss": 0.0}]
+    folder = begin(out, "hf-trainer", 3)
+    (folder / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    watcher.look()
+
+    watcher.look()
+
+    entries = [(entry.step, dict(entry.metrics)) for entry in History(watcher.store.root).read(RUN)]
+    assert entries == [(1, {"train/loss": 2.0}), (3, {"train/loss": 1.5}), (3, {"val/loss": 1.75})]
+    assert watcher.store.open(RUN.at(3)).manifest.metrics == {"loss": 1.5, "eval_loss": 1.75}
+
+
+def test_other_folders_and_links_are_passed_over(watcher: Watcher, out: Path, tmp_path: Path):
+    (out / "runs").mkdir()
+    elsewhere = begin(tmp_path / "elsewhere", "hf-trainer", 5)
+    end(elsewhere, "hf-trainer", 5)
+    (out / "checkpoint-5").symlink_to(elsewhere)
+
+    assert (watcher.look(), watcher.look()) == ([], [])
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path):
+    with pytest.raises(ConfigurationError, match="is no folder"):
+        Watcher(CheckpointStore(tmp_path), tmp_path / "nowhere", RUN)
