@@ -94,10 +94,11 @@ def draw(logits_BV: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn | None]:
     drawn_from_BV = logp_BV if shaped_BV is logits_BV else _log_softmax(shaped_BV, draws)
     token_B = _choose(drawn_from_BV, draws)
     logp_B, sound_B = (each.gather(-1, token_B[:, None])[:, 0].tolist() for each in (logp_BV, drawn_from_BV))
+    tops = _tops(logp_BV, draws)
     drawn: list[Drawn | None] = []
     for row, (token, each) in enumerate(zip(token_B.tolist(), draws, strict=True)):
         is_finite = math.isfinite(logp_B[row]) and math.isfinite(sound_B[row])
-        drawn.append(Drawn(token, logp_B[row], _top(logp_BV[row], each.sampling.top_logprobs)) if is_finite else None)
+        drawn.append(Drawn(token, logp_B[row], tops[row]) if is_finite else None)
         if is_finite and each.shaper:
             each.shaper.take(token)
     return drawn
@@ -122,10 +123,7 @@ def _choose(logp_BV: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
     """Invert the cumulative distribution at each row's uniform number."""
     if all(each.sampling.is_greedy for each in draws):
         return logp_BV.argmax(-1)
-    weight_BV = logp_BV.exp()
-    for row, each in enumerate(draws):
-        if not each.sampling.is_greedy and each.sampling.is_truncated:
-            weight_BV[row] = _truncate(weight_BV[row], each.sampling)
+    weight_BV = _truncated(logp_BV.exp(), draws)
     cumulative_BV = weight_BV.cumsum(-1)
     total_B1 = cumulative_BV[:, -1:].contiguous()
     uniform_B1 = torch.tensor([each.uniform for each in draws], dtype=torch.float64, device=logp_BV.device)[:, None]
@@ -134,21 +132,45 @@ def _choose(logp_BV: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
     last_B1 = torch.searchsorted(cumulative_BV, total_B1)
     token_B = torch.minimum(torch.searchsorted(cumulative_BV, target_B1, right=True), last_B1)[:, 0]
     token_B = token_B.clamp(max=logp_BV.shape[-1] - 1)
-    greedy_B = torch.tensor([each.sampling.is_greedy for each in draws], device=logp_BV.device)
-    return torch.where(greedy_B, logp_BV.argmax(-1), token_B) if bool(greedy_B.any()) else token_B
+    greedy = [each.sampling.is_greedy for each in draws]
+    if not any(greedy):
+        return token_B
+    return torch.where(torch.tensor(greedy, device=logp_BV.device), logp_BV.argmax(-1), token_B)
 
 
-def _truncate(weight_V: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Keep the top_k likeliest tokens, of those the fewest whose share reaches top_p, and none below min_p."""
-    count = min(sampling.top_k or len(weight_V), len(weight_V))
-    best = weight_V.topk(count)
-    weights, share = best.values, best.values.cumsum(-1)
-    kept = ((share - weights) < sampling.top_p * share[-1]) & (weights >= sampling.min_p * weights[0])
-    return torch.zeros_like(weight_V).scatter_(0, best.indices[kept], weights[kept])
+def _truncated(weight_BV: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
+    """Keep the top_k likeliest tokens, of those the fewest whose share reaches top_p, and none below min_p.
+
+    Rows that keep equally many are cut together, without asking the device about any.
+    """
+    vocabulary = weight_BV.shape[-1]
+    alike: dict[int, list[int]] = {}
+    for row, each in enumerate(draws):
+        if not each.sampling.is_greedy and each.sampling.is_truncated:
+            # Its own number alone: which of two equal tokens comes first must not depend on other rows.
+            alike.setdefault(min(each.sampling.top_k or vocabulary, vocabulary), []).append(row)
+    for count, rows in alike.items():
+        row_R = torch.tensor(rows, device=weight_BV.device)
+        bounds = [(draws[row].sampling.top_p, draws[row].sampling.min_p) for row in rows]
+        bound_R2 = torch.tensor(bounds, dtype=weight_BV.dtype, device=weight_BV.device)
+        best = weight_BV[row_R].topk(count)
+        weight_RK, share_RK = best.values, best.values.cumsum(-1)
+        in_share_RK = (share_RK - weight_RK) < bound_R2[:, :1] * share_RK[:, -1:]
+        kept_RK = in_share_RK & (weight_RK >= bound_R2[:, 1:] * weight_RK[:, :1])
+        cut_RV = torch.zeros(len(rows), vocabulary, dtype=weight_BV.dtype, device=weight_BV.device)
+        weight_BV[row_R] = cut_RV.scatter_(1, best.indices, weight_RK * kept_RK)
+    return weight_BV
 
 
-def _top(logp_V: torch.Tensor, count: int) -> tuple[tuple[int, float], ...]:
-    if not count:
-        return ()
-    best = logp_V.topk(min(count, len(logp_V)))
-    return tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+def _tops(logp_BV: torch.Tensor, draws: Sequence[Draw]) -> list[tuple[tuple[int, float], ...]]:
+    """Give each row's likeliest tokens, as many as it asks for; those that ask for equally many at once."""
+    alike: dict[int, list[int]] = {}
+    for row, each in enumerate(draws):
+        if each.sampling.top_logprobs:
+            alike.setdefault(min(each.sampling.top_logprobs, logp_BV.shape[-1]), []).append(row)
+    found: list[tuple[tuple[int, float], ...]] = [()] * len(draws)
+    for count, rows in alike.items():
+        best = logp_BV[torch.tensor(rows, device=logp_BV.device)].topk(count)
+        for row, ids, values in zip(rows, best.indices.tolist(), best.values.tolist(), strict=True):
+            found[row] = tuple(zip(ids, values, strict=True))
+    return found
