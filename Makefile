@@ -18,7 +18,7 @@ OF_LOWEST := tests/test_names.py tests/test_visible.py tests/store tests/cli tes
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-lowest test-trackers check style bench clean
+.PHONY: help demo docs test test-lowest test-trackers check style bench gpu clean
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -59,6 +59,10 @@ style: $(VENV)/test-installed
 docs: $(VENV)/test-installed  ## the site with its search and the API from the docstrings, in build/site
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs/site -b html -d build/doctrees . build/site
 	@echo "build/site/index.html"
+
+gpu: $(VENV)/test-installed  ## everything that needs a CUDA device: tests, exactness, learning, figures (under 10 minutes)
+	@$(BIN)/python -m pytest -q -m gpu tests/gpu $(PYTEST_ARGS)
+	@$(BIN)/python bench/gpu.py
 
 bench: $(VENV)/test-installed  ## every benchmark; bench/README.md says what each one shows
 	@for script in bench/bench_*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
