@@ -60,6 +60,7 @@ class LocalBackend:
         device: str = "auto",
         dtype: str | None = None,
         max_rows: int = 64,
+        max_cache_bytes: int | None = None,
         remote: str | None = None,
         in_process: bool = True,
         host: str = "127.0.0.1",
@@ -69,16 +70,13 @@ class LocalBackend:
         report_rollouts: bool = True,
         keep: str | Iterable[str] | None = None,
     ) -> None:
-        self._listen = Listen(
-            key=secrets.token_urlsafe(24) if api_key is None else api_key,
-            host=host,
-            limits=Limits(body_bytes=max_request_bytes),
-        )
+        key = secrets.token_urlsafe(24) if api_key is None else api_key
+        self._listen = Listen(key=key, host=host, limits=Limits(body_bytes=max_request_bytes))
         self.store = CheckpointStore(path)
         self.history = History(self.store.root)
         self._logbook = Logbook(self.store)
         self._states = States(self.store.root)
-        self._bases = Bases(device=device, dtype=dtype, max_rows=max_rows)
+        self._bases = Bases(device=device, dtype=dtype, max_rows=max_rows, max_cache_bytes=max_cache_bytes)
         self._models: list[AnyModel] = []
         self._following = Following.of(
             self.store,

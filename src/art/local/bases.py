@@ -39,10 +39,10 @@ class Base:
 class Bases:
     """The base models of one backend."""
 
-    def __init__(self, *, device: str, dtype: str | None, max_rows: int) -> None:
+    def __init__(self, *, device: str, dtype: str | None, max_rows: int, max_cache_bytes: int | None = None) -> None:
         self._device = choose_device(device)
         self._dtype = choose_dtype(dtype, self._device)
-        self._max_rows = max_rows
+        self._max_rows, self._max_cache_bytes = max_rows, max_cache_bytes
         self._lock = threading.Lock()
         self._open: dict[str, Base] = {}
 
@@ -72,7 +72,10 @@ class Bases:
             fingerprint=base_fingerprint(module, tokenizer),
         )
         base = Base(
-            info=info, module=module, tokenizer=tokenizer, engine=Engine(module, tokenizer, max_rows=self._max_rows)
+            info=info,
+            module=module,
+            tokenizer=tokenizer,
+            engine=Engine(module, tokenizer, max_rows=self._max_rows, max_cache_bytes=self._max_cache_bytes),
         )
         base.engine.publish(base.version, None)
         return base

@@ -6,6 +6,7 @@ in one worker thread.
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -23,6 +24,7 @@ from art.adapter.attention import use_own_attention
 from art.adapter.files import read_adapter
 from art.errors import ConfigurationError, InferenceError, NotFoundError, QueueFullError
 from art.sample.generation import Generation
+from art.sample.own.cache import FINAL_GROWTH, capacity_of
 from art.sample.own.forward import PREFILL_TOKENS
 from art.sample.own.versions import Version
 from art.sample.own.worker import Order, Worker
@@ -63,6 +65,7 @@ class Engine:
         tokenizer: PreTrainedTokenizerBase,
         *,
         max_rows: int = 64,
+        max_cache_bytes: int | None = None,
         max_waiting: int = 1024,
         exact_places: int | None = None,
     ) -> None:
@@ -71,6 +74,7 @@ class Engine:
         self._config = self._adapted.model.config.get_text_config()
         self._tokenizer = tokenizer
         self._max_rows = max_rows
+        self._max_cache_bytes = max_cache_bytes
         self._max_waiting = max_waiting
         self._versions: dict[str, Version] = {}
         self._retired: list[Version] = []
@@ -81,7 +85,12 @@ class Engine:
         self._closed = False
         self._turn_s = 0.0
         places = exact_places or (EXACT_PLACES_CPU if base.device.type == "cpu" else max_rows)
-        self._worker = Worker(self._adapted, exact_places=places, is_stopping=lambda: self._closed)
+        self._worker = Worker(
+            self._adapted,
+            exact_places=places,
+            reserves=max_cache_bytes is not None,
+            is_stopping=lambda: self._closed,
+        )
         self._thread = threading.Thread(target=self._run, name="art-serve", daemon=True)
         self._thread.start()
 
@@ -237,15 +246,41 @@ class Engine:
         """Take choices from the head of the queue: as many as there are free rows, and not too much to prefill."""
         orders: list[Order] = []
         prompts: set[tuple[Version, tuple[int, ...]]] = set()
-        free = self._max_rows - self._worker.row_count
+        free, promised_bytes = self._max_rows - self._worker.row_count, 0
         with self._changed:
             while self._waiting and free > 0 and sum(len(prompt) for _, prompt in prompts) < PREFILL_TOKENS:
-                order = self._next_order(free)
+                choice_bytes = self._choice_bytes(self._waiting[0].generation)
+                fitting = self._fitting(choice_bytes, promised_bytes, is_first=not orders)
+                if not fitting:
+                    break
+                order = self._next_order(min(free, fitting))
                 if order.choices:
                     orders.append(order)
                     free -= len(order.choices)
+                    promised_bytes += len(order.choices) * (choice_bytes or 0)
                     prompts.add((order.version, order.generation.prompt_ids))
         return orders
+
+    def _choice_bytes(self, generation: Generation) -> int | None:
+        """Give what a choice takes of the cache at most, its prompt included; None before that is known."""
+        if self._worker.token_bytes is None:
+            return None
+        tokens = capacity_of(len(generation.prompt_ids) + generation.sampling.max_tokens)
+        return math.ceil(tokens * self._worker.token_bytes * (1 + FINAL_GROWTH))
+
+    def _fitting(self, choice_bytes: int | None, promised_bytes: int, *, is_first: bool) -> int:
+        """Give how many such choices may begin within the bound of bytes; one where nothing else runs."""
+        if self._max_cache_bytes is None:
+            return self._max_rows
+        least = int(is_first and not self._worker.row_count)
+        if choice_bytes is None:
+            return least
+        versions = [*self._versions.values(), *self._retired]
+        if sum(version.cache_bytes for version in versions) + promised_bytes + choice_bytes > self._max_cache_bytes:
+            for version in versions:
+                version.prompts.trim(0)
+        left = self._max_cache_bytes - promised_bytes - sum(version.cache_bytes for version in versions)
+        return max(least, left // choice_bytes)
 
     def _next_order(self, free: int) -> Order:
         head = self._waiting[0]

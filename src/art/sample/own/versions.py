@@ -26,6 +26,11 @@ class Version:
     def is_idle(self) -> bool:
         return not self.rows and not self.wanted
 
+    @property
+    def cache_bytes(self) -> int:
+        """What keys and values of its rows and prompts take."""
+        return self.rows.size_bytes + self.prompts.size_bytes
+
     def drop(self) -> None:
         """Let go of the adapter's tensors and of the prompts."""
         self.low_ranks = {}
@@ -56,12 +61,16 @@ class Prompts:
     def keep(self, prompt: Prompt) -> None:
         self._prompts[prompt.token_ids] = prompt
 
-    def trim(self) -> None:
+    @property
+    def size_bytes(self) -> int:
+        return sum(prompt.size_bytes for prompt in self._prompts.values())
+
+    def trim(self, most_tokens: int = IDLE_PROMPT_TOKENS) -> None:
         """Forget idle prompts, the least recently used first, until the rest fits."""
         idle = [prompt for prompt in self._prompts.values() if not prompt.users]
         tokens = sum(len(prompt) for prompt in idle)
         for prompt in idle:
-            if tokens <= IDLE_PROMPT_TOKENS:
+            if tokens <= most_tokens:
                 return
             del self._prompts[prompt.token_ids]
             tokens -= len(prompt)

@@ -55,13 +55,18 @@ class Order:
 class Worker:
     """Runs rows of any versions in one forward pass a turn; a version with seeded requests gets a pass of its own."""
 
-    def __init__(self, adapted: AdaptedModel, *, exact_places: int, is_stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, adapted: AdaptedModel, *, exact_places: int, reserves: bool, is_stopping: Callable[[], bool]
+    ) -> None:
         self._adapted = adapted
         self._exact_places = exact_places
         self._rope_limit = rope_limit(adapted.model.config)
         self._is_stopping = is_stopping
         self._outbox = Outbox()
         self._versions: list[Version] = []
+        self._reserves = reserves
+        self.token_bytes: int | None = None
+        """What the keys and values of a token take; None before the first prompt."""
         self.prompts_prefilled = 0
         self.row_count = 0
 
@@ -129,7 +134,8 @@ class Worker:
                     shaper=each.shaper,
                     said=[drawn.token_id],
                 )
-                version.rows.add(row, prompt, shared=shared)
+                most_tokens = generation.sampling.max_tokens if self._reserves else None
+                version.rows.add(row, prompt, shared=shared, most_tokens=most_tokens)
         self._fail_broken(version, broken)
 
     def step(self) -> None:
@@ -171,6 +177,7 @@ class Worker:
             with self._adapted.replaced(version.low_ranks):
                 done = prefill(self._adapted.model, prompts, start=done)
         self.prompts_prefilled += len(prompts)
+        self.token_bytes = prompts[0].size_bytes // len(prompts[0])
         for prompt in prompts:
             prompt.is_exact = len(prompts) == 1
             version.prompts.keep(prompt)
@@ -236,7 +243,8 @@ class Worker:
         prefill(self._adapted.model, [whole])
         version.rows.remove(row)
         row.prompt = None
-        version.rows.add(row, whole, shared=False)
+        left = row.generation.sampling.max_tokens - row.sampled if self._reserves else None
+        version.rows.add(row, whole, shared=False, most_tokens=left)
         assert whole.logits_V is not None
         return whole.logits_V
 

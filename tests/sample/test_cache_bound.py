@@ -1,0 +1,55 @@
+"""Keys and values stay within a bound of bytes: answers wait, and all are answered as without a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from art.sample.own.engine import Engine
+
+from .serving import BASE, Sampled, sample
+
+MANY = 24
+KIB = 1024
+# Two layers of two key heads of 16 numbers of 4 bytes, keys and values.
+TOKEN_BYTES = 2 * 2 * 2 * 16 * 4
+
+
+def answers(engine: Engine, watch: Callable[[], None]) -> list[Sampled]:
+    draw = random.Random(0)
+    asked = [([draw.randrange(256) for _ in range(draw.randint(3, 90))], draw.randint(5, 60)) for _ in range(MANY)]
+    engine._adapted.model.register_forward_hook(lambda *_: watch())
+
+    async def run() -> list[Sampled]:
+        return await asyncio.gather(
+            *(sample(engine, prompt, max_tokens=tokens, seed=3, n=2) for prompt, tokens in asked)
+        )
+
+    return asyncio.run(run())
+
+
+def test_answers_wait_for_room_and_are_the_same(
+    engines: Callable[..., Engine], base: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    bound = 6 * 256 * TOKEN_BYTES
+    held: dict[str, list[int]] = {"free": [], "bounded": []}
+    said: dict[str, list[Sampled]] = {}
+    for name, options in (("free", {}), ("bounded", {"max_cache_bytes": bound})):
+        engine = engines(base, tokenizer, **options)
+        said[name] = answers(engine, lambda: held[name].append(engine._versions[BASE].cache_bytes))  # noqa: B023
+
+    assert said["bounded"] == said["free"]
+    assert max(held["bounded"]) <= bound < max(held["free"])
+
+
+def test_one_answer_that_is_larger_than_the_bound_runs_alone(
+    engines: Callable[..., Engine], base: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    engine = engines(base, tokenizer, max_cache_bytes=KIB)
+
+    said = answers(engine, lambda: None)
+
+    assert all(len(each) == 2 for each in said)
