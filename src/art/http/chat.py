@@ -7,7 +7,6 @@ Knows the tokenizer and OpenAI's messages; neither tensors nor HTTP. A tokenizer
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -15,9 +14,10 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from art.http.calling.dialects import find_dialect
-from art.http.protocol import ChatRequest, Message
+from art.http.protocol import ChatRequest
 from art.http.refusal import RequestError
 from art.http.thinking import Thinker, find_marks
+from art.spelling import template_message
 
 END_OF_TURN = "<|im_end|>"
 MARK = "0"
@@ -78,7 +78,7 @@ class ChatFormat:
 
         Raises `RequestError` where the template refuses, and where no room is left for an answer.
         """
-        messages = [_for_template(message) for message in request.messages]
+        messages = [template_message(message.model_dump(exclude_none=True)) for message in request.messages]
         variables = request.template_variables
         if own := sorted(self._reserved & variables.keys()):
             raise RequestError(
@@ -184,33 +184,3 @@ def _too_long(context: int, tokens: str, what: Literal["messages", "prompt"]) ->
         param=what,
         code="context_length_exceeded",
     )
-
-
-def _for_template(message: Message) -> dict[str, Any]:
-    role = "system" if message.role == "developer" else message.role
-    written: dict[str, Any] = {"role": role, "content": message.text}
-    if message.name:
-        written["name"] = message.name
-    if message.reasoning_content:
-        written["reasoning_content"] = message.reasoning_content
-    if message.tool_call_id:
-        written["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        written["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.function.name, "arguments": _arguments(call.function.arguments)},
-            }
-            for call in message.tool_calls
-        ]
-    return written
-
-
-def _arguments(text: str) -> Any:
-    """Read the arguments as JSON, which templates write themselves; text that is no JSON object stays text."""
-    try:
-        arguments = json.loads(text)
-    except ValueError:
-        return text
-    return arguments if isinstance(arguments, dict) else text

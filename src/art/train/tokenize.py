@@ -7,7 +7,6 @@ never tokenised again: the same text can have several spellings in tokens, and o
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from jinja2 import TemplateError
 from openai.types.chat.chat_completion import Choice
 
 from art.errors import TrainingDataError
+from art.spelling import template_message
 from art.trajectories import History, SampledTokens, Trajectory, sampled_tokens
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def _rendered(
 ) -> tuple[int, ...]:
     try:
         token_ids = tokenizer.apply_chat_template(
-            [_template_message(message) for message in messages],
+            [template_message(message) for message in messages],
             tools=cast("list[Any] | None", history.tools),
             add_generation_prompt=to_answer,
             tokenize=True,
@@ -249,27 +249,6 @@ def _rendered(
             f"cannot render the messages before it: {error}"
         ) from error
     return tuple(cast("list[int]", token_ids))
-
-
-def _template_message(message: dict[str, Any]) -> dict[str, Any]:
-    """Give a message as chat templates expect it: content as text, arguments of tool calls as objects."""
-    content = message.get("content")
-    if not isinstance(content, str):
-        parts = cast("Sequence[dict[str, Any]]", content or ())
-        content = "".join(part.get("text", "") for part in parts)
-    calls = [_template_call(call) for call in message.get("tool_calls") or ()]
-    return {**message, "content": content, **({"tool_calls": calls} if calls else {})}
-
-
-def _template_call(call: dict[str, Any]) -> dict[str, Any]:
-    function = call.get("function")
-    if not isinstance(function, dict):
-        return call
-    try:
-        arguments = json.loads(function.get("arguments", ""))
-    except (ValueError, TypeError):
-        return call
-    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def _check_row(row: Row, limits: Limits, *, where: str) -> None:

@@ -1,0 +1,53 @@
+"""A message as chat templates expect it: one function, so that serving and training spell a conversation alike.
+
+Knows the fields of a message; knows no template and no tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+KEPT = ("name", "reasoning_content", "tool_call_id")
+
+
+def template_message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a message's content as text, arguments of tool calls as objects, and nothing that is empty.
+
+    `developer` is what newer clients call the role `system`.
+    """
+    role = "system" if message["role"] == "developer" else message["role"]
+    written: dict[str, Any] = {"role": role, "content": _text(message.get("content"))}
+    written |= {name: message[name] for name in KEPT if message.get(name)}
+    if calls := message.get("tool_calls"):
+        written["tool_calls"] = [_call(call) for call in calls]
+    return written
+
+
+def _text(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    parts = cast("Sequence[Mapping[str, Any]]", content or ())
+    return "".join(part.get("text", "") for part in parts)
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    if not isinstance(function, Mapping):
+        return dict(call)
+    arguments = _arguments(function.get("arguments"))
+    return {
+        "id": call.get("id"),
+        "type": "function",
+        "function": {"name": function.get("name"), "arguments": arguments},
+    }
+
+
+def _arguments(text: object) -> object:
+    """Read the arguments as JSON, which templates write themselves; text that is no JSON object stays text."""
+    try:
+        arguments = json.loads(cast(str, text))
+    except (ValueError, TypeError):
+        return text
+    return arguments if isinstance(arguments, dict) else text
