@@ -17,6 +17,7 @@ from art.local.bases import Bases
 from art.local.following import Following
 from art.local.seeds import Seeds
 from art.local.session import Session
+from art.local.stopping import stop_at_sigterm
 from art.names import ModelRef
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
@@ -55,6 +56,7 @@ class Sessions:
             session = self._open.get(model.ref)
             if session is None:
                 session = await self.in_training_thread(self._new, trainable, port)
+                stop_at_sigterm()
                 self._open[model.ref] = session
             await self.in_training_thread(session.attach, trainable)
         self._following.logged(model.ref)
