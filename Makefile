@@ -14,11 +14,13 @@ LOWEST := .venv-lowest
 TRACKERS := .venv-trackers
 # Its pillow is older than the pinned one, so it has an environment of its own, over the other packages of .venv.
 TRACKIO := trackio==0.43.0
+# Frameworks have pins of their own, so their scripts are tried in an environment of their own.
+FRAMEWORKS := .venv-frameworks
 OF_LOWEST := tests/test_names.py tests/test_visible.py tests/store tests/cli tests/ops
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-lowest test-trackers check style bench gpu clean
+.PHONY: help demo docs test test-lowest test-trackers test-frameworks check style bench gpu clean
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -42,6 +44,13 @@ test-trackers: $(VENV)/test-installed  ## what every tracker promises, asked of 
 		echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" > $$site/rest.pth; \
 	done
 	@$(TRACKERS)/bin/python -m pytest -q tests/trackers $(PYTEST_ARGS)
+
+test-frameworks: $(VENV)/test-installed  ## the script of every agent framework, with its real package (a few minutes)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FRAMEWORKS)
+	@VIRTUAL_ENV=$(FRAMEWORKS) $(BIN)/uv pip install --quiet --group frameworks -e .
+	@if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix $(FRAMEWORKS) openai; fi
+	@LITELLM_LOCAL_MODEL_COST_MAP=True NODE_PATH=$(FRAMEWORKS)/node_modules \
+		$(FRAMEWORKS)/bin/python -m pytest -q -W ignore tests/frameworks $(PYTEST_ARGS)
 
 check: style  ## the checks and the quick tests, for the inner loop (2 minutes)
 	@echo "== quick tests"

@@ -14,7 +14,7 @@ from openai.types.chat.chat_completion import Choice
 from pydantic import ValidationError
 
 from art.response_items import as_choice, as_messages, as_tools
-from art.trajectories import Messages, Tools
+from art.trajectories import STAYS_WITH_LITELLM, Messages, Tools
 
 EVENT = b"data:"
 DONE = b"[DONE]"
@@ -100,7 +100,10 @@ class Events:
             choice = self._choices.setdefault(piece.get("index", 0), {})
             message, delta = choice.setdefault("message", {}), piece.get("delta") or {}
             _add(choice, {name: value for name, value in piece.items() if name != "delta"})
-            _add(message, {name: value for name, value in delta.items() if name != "tool_calls"})
+            _add(
+                message,
+                {name: value for name, value in delta.items() if name not in ("tool_calls", STAYS_WITH_LITELLM)},
+            )
             for call in delta.get("tool_calls") or ():
                 _add_tool_call(message.setdefault("tool_calls", []), call)
 

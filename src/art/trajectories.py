@@ -40,6 +40,7 @@ MetadataValue: TypeAlias = Scalar | str | None
 Rollout: TypeAlias = "Trajectory | Sequence[Trajectory]"
 """What a rollout returns."""
 TOKEN_ID_PREFIX = "token_id:"
+STAYS_WITH_LITELLM = "provider_specific_fields"
 
 
 def _read_choices(items: Any) -> Any:
@@ -269,6 +270,8 @@ def sampled_tokens(choice: Choice) -> SampledTokens | None:
     That is `logprobs` whose tokens are spelled `token_id:123`, as ART's server does, or vLLM's `token_ids` beside them.
     """
     extra = choice.model_extra or {}
+    if "token_logprobs" not in extra:
+        extra = {**((choice.message.model_extra or {}).get(STAYS_WITH_LITELLM) or {}), **extra}
     content = (choice.logprobs.content if choice.logprobs else None) or []
     token_ids = extra.get("token_ids") or _spelled_ids(content)
     logprobs = extra.get("token_logprobs") or [entry.logprob for entry in content]

@@ -8,6 +8,7 @@ from art.http.answer import Answer
 from art.http.thinking import Split
 from art.http.writing import Asked, Json
 from art.sample.sampling import Drawn
+from art.trajectories import STAYS_WITH_LITELLM
 
 
 class ChatWriter:
@@ -35,8 +36,11 @@ class ChatWriter:
     def ending(self, index: int, answer: Answer) -> Iterator[Json]:
         """Write a choice's last chunk: its tool calls, why it ended, and how it was sampled."""
         calls = [{"index": number, **call} for number, call in enumerate(self._calls(answer))]
-        choice = _chunk_choice(index, {"tool_calls": calls} if calls else {})
-        yield self._chunk([{**choice, "finish_reason": answer.finish_reason, **self._asked.sampled(answer)}])
+        sampled = self._asked.sampled(answer)
+        # LiteLLM drops the log-probabilities of a stream that it puts together, and keeps what stands under this name.
+        kept = {name: value for name, value in sampled.items() if name != "prompt_token_ids"}
+        delta = {STAYS_WITH_LITELLM: kept, **({"tool_calls": calls} if calls else {})}
+        yield self._chunk([{**_chunk_choice(index, delta), "finish_reason": answer.finish_reason, **sampled}])
 
     def closing(self, answers: Sequence[Answer]) -> Iterator[Json]:
         options = self._asked.request.stream_options
