@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Errors only: indexes and warnings about them differ from machine to machine.
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
-CHECKED := src tests examples bench docs/site
+CHECKED := src tests examples bench docs/site changelog.d
 # Most tests use one core; a file stays in one process, so that each server is started twice at most.
 IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 QUICK := tests/test_names.py tests/checks tests/api tests/store tests/cli tests/train
@@ -72,6 +72,10 @@ docs: $(VENV)/test-installed  ## the site with its search and the API from the d
 gpu: $(VENV)/test-installed  ## everything that needs a CUDA device: tests, exactness, learning, figures (under 10 minutes)
 	@$(BIN)/python -m pytest -q -m gpu tests/gpu $(PYTEST_ARGS)
 	@$(BIN)/python bench/gpu.py
+
+.PHONY: changelog
+changelog:  ## CHANGELOG.md, from changelog.d/
+	@for python in $(BIN)/python $(PYTHONS); do $$python changelog.d/build.py && break; done
 
 bench: $(VENV)/test-installed  ## every benchmark; bench/README.md says what each one shows
 	@for script in bench/bench_*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done

@@ -1,12 +1,13 @@
-"""Every Python block of the README and the guides runs, in order, page by page.
+"""Every Python block of every page runs, in order, page by page, in a folder that holds the root of the pages.
 
-A block marked ```python notest is only shown. `await` works at the top of a block, as in a notebook. The names of
-the hub's models that the pages use stand for a small model here.
+`await` works at the top of a block, as in a notebook. The names of the hub's models that the pages use stand for a
+small model here.
 """
 
 import ast
 import asyncio
 import inspect
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -16,23 +17,41 @@ from sybil.parsers.markdown import CodeBlockParser
 
 from small import place_in_hub_cache
 
+from .shop import make_shop
+
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
+PAGES = [
+    page
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if "```python" in page.read_text()
+]
 BASE_MODELS = ("HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen3-0.6B", "OpenPipe/Qwen3-14B-Instruct")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_model: Path):
+@pytest.fixture(scope="module")
+def shop(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in BASE_MODELS:
         place_in_hub_cache(small_model, name)
+    root = tmp_path_factory.mktemp("shop") / ".art"
+    make_shop(root, "Qwen/Qwen3-0.6B")
+    return root
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_code_of_a_page_runs(page: Path, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.copytree(shop, tmp_path / ".art")
     monkeypatch.chdir(tmp_path)
 
     _run(page)
 
 
+def test_no_block_of_a_page_is_only_shown():
+    assert [page.name for page in PAGES if "```python notest" in page.read_text()] == []
+
+
 def test_a_page_with_a_wrong_line_fails(tmp_path: Path):
     page = tmp_path / "page.md"
-    page.write_text("```python\nx = 1\n```\n\n```python notest\nraise\n```\n\n```python\nassert x == 2\n```\n")
+    page.write_text("```python\nx = 1\n```\n\n```json\n{}\n```\n\n```python\nassert x == 2\n```\n")
 
     with pytest.raises(AssertionError) as failure:
         _run(page)
