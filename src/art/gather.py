@@ -6,6 +6,7 @@ Knows awaitables and trajectories; knows no backend.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
 from contextlib import contextmanager
@@ -223,8 +224,12 @@ async def _run_group(
 ) -> list[TrajectoryGroup]:
     if isinstance(group, TrajectoryGroup):
         complete = group
-        for result in await _all([_run(rollout, progress) for rollout in group.take_pending()]):
-            complete.keep(result)
+        pending = group.take_pending()
+        try:
+            for result in await _all([_run(rollout, progress) for rollout in pending]):
+                complete.keep(result)
+        finally:
+            _close(pending)
     else:
         complete = await _run_made(group, progress)
     if after_each is None or not len(complete):
@@ -232,6 +237,13 @@ async def _run_group(
     judged = await after_each(complete)
     groups = judged if isinstance(judged, list) else [judged]
     return [group for group in groups if group is not None]
+
+
+def _close(rollouts: Iterable[Awaitable[Rollout]]) -> None:
+    """Close what was cancelled before it began, about which Python would complain that nobody awaited it."""
+    for rollout in rollouts:
+        if inspect.iscoroutine(rollout) and inspect.getcoroutinestate(rollout) == inspect.CORO_CREATED:
+            rollout.close()
 
 
 async def _run_made(group: Awaitable[TrajectoryGroup], progress: GatherContext) -> TrajectoryGroup:

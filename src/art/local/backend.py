@@ -21,6 +21,7 @@ from art.local import moving, words
 from art.local.bases import Bases
 from art.local.compatible import check_fits
 from art.local.following import Following
+from art.local.interrupted import say_it_in_one_line
 from art.local.logbook import Logbook
 from art.local.pruning import prune
 from art.local.reports import ReportTo
@@ -123,6 +124,7 @@ class LocalBackend:
     async def register(self, model: AnyModel, *, port: int = 0) -> Inference | None:
         """Load a trainable model's base, stand at its newest checkpoint, and start inference. Writes nothing."""
         self._require_open()
+        say_it_in_one_line()
         self._models.append(model)
         if not model.trainable:
             return None
