@@ -25,6 +25,7 @@ Each class is also the standard library's error it specialises, so that code tha
     ├── TrainingDataError       (ValueError)         trajectories that cannot be trained on
     ├── DivergedError           (ArithmeticError)    a step that would have left weights that are not finite
     ├── OutOfMemoryError        (MemoryError)        a step that does not fit into memory
+    ├── RankError               (RuntimeError)       a process that trains died, hung, or computed otherwise
     ├── NotRegisteredError      (RuntimeError)       a model without a backend
     ├── BackendClosedError      (RuntimeError)
     ├── TrackerError            (OSError)            a tracker did not take what it was told
@@ -128,6 +129,10 @@ class DivergedError(ArtError, ArithmeticError):
 
 class OutOfMemoryError(ArtError, MemoryError):
     """A training step does not fit into memory; it was undone."""
+
+
+class RankError(ArtError, RuntimeError):
+    """One of several processes that train together died, hung, or computed otherwise; nothing was committed."""
 
 
 class NotRegisteredError(ArtError, RuntimeError):

@@ -49,6 +49,7 @@ class LocalBackend:
     background, and a model that is not on this disk resumes from there; closing waits until all is pushed.
     The trackers in `report_to` are told of every history in the background (docs/guides/trackers.md), and what no
     policy of `keep` keeps is deleted after each commit (docs/guides/retention.md).
+    With `ranks` above 1 so many processes train together, bit for bit as one would; see docs/guides/scaling.md.
     Inference answers on `host` to requests that carry `api_key`, a random one unless it is given.
     """
 
@@ -62,6 +63,7 @@ class LocalBackend:
         dtype: str | None = None,
         max_rows: int = 64,
         max_cache_bytes: int | None = None,
+        ranks: int = 1,
         remote: str | None = None,
         in_process: bool = True,
         host: str = "127.0.0.1",
@@ -77,7 +79,7 @@ class LocalBackend:
         self.history = History(self.store.root)
         self._logbook = Logbook(self.store)
         self._states = States(self.store.root)
-        self._bases = Bases(device=device, dtype=dtype, max_rows=max_rows, max_cache_bytes=max_cache_bytes)
+        self._bases = Bases(device=device, dtype=dtype, max_rows=max_rows, max_cache_bytes=max_cache_bytes, ranks=ranks)
         self._models: list[AnyModel] = []
         self._following = Following.of(
             self.store,

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from art.errors import ConfigurationError, ModelNotFoundError
+from art.adapter.loading import load_base
+from art.errors import ConfigurationError
 from art.format.manifest import BaseModelInfo
 from art.local.agreement import check_agreement
 from art.sample.own.engine import Engine
 from art.train.fingerprint import base_fingerprint
 
+_log = logging.getLogger("art")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -29,6 +30,8 @@ class Base:
     module: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     engine: Engine
+    ranks: int = 1
+    """How many processes train over it."""
 
     @property
     def version(self) -> str:
@@ -39,8 +42,18 @@ class Base:
 class Bases:
     """The base models of one backend."""
 
-    def __init__(self, *, device: str, dtype: str | None, max_rows: int, max_cache_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        device: str,
+        dtype: str | None,
+        max_rows: int,
+        max_cache_bytes: int | None = None,
+        ranks: int = 1,
+    ) -> None:
         self._device = choose_device(device)
+        check_ranks(ranks, self._device)
+        self._ranks = ranks
         self._dtype = choose_dtype(dtype, self._device)
         self._max_rows, self._max_cache_bytes = max_rows, max_cache_bytes
         self._lock = threading.Lock()
@@ -71,42 +84,10 @@ class Bases:
             revision=getattr(module.config, "_commit_hash", None),
             fingerprint=base_fingerprint(module, tokenizer),
         )
-        base = Base(
-            info=info,
-            module=module,
-            tokenizer=tokenizer,
-            engine=Engine(module, tokenizer, max_rows=self._max_rows, max_cache_bytes=self._max_cache_bytes),
-        )
+        engine = Engine(module, tokenizer, max_rows=self._max_rows, max_cache_bytes=self._max_cache_bytes)
+        base = Base(info=info, module=module, tokenizer=tokenizer, engine=engine, ranks=self._ranks)
         base.engine.publish(base.version, None)
         return base
-
-
-def load_base(
-    base_model: str, *, device: torch.device, dtype: torch.dtype
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Read a causal language model and its tokenizer, ready to be shared; raises `ModelNotFoundError`."""
-    try:
-        with _quiet():
-            tokenizer: Any = AutoTokenizer.from_pretrained(base_model)
-            module: Any = AutoModelForCausalLM.from_pretrained(base_model, dtype=dtype)
-    except (OSError, ValueError) as error:
-        raise ModelNotFoundError(
-            f"The base model {base_model!r} cannot be loaded: {str(error).splitlines()[0]} "
-            "Give a Hugging Face repository id that is in reach, or a folder that holds a causal language model."
-        ) from error
-    return module.to(device).eval().requires_grad_(False), tokenizer
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Leave the terminal to the script: transformers draws a bar for every load."""
-    was_on = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_on:
-            transformers_logging.enable_progress_bar()
 
 
 def choose_device(device: str) -> torch.device:
@@ -127,3 +108,25 @@ def choose_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
     if dtype not in DTYPES:
         raise ConfigurationError(f"dtype={dtype!r} is not known; use one of {', '.join(DTYPES)}.")
     return DTYPES[dtype]
+
+
+def check_ranks(ranks: int, device: torch.device) -> None:
+    """Check that so many ranks can be started here; raises `ConfigurationError`."""
+    # A user may pass anything, and True is an int.
+    if type(ranks) is not int or ranks < 1:
+        raise ConfigurationError(f"ranks={ranks!r}: training takes 1 process or more. Give a whole number from 1.")
+    if ranks == 1:
+        return
+    if device.index:
+        raise ConfigurationError(f"ranks={ranks} take the first {ranks} GPUs, not {device}; give device='cuda'.")
+    if device.type == "cuda" and ranks > torch.cuda.device_count():
+        raise ConfigurationError(
+            f"ranks={ranks} need a GPU each, and there are {torch.cuda.device_count()}. Give fewer ranks."
+        )
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    if device.type == "cpu" and ranks * threads > cores:
+        _log.warning(
+            "%d ranks of %d threads wait for each other on %d cores. Set OMP_NUM_THREADS=%d from a run's first step "
+            "on: bits depend on the number of threads, and not on the number of ranks.",
+            ranks, threads, cores, max(1, cores // ranks),
+        )  # fmt: skip

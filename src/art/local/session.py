@@ -35,6 +35,7 @@ from art.local.compatible import (
     names_layers_by_pattern,
     shape_of,
 )
+from art.local.learners import open_learner
 from art.local.seeds import Seeds
 from art.names import split_step
 from art.ops.recording import as_line
@@ -42,8 +43,8 @@ from art.store.checkpoint import Checkpoint
 from art.store.history import History
 from art.store.liveness import ENDED, Beacon
 from art.store.store import CheckpointStore
-from art.train.fingerprint import LIBRARIES, environment
-from art.train.trainer import Trainer
+from art.train.fingerprint import LIBRARIES
+from art.train.learner import Learner
 from art.trajectories import Trajectory, TrajectoryGroup
 
 EARLIER_VERSIONS = 2
@@ -77,7 +78,7 @@ class Session:
         self._beacon = Beacon(store.root, model.ref, utc_now())
         self._lora = adapter_shape(model, None)
         self._trainer = self._new_trainer()
-        self._environment = environment(base.module)
+        self._environment = self._trainer.environment()
         self._settled = False
         self._resume()
         app = create_app(
@@ -132,6 +133,7 @@ class Session:
         if self._beacon.is_lit:
             self._beacon.beat(ENDED)
         with self._training, self._serving:
+            self._trainer.close()
             self._retire(*self._versions)
 
     def _stand(self) -> None:
@@ -221,6 +223,7 @@ class Session:
         lora = self._shape(newest)
         if lora != self._lora:
             self._lora = lora
+            self._trainer.close()
             self._trainer = self._new_trainer()
         if newest:
             self._load(newest)
@@ -243,9 +246,8 @@ class Session:
         self._model.state = self._trainer.state
         self._complete_history(checkpoint)
 
-    def _new_trainer(self) -> Trainer:
-        base = self._base
-        return Trainer(base.module, base.tokenizer, lora=self._lora, seed=self._seed, base_name=base.info.id)
+    def _new_trainer(self) -> Learner:
+        return open_learner(self._base, lora=self._lora, seed=self._seed)
 
     def _state(self) -> JsonValue:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -35,6 +36,20 @@ class Measured:
         self._add("policy_loss", terms.policy_N, weight_N)
         for name, value_N in _per_token(terms, vectors).items():
             self._add(name, value_N, mask_N)
+
+    def numbers(self) -> list[float]:
+        """Give what one forward pass added, for another process to absorb; the names are those of any pass."""
+        return [float(self.tokens), self.largest_ratio, float(self.compared), self._difference, *self._sums.values()]
+
+    def absorb(self, numbers: Sequence[float], names_of: Measured) -> None:
+        """Add the numbers of a forward pass, named as those of `names_of` are."""
+        tokens, largest_ratio, compared, difference, *sums = numbers
+        self.tokens += int(tokens)
+        self.largest_ratio = max(self.largest_ratio, largest_ratio)
+        self.compared += int(compared)
+        self._difference += difference
+        for name, value in zip(names_of._sums, sums, strict=True):
+            self._sums[name] += value
 
     def compare(self, vectors: Vectors, comparable_N: Tensor) -> None:
         """Add by how much trainer and sampler differ on tokens on which they should agree."""

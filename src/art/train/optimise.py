@@ -62,7 +62,7 @@ def not_finite(what: str, *, rows_of: int | None = None) -> TrainingDataError:
 @contextmanager
 def undone_if_it_fails(parameters: Parameters, optimizer: torch.optim.AdamW, progress: Progress) -> Generator[None]:
     """Put weights, moments and counters back, to the bit, when the block does not come to its end."""
-    tensors = _tensors(parameters, optimizer)
+    tensors = tensors_of(parameters, optimizer)
     copies = [tensor.clone() for tensor in tensors]
     before = replace(progress)
     succeeded = False
@@ -77,6 +77,7 @@ def undone_if_it_fails(parameters: Parameters, optimizer: torch.optim.AdamW, pro
             vars(progress).update(vars(before))
 
 
-def _tensors(parameters: Parameters, optimizer: torch.optim.AdamW) -> list[Tensor]:
+def tensors_of(parameters: Parameters, optimizer: torch.optim.AdamW) -> list[Tensor]:
+    """Give every tensor that a step changes."""
     moments = [optimizer.state[each][name] for each in parameters.values() for name in (STEP, *MOMENTS)]
     return [*(parameter.detach() for parameter in parameters.values()), *moments]

@@ -24,6 +24,8 @@ from art.train.loss.terms import token_terms
 from art.train.loss.vectors import Vectors
 from art.train.measured import Measured
 from art.train.optimise import not_finite
+from art.train.ranks.collective import Ranks
+from art.train.ranks.summing import OrderedSum
 from art.train.state import DropoutRandom
 from art.train.updates import Update
 
@@ -49,29 +51,44 @@ class PolicyGradient:
     reference: LowRanks | None
     """The reference's adapter, None without one."""
     random: DropoutRandom
+    ranks: Ranks
     device: torch.device
 
     def passes(self, update: Update) -> list[Pass]:
-        """Lay out an optimiser step, and look at it through the reference and through the weights as they are."""
-        return [self._pass(examples) for examples in update.passes]
+        """Lay out this rank's part of an optimiser step, and look at it through the reference and the weights."""
+        return [self._pass(update.passes[place]) for place in self.ranks.places(len(update.passes))]
 
     def accumulate(self, update: Update, passes: Sequence[Pass], measured: Measured) -> None:
         """Add the gradient of an optimiser step's loss; raises `TrainingDataError` if it is not finite."""
         total = total_weight(update.examples, self.config)
-        passes = self._penalised(passes)
-        for each in passes:
-            vectors = self._vectors(each, self._score(each.batch))
-            terms = token_terms(vectors, self.config)
-            weight_N = token_weights(each.batch.trajectory_tokens_N, self.config) * vectors.mask_N
-            loss_sum = (terms.loss_N * weight_N).sum()
-            if not math.isfinite(loss_sum.item()):
-                raise not_finite("loss", rows_of=each.longest_row)
+        count = len(update.passes)
+        seeds = self.random.seeds(count) if self.adapter.lora.dropout else [0] * count
+        gradient = OrderedSum(self.adapter.parameters, self.ranks)
+        places = self.ranks.places(count)
+        for number, (place, each) in enumerate(zip(places, self._penalised(passes, count), strict=True)):
+            counted = min(self.ranks.count, count - number * self.ranks.count)
+            loss_sum, own = self._loss(each, seeds[place], compares=not measured.optimizer_steps)
+            told = (loss_sum.item(), float(each.longest_row), *own.numbers())
+            for loss, longest_row, *numbers in self.ranks.gather_numbers(told, self.device)[:counted]:
+                if not math.isfinite(loss):
+                    raise not_finite("loss", rows_of=int(longest_row))
+                measured.absorb(numbers, own)
             (loss_sum / total).backward()
-            measured.add(terms, vectors, weight_N)
-            if not measured.optimizer_steps:
-                measured.compare(vectors, each.batch.comparable_N)
+            gradient.add(counted)
+        gradient.finish()
         measured.total += total
         measured.check_agreement(self.config.max_divergence)
+
+    def _loss(self, each: Pass, seed: int, *, compares: bool) -> tuple[Tensor, Measured]:
+        """Give a micro-batch's sum of weighted losses, and what there is to report about it."""
+        vectors = self._vectors(each, self._score(each.batch, seed))
+        terms = token_terms(vectors, self.config)
+        weight_N = token_weights(each.batch.trajectory_tokens_N, self.config) * vectors.mask_N
+        measured = Measured()
+        measured.add(terms, vectors, weight_N)
+        if compares:
+            measured.compare(vectors, each.batch.comparable_N)
+        return (terms.loss_N * weight_N).sum(), measured
 
     def _pass(self, examples: Sequence[Example]) -> Pass:
         config = self.config
@@ -92,11 +109,11 @@ class PolicyGradient:
     def _logp(self, batch: MicroBatch) -> Tensor:
         return self.scorer.score(batch).logp_N
 
-    def _score(self, batch: MicroBatch) -> Scores:
+    def _score(self, batch: MicroBatch, seed: int) -> Scores:
         with ExitStack() as stack:
             if self.adapter.lora.dropout:
                 stack.enter_context(self.adapter.dropping_out())
-                stack.enter_context(self.random.installed())
+                stack.enter_context(self.random.installed(seed))
             return self.scorer.score(batch, entropy_gradient=bool(self.config.entropy_bonus))
 
     def _vectors(self, each: Pass, scores: Scores) -> Vectors:
@@ -114,14 +131,13 @@ class PolicyGradient:
             mask_N=batch.mask_N,
         )
 
-    def _penalised(self, passes: Sequence[Pass]) -> Sequence[Pass]:
+    def _penalised(self, passes: Sequence[Pass], count: int) -> Sequence[Pass]:
         """Give the passes with the KL penalty on their advantages, centred over all tokens of the optimiser step."""
         if not self.config.kl_penalty_coef:
             return passes
         drifts = [self._drift(each) for each in passes]
         masks = [each.batch.mask_N for each in passes]
-        summed = math.fsum((drift_N * mask_N).sum().item() for drift_N, mask_N in zip(drifts, masks, strict=True))
-        mean = summed / sum(int(mask_N.sum()) for mask_N in masks)
+        mean = self._mean(drifts, masks, count)
         return [
             replace(each, batch=replace(each.batch, advantage_N=each.batch.advantage_N + penalty_N))
             for each, penalty_N in zip(
@@ -130,6 +146,15 @@ class PolicyGradient:
                 strict=True,
             )
         ]
+
+    def _mean(self, values: Sequence[Tensor], masks: Sequence[Tensor], count: int) -> float:
+        """Give the mean over all loss tokens of the optimiser step's `count` micro-batches."""
+        sums = [(value_N * mask_N).sum().item() for value_N, mask_N in zip(values, masks, strict=True)]
+        tokens = [float(mask_N.sum()) for mask_N in masks]
+        found = self.ranks.gather_numbers([*sums, *tokens], self.device)
+        # Round by round, and in a round rank by rank: the order of the micro-batches, without what is repeated.
+        in_order = [(each[at], each[at + len(sums)]) for at in range(len(sums)) for each in found][:count]
+        return math.fsum(total for total, _ in in_order) / sum(number for _, number in in_order)
 
     def _drift(self, each: Pass) -> Tensor:
         assert each.reference_logp_N is not None

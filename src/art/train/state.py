@@ -203,25 +203,34 @@ def check_random(states: Mapping[str, bytes], device: torch.device, *, where: Pa
 
 
 class DropoutRandom:
-    """The generator state that a step starts from and, afterwards, the one it ended with."""
+    """The generator state that a step starts from and, afterwards, the one it ended with.
+
+    It gives each micro-batch a seed of its own, so that it does not matter who computes which, and when.
+    """
 
     def __init__(self, state: bytes, device: torch.device) -> None:
         self.state = state
         self._device = device
 
+    def seeds(self, count: int) -> list[int]:
+        """Draw the seeds of so many micro-batches."""
+        generator = torch.Generator(self._device)
+        generator.set_state(torch.frombuffer(bytearray(self.state), dtype=torch.uint8))
+        seeds = torch.randint(2**63 - 1, (count,), generator=generator, device=self._device, dtype=torch.int64)
+        self.state = _state_bytes(generator.get_state())
+        return [int(seed) for seed in seeds.tolist()]
+
     @contextmanager
-    def installed(self) -> Generator[None]:
-        """Let the device's global generator continue from the state, and put it back as it was afterwards."""
+    def installed(self, seed: int) -> Generator[None]:
+        """Let the device's global generator start from a seed, and put it back as it was afterwards."""
         on_cuda = self._device.type == "cuda"
         with torch.random.fork_rng(devices=[self._device] if on_cuda else []):
-            state = torch.frombuffer(bytearray(self.state), dtype=torch.uint8)
+            state = torch.Generator(self._device).manual_seed(seed).get_state()
             if on_cuda:
                 torch.cuda.set_rng_state(state, self._device)
             else:
                 torch.set_rng_state(state)
             yield
-            ended = torch.cuda.get_rng_state(self._device) if on_cuda else torch.get_rng_state()
-            self.state = _state_bytes(ended)
 
 
 def _state_bytes(state: Tensor) -> bytes:

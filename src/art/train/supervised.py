@@ -13,10 +13,9 @@ from torch import Tensor
 
 from art.config import TrainConfig, TrainSFTConfig
 from art.errors import TrainingDataError
-from art.train.batch import Example, micro_batches
+from art.train.batch import Example
 from art.train.loss.vectors import Vectors
 from art.train.tokenize import Limits, Reading, Row, trajectory_rows
-from art.train.updates import Update
 from art.trajectories import Trajectory
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 class Lesson:
     """What supervised fine-tuning learns from: an optimiser step for each batch, with its learning rate."""
 
-    updates: list[tuple[Update, float]]
+    batches: list[tuple[list[Example], float]]
     skipped: list[str]
     """Why each trajectory that cannot be trained on cannot be."""
 
@@ -49,10 +48,9 @@ def lesson(
     *,
     limits: Limits,
     config: TrainSFTConfig,
-    pass_tokens: int,
 ) -> Lesson:
     """Read trajectories, in their order, as batches; raises `TrainingDataError` if the config is strict."""
-    made: list[tuple[Update, float]] = []
+    made: list[tuple[list[Example], float]] = []
     skipped: list[str] = []
     for batch, start in enumerate(range(0, len(trajectories), config.trajectories)):
         rate = config.rate_of(batch)
@@ -69,9 +67,13 @@ def lesson(
                 continue
             examples += _examples(rows, number, config)
         if examples:
-            passes = micro_batches(examples, max_tokens=pass_tokens, apart_at=limits.rope)
-            made.append((Update(tuple(map(tuple, passes))), rate))
-    return Lesson(updates=made, skipped=skipped)
+            made.append((examples, rate))
+    return Lesson(batches=made, skipped=skipped)
+
+
+def counted(trajectories: Sequence[Trajectory], lesson: Lesson) -> dict[str, float]:
+    """Give how many conversations there were, and how many were left out."""
+    return {"trajectories": float(len(trajectories)), "trajectories_skipped": float(len(lesson.skipped))}
 
 
 def _examples(rows: Sequence[Row], number: int, config: TrainSFTConfig) -> list[Example]:

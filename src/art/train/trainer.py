@@ -9,27 +9,27 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from safetensors import SafetensorError
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from art.adapter.adapted import LowRanks
 from art.adapter.lora import TrainedAdapter
-from art.adapter.rope import rope_limit
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.errors import ConfigurationError, StorageError
 from art.train.fingerprint import environment, warn_of_change
 from art.train.forward import Scorer
 from art.train.measured import Measured
 from art.train.memory import out_of_memory_named
-from art.train.optimise import check_finite, clip, take, undone_if_it_fails
+from art.train.optimise import check_finite, clip, take, tensors_of, undone_if_it_fails
 from art.train.policy_gradient import PolicyGradient
-from art.train.prepare import AgeOf, prepare, say_age, say_what_is_left_out, say_what_is_missing, unknown_age
+from art.train.preparation import Preparation
+from art.train.prepare import AgeOf, Prepared, unknown_age
+from art.train.ranks.collective import Ranks
 from art.train.room import fitting_pass
 from art.train.state import (
     PARTS,
@@ -48,12 +48,12 @@ from art.train.state import (
     write_optimizer,
     write_progress,
 )
-from art.train.supervised import as_policy_gradient, lesson
-from art.train.tokenize import Limits
-from art.train.updates import Update, updates
+from art.train.supervised import Lesson, as_policy_gradient, counted
+from art.train.updates import Update, update_of, updates
 from art.trajectories import Trajectory, TrajectoryGroup
 
 logger = logging.getLogger(__name__)
+ALONE = Ranks()
 
 
 class Trainer:
@@ -71,17 +71,21 @@ class Trainer:
         lora: LoRAConfig,
         seed: int,
         base_name: str | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self._tokenizer = tokenizer
+        self._preparation = Preparation(base, tokenizer)
+        self._ranks = ranks
         self._seed = seed
         self._device = base.device
         self._environment = environment(base)
         self._adapter = TrainedAdapter(base, lora=lora, base_name=base_name or cast(str, base.name_or_path))
         self._scorer = Scorer(self._adapter.model, as_now=self._adapter.as_now)
-        self._limits = _limits(base)
-        # A step behind is what every loop is that samples while it trains.
-        self._said_age = 1
         self.start()
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The base's module tree with the adapter beside it."""
+        return self._adapter.model
 
     @property
     def optimizer_steps(self) -> int:
@@ -172,14 +176,16 @@ class Trainer:
         has changed then.
         """
         started = time.perf_counter()
-        prepared = prepare(groups, self._tokenizer, limits=self._limits, config=config, age_of=age_of)
+        prepared = self._preparation.groups(groups, config, age_of)
+        return {**self.learn(prepared, config, reference=reference), "seconds": time.perf_counter() - started}
+
+    def learn(self, prepared: Prepared, config: TrainConfig, *, reference: Path | None = None) -> dict[str, float]:
+        """Learn from groups that were read; see `step`."""
         rate = learning_rate(config, self._progress.schedule_step)
-        say_what_is_missing(prepared)
-        self._said_age = say_age(prepared, self._said_age)
         with undone_if_it_fails(self._adapter.parameters, self._optimizer, self._progress):
             self._turn_to("policy")
             pass_tokens = self._pass_tokens(config)
-            found = updates(prepared.examples, config, limits=self._limits, pass_tokens=pass_tokens)
+            found = updates(prepared.examples, config, limits=self._preparation.limits, pass_tokens=pass_tokens)
             work = [(update, rate) for update in found]
             with self._bounded(work, pass_tokens):
                 measured = self._learn(work, config, self._reference(config, reference))
@@ -190,7 +196,6 @@ class Trainer:
             "learning_rate": rate,
             "tokens": float(prepared.loss_tokens),
             "rows": float(len(prepared.examples)),
-            "seconds": time.perf_counter() - started,
         }
 
     def _reference(self, config: TrainConfig, folder: Path | None) -> LowRanks | None:
@@ -205,22 +210,32 @@ class Trainer:
         have nothing to do with one another. Refuses and undoes as `step` does.
         """
         started = time.perf_counter()
+        lesson = self._preparation.answers(trajectories, config)
+        told = self.learn_answers(lesson, config)
+        return {**told, **counted(trajectories, lesson), "seconds": time.perf_counter() - started}
+
+    def learn_answers(self, lesson: Lesson, config: TrainSFTConfig) -> dict[str, float]:
+        """Learn to say answers that were read; see `train_on_answers`."""
         with undone_if_it_fails(self._adapter.parameters, self._optimizer, self._progress):
             self._turn_to("answers")
             pass_tokens = self._pass_tokens(config)
-            found = lesson(trajectories, self._tokenizer, limits=self._limits, config=config, pass_tokens=pass_tokens)
-            say_what_is_left_out(found.skipped)
-            with self._bounded(found.updates, pass_tokens):
-                measured = self._learn(found.updates, as_policy_gradient(config), None)
+            limits = self._preparation.limits
+            work = [(update_of(each, limits=limits, pass_tokens=pass_tokens), rate) for each, rate in lesson.batches]
+            with self._bounded(work, pass_tokens):
+                measured = self._learn(work, as_policy_gradient(config), None)
         told = ("loss", "entropy", "grad_norm", "optimizer_steps")
         return {
             **{name: value for name, value in measured.metrics().items() if name in told},
-            "learning_rate": found.updates[-1][1] if found.updates else 0.0,
+            "learning_rate": lesson.batches[-1][1] if lesson.batches else 0.0,
             "tokens": float(measured.tokens),
-            "trajectories": float(len(trajectories)),
-            "trajectories_skipped": float(len(found.skipped)),
-            "seconds": time.perf_counter() - started,
         }
+
+    def environment(self) -> Mapping[str, object]:
+        """Give what the bits depend on."""
+        return self._environment
+
+    def close(self) -> None:
+        """Do nothing: there is no process to let go of."""
 
     def _turn_to(self, objective: Literal["policy", "answers"]) -> None:
         if self._progress.objective != objective:
@@ -232,7 +247,9 @@ class Trainer:
         if config.micro_batch_tokens != "auto":
             return config.micro_batch_tokens
         if self._progress.pass_tokens is None:
-            self._progress.pass_tokens = fitting_pass(self._adapter.model, rank=self._adapter.lora.rank)
+            fitting = fitting_pass(self._adapter.model, rank=self._adapter.lora.rank)
+            # What fits the fullest of the ranks.
+            self._progress.pass_tokens = int(min(self._ranks.gather_numbers([fitting], self._device))[0])
         return self._progress.pass_tokens
 
     def _bounded(self, work: Sequence[tuple[Update, float]], pass_tokens: int) -> AbstractContextManager[None]:
@@ -248,6 +265,7 @@ class Trainer:
             config=config,
             reference=reference,
             random=random,
+            ranks=self._ranks,
             device=self._device,
         )
         measured = Measured()
@@ -258,16 +276,7 @@ class Trainer:
             power = config.num_trajectories_learning_rate_multiplier_power
             take(self._optimizer, rate * update.trajectories**power, config)
         check_finite(self._adapter.parameters, self._optimizer)
+        self._ranks.check_same(tensors_of(self._adapter.parameters, self._optimizer), self._device)
         self._progress.optimizer_steps += 1
         self._progress.random = {**self._progress.random, self._device.type: random.state}
         return measured
-
-
-def _limits(base: PreTrainedModel) -> Limits:
-    config = base.config.get_text_config(decoder=True)
-    embeddings = base.get_input_embeddings()
-    return Limits(
-        vocabulary=cast(Tensor, embeddings.weight).shape[0],
-        context=getattr(config, "max_position_embeddings", None),
-        rope=rope_limit(base.config),
-    )

@@ -46,8 +46,13 @@ def updates(examples: Sequence[Example], config: TrainConfig, *, limits: Limits,
         if config.minibatches
         else _sequences(examples, config, limits.context)
     )
-    passes = (micro_batches(run, max_tokens=pass_tokens, apart_at=limits.rope) for run in runs)
-    return [Update(tuple(map(tuple, each))) for each in passes]
+    return [update_of(run, limits=limits, pass_tokens=pass_tokens) for run in runs]
+
+
+def update_of(examples: Sequence[Example], *, limits: Limits, pass_tokens: int) -> Update:
+    """Give one optimiser step on these examples."""
+    passes = micro_batches(examples, max_tokens=pass_tokens, apart_at=limits.rope)
+    return Update(tuple(map(tuple, passes)))
 
 
 def _sequences(examples: Sequence[Example], config: TrainConfig, context: int | None) -> Iterator[list[Example]]:
