@@ -20,7 +20,7 @@ OF_LOWEST := tests/test_names.py tests/test_visible.py tests/store tests/cli tes
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-lowest test-trackers test-frameworks check style bench gpu clean
+.PHONY: help demo docs test test-long test-lowest test-trackers test-frameworks check style bench gpu clean
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,6 +31,9 @@ demo: $(VENV)/demo-installed  ## train a real model, wreck it, fork it from its 
 test: style  ## every check and every test
 	@echo "== tests"
 	@$(BIN)/python -m pytest $(IN_PARALLEL) --durations=12 $(PYTEST_ARGS)
+
+test-long: $(VENV)/test-installed  ## the examples that take minutes on the real model (6 minutes)
+	@$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
 test-lowest: $(VENV)/test-installed  ## the program's and the store's tests with the oldest releases that pyproject.toml allows
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)

@@ -101,6 +101,7 @@ def test_the_real_model_learns_and_its_fork_goes_on(smollm2: Path, tmp_path: Pat
     assert rewards(r"stands at step 6 and earns ([\d.]+)", said)[1] > 0.9
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_on_the_real_model_the_highest_learning_rate_wrecks_its_branch(smollm2: Path, tmp_path: Path):
@@ -111,6 +112,7 @@ def test_on_the_real_model_the_highest_learning_rate_wrecks_its_branch(smollm2: 
     assert ends["lr-0.02"] < 0.5
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_real_model_learns_to_use_the_calculator(smollm2: Path, tmp_path: Path):
