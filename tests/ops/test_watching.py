@@ -129,6 +129,18 @@ def test_what_a_trainer_logged_goes_into_the_history(watcher: Watcher, out: Path
     assert watcher.store.open(RUN.at(3)).manifest.metrics == {"loss": 1.5, "eval_loss": 1.75}
 
 
+def test_a_run_whose_loss_is_no_number_is_kept_and_the_lack_of_its_metrics_is_told(watcher: Watcher, out: Path):
+    folder = begin(out, "hf-trainer", 3)
+    (folder / "trainer_state.json").write_text('{"log_history": [{"step": 3, "loss": NaN}]}')
+    watcher.look()
+
+    (event,) = watcher.look()
+
+    assert event.outcome == "committed"
+    assert "without metrics, its log cannot be read" in event.reason
+    assert watcher.store.steps(RUN) == [3]
+
+
 def test_other_folders_and_links_are_passed_over(watcher: Watcher, out: Path, tmp_path: Path):
     (out / "runs").mkdir()
     elsewhere = begin(tmp_path / "elsewhere", "hf-trainer", 5)

@@ -33,7 +33,7 @@ def read_log(folder: Path) -> list[Line]:
 
 def between(log: Iterable[Line], after: int, upto: int) -> list[Line]:
     """Give the lines of the steps behind `after`, up to `upto`."""
-    return [line for line in log if isinstance(step := line.get("step"), int) and after < step <= upto]
+    return [line for line in log if type(step := line.get("step")) is int and after < step <= upto]
 
 
 def metrics_of(lines: Iterable[Line]) -> dict[str, float]:

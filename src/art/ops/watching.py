@@ -116,13 +116,25 @@ class Watcher:
         self._done.add(step)
         try:
             newest = self.store.newest(self.model)
-            lines = trainer_log.between(trainer_log.read_log(path), newest.ref.step if newest else 0, step)
+            log, problem = _log_of(path)
+            lines = trainer_log.between(log, newest.ref.step if newest else 0, step)
             metrics = trainer_log.metrics_of(lines)
             commit_folder(self.store, path, self.model.at(step), kind=layout.kind, metrics=metrics)
-            trainer_log.record(History(self.store.root), self.model, lines)
         except ArtError as error:
             return Seen(step=step, outcome="refused", reason=str(error))
-        return Seen(step=step, outcome="committed")
+        try:
+            trainer_log.record(History(self.store.root), self.model, lines)
+        except ArtError as error:
+            problem = f"its metrics were not written down: {error}"
+        return Seen(step=step, outcome="committed", reason=problem)
+
+
+def _log_of(folder: Path) -> tuple[list[trainer_log.Line], str]:
+    """Give what was logged, and why it cannot be read: a loss that is no number is no reason to lose a checkpoint."""
+    try:
+        return trainer_log.read_log(folder), ""
+    except ArtError as error:
+        return [], f"without metrics, its log cannot be read: {error}"
 
 
 def _layout_of(path: Path) -> Layout | None:
