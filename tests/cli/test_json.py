@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ui.story import STORY, tell
 
 from .conftest import MAIN, Art
 
+SCRIPTED = Path(__file__).parents[1] / "ops/scripted.py"
 PAGE = Path(__file__).parents[2] / "docs/reference/json.md"
 KINDS = {
     bool: "boolean",
@@ -80,6 +82,7 @@ def documents_of_checkpoints(art: Art, store: CheckpointStore, tmp_path: Path) -
         "export": ("export", "agent-1", "--to", "jsonl"),
         "commit": ("commit", str(theirs), "shop/theirs@1", "--metric", "loss=0.5"),
         "watch": ("watch", str(store.root.parent), "shop/watched", "--idle", "0", "--every", "0.05"),
+        "certify": ("certify", f"{sys.executable} {SCRIPTED} {{out}} {{resume}} counts", "--at", "3", "--end", "6"),
         "checkout": ("checkout", "shop/theirs", str(tmp_path / "mine")),
         "rewind": ("rewind", "agent-1@50"),
         "rewind --undo": ("rewind", "--undo", "agent-1"),

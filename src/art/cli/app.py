@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from art.cli.commands import (
+    certify,
     commit,
     export,
     fork,
@@ -55,6 +56,7 @@ COMMANDS = {
     "commit": commit.commit,
     "checkout": commit.checkout,
     "watch": watch.watch,
+    "certify": certify.certify,
     "plan": plan.plan,
 }
 for name, function in COMMANDS.items():

@@ -88,6 +88,11 @@ def carried_by(kind: str, paths: Collection[str]) -> tuple[str, ...]:
     return tuple(part for part, patterns in parts.items() if _matching(paths, patterns))
 
 
+def resettable(kind: str) -> tuple[str, ...]:
+    """Name the parts that a fork of another trainer's checkpoint can start afresh."""
+    return _BY_NAME[kind].resettable if kind in _BY_NAME else ()
+
+
 def left_out(kind: str, paths: Collection[str], reset: Collection[str]) -> frozenset[str]:
     """Give the files that a fork leaves out for what it resets; raises `ConfigurationError` for what cannot be reset.
 

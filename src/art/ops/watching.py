@@ -129,6 +129,17 @@ class Watcher:
         return Seen(step=step, outcome="committed", reason=problem)
 
 
+def checkpoints_in(folder: Path) -> dict[int, Path]:
+    """Give the whole checkpoints of known trainers in a folder, by their steps."""
+    found: dict[int, Path] = {}
+    for path in folder.iterdir():
+        layout = _layout_of(path)
+        step = _step_of(path, layout)
+        if layout and step is not None and path.is_dir() and layout.is_whole(path):
+            found[step] = path
+    return found
+
+
 def _log_of(folder: Path) -> tuple[list[trainer_log.Line], str]:
     """Give what was logged, and why it cannot be read: a loss that is no number is no reason to lose a checkpoint."""
     try:

@@ -1,0 +1,47 @@
+"""`art certify`: the verdict in words, and as an exit status."""
+
+import sys
+from pathlib import Path
+
+from .conftest import Art
+
+SCRIPTED = Path(__file__).parents[1] / "ops/scripted.py"
+
+
+def command(how: str) -> str:
+    return f"{sys.executable} {SCRIPTED} {{out}} {{resume}} {how}"
+
+
+def test_a_resume_that_trains_something_else_is_said_and_fails(art: Art, tmp_path: Path):
+    done = art("certify", command("forgets"), "--at", "3", "--end", "6", "--work", str(tmp_path / "work"))
+
+    assert done.returncode == 1
+    assert done.stdout == (
+        "differs: a resume at step 3 trains something else from step 4 on.\n"
+        "  again        5 pieces the same at 3 steps\n"
+        "  resumed      2 of 5 pieces differ at step 4\n"
+        "  weights only 2 of 5 pieces differ at step 4\n"
+        "    model.safetensors: w\n"
+        "    optimizer.pt: data/0\n"
+        "    loss at step 4\n"
+        "    loss at step 5\n"
+        "    loss at step 6\n"
+    )
+    assert (tmp_path / "work/resumed/checkpoint-6").is_dir()
+
+
+def test_a_resume_that_continues_ends_with_0_and_leaves_nothing(art: Art):
+    done = art("certify", command("counts"), "--at", "3", "--end", "6")
+
+    assert done.returncode == 0
+    assert done.stdout.startswith(
+        "state exact, log differs: a resume at step 3 has the state of a run that never stopped"
+    )
+    assert "3 of 6 figures differ" in done.stdout
+
+
+def test_a_script_that_fails_is_told_with_its_last_words(art: Art):
+    done = art("certify", command("fails"), "--at", "3", "--end", "6")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the reward has no server" in done.stderr

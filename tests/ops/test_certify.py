@@ -1,0 +1,112 @@
+"""Certificates of other trainers' scripts: what a resume continues, and what it does not, is found and named."""
+
+import shlex
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from art.errors import ConfigurationError, CorruptCheckpointError
+from art.ops.certify import Certificate, Script, Verdict, certify
+from art.ops.contents import Name, pieces_of
+
+SCRIPTED = Path(__file__).with_name("scripted.py")
+
+
+def script(how: str) -> Script:
+    words = shlex.join([sys.executable, "-X", "utf8", str(SCRIPTED)])
+    return Script(command=f"{words} {{out}} {{resume}} {how}", at=3, end=6)
+
+
+def certified(how: str, folder: Path) -> Certificate:
+    return certify(script(how), folder / "work")
+
+
+def test_a_resume_that_continues_is_exact_and_its_weights_alone_are_not(tmp_path: Path):
+    certificate = certified("right", tmp_path)
+
+    assert certificate.verdict is Verdict.EXACT
+    assert (certificate.resumed.steps, certificate.resumed.of, certificate.resumed.compared_figures) == (
+        (4, 5, 6),
+        5,
+        6,
+    )
+    assert certificate.weights_only is not None
+    assert certificate.weights_only.first_step == 4
+    assert Name("model.safetensors", "w") in certificate.weights_only.pieces
+
+
+def test_a_forgotten_momentum_is_named_with_its_first_step(tmp_path: Path):
+    certificate = certified("forgets", tmp_path)
+
+    assert (certificate.verdict, certificate.is_state_exact) == (Verdict.DIFFERS, False)
+    assert certificate.resumed.first_step == 4
+    assert certificate.resumed.pieces == (Name("model.safetensors", "w"), Name("optimizer.pt", "data/0"))
+
+
+def test_tokens_that_are_counted_afresh_are_told_from_a_wrong_state(tmp_path: Path):
+    certificate = certified("counts", tmp_path)
+
+    assert (certificate.verdict, certificate.is_state_exact) == (Verdict.STATE_EXACT, True)
+    assert certificate.resumed.figures == ((4, "tokens"), (5, "tokens"), (6, "tokens"))
+
+
+def test_a_run_that_is_no_run_twice_cannot_be_judged(tmp_path: Path):
+    certificate = certified("random", tmp_path)
+
+    assert certificate.verdict is Verdict.NOT_DETERMINISTIC
+    assert certificate.again.first_step == 4
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("fails", "ended with status 1.*\n.*the reward has no server"),
+        ("rotates", r"left no checkpoint of step 3 .*it has: 6.*keep what it saved"),
+    ],
+)
+def test_a_script_that_cannot_be_judged_is_told_why(tmp_path: Path, how: str, said: str):
+    with pytest.raises(ConfigurationError, match=said):
+        certified(how, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("command", "at", "said"),
+    [
+        ("python train.py {resume}", 3, "has no {out}"),
+        ("python train.py {out}", 3, "has no {resume}"),
+        ("python 'train.py {out} {resume}", 3, "cannot be split into words"),
+        ("python train.py {out} {resume}", 6, "between the first step and 6"),
+    ],
+)
+def test_a_command_that_cannot_be_run_is_refused_before_it_is(command: str, at: int, said: str):
+    with pytest.raises(ConfigurationError, match=said):
+        Script(command=command, at=at, end=6)
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/mine").write_text("mine")
+
+    with pytest.raises(ConfigurationError, match="is not empty"):
+        certified("right", tmp_path)
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["work", "mine"]
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(ConfigurationError, match="no-such-program cannot be run"):
+        certify(Script(command="no-such-program {out} {resume}", at=1, end=2), tmp_path / "work")
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path):
+    path = tmp_path / "optimizer.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("optimizer/data/0", b"12345678" * 64)
+    content = bytearray(path.read_bytes())
+    content[80] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(CorruptCheckpointError, match=r"optimizer\.pt is a damaged archive"):
+        pieces_of(tmp_path, out=tmp_path)
