@@ -56,8 +56,14 @@ def init_chat_model(model: str | None = None, **options: Any) -> ChatOpenAI:
     speaking = _model.get()
     if speaking is None:
         raise ConfigurationError("Call init_chat_model inside a rollout that wrap_rollout(model, rollout) wraps.")
-    known = {"model": model or speaking.get_inference_name(), "base_url": speaking.inference_base_url}
-    return ChatOpenAI(**{**known, "api_key": speaking.inference_api_key or "none", "logprobs": True, **options})
+    settings: dict[str, Any] = {
+        "model": model or speaking.get_inference_name(),
+        "base_url": speaking.inference_base_url,
+        "api_key": speaking.inference_api_key or "none",
+        "logprobs": True,
+        **options,
+    }
+    return ChatOpenAI(**settings)
 
 
 @contextmanager
