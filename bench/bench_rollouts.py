@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from art.sample.own.engine import Engine
 from art.sample.sampling import Sampling
+from art.sample.version import BASE
 from smollm2 import prepare_smollm2
 
 ROUNDS, NEW_TOKENS, PROMPT_TOKENS, LONG_PROMPT_TOKENS = 2, 32, 40, 128
@@ -51,7 +52,7 @@ def by_generate(module: Any, prompts: list[list[int]]) -> float:
 def by_engine(engine: Engine, jobs: Jobs, *, seed: int | None = None) -> float:
     async def one(prompt: list[int], n: int) -> int:
         sampling = Sampling(max_tokens=NEW_TOKENS, seed=seed, stop_ids=frozenset())
-        return len([token async for token in engine.submit("base", prompt, n=n, sampling=sampling)])
+        return len([token async for token in engine.submit(BASE, prompt, n=n, sampling=sampling)])
 
     async def all_of_them() -> int:
         return sum(await asyncio.gather(*(one(prompt, n) for prompt, n in jobs)))
@@ -66,7 +67,7 @@ def main() -> None:
     folder = prepare_smollm2()
     module: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     engine = Engine(module, AutoTokenizer.from_pretrained(folder))
-    engine.publish("base", None)
+    engine.publish(BASE, None)
     long = LONG_PROMPT_TOKENS
     # By what they are compared with: the same requests, given to `generate`.
     cases: dict[str, dict[str, Callable[[], float]]] = {

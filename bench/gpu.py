@@ -22,6 +22,7 @@ from machine import GIB, print_header
 from art.config import LoRAConfig, TrainConfig
 from art.sample.own.engine import Engine
 from art.sample.sampling import Sampling
+from art.sample.version import BASE
 from art.train.trainer import Trainer
 from art.trajectories import TrajectoryGroup
 
@@ -70,13 +71,13 @@ def smollm2() -> tuple[Any, Any]:
 
 def sampled(base: Any, tokenizer: Any, *, prompts: int, answers: int, sizes: tuple[int, int]) -> float:
     engine = Engine(base, tokenizer)
-    engine.publish("base", None)
+    engine.publish(BASE, None)
     draw = random.Random(0)
 
     async def one() -> int:
         ids = [draw.randrange(250) for _ in range(sizes[0])]
         sampling = Sampling(max_tokens=sizes[1], stop_ids=frozenset())
-        return len([token async for token in engine.submit("base", ids, n=answers, sampling=sampling)])
+        return len([token async for token in engine.submit(BASE, ids, n=answers, sampling=sampling)])
 
     async def everyone() -> int:
         return sum(await asyncio.gather(*(one() for _ in range(prompts))))

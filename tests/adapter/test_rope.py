@@ -13,6 +13,7 @@ from art.adapter.rope import rope_limit
 from art.config import TrainConfig
 from art.sample.own.engine import Engine
 from art.sample.sampling import Sampling
+from art.sample.version import BASE
 from art.train.batch import Example, collate
 from art.train.forward import Scorer
 from art.train.tokenize import Limits, Row, Span
@@ -91,12 +92,12 @@ def test_answers_beside_one_another_and_across_the_limit_are_sampled_as_alone(ba
     draw = random.Random(1)
     prompts = [tokens(draw, count) for count in (8, 25, 26, 60)]
     engine = Engine(base, byte_tokenizer())
-    engine.publish("base", None)
+    engine.publish(BASE, None)
 
     async def answer(prompt: tuple[int, ...], n: int) -> list[list[tuple[int, float]]]:
         said: list[list[tuple[int, float]]] = [[] for _ in range(n)]
         sampling = Sampling(max_tokens=12, seed=seed, stop_ids=frozenset())
-        async for token in engine.submit("base", prompt, sampling=sampling, n=n):
+        async for token in engine.submit(BASE, prompt, sampling=sampling, n=n):
             said[token.choice].append((token.drawn.token_id, token.drawn.logprob))
         return said
 

@@ -13,8 +13,10 @@ from openai.types.chat.chat_completion import Choice
 from torch import Tensor
 
 from art.config import LoRAConfig, TrainConfig
+from art.names import ModelRef
 from art.sample.own.engine import Engine
 from art.sample.sampling import Sampling
+from art.sample.version import BASE, Version
 from art.train.batch import Example, collate
 from art.train.tokenize import Row, Span
 from art.train.trainer import Trainer
@@ -22,6 +24,7 @@ from art.trajectories import SampledTokens, Trajectory, TrajectoryGroup
 from small import byte_tokenizer, small_causal_lm
 
 RATE = TrainConfig(learning_rate=5e-6)
+STEPPED = Version(model=ModelRef("shop", "agent"), publication=1, step=1)
 OF_THE_CHANGE = 0.05
 COMPARED = 500
 """How many tokens' log-probabilities are compared."""
@@ -46,12 +49,12 @@ def loaded(request: pytest.FixtureRequest) -> tuple[Any, Any]:
 @pytest.fixture
 def engine(loaded: tuple[Any, Any]) -> Iterator[Engine]:
     engine = Engine(*loaded)
-    engine.publish("base", None)
+    engine.publish(BASE, None)
     yield engine
     engine.close()
 
 
-def served_logp(engine: Engine, version: str, prompt: list[int], vocabulary: int) -> Tensor:
+def served_logp(engine: Engine, version: Version, prompt: list[int], vocabulary: int) -> Tensor:
     """Give what the engine would say next: the log-probability of every token."""
 
     async def ask() -> list[tuple[int, float]]:
@@ -74,7 +77,7 @@ def trained_logp(trainer: Trainer, prompt: list[int], vocabulary: int) -> Tensor
         return trainer._scorer.score(batch).logp_N
 
 
-def rollouts(engine: Engine, version: str, prompt: list[int]) -> TrajectoryGroup:
+def rollouts(engine: Engine, version: Version, prompt: list[int]) -> TrajectoryGroup:
     """Sample a group, and reward what has small token ids."""
 
     async def ask() -> list[list[tuple[int, float]]]:
@@ -102,21 +105,21 @@ def test_one_small_step_in_bfloat16_is_served_as_it_was_trained(
     vocabulary = base.config.vocab_size
     before = torch.stack([trained_logp(trainer, prompt, vocabulary) for prompt in prompts])
 
-    first = trainer.step([rollouts(engine, "base", prompt) for prompt in prompts], RATE)
+    first = trainer.step([rollouts(engine, BASE, prompt) for prompt in prompts], RATE)
     trainer.save(tmp_path)
-    engine.publish("stepped", tmp_path)
+    engine.publish(STEPPED, tmp_path)
 
     trained = torch.stack([trained_logp(trainer, prompt, vocabulary) for prompt in prompts]) - before
     served_PV = {
         version: torch.stack([served_logp(engine, version, prompt, vocabulary) for prompt in prompts])
-        for version in ("base", "stepped")
+        for version in (BASE, STEPPED)
     }
-    served = (served_PV["stepped"] - served_PV["base"])[:, :COMPARED]
+    served = (served_PV[STEPPED] - served_PV[BASE])[:, :COMPARED]
     assert trained.norm() > 0
     assert (served - trained).norm() <= OF_THE_CHANGE * trained.norm()
 
     # The first step compares the base with itself, so all that it measures is rounding; so must all that the next does.
-    second = trainer.step([rollouts(engine, "stepped", prompt) for prompt in prompts], RATE)
+    second = trainer.step([rollouts(engine, STEPPED, prompt) for prompt in prompts], RATE)
     assert first["ratio"] == pytest.approx(1, abs=0.02)
     assert second["ratio"] == pytest.approx(1, abs=0.02)
     assert second["approx_kl"] < 3 * first["approx_kl"] + 1e-4
@@ -130,13 +133,13 @@ def test_an_adapter_is_served_as_it_was_trained_also_on_a_tied_output_layer(targ
     prompts = [tokenizer.encode(text) for text in PROMPTS]
     trainer = Trainer(base, tokenizer, lora=LoRAConfig(targets=targets), seed=1)
     engine = Engine(base, tokenizer)
-    engine.publish("base", None)
-    trainer.step([rollouts(engine, "base", prompt) for prompt in prompts], TrainConfig(learning_rate=1e-2))
+    engine.publish(BASE, None)
+    trainer.step([rollouts(engine, BASE, prompt) for prompt in prompts], TrainConfig(learning_rate=1e-2))
     trainer.save(tmp_path)
 
-    engine.publish("stepped", tmp_path)
+    engine.publish(STEPPED, tmp_path)
 
-    metrics = trainer.step([rollouts(engine, "stepped", prompt) for prompt in prompts], RATE)
+    metrics = trainer.step([rollouts(engine, STEPPED, prompt) for prompt in prompts], RATE)
     engine.close()
     assert metrics["ratio"] == pytest.approx(1, abs=1e-4)
     assert metrics["approx_kl"] < 1e-6

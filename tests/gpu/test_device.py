@@ -14,8 +14,10 @@ from transformers import PreTrainedModel
 
 from art.config import LoRAConfig, TrainConfig
 from art.local.agreement import check_agreement
+from art.names import ModelRef
 from art.sample.own.engine import Engine
 from art.sample.sampling import Sampling
+from art.sample.version import BASE, Version
 from art.train import forward
 from art.train.trainer import Trainer
 from art.trajectories import SampledTokens, Trajectory, TrajectoryGroup
@@ -27,6 +29,7 @@ DTYPES = [torch.float32, torch.bfloat16]
 PROMPTS = ("say", "write", "give")
 TOKENIZER = byte_tokenizer()
 RATE = TrainConfig(learning_rate=2e-2)
+NEWEST = Version(model=ModelRef("shop", "agent"), publication=0, step=0)
 Bits = list[torch.Tensor]
 
 pytestmark = pytest.mark.parametrize("device", DEVICES)
@@ -36,7 +39,7 @@ def base_on(device: str, dtype: torch.dtype, family: str = "qwen3") -> PreTraine
     return small_causal_lm(TOKENIZER, family=family).to(device, dtype).eval().requires_grad_(False)
 
 
-def groups(engine: Engine, version: str, *, seed: int, members: int = 12) -> list[TrajectoryGroup]:
+def groups(engine: Engine, version: Version, *, seed: int, members: int = 12) -> list[TrajectoryGroup]:
     """Answers of a version to some prompts; their reward is how much of them is digits."""
 
     async def answers(prompt: str) -> TrajectoryGroup:
@@ -66,11 +69,11 @@ def learn(trainer: Trainer, engine: Engine, folder: Path, steps: range) -> list[
     """Sample, train and publish, as a run does; gives the rewards."""
     rewards: list[float] = []
     for step in steps:
-        metrics = trainer.step(groups(engine, "newest", seed=step), RATE)
+        metrics = trainer.step(groups(engine, NEWEST, seed=step), RATE)
         assert abs(metrics.get("ratio", 1.0) - 1) < 0.05
         rewards.append(metrics["reward"])
         trainer.save(folder)
-        engine.publish("newest", folder)
+        engine.publish(NEWEST, folder)
     return rewards
 
 
@@ -87,7 +90,7 @@ def test_our_passes_agree_with_the_models_own(device: str, dtype: torch.dtype, f
 def test_a_small_model_learns_to_write_digits(device: str, tmp_path: Path) -> None:
     base = base_on(device, torch.float32)
     engine = Engine(base, TOKENIZER)
-    engine.publish("newest", None)
+    engine.publish(NEWEST, None)
 
     rewards = learn(Trainer(base, TOKENIZER, lora=LoRAConfig(), seed=0), engine, tmp_path, range(20))
 
@@ -100,8 +103,8 @@ def test_a_small_model_learns_to_write_digits(device: str, tmp_path: Path) -> No
 def test_continuing_from_a_folder_gives_the_same_bits(device: str, dtype: torch.dtype, tmp_path: Path) -> None:
     base = base_on(device, dtype)
     engine = Engine(base, TOKENIZER)
-    engine.publish("base", None)
-    batches = [groups(engine, "base", seed=seed) for seed in range(4)]
+    engine.publish(BASE, None)
+    batches = [groups(engine, BASE, seed=seed) for seed in range(4)]
     engine.close()
     lora = LoRAConfig(dropout=0.2)
     whole, second = (Trainer(base, TOKENIZER, lora=lora, seed=0) for _ in range(2))
@@ -123,8 +126,8 @@ def test_layers_computed_again_give_the_same_bits(
 ) -> None:
     base = base_on(device, dtype)
     engine = Engine(base, TOKENIZER)
-    engine.publish("base", None)
-    batch = groups(engine, "base", seed=0)
+    engine.publish(BASE, None)
+    batch = groups(engine, BASE, seed=0)
     engine.close()
 
     def stepped(limit_bytes: int) -> Bits:
@@ -139,10 +142,10 @@ def test_layers_computed_again_give_the_same_bits(
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_seeded_answers_do_not_depend_on_their_neighbours(device: str, dtype: torch.dtype) -> None:
     engine = Engine(base_on(device, dtype), TOKENIZER)
-    engine.publish("base", None)
+    engine.publish(BASE, None)
 
     def said(members: int) -> list[list[float]]:
-        found = groups(engine, "base", seed=3, members=members)
+        found = groups(engine, BASE, seed=3, members=members)
         return [each.messages_and_choices[-1].logprobs for group in found for each in group.trajectories[:2]]
 
     alone, among_many = said(2), said(20)

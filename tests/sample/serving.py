@@ -17,15 +17,21 @@ from art.errors import ModelNotFoundError
 from art.http.app import create_app
 from art.http.limits import Limits
 from art.http.server import Listen, Server
+from art.names import ModelRef
 from art.sample.own.engine import Engine
 from art.sample.sampling import Sampling
+from art.sample.version import BASE, Version
 
-BASE = "shop/agent@0"
 KEY = "sk-tests"
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 HELLO = [{"role": "user", "content": "Hello"}]
 Result = TypeVar("Result")
 Sampled = dict[int, list[tuple[int, float]]]
+
+
+def version_of(step: int, *, model: str = "agent") -> Version:
+    """Give a version of a model of this project."""
+    return Version(model=ModelRef("shop", model), publication=0, step=step)
 
 
 class Served:
@@ -86,7 +92,7 @@ class Served:
     def stop(self) -> None:
         self._server.stop()
 
-    async def _resolve(self, name: str) -> str:
+    async def _resolve(self, name: str) -> Version:
         if name not in self.names:
             raise ModelNotFoundError(f"No model {name}; there are {', '.join(self.names)}.")
         return self.names[name]
@@ -106,7 +112,7 @@ def serving(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, **option
 
 
 async def sample(
-    engine: Engine, prompt: list[int], *, version: str = BASE, n: int = 1, delay_s: float = 0.0, **sampling: object
+    engine: Engine, prompt: list[int], *, version: Version = BASE, n: int = 1, delay_s: float = 0.0, **sampling: object
 ) -> Sampled:
     """Sample from the engine; gives token ids and log-probabilities by choice."""
     await asyncio.sleep(delay_s)

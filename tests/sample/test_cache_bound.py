@@ -39,7 +39,7 @@ def test_answers_wait_for_room_and_are_the_same(
     said: dict[str, list[Sampled]] = {}
     for name, options in (("free", {}), ("bounded", {"max_cache_bytes": bound})):
         engine = engines(base, tokenizer, **options)
-        said[name] = answers(engine, lambda: held[name].append(engine._versions[BASE].cache_bytes))  # noqa: B023
+        said[name] = answers(engine, lambda: held[name].append(engine._cohorts[BASE].cache_bytes))  # noqa: B023
 
     assert said["bounded"] == said["free"]
     assert max(held["bounded"]) <= bound < max(held["free"])

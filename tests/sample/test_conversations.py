@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from art.sample.own.engine import Engine
 from art.trajectories import sampled_tokens
 
-from .serving import HELLO, Served
+from .serving import HELLO, Served, version_of
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
 TOOLS: Any = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
@@ -31,8 +31,8 @@ def calling(parrot: Parrot, tokenizer: PreTrainedTokenizerFast) -> Path:
 
 @pytest.fixture
 def caller(served: Served, calling: Path) -> Served:
-    served.engine.publish("shop/agent@7", calling)
-    served.names["caller"] = "shop/agent@7"
+    served.engine.publish(version_of(7), calling)
+    served.names["caller"] = version_of(7)
     return served
 
 
@@ -116,8 +116,8 @@ def test_with_a_run_seed_a_run_and_its_fork_repeat_whatever_the_order(
     engines: Callable[..., Engine], serve: Callable[..., Served], base: PreTrainedModel, tokenizer: object
 ) -> None:
     first, again = (serve(engines(base, tokenizer), run_seed=1) for _ in range(2))
-    again.engine.publish("shop/fork@0", None)
-    again.names["fork"] = "shop/fork@0"
+    again.engine.publish(version_of(0, model="fork"), None)
+    again.names["fork"] = version_of(0, model="fork")
 
     original = rollouts(first, order=random.Random(1))
 
@@ -130,8 +130,8 @@ def test_another_run_seed_or_step_samples_something_else(
     engines: Callable[..., Engine], serve: Callable[..., Served], base: PreTrainedModel, tokenizer: object
 ) -> None:
     first, other = (serve(engines(base, tokenizer), run_seed=seed) for seed in (1, 2))
-    first.engine.publish("shop/agent@1", None)
-    first.names["later"] = "shop/agent@1"
+    first.engine.publish(version_of(1), None)
+    first.names["later"] = version_of(1)
 
     original = rollouts(first, order=random.Random(1))
 

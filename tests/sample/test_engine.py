@@ -18,7 +18,7 @@ from art.sample.own.engine import Engine
 from art.sample.sampling import Sampling
 from small import small_causal_lm
 
-from .serving import BASE, sample
+from .serving import BASE, sample, version_of
 
 LOGPROB_TOLERANCE = 1e-4
 """float32 sums in another order; measured 1e-5."""
@@ -110,7 +110,7 @@ def test_a_seed_repeats_bit_for_bit_whatever_else_is_in_the_batch(
     mixed = []
     for number in range(1, 26):
         # A version of its own, so that no prompt is known from the batch before.
-        engine.publish(version := f"shop/agent@{number}", None)
+        engine.publish(version := version_of(number), None)
         late = [{**probe, "delay_s": chosen.random() * 0.03} for probe in probes]
         asked = [*late, *(other() for _ in range(chosen.randrange(10)))]
         mixed.append(asyncio.run(run([{**each, "version": version} for each in asked]))[:2])
@@ -166,7 +166,7 @@ def test_a_shared_prompt_is_prefilled_once(engine: Engine) -> None:
 
     asyncio.run(run())
 
-    assert engine.load().prompts_prefilled == 1
+    assert engine.prompts_prefilled == 1
 
 
 def test_a_new_version_leaves_running_requests_on_theirs(
@@ -179,35 +179,35 @@ def test_a_new_version_leaves_running_requests_on_theirs(
     alone, engine = engines(base, tokenizer), engines(base, tokenizer)
     first = adapter(1)
     for each in (alone, engine):
-        each.publish("shop/agent@1", first)
+        each.publish(version_of(1), first)
     before = {name: parameter.detach().clone() for name, parameter in base.named_parameters()}
 
     async def run():
-        old = asyncio.ensure_future(sample(engine, prompt, version="shop/agent@1", **long))
+        old = asyncio.ensure_future(sample(engine, prompt, version=version_of(1), **long))
         while not engine.load().rows:
             await asyncio.sleep(0.001)
-        engine.publish("shop/agent@2", adapter(2))
-        engine.retire("shop/agent@1")
-        new = await sample(engine, prompt, version="shop/agent@2", **long)
-        with pytest.raises(NotFoundError, match="shop/agent@1"):
-            await sample(engine, prompt, version="shop/agent@1")
+        engine.publish(version_of(2), adapter(2))
+        engine.retire(version_of(1))
+        new = await sample(engine, prompt, version=version_of(2), **long)
+        with pytest.raises(NotFoundError, match="shop/agent#0@1"):
+            await sample(engine, prompt, version=version_of(1))
         return await old, new
 
     old, new = asyncio.run(run())
 
-    assert old == asyncio.run(sample(alone, prompt, version="shop/agent@1", **long))
+    assert old == asyncio.run(sample(alone, prompt, version=version_of(1), **long))
     assert new != old
     assert asyncio.run(sample(engine, prompt, **long)) == asyncio.run(sample(alone, prompt, **long))
     assert all(torch.equal(before[name], parameter) for name, parameter in base.named_parameters())
 
 
 def test_a_retired_versions_tensors_are_dropped(engine: Engine, adapter: Callable[..., Path]) -> None:
-    engine.publish("shop/agent@1", adapter(1))
-    tensors = [low_rank.A_RI for low_rank in engine._versions["shop/agent@1"].low_ranks.values()]
+    engine.publish(version_of(1), adapter(1))
+    tensors = [low_rank.A_RI for low_rank in engine._cohorts[version_of(1)].low_ranks.values()]
     alive = torch.utils.weak.WeakIdKeyDictionary(dict.fromkeys(tensors, True))
-    asyncio.run(sample(engine, prompt_of(5), version="shop/agent@1"))
+    asyncio.run(sample(engine, prompt_of(5), version=version_of(1)))
 
-    engine.retire("shop/agent@1")
+    engine.retire(version_of(1))
     del tensors
     for _ in range(200):
         if not len(alive):
@@ -278,19 +278,19 @@ def test_closing_fails_what_runs_and_what_waits(
 
 
 def test_a_failing_version_does_not_hurt_the_others(engine: Engine, adapter: Callable[..., Path]) -> None:
-    engine.publish("shop/agent@1", adapter(1, size=float("nan")))
+    engine.publish(version_of(1), adapter(1, size=float("nan")))
 
     async def run():
         return await asyncio.gather(
             sample(engine, prompt_of(9), max_tokens=60),
-            sample(engine, prompt_of(9), version="shop/agent@1", n=3),
+            sample(engine, prompt_of(9), version=version_of(1), n=3),
             return_exceptions=True,
         )
 
     good, bad = asyncio.run(run())
 
     assert isinstance(bad, InferenceError)
-    assert "shop/agent@1" in str(bad)
+    assert "shop/agent#0@1" in str(bad)
     assert len(good[0]) == 60
 
 

@@ -17,7 +17,7 @@ from adapters import write_random_adapter
 from art.sample.own.engine import Engine
 from art.trajectories import sampled_tokens
 
-from .serving import BASE, HELLO, Served
+from .serving import BASE, HELLO, Served, version_of
 
 LOGPROB_TOLERANCE = 1e-4
 """float32 sums in another order; measured 1e-5."""
@@ -31,7 +31,7 @@ def test_a_completion_says_how_its_tokens_were_sampled(served: Served, base: Pre
     )
 
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
-    assert answer.system_fingerprint == BASE
+    assert answer.system_fingerprint == str(BASE)
     for choice in answer.choices:
         tokens = sampled_tokens(choice)
         assert tokens is not None
@@ -255,8 +255,8 @@ def test_a_client_that_goes_away_frees_its_slot(served: Served, stream: bool) ->
 
 def test_a_failing_engine_answers_500_with_its_message(served: Served, base: PreTrainedModel, tmp_path: Path) -> None:
     broken = write_random_adapter(tmp_path / "broken", base, size=float("nan"))
-    served.engine.publish("shop/agent@1", broken)
-    served.names["broken"] = "shop/agent@1"
+    served.engine.publish(version_of(1), broken)
+    served.names["broken"] = version_of(1)
 
     with pytest.raises(openai.InternalServerError, match="not finite"):
         served.ask(lambda client: client.chat.completions.create(model="broken", messages=HELLO))

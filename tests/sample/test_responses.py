@@ -21,7 +21,7 @@ from art.sample.own.engine import Engine
 from art.trajectories import sampled_tokens
 from small import small_causal_lm
 
-from .serving import HELLO, KEY, Served, serving
+from .serving import HELLO, KEY, Served, serving, version_of
 
 TOOL: Any = {"type": "function", "name": "add", "parameters": {"type": "object"}, "strict": False}
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
@@ -51,9 +51,9 @@ def caller(
     """A server of a model that has learnt to call a tool."""
     tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}, "strict": False}}]
     asked = tokenizer.apply_chat_template(HELLO, tools=tools, add_generation_prompt=True, tokenize=False)
-    engine.publish("shop/agent@1", parrot(asked, CALL))
+    engine.publish(version_of(1), parrot(asked, CALL))
     served = serve(engine)
-    served.names["agent"] = "shop/agent@1"
+    served.names["agent"] = version_of(1)
     return served
 
 

@@ -16,7 +16,7 @@ from art.adapter.files import read_adapter
 from art.sample.own.engine import Engine
 from small import small_causal_lm
 
-from .serving import sample
+from .serving import sample, version_of
 
 VERSIONS = (None, 1, 2)
 """The base, and adapters by their seeds."""
@@ -40,13 +40,13 @@ def test_versions_in_one_pass_each_give_their_own_numbers(
     folders = {seed: write_random_adapter(tmp_path / str(seed), base, seed=seed) for seed in VERSIONS if seed}
     engine = engines(base, tokenizer)
     for seed in VERSIONS:
-        engine.publish(f"v{seed}", folders.get(seed))
+        engine.publish(version_of(seed or 0), folders.get(seed))
     passes = []
     engine._adapted.model.register_forward_pre_hook(lambda *_: passes.append(None))
 
     async def run():
         return await asyncio.gather(
-            *(sample(engine, PROMPT, version=f"v{seed}", n=2, max_tokens=TOKENS) for seed in VERSIONS)
+            *(sample(engine, PROMPT, version=version_of(seed or 0), n=2, max_tokens=TOKENS) for seed in VERSIONS)
         )
 
     answers = asyncio.run(run())

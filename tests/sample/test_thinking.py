@@ -19,7 +19,7 @@ from art.sample.own.engine import Engine
 from art.trajectories import sampled_tokens
 from small import CHATML, byte_tokenizer
 
-from .serving import HELLO, Served
+from .serving import HELLO, Served, version_of
 
 MARKS = Marks("<think>", "</think>")
 THOUGHT = "<think>\nThey greet me.\n\nSo do I.\n</think>\n\nHello\n\nyou"
@@ -80,9 +80,9 @@ def thinker(
 ) -> Iterator[Served]:
     """A server of a model that has learnt to think before it greets."""
     asked = thinking_tokenizer.apply_chat_template(HELLO, add_generation_prompt=True, tokenize=False)
-    engine.publish("shop/agent@1", parrot(asked, THOUGHT))
+    engine.publish(version_of(1), parrot(asked, THOUGHT))
     served = Served(engine, thinking_tokenizer)
-    served.names["agent"] = "shop/agent@1"
+    served.names["agent"] = version_of(1)
     yield served
     served.stop()
 
@@ -162,4 +162,4 @@ def test_what_was_thought_is_written_into_a_response(thinker: Served) -> None:
     assert [item.type for item in response.output] == ["reasoning", "message"]
     assert response.output[0].content[0].text == "They greet me.\n\nSo do I."  # type: ignore[union-attr, index]
     assert response.output_text == "Hello\n\nyou"
-    assert json.loads(response.model_dump_json())["choices"][0]["version"] == "shop/agent@1"
+    assert json.loads(response.model_dump_json())["choices"][0]["version"] == "shop/agent#0@1"

@@ -125,6 +125,8 @@ VERSIONS = {
     "p/trunk#2@6": None,
     "p/fork#0@8": None,
     "p/other#0@5": None,
+    "p/hash#3#0@5": None,
+    "base": None,
     "gpt-5": None,
     "p/fork@x": None,
 }

@@ -1,6 +1,6 @@
 """The OpenAI-compatible application: its routes, who is let in, and what every refusal looks like.
 
-Knows HTTP and the engine; not where versions come from: `resolve` turns the name in a request into one.
+Knows HTTP and the sampler; not where versions come from: `resolve` turns the name in a request into one.
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ from art.http.preparation import Preparation
 from art.http.refusal import RequestError, as_request_error
 from art.http.seeds import DerivedSeeds
 from art.http.service import Service
-from art.sample.own.engine import Engine
+from art.sample.sampler import Sampler
+from art.sample.version import Version
 
 CLIENT_GONE = 499
 
 
 def create_app(
-    engine: Engine,
+    sampler: Sampler,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    resolve: Callable[[str], Awaitable[str]],
+    resolve: Callable[[str], Awaitable[Version]],
     model_names: Callable[[], list[str]],
     access: Access,
     limits: Limits,
     run_seed: int | None = None,
     max_context: int | None = None,
 ) -> Starlette:
-    """Build the application over an engine.
+    """Build the application over a sampler.
 
     `resolve` gives the version that a name in a request means, and raises `NotFoundError`; `model_names` is called in a
     thread. With `run_seed`, requests without a seed get one that follows from it, the version's step and the request's
@@ -52,13 +53,13 @@ def create_app(
     metrics, preparation = Metrics(), Preparation()
     chat = ChatFormat(tokenizer)
     service = Service(
-        engine=engine,
+        sampler=sampler,
         chat=chat,
-        grammars=Grammars(chat, engine.stop_ids | chat.stop_ids),
+        grammars=Grammars(chat, sampler.stop_ids | chat.stop_ids),
         resolve=resolve,
         model_names=model_names,
         seeds=None if run_seed is None else DerivedSeeds(run_seed),
-        context=min(max_context or engine.context_length, engine.context_length),
+        context=min(max_context or sampler.context_length, sampler.context_length),
         bodies=Bodies(limits),
         metrics=metrics,
         preparation=preparation,

@@ -69,7 +69,7 @@ class ChatWriter:
             "created": self._asked.created,
             "model": self._asked.request.model,
             # Whatever the request called the model: this is what answered.
-            "system_fingerprint": self._asked.version,
+            "system_fingerprint": str(self._asked.version),
         }
 
     def _chunk(self, choices: list[Json]) -> Json:

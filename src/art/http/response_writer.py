@@ -149,7 +149,7 @@ class ResponseWriter:
             "object": "response",
             "created_at": self._asked.created,
             "model": request.model,
-            "system_fingerprint": self._asked.version,
+            "system_fingerprint": str(self._asked.version),
             "error": None,
             "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
             **_completed(request.echo),

@@ -1,6 +1,6 @@
 """What each route does: a request becomes a prompt, a generation, and an answer.
 
-Knows the engine, the chat format and OpenAI's requests; not who is let in. Runs in the server's event loop, and leaves
+Knows the sampler, the chat format and OpenAI's requests; not who is let in. Runs in the server's event loop, and leaves
 to threads whatever takes long: parsing, templates, tokenising, writing, listing.
 """
 
@@ -30,9 +30,10 @@ from art.http.stream import EventStream, Whole, unless_gone
 from art.http.thinking import Split
 from art.http.writing import Asked, Json, Writer
 from art.sample.generation import Generation
-from art.sample.own.engine import Engine
+from art.sample.sampler import Sampler
 from art.sample.sampling import GREEDY_BELOW, Sampling
 from art.sample.shaping import NewShaper, Penalties
+from art.sample.version import Version
 
 DEFAULT_MAX_TOKENS = 4096
 """What a request that names no limit may sample, where the context has room for it."""
@@ -52,12 +53,12 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """Answers requests from one engine."""
+    """Answers requests from one sampler."""
 
-    engine: Engine
+    sampler: Sampler
     chat: ChatFormat
     grammars: Grammars
-    resolve: Callable[[str], Awaitable[str]]
+    resolve: Callable[[str], Awaitable[Version]]
     model_names: Callable[[], list[str]]
     seeds: DerivedSeeds | None
     context: int
@@ -107,19 +108,25 @@ class Service:
         return json.dumps({"object": "list", "data": [_entry(name) for name in self.model_names()]}).encode()
 
     async def health(self, _: Request) -> Response:
-        return JSONResponse({"status": "ok", **asdict(self.engine.load())})
+        return JSONResponse({"status": "ok", **asdict(self.sampler.load())})
 
     async def show_metrics(self, _: Request) -> Response:
-        return Response(self.metrics.text(self.engine.load()), media_type=MEDIA_TYPE)
+        return Response(self.metrics.text(self.sampler.load()), media_type=MEDIA_TYPE)
 
     def _prepare(self, body: bytes, codec: Codec) -> Prepared:
         asked = codec.parse(body)
         prompt_ids = codec.prompt_ids(asked, self.chat, self.context)
+        content = asked.content() if self.seeds else ""
+        return Prepared(asked=asked, prompt_ids=prompt_ids, content=content, shapers=self._shapers(asked))
+
+    def _shapers(self, asked: SamplingRequest) -> tuple[NewShaper, ...]:
+        """Give what shapes the logits; raises `RequestError` where the sampler does not let anything do that."""
         grammar = self.grammars.shaper(asked)
-        shapers = [*_penalties(asked, self.engine.vocabulary), *([grammar] if grammar else [])]
-        return Prepared(
-            asked=asked, prompt_ids=prompt_ids, content=asked.content() if self.seeds else "", shapers=tuple(shapers)
-        )
+        shapers = (*_penalties(asked, len(self.chat.tokenizer)), *([grammar] if grammar else []))
+        if shapers and not self.sampler.traits.shapes_logits:
+            message = "The sampler behind this server applies no penalties, no logit_bias and no form of an answer."
+            raise RequestError(f"{message} Leave them out of the request.", code="unsupported_value")
+        return shapers
 
     def _sampling(self, prepared: Prepared) -> Sampling:
         asked = prepared.asked
@@ -134,17 +141,17 @@ class Service:
             shapers=prepared.shapers,
             seed=asked.seed,
             top_logprobs=asked.shown_logprobs or 0,
-            stop_ids=self.engine.stop_ids | self.chat.stop_ids,
+            stop_ids=self.sampler.stop_ids | self.chat.stop_ids,
         )
 
-    async def _submit(self, prepared: Prepared, sampling: Sampling) -> tuple[Generation, str]:
+    async def _submit(self, prepared: Prepared, sampling: Sampling) -> tuple[Generation, Version]:
         asked, content = prepared.asked, prepared.content
         for attempt in range(RESOLVE_ATTEMPTS):
             version = await self.resolve(asked.model)
             derives = self.seeds if sampling.seed is None else None
             seeded = replace(sampling, seed=derives.peek(version, content)) if derives else sampling
             try:
-                generation = self.engine.submit(version, prepared.prompt_ids, sampling=seeded, n=asked.n or 1)
+                generation = self.sampler.submit(version, prepared.prompt_ids, sampling=seeded, n=asked.n or 1)
             except NotFoundError:
                 # Retired between the two calls, because training has just published the next one.
                 if attempt == RESOLVE_ATTEMPTS - 1:

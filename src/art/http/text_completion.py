@@ -136,7 +136,7 @@ class TextWriter:
             "object": "text_completion",
             "created": self._asked.created,
             "model": self._asked.request.model,
-            "system_fingerprint": self._asked.version,
+            "system_fingerprint": str(self._asked.version),
             "choices": choices,
             **more,
         }

@@ -16,6 +16,7 @@ from art.http.chat import ChatFormat
 from art.http.protocol import SamplingRequest
 from art.http.thinking import Split
 from art.sample.sampling import Drawn
+from art.sample.version import Version
 from art.trajectories import TOKEN_ID_PREFIX, SampledTokens
 
 Json = dict[str, Any]
@@ -28,7 +29,7 @@ class Asked:
     request: SamplingRequest
     chat: ChatFormat
     prompt_ids: tuple[int, ...]
-    version: str
+    version: Version
     temperature: float
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
@@ -40,7 +41,7 @@ class Asked:
             token_ids=tuple(drawn.token_id for drawn in answer.drawn),
             logprobs=tuple(drawn.logprob for drawn in answer.drawn),
             temperature=self.temperature,
-            version=self.version,
+            version=str(self.version),
         ).as_fields()
 
     def usage(self, answers: Sequence[Answer]) -> Json:

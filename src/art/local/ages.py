@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from art.errors import InvalidNameError
 from art.format.lineage import Segment
-from art.names import split_step
+from art.sample.version import Version
 
 
 def ages(segments: Sequence[Segment], *, here: int) -> Callable[[str], int | None]:
@@ -17,13 +17,12 @@ def ages(segments: Sequence[Segment], *, here: int) -> Callable[[str], int | Non
 
     def age_of(version: str) -> int | None:
         try:
-            name, step = split_step(version)
+            sampled = Version.parse(version)
         except InvalidNameError:
             return None
-        model = name.partition("#")[0]
-        if step is None or step > here:
+        if sampled.step > here:
             return None
-        is_ancestor = any(str(segment.model) == model and step in segment for segment in segments)
-        return here - step if is_ancestor else None
+        is_ancestor = any(segment.model == sampled.model and sampled.step in segment for segment in segments)
+        return here - sampled.step if is_ancestor else None
 
     return age_of

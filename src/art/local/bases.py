@@ -16,6 +16,7 @@ from art.errors import ConfigurationError
 from art.format.manifest import BaseModelInfo
 from art.local.agreement import check_agreement
 from art.sample.own.engine import Engine
+from art.sample.version import BASE
 from art.train.fingerprint import base_fingerprint
 
 _log = logging.getLogger("art")
@@ -32,11 +33,6 @@ class Base:
     engine: Engine
     ranks: int = 1
     """How many processes train over it."""
-
-    @property
-    def version(self) -> str:
-        """What the engine calls the base without any adapter."""
-        return f"{self.info.id}@0"
 
 
 class Bases:
@@ -86,7 +82,7 @@ class Bases:
         )
         engine = Engine(module, tokenizer, max_rows=self._max_rows, max_cache_bytes=self._max_cache_bytes)
         base = Base(info=info, module=module, tokenizer=tokenizer, engine=engine, ranks=self._ranks)
-        base.engine.publish(base.version, None)
+        base.engine.publish(BASE, None)
         return base
 
 

@@ -39,6 +39,7 @@ from art.local.learners import open_learner
 from art.local.seeds import Seeds
 from art.names import split_step
 from art.ops.recording import as_line
+from art.sample.version import BASE, Version
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
 from art.store.liveness import ENDED, Beacon
@@ -73,7 +74,7 @@ class Session:
         self._training = threading.Lock()
         self._serving = threading.Lock()
         self._publications = itertools.count()
-        self._versions: dict[int, str] = {}
+        self._versions: dict[int, Version] = {}
         self._parent: Checkpoint | None = None
         self._beacon = Beacon(store.root, model.ref, utc_now())
         self._lora = adapter_shape(model, None)
@@ -289,33 +290,31 @@ class Session:
             self._publish(self._step, self._parent.path if self._parent else None)
             self._retire(*(step for step in before if step != self._step))
 
-    def _publish(self, step: int, adapter: Path | None) -> str:
-        # A key of its own: after a rewind the same step has other weights, while requests may still run on the old.
-        # What follows the @ is the step, which seeds are derived from.
-        key = f"{self._model.ref}#{next(self._publications)}@{step}"
-        self._base.engine.publish(key, adapter)
+    def _publish(self, step: int, adapter: Path | None) -> Version:
+        version = Version(model=self._model.ref, publication=next(self._publications), step=step)
+        self._base.engine.publish(version, adapter)
         self._retire(step)
-        self._versions[step] = key
-        return key
+        self._versions[step] = version
+        return version
 
     def _retire(self, *steps: int) -> None:
         for step in steps:
-            if key := self._versions.pop(step, None):
-                self._base.engine.retire(key)
+            if version := self._versions.pop(step, None):
+                self._base.engine.retire(version)
 
     def _names(self) -> list[str]:
         name = self._model.ref.name
         earlier = (f"{name}@{step}" for step in self._store.steps(self._model.ref))
         return [name, self._model.base_model, *earlier]
 
-    async def _resolve(self, name: str) -> str:
+    async def _resolve(self, name: str) -> Version:
         return await asyncio.to_thread(self._find_version, name)
 
-    def _find_version(self, name: str) -> str:
+    def _find_version(self, name: str) -> Version:
         """Give the weights that a request's model name asks for; an earlier step's are read from its checkpoint."""
         ref, base_model = self._model.ref, self._model.base_model
         if name == base_model:
-            return self._base.version
+            return BASE
         plain, step = split_step(name)
         if plain not in (ref.name, str(ref)):
             raise ModelNotFoundError(
@@ -325,7 +324,7 @@ class Session:
             wanted = self._step if step is None else step
             return self._versions.get(wanted) or self._load_earlier(wanted)
 
-    def _load_earlier(self, step: int) -> str:
+    def _load_earlier(self, step: int) -> Version:
         adapter = self._earlier_adapter(step)
         earlier = [other for other in self._versions if other != self._step]
         self._retire(*earlier[: len(earlier) + 1 - EARLIER_VERSIONS])

@@ -56,7 +56,9 @@ class _Penalising:
             counts_S = torch.tensor(list(self._sampled.values()), dtype=shaped_V.dtype, device=shaped_V.device)
             shaped_V[list(self._sampled)] -= self._penalties.frequency * counts_S + self._penalties.presence
         for token_id, bias in self._penalties.bias:
-            shaped_V[token_id] += bias
+            # A tokenizer may know more tokens than its model, which samples none of those.
+            if token_id < len(shaped_V):
+                shaped_V[token_id] += bias
         return shaped_V
 
     def take(self, token_id: int) -> None:

@@ -25,10 +25,12 @@ from art.adapter.files import read_adapter
 from art.errors import ConfigurationError, InferenceError, NotFoundError, QueueFullError
 from art.sample.generation import Generation
 from art.sample.own.cache import FINAL_GROWTH, capacity_of
+from art.sample.own.cohort import Cohort
 from art.sample.own.forward import PREFILL_TOKENS
-from art.sample.own.versions import Version
 from art.sample.own.worker import Order, Worker
+from art.sample.sampler import Load, Traits
 from art.sample.sampling import Sampling
+from art.sample.version import Version
 
 EXACT_PLACES_CPU = 16
 """Rows of every forward pass that serves a seeded request: fewer suit a lone request, more a full batch."""
@@ -37,20 +39,10 @@ GATHER_TURNS, QUIET_TURNS = 2.0, 1 / 8
 """How long an idle engine lets requests gather, and when it takes it that no more come; in times of its last turn."""
 
 
-@dataclass(frozen=True)
-class Load:
-    """What the engine is doing."""
-
-    rows: int
-    waiting: int
-    prompts_prefilled: int
-    """Since the engine started."""
-
-
 @dataclass(eq=False, kw_only=True)
 class _Waiting:
     generation: Generation
-    version: Version
+    cohort: Cohort
     seed: int
     begun: int = 0
     """How many of its choices have begun."""
@@ -76,8 +68,8 @@ class Engine:
         self._max_rows = max_rows
         self._max_cache_bytes = max_cache_bytes
         self._max_waiting = max_waiting
-        self._versions: dict[str, Version] = {}
-        self._retired: list[Version] = []
+        self._cohorts: dict[Version, Cohort] = {}
+        self._retired: list[Cohort] = []
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._has_news = False
@@ -91,8 +83,7 @@ class Engine:
             reserves=max_cache_bytes is not None,
             is_stopping=lambda: self._closed,
         )
-        self._thread = threading.Thread(target=self._run, name="art-serve", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     @property
     def context_length(self) -> int:
@@ -108,38 +99,47 @@ class Engine:
         return frozenset(each for each in ids if isinstance(each, int))
 
     @property
+    def traits(self) -> Traits:
+        return Traits(exact_seeds=True, shapes_logits=True)
+
+    @property
     def vocabulary(self) -> int:
         """How many tokens there are."""
         return int(self._config.vocab_size)
 
     def load(self) -> Load:
-        return Load(self._worker.row_count, len(self._waiting), self._worker.prompts_prefilled)
+        return Load(rows=self._worker.row_count, waiting=len(self._waiting))
 
-    def publish(self, version: str, adapter: Path | None) -> None:
-        """Serve the adapter in a folder under a name, the base for None.
+    @property
+    def prompts_prefilled(self) -> int:
+        """How many prompts were computed since the engine started; others were known already."""
+        return self._worker.prompts_prefilled
 
-        Requests that run on an earlier one of the same name finish on that. Raises `LoRAShapeMismatchError` and
-        `CorruptCheckpointError`.
+    def publish(self, version: Version, adapter: Path | None) -> None:
+        """Serve the adapter in a folder as this version, the base for None.
+
+        Requests that run on an earlier adapter of the same version finish on that. Raises `LoRAShapeMismatchError`,
+        `CorruptCheckpointError`, and `InferenceError` when closed.
         """
         device = self._adapted.model.device
         low_ranks = read_adapter(adapter, self._adapted.sizes, device=device) if adapter else {}
         with self._changed:
-            self._check_open()
-            replaced = self._versions.get(version)
-            self._versions[version] = Version(version, low_ranks)
+            self._require_running()
+            replaced = self._cohorts.get(version)
+            self._cohorts[version] = Cohort(version, low_ranks)
             if replaced:
                 self._retired.append(replaced)
             self._notify()
 
-    def retire(self, version: str) -> None:
+    def retire(self, version: Version) -> None:
         """Take no new requests for the version; its tensors go when the last running one has finished."""
         with self._changed:
-            known = self._versions.pop(version, None)
+            known = self._cohorts.pop(version, None)
             if known:
                 self._retired.append(known)
             self._notify()
 
-    def submit(self, version: str, prompt_ids: Sequence[int], *, sampling: Sampling, n: int = 1) -> Generation:
+    def submit(self, version: Version, prompt_ids: Sequence[int], *, sampling: Sampling, n: int = 1) -> Generation:
         """Queue a request; call it in the event loop that will iterate over the tokens.
 
         Raises `NotFoundError`, `ConfigurationError` (a prompt that cannot be), `QueueFullError`, and `InferenceError`
@@ -152,13 +152,14 @@ class Engine:
         generation = Generation(prompt, n=n, sampling=sampling, wake=self._wake)
         seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
         with self._changed:
-            self._check_open()
-            known = self._versions.get(version)
+            self._require_running()
+            known = self._cohorts.get(version)
             if known is None:
-                raise NotFoundError(f"No version {version} is served; there are {', '.join(self._versions) or 'none'}.")
+                served = ", ".join(map(str, self._cohorts)) or "none"
+                raise NotFoundError(f"No version {version} is served; there are {served}.")
             if len(self._waiting) >= self._max_waiting:
                 raise QueueFullError(f"{len(self._waiting)} requests are waiting already; try again shortly.")
-            self._waiting.append(_Waiting(generation=generation, version=known, seed=seed))
+            self._waiting.append(_Waiting(generation=generation, cohort=known, seed=seed))
             known.want(prompt)
             self._notify()
         return generation
@@ -168,11 +169,15 @@ class Engine:
         with self._changed:
             self._closed = True
             self._notify()
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
 
-    def _check_open(self) -> None:
+    def _require_running(self) -> None:
         if self._closed:
             raise InferenceError("The engine is closed.")
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="art-serve", daemon=True)
+            self._thread.start()
 
     def _check_prompt(self, prompt: tuple[int, ...]) -> None:
         if not prompt:
@@ -239,13 +244,13 @@ class Engine:
             for each in list(self._waiting):
                 if all(each.generation.is_cancelled(choice) for choice in range(each.begun, each.generation.n)):
                     self._waiting.remove(each)
-                    each.version.unwant(each.generation.prompt_ids)
+                    each.cohort.unwant(each.generation.prompt_ids)
         self._worker.drop_cancelled()
 
     def _next_orders(self) -> list[Order]:
         """Take choices from the head of the queue: as many as there are free rows, and not too much to prefill."""
         orders: list[Order] = []
-        prompts: set[tuple[Version, tuple[int, ...]]] = set()
+        prompts: set[tuple[Cohort, tuple[int, ...]]] = set()
         free, promised_bytes = self._max_rows - self._worker.row_count, 0
         with self._changed:
             while self._waiting and free > 0 and sum(len(prompt) for _, prompt in prompts) < PREFILL_TOKENS:
@@ -258,7 +263,7 @@ class Engine:
                     orders.append(order)
                     free -= len(order.choices)
                     promised_bytes += len(order.choices) * (choice_bytes or 0)
-                    prompts.add((order.version, order.generation.prompt_ids))
+                    prompts.add((order.cohort, order.generation.prompt_ids))
         return orders
 
     def _choice_bytes(self, generation: Generation) -> int | None:
@@ -275,28 +280,28 @@ class Engine:
         least = int(is_first and not self._worker.row_count)
         if choice_bytes is None:
             return least
-        versions = [*self._versions.values(), *self._retired]
-        if sum(version.cache_bytes for version in versions) + promised_bytes + choice_bytes > self._max_cache_bytes:
-            for version in versions:
-                version.prompts.trim(0)
-        left = self._max_cache_bytes - promised_bytes - sum(version.cache_bytes for version in versions)
+        cohorts = [*self._cohorts.values(), *self._retired]
+        if sum(cohort.cache_bytes for cohort in cohorts) + promised_bytes + choice_bytes > self._max_cache_bytes:
+            for cohort in cohorts:
+                cohort.prompts.trim(0)
+        left = self._max_cache_bytes - promised_bytes - sum(cohort.cache_bytes for cohort in cohorts)
         return max(least, left // choice_bytes)
 
     def _next_order(self, free: int) -> Order:
         head = self._waiting[0]
-        generation, version = head.generation, head.version
+        generation, cohort = head.generation, head.cohort
         end = min(generation.n, head.begun + free)
         choices = tuple(each for each in range(head.begun, end) if not generation.is_cancelled(each))
         head.begun = end
         if end == generation.n:
             self._waiting.popleft()
-            version.unwant(generation.prompt_ids)
-        is_repeated = generation.n > 1 or generation.prompt_ids in version.wanted
-        return Order(generation=generation, version=version, seed=head.seed, choices=choices, is_repeated=is_repeated)
+            cohort.unwant(generation.prompt_ids)
+        is_repeated = generation.n > 1 or generation.prompt_ids in cohort.wanted
+        return Order(generation=generation, cohort=cohort, seed=head.seed, choices=choices, is_repeated=is_repeated)
 
     def _drop_retired(self) -> None:
         with self._changed:
-            done = [version for version in self._retired if version.is_idle]
-            self._retired = [version for version in self._retired if not version.is_idle]
-        for version in done:
-            version.drop()
+            finished = [cohort for cohort in self._retired if cohort.is_idle]
+            self._retired = [cohort for cohort in self._retired if not cohort.is_idle]
+        for cohort in finished:
+            cohort.drop()

@@ -18,8 +18,8 @@ from art.adapter.rope import is_long, rope_limit
 from art.errors import InferenceError
 from art.sample.generation import FinishReason, Generation, Outbox, Token
 from art.sample.own.cache import Prompt, Row, Rows
+from art.sample.own.cohort import Cohort
 from art.sample.own.forward import PREFILL_TOKENS, decode, prefill
-from art.sample.own.versions import Version
 from art.sample.sampling import Draw, Drawn, draw, uniform
 from art.sample.shaping import Shaper
 
@@ -45,7 +45,7 @@ class Order:
     """Choices of one request that are to begin now."""
 
     generation: Generation
-    version: Version
+    cohort: Cohort
     seed: int
     choices: tuple[int, ...]
     is_repeated: bool
@@ -63,7 +63,7 @@ class Worker:
         self._rope_limit = rope_limit(adapted.model.config)
         self._is_stopping = is_stopping
         self._outbox = Outbox()
-        self._versions: list[Version] = []
+        self._cohorts: list[Cohort] = []
         self._reserves = reserves
         self.token_bytes: int | None = None
         """What the keys and values of a token take; None before the first prompt."""
@@ -72,34 +72,34 @@ class Worker:
 
     def drop_cancelled(self) -> None:
         """Free the slots of choices that nobody waits for."""
-        for version in self._versions:
-            for row in _choice_rows(version.rows):
+        for cohort in self._cohorts:
+            for row in _choice_rows(cohort.rows):
                 if row.generation.is_cancelled(row.choice):
-                    version.rows.remove(row)
+                    cohort.rows.remove(row)
         self._count_rows()
 
     def begin(self, orders: Sequence[Order]) -> None:
         """Prefill the prompts that are not known yet, and sample the first token of every choice."""
-        for version in dict.fromkeys(order.version for order in orders):
-            ours = [order for order in orders if order.version is version]
+        for cohort in dict.fromkeys(order.cohort for order in orders):
+            ours = [order for order in orders if order.cohort is cohort]
             # A seeded request's prompt is computed alone, because its numbers must not depend on its neighbours.
             loose = [order for order in ours if order.generation.sampling.seed is None]
             asked = dict.fromkeys(order.generation.prompt_ids for order in loose)
-            fresh = [ids for ids in asked if version.prompts.find(ids) is None]
+            fresh = [ids for ids in asked if cohort.prompts.find(ids) is None]
             for pack in _packs(fresh, self._rope_limit):
                 asking = [order for order in loose if order.generation.prompt_ids in pack]
-                with self._failing({version: [order.generation for order in asking]}):
-                    self._prefill(version, [Prompt(ids) for ids in pack], asking)
+                with self._failing({cohort: [order.generation for order in asking]}):
+                    self._prefill(cohort, [Prompt(ids) for ids in pack], asking)
             for alike in _alike(ours):
-                with self._failing({version: [order.generation for order in alike]}):
-                    self._begin(version, alike, is_new=alike[0].generation.prompt_ids in fresh)
-            version.prompts.trim()
-            if version.rows and version not in self._versions:
-                self._versions.append(version)
+                with self._failing({cohort: [order.generation for order in alike]}):
+                    self._begin(cohort, alike, is_new=alike[0].generation.prompt_ids in fresh)
+            cohort.prompts.trim()
+            if cohort.rows and cohort not in self._cohorts:
+                self._cohorts.append(cohort)
         self._count_rows()
         self._outbox.send()
 
-    def _begin(self, version: Version, orders: Sequence[Order], *, is_new: bool) -> None:
+    def _begin(self, cohort: Cohort, orders: Sequence[Order], *, is_new: bool) -> None:
         """Sample the first tokens after one prompt, for orders that are all seeded or all not."""
         begun = [
             (order, choice) for order in orders for choice in order.choices if not order.generation.is_cancelled(choice)
@@ -107,11 +107,11 @@ class Worker:
         if not begun:
             return
         prompt_ids, seeded = orders[0].generation.prompt_ids, orders[0].generation.sampling.seed is not None
-        prompt = version.prompts.find(prompt_ids, exact=seeded)
+        prompt = cohort.prompts.find(prompt_ids, exact=seeded)
         is_repeated = len(orders) > 1 or orders[0].is_repeated
         shared = is_repeated or seeded or not (prompt is None or is_new)
         if prompt is None:
-            [prompt] = self._prefill(version, [Prompt(prompt_ids)], orders)
+            [prompt] = self._prefill(cohort, [Prompt(prompt_ids)], orders)
         if prompt.logits_V is None:
             return
         draws = [
@@ -135,18 +135,18 @@ class Worker:
                     said=[drawn.token_id],
                 )
                 most_tokens = generation.sampling.max_tokens if self._reserves else None
-                version.rows.add(row, prompt, shared=shared, most_tokens=most_tokens)
-        self._fail_broken(version, broken)
+                cohort.rows.add(row, prompt, shared=shared, most_tokens=most_tokens)
+        self._fail_broken(cohort, broken)
 
     def step(self) -> None:
         """Sample one more token for every row."""
-        for versions in self._packed([version for version in self._versions if version.rows]):
-            affected = {version: [row.generation for row in _choice_rows(version.rows)] for version in versions}
+        for cohorts in self._packed([cohort for cohort in self._cohorts if cohort.rows]):
+            affected = {cohort: [row.generation for row in _choice_rows(cohort.rows)] for cohort in cohorts}
             with self._failing(affected):
-                self._step(versions)
-        for version in self._versions:
-            version.prompts.trim()
-        self._versions = [version for version in self._versions if version.rows]
+                self._step(cohorts)
+        for cohort in self._cohorts:
+            cohort.prompts.trim()
+        self._cohorts = [cohort for cohort in self._cohorts if cohort.rows]
         self._count_rows()
         self._outbox.send()
 
@@ -158,15 +158,15 @@ class Worker:
         self._outbox.send()
 
     def fail_all(self, message: str) -> None:
-        rows = itertools.chain.from_iterable(_choice_rows(version.rows) for version in self._versions)
+        rows = itertools.chain.from_iterable(_choice_rows(cohort.rows) for cohort in self._cohorts)
         self.fail({row.generation: None for row in rows}, message)
-        self._versions = []
+        self._cohorts = []
         self._count_rows()
 
     def _count_rows(self) -> None:
-        self.row_count = sum(len(version.rows) for version in self._versions)
+        self.row_count = sum(len(cohort.rows) for cohort in self._cohorts)
 
-    def _prefill(self, version: Version, prompts: list[Prompt], orders: Sequence[Order]) -> list[Prompt]:
+    def _prefill(self, cohort: Cohort, prompts: list[Prompt], orders: Sequence[Order]) -> list[Prompt]:
         """Compute the prompts, unless everyone who asked has gone meanwhile: then they stay without logits."""
         done = 0
         while done < max(map(len, prompts)):
@@ -174,85 +174,85 @@ class Worker:
                 raise InferenceError("the engine was closed")
             if all(order.generation.is_cancelled(choice) for order in orders for choice in order.choices):
                 return prompts
-            with self._adapted.replaced(version.low_ranks):
+            with self._adapted.replaced(cohort.low_ranks):
                 done = prefill(self._adapted.model, prompts, start=done)
         self.prompts_prefilled += len(prompts)
         self.token_bytes = prompts[0].size_bytes // len(prompts[0])
         for prompt in prompts:
             prompt.is_exact = len(prompts) == 1
-            version.prompts.keep(prompt)
+            cohort.prompts.keep(prompt)
         return prompts
 
-    def _packed(self, versions: Sequence[Version]) -> list[list[Version]]:
+    def _packed(self, cohorts: Sequence[Cohort]) -> list[list[Cohort]]:
         """Put versions together that one pass may advance: those without a seeded request, whose numbers may round."""
-        together = [version for version in versions if not _is_exact(version)]
+        together = [cohort for cohort in cohorts if not _is_exact(cohort)]
         if self._rope_limit is not None or not self._adapted.keeps_rows or len(together) < 2:
-            return [[version] for version in versions]
-        return [together, *([version] for version in versions if _is_exact(version))]
+            return [[cohort] for cohort in cohorts]
+        return [together, *([cohort] for cohort in cohorts if _is_exact(cohort))]
 
-    def _step(self, versions: Sequence[Version]) -> None:
-        if len(versions) == 1:
-            with self._adapted.replaced(versions[0].low_ranks):
-                rows, logits_BV = self._advance(versions[0])
+    def _step(self, cohorts: Sequence[Cohort]) -> None:
+        if len(cohorts) == 1:
+            with self._adapted.replaced(cohorts[0].low_ranks):
+                rows, logits_BV = self._advance(cohorts[0])
         else:
-            rows, logits_BV = self._advance_together(versions)
-        version_of = {row: version for version in versions for row in _choice_rows(version.rows)}
+            rows, logits_BV = self._advance_together(cohorts)
+        cohort_of = {row: cohort for cohort in cohorts for row in _choice_rows(cohort.rows)}
         draws = [_draw(row.generation, row.seed, row.choice, row.sampled, row.shaper) for row in rows]
-        broken: dict[Version, list[Generation]] = {version: [] for version in versions}
+        broken: dict[Cohort, list[Generation]] = {cohort: [] for cohort in cohorts}
         for row, drawn in zip(rows, draw(logits_BV, draws), strict=True):
-            version = version_of[row]
+            cohort = cohort_of[row]
             if drawn is None:
                 row.slab.wipe(row.slot)
-                broken[version].append(row.generation)
+                broken[cohort].append(row.generation)
                 continue
             row.last_token, row.sampled = drawn.token_id, row.sampled + 1
             row.said.append(drawn.token_id)
             if self._hand_out(row.generation, row.choice, drawn, sampled=row.sampled):
-                version.rows.remove(row)
-        for version, generations in broken.items():
-            self._fail_broken(version, generations)
+                cohort.rows.remove(row)
+        for cohort, generations in broken.items():
+            self._fail_broken(cohort, generations)
 
-    def _advance_together(self, versions: Sequence[Version]) -> tuple[list[ChoiceRow], Tensor]:
+    def _advance_together(self, cohorts: Sequence[Cohort]) -> tuple[list[ChoiceRow], Tensor]:
         """Read the last token of every row of several versions in one pass, each row with its version's adapter."""
         rows: list[ChoiceRow] = []
         spans: list[Span] = []
-        for version in versions:
-            version.rows.make_room(version.rows.all())
-            ours = _choice_rows(version.rows)
-            spans.append((slice(len(rows), len(rows) + len(ours)), version.low_ranks))
+        for cohort in cohorts:
+            cohort.rows.make_room(cohort.rows.all())
+            ours = _choice_rows(cohort.rows)
+            spans.append((slice(len(rows), len(rows) + len(ours)), cohort.low_ranks))
             rows += ours
         with self._adapted.side_by_side(spans):
             return rows, decode(self._adapted.model, rows, exact_places=None)
 
-    def _advance(self, version: Version) -> tuple[list[ChoiceRow], Tensor]:
+    def _advance(self, cohort: Cohort) -> tuple[list[ChoiceRow], Tensor]:
         """Read every row's last token; gives the rows and the logits of what follows."""
-        rows, is_exact = _choice_rows(version.rows), _is_exact(version)
+        rows, is_exact = _choice_rows(cohort.rows), _is_exact(cohort)
         crossing = [row for row in rows if row.position == self._rope_limit]
-        again = [self._read_again(version, row) for row in crossing]
-        rest = [row for row in _choice_rows(version.rows) if row not in crossing]
+        again = [self._read_again(cohort, row) for row in crossing]
+        rest = [row for row in _choice_rows(cohort.rows) if row not in crossing]
         if not rest:
             return crossing, torch.stack(again)
-        version.rows.make_room(rest)
-        rest = [row for row in _choice_rows(version.rows) if row not in crossing]
+        cohort.rows.make_room(rest)
+        rest = [row for row in _choice_rows(cohort.rows) if row not in crossing]
         logits_BV = decode(self._adapted.model, rest, exact_places=self._exact_places if is_exact else None)
         return [*rest, *crossing], torch.cat([logits_BV, *(logits_V[None] for logits_V in again)])
 
-    def _read_again(self, version: Version, row: ChoiceRow) -> Tensor:
+    def _read_again(self, cohort: Cohort, row: ChoiceRow) -> Tensor:
         """Read a row from its beginning, because with its next token positions mean something else."""
         whole = Prompt((*row.generation.prompt_ids, *row.said))
         prefill(self._adapted.model, [whole])
-        version.rows.remove(row)
+        cohort.rows.remove(row)
         row.prompt = None
         left = row.generation.sampling.max_tokens - row.sampled if self._reserves else None
-        version.rows.add(row, whole, shared=False, most_tokens=left)
+        cohort.rows.add(row, whole, shared=False, most_tokens=left)
         assert whole.logits_V is not None
         return whole.logits_V
 
-    def _fail_broken(self, version: Version, broken: Sequence[Generation]) -> None:
+    def _fail_broken(self, cohort: Cohort, broken: Sequence[Generation]) -> None:
         """End the requests of which a row's logits are not finite; the other rows of the pass go on."""
         if broken:
-            _remove(version.rows, set(broken))
-            self.fail(dict.fromkeys(broken), f"Sampling from {version.key} failed: {NOT_FINITE}")
+            _remove(cohort.rows, set(broken))
+            self.fail(dict.fromkeys(broken), f"Sampling from {cohort.version} failed: {NOT_FINITE}")
 
     def _hand_out(self, generation: Generation, choice: int, drawn: Drawn, *, sampled: int) -> FinishReason | None:
         reason: FinishReason | None = None
@@ -264,19 +264,19 @@ class Worker:
         return reason
 
     @contextmanager
-    def _failing(self, affected: Mapping[Version, Sequence[Generation]]) -> Generator[None]:
+    def _failing(self, affected: Mapping[Cohort, Sequence[Generation]]) -> Generator[None]:
         """Turn whatever goes wrong into the failure of these requests; the others go on."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - the thread's edge: who waits must hear of it, whatever it is
-            for version, generations in affected.items():
+            for cohort, generations in affected.items():
                 hit = set(generations)
-                staying = [row for row in _choice_rows(version.rows) if row.generation not in hit]
+                staying = [row for row in _choice_rows(cohort.rows) if row.generation not in hit]
                 if staying:
-                    _remove(version.rows, hit)
+                    _remove(cohort.rows, hit)
                 else:
-                    version.rows, version.prompts = Rows(), type(version.prompts)()
-                self.fail(dict.fromkeys(generations), f"Sampling from {version.key} failed: {error}")
+                    cohort.rows, cohort.prompts = Rows(), type(cohort.prompts)()
+                self.fail(dict.fromkeys(generations), f"Sampling from {cohort.version} failed: {error}")
 
 
 def _packs(prompts: Iterable[tuple[int, ...]], rope_limit: int | None) -> list[list[tuple[int, ...]]]:
@@ -302,8 +302,8 @@ def _alike(orders: Iterable[Order]) -> Iterable[list[Order]]:
     return groups.values()
 
 
-def _is_exact(version: Version) -> bool:
-    return any(row.generation.sampling.seed is not None for row in _choice_rows(version.rows))
+def _is_exact(cohort: Cohort) -> bool:
+    return any(row.generation.sampling.seed is not None for row in _choice_rows(cohort.rows))
 
 
 def _choice_rows(rows: Rows) -> list[ChoiceRow]:

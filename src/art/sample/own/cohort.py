@@ -1,4 +1,4 @@
-"""Versions of the model: the adapter of each, what is being sampled with it, and the prompts that it has computed."""
+"""What is served: each version's adapter, what is being sampled with it, and the prompts that it has computed."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections import Counter, OrderedDict
 
 from art.adapter.adapted import LowRanks
 from art.sample.own.cache import Prompt, Rows
+from art.sample.version import Version
 
 IDLE_PROMPT_TOKENS = 8192
 """How many tokens of prompts that no row uses a version keeps for requests to come."""
 
 
-class Version:
-    """An adapter under a name, and what is being sampled with it."""
+class Cohort:
+    """A version that is served: its adapter, and what is being sampled with it."""
 
-    def __init__(self, key: str, low_ranks: LowRanks) -> None:
-        self.key = key
+    def __init__(self, version: Version, low_ranks: LowRanks) -> None:
+        self.version = version
         self.low_ranks = low_ranks
         self.rows = Rows()
         self.prompts = Prompts()
