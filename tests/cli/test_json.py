@@ -14,7 +14,7 @@ from art.ops.continuation import Verdict
 from art.store.store import CheckpointStore
 from ui.story import STORY, tell
 
-from .conftest import MAIN, Art
+from .conftest import BRANCH, MAIN, Art
 
 SCRIPTED = Path(__file__).parents[1] / "ops/scripted.py"
 PAGE = Path(__file__).parents[2] / "docs/reference/json.md"
@@ -68,6 +68,7 @@ def documents_of_checkpoints(art: Art, store: CheckpointStore, tmp_path: Path) -
     broken.mkdir()
     (broken / "journal.json").write_text("{")
     (store.open(MAIN.at(150)).path / "trainer.json").unlink()
+    (store.open(BRANCH.at(150)).path / "adapter_config.json").unlink()
     commands = {
         "push": ("push", "agent-1@100", url),
         "pull": ("pull", f"{url}::shop/agent-1"),
@@ -75,7 +76,7 @@ def documents_of_checkpoints(art: Art, store: CheckpointStore, tmp_path: Path) -
         "fork": ("fork", "agent-1@100", "agent-2", "--overwrite"),
         "log": ("log",),
         "plan": ("plan", str(write_config(tmp_path)), "--gpu-memory", "80"),
-        "verify": ("verify",),
+        "verify": ("verify", "--repair"),
         "gc": ("gc",),
         "pin": ("pin", "agent-2@100"),
         "unpin": ("unpin", "agent-2@100"),

@@ -1,6 +1,7 @@
 """`art show` and `art verify`: everything about a checkpoint, and whether its bytes are what they should be."""
 
 import json
+from pathlib import Path
 
 from art.names import ModelRef
 from art.store.store import CheckpointStore
@@ -82,6 +83,46 @@ def test_verify_names_file_expected_and_found(art: Art, store: CheckpointStore):
     assert fault["found"] not in (None, entry.blake3)
     assert fault["expected"] in done.stdout
     assert fault["found"] in done.stdout
+
+
+def test_verify_repairs_and_says_from_where_and_where_the_damaged_folder_is(art: Art, store: CheckpointStore):
+    folder = store.open(BRANCH.at(100)).path
+    (folder / "trainer.json").unlink()
+    (store.open(MAIN.at(150)).path / "optimizer.safetensors").unlink()
+
+    done = art("verify", "--repair")
+
+    assert done.returncode == 1
+    assert "✓ shop/agent-2@100  repaired" in done.stdout
+    assert "trainer.json  from shop/agent-1@100" in done.stdout
+    assert "the damaged folder is set aside (id 1)" in done.stdout
+    assert "✗ shop/agent-1@150" in done.stdout
+    assert "not repaired  Nothing in" in done.stdout
+    assert "1 repaired, 1 wrong" in done.stdout
+    assert art("verify", "agent-2").returncode == 0
+    assert not (store.open(BRANCH.at(100)).path.parents[1] / "set_aside/0001/0100/trainer.json").exists()
+
+
+def test_verify_repairs_from_a_bucket(art: Art, store: CheckpointStore, tmp_path: Path):
+    url = f"file://{tmp_path}/bucket"
+    (tmp_path / "bucket").mkdir()
+    art("push", "agent-1@150", url)
+    (store.open(MAIN.at(150)).path / "optimizer.safetensors").unlink()
+
+    done = art("verify", "agent-1@150", "--repair", "--from", url)
+
+    assert done.returncode == 0
+    assert f"optimizer.safetensors  from {url}/shop/models/agent-1/checkpoints/0150" in done.stdout
+    store.verify(store.open(MAIN.at(150)))
+
+
+def test_verify_repairs_on_this_disk_only(art: Art, tmp_path: Path):
+    (tmp_path / "bucket").mkdir()
+
+    done = art("verify", f"file://{tmp_path}/bucket", "--repair")
+
+    assert done.returncode == 2
+    assert "works on this disk only" in done.stderr
 
 
 def test_verify_names_every_fault_of_a_checkpoint(art: Art, store: CheckpointStore):

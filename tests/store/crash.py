@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 
 from art.names import ModelRef
+from art.ops.repair import repair_all
+from art.ops.verify import verify
 from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint
@@ -54,7 +56,27 @@ def read(store: CheckpointStore) -> None:
         store.newest(model)
 
 
-OPERATIONS = {act.__name__: act for act in (commit, fork, overwrite, rewind, restore, delete, read)}
+def repair(store: CheckpointStore) -> None:
+    reports = repair_all(store, verify(store, store.models(), progress=_unheard), progress=_unheard)
+    if any(report.is_wrong for report in reports):
+        raise OSError(str(reports))
+
+
+def fall_back(store: CheckpointStore) -> None:
+    """Stand at the newest sound checkpoint."""
+    sound, damages = store.newest_sound(MAIN)
+    assert sound is not None
+    if damages:
+        store.set_damaged_aside(sound, damages)
+
+
+def _unheard(*_: int) -> None:
+    pass
+
+
+OF_DAMAGED = {act.__name__: act for act in (repair, fall_back)}
+"""What is done about a damaged checkpoint."""
+OPERATIONS = {act.__name__: act for act in (commit, fork, overwrite, rewind, restore, delete, read)} | OF_DAMAGED
 
 
 def stop_at(number: int, how: str) -> None:
@@ -80,7 +102,8 @@ def _stop(how: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "interrupt":
         raise KeyboardInterrupt
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    number = getattr(errno, how)
+    raise OSError(number, os.strerror(number))
 
 
 def _child(root: Path, operation: str, number: int, how: str) -> None:

@@ -16,11 +16,12 @@ import pytest
 from art.errors import CorruptCheckpointError
 from art.names import ModelRef
 from art.remote.remote import Remote
+from art.store.checkpoint import Checkpoint
 from art.store.history import History
 from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint, write_run
-from .crash import BRANCH, MAIN, OPERATIONS
+from .crash import BRANCH, MAIN, OF_DAMAGED, OPERATIONS
 from .power import Recorder, failures, lay_out
 
 FRESH = ModelRef("other", "fresh")
@@ -43,6 +44,15 @@ def a_run(folder: Path) -> None:
     write_run(store, BRANCH, 2, 3)
     store.fork(store.open(MAIN.at(3)), BRANCH, overwrite=True)
     History(folder).append(MAIN, 1, split="train", metrics={"reward": 0.1})
+
+
+def a_damaged_run(folder: Path) -> None:
+    """The newest step of a model is damaged, and its fork is not."""
+    a_run(folder)
+    weights = folder / "shop/models/agent-1/checkpoints/0003/adapter_model.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(content[:-1] + b"x")
 
 
 def a_half_done_rewind(folder: Path) -> None:
@@ -121,11 +131,11 @@ def a_store_and_a_bucket(folder: Path) -> None:
 def seen_in_store(root: Path) -> object:
     store, history = CheckpointStore(root), History(root)
     models = sorted(store.models())
-    for model in models:
-        for step in store.steps(model):
-            store.verify(store.open(model.at(step)))
     steps = {
-        model: [(c.ref.step, c.manifest.files, c.manifest.parent) for c in map(store.open, map(model.at, found))]
+        model: [
+            (c.ref.step, c.manifest.files, c.manifest.parent, is_sound(store, c))
+            for c in map(store.open, map(model.at, found))
+        ]
         for model in models
         if (found := store.steps(model))
     }
@@ -135,6 +145,15 @@ def seen_in_store(root: Path) -> object:
         lines,
         {model: [aside.steps for aside in found] for model in models if (found := store.set_aside(model))},
     )
+
+
+def is_sound(store: CheckpointStore, checkpoint: Checkpoint) -> bool:
+    """Only the scenes of damage begin with anything unsound, and so only they may leave it."""
+    try:
+        store.verify(checkpoint)
+    except CorruptCheckpointError:
+        return False
+    return True
 
 
 def seen_in_bucket(root: Path) -> object:
@@ -154,6 +173,7 @@ def seen_in_bucket(root: Path) -> object:
 SCENES = {
     **{name: Scene(a_run, in_store(name), seen_in_store) for name in ("commit", "fork", "overwrite", "rewind")},
     **{name: Scene(a_run, in_store(name), seen_in_store) for name in ("restore", "delete")},
+    **{name: Scene(a_damaged_run, in_store(name), seen_in_store) for name in OF_DAMAGED},
     "journal": Scene(a_half_done_rewind, in_store("read"), seen_in_store),
     "history": Scene(a_run, write_history, seen_in_store),
     "first history": Scene(a_run, write_first_history, seen_in_store),

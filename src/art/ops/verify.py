@@ -9,10 +9,10 @@ from pathlib import Path
 
 from art.errors import ArtError
 from art.format import layout
-from art.format.manifest import FileEntry, Manifest, read_manifest
+from art.format.manifest import FileEntry, Manifest, digest_bytes, read_manifest
 from art.names import CheckpointRef, ModelRef
 from art.store import disk, regular
-from art.store.checkpoint import Checkpoint, find_manifest, is_debris, look
+from art.store.checkpoint import Checkpoint, find_manifest, is_debris, look, stamp
 from art.store.store import CheckpointStore
 
 
@@ -41,6 +41,25 @@ class Fault:
     """Digests; none found for a file that is gone, or too long."""
 
 
+@dataclass(frozen=True)
+class Brought:
+    """A file of a repaired checkpoint, and where its bytes came from."""
+
+    file: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair:
+    """What was done about a damaged checkpoint: all that it needed, or nothing and why."""
+
+    brought: tuple[Brought, ...] = ()
+    set_aside: int | None = None
+    """The number under which the damaged folder was set aside."""
+    problem: str | None = None
+    """Why it could not be repaired."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
     """What was found in one step's folder, or in the folder of a model that cannot be listed."""
@@ -54,6 +73,8 @@ class StepReport:
     faults: tuple[Fault, ...] = ()
     reason: str | None = None
     """Why it is no checkpoint."""
+    repair: Repair | None = None
+    """What was done about its faults; None where nobody asked, or nothing was wrong."""
 
     @property
     def name(self) -> str:
@@ -61,7 +82,12 @@ class StepReport:
 
     @property
     def is_wrong(self) -> bool:
-        return bool(self.faults)
+        """Whether it is damaged now: what was repaired is not."""
+        return bool(self.faults) and not self.is_repaired
+
+    @property
+    def is_repaired(self) -> bool:
+        return self.repair is not None and self.repair.problem is None
 
 
 def verify(
@@ -87,20 +113,34 @@ def check(store: CheckpointStore, ref: CheckpointRef) -> StepReport:
     """Compare every file of a checkpoint with its manifest, again when it was moved or replaced meanwhile."""
     folder = _folders(store, ref.model, ref.step).get(ref)
     while folder is not None:
-        stamp = _stamp(folder)
-        report = _check_folder(ref, folder)
+        seen = stamp(folder)
+        report = _check_folder(ref, folder, known_identity(store, ref))
         place = _folders(store, ref.model, ref.step).get(ref)
-        if place == folder and _stamp(folder) == stamp:
+        if place == folder and stamp(folder) == seen:
             return report
         folder = place
     return StepReport(model=ref.model, step=ref.step, state=StepState.GONE)
+
+
+def known_identity(store: CheckpointStore, ref: CheckpointRef) -> str | None:
+    """Give the identity that the next step of the same model knows its parent by; None where it continues another."""
+    later = {step: folder for step, folder in store.folders(ref.model).items() if step > ref.step}
+    if not later:
+        return None
+    folder = later[min(later)]
+    try:
+        content = None if folder.is_symlink() else find_manifest(folder)
+        parent = read_manifest(content, where=str(folder)).parent if content is not None else None
+    except ArtError:
+        return None
+    return parent.digest if parent and parent.ref == ref else None
 
 
 def _folders(store: CheckpointStore, model: ModelRef, step: int | None) -> Mapping[CheckpointRef, Path]:
     return {model.at(number): path for number, path in store.folders(model).items() if step in (None, number)}
 
 
-def _check_folder(ref: CheckpointRef, folder: Path) -> StepReport:
+def _check_folder(ref: CheckpointRef, folder: Path, identity: str | None) -> StepReport:
     try:
         content = None if folder.is_symlink() else find_manifest(folder)
         if content is None:
@@ -114,8 +154,15 @@ def _check_folder(ref: CheckpointRef, folder: Path) -> StepReport:
         step=ref.step,
         files=len(manifest.files),
         size_bytes=manifest.size_bytes,
-        faults=tuple(_faults(ref, folder, manifest)),
+        faults=(*_altered_manifest(content, identity), *_faults(ref, folder, manifest)),
     )
+
+
+def _altered_manifest(content: bytes, identity: str | None) -> Iterable[Fault]:
+    found = digest_bytes(content)
+    if identity not in (None, found):
+        problem = "is not the one that the next step continues"
+        yield Fault(file=layout.MANIFEST, problem=problem, expected=identity, found=found)
 
 
 def _faults(ref: CheckpointRef, folder: Path, manifest: Manifest) -> Iterable[Fault]:
@@ -154,15 +201,6 @@ def _report_without_manifest(ref: CheckpointRef, folder: Path) -> StepReport:
         return StepReport(model=ref.model, step=ref.step, state=StepState.FOREIGN, files=files, size_bytes=size_bytes)
     state = StepState.DEBRIS if is_debris(folder) else StepState.UNKNOWN
     return StepReport(model=ref.model, step=ref.step, state=state, reason=outcome.reason)
-
-
-def _stamp(folder: Path) -> tuple[int, int] | None:
-    """Give what changes when a step is replaced by another one, None when it has no manifest."""
-    try:
-        status = (folder / layout.MANIFEST).lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return status.st_ino, status.st_mtime_ns
 
 
 def _size_bytes(folder: Path) -> int:

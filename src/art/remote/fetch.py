@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from art.errors import CheckpointExistsError, CorruptCheckpointError, StorageError
 from art.format import layout, lineage
@@ -114,18 +115,21 @@ def _bring(
     needed = sum(file.size_bytes for file in missing)
     _require_space(objects, source, missing, store)
     meter = Meter(needed, progress)
-    wanted = [
-        Wanted(
-            key=file_key(source, file),
-            size_bytes=file.size_bytes,
-            blake3=file.blake3,
-            target=stage.place(file.name),
-            sha256=file.sha256,
-        )
-        for file in missing
-    ]
-    fetch(objects, wanted, meter)
+    fetch(objects, [_wanted(source, file, stage.place(file.name)) for file in missing], meter)
     return meter.moved_bytes, sum(file.size_bytes for file in files) - needed
+
+
+def fetch_file(
+    objects: Objects, source: RemoteCheckpoint, file: RemoteFile, target: Path, progress: Progress | None
+) -> None:
+    """Bring one file of a checkpoint to a new place on this disk, every byte checked."""
+    fetch(objects, [_wanted(source, file, target)], Meter(file.size_bytes, progress))
+
+
+def _wanted(source: RemoteCheckpoint, file: RemoteFile, target: Path) -> Wanted:
+    return Wanted(
+        key=file_key(source, file), size_bytes=file.size_bytes, blake3=file.blake3, target=target, sha256=file.sha256
+    )
 
 
 def _require_space(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from blake3 import blake3
 
@@ -28,7 +29,7 @@ from art.remote import transfer
 from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, claim_key, claims_key, file_key, look
 from art.remote.clients import require_folder
 from art.remote.copy import Copied, fork_between, fork_from_disk
-from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_fork
+from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_file, fetch_fork
 from art.remote.history import add_lines, fetch_history, send_history
 from art.remote.location import Location, Patience, parse_location
 from art.remote.objects import Objects
@@ -145,6 +146,12 @@ class Remote:
     ) -> Fetched:
         """Make a checkpoint present on this disk, every byte checked, as a whole or not at all."""
         return fetch_copy(self._objects, checkpoint, store, progress)
+
+    def fetch_file(
+        self, checkpoint: RemoteCheckpoint, file: RemoteFile, target: Path, *, progress: Progress | None = None
+    ) -> None:
+        """Bring one file to a new place on this disk; raises `CorruptCheckpointError` when its bytes are wrong."""
+        fetch_file(self._objects, checkpoint, file, target, progress)
 
     def fetch_fork(
         self,

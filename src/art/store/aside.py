@@ -1,4 +1,4 @@
-"""What a rewind or an overwriting fork took out of the way: how it is set aside, listed and chosen.
+"""What a rewind, an overwriting fork or a repair took out of the way: how it is set aside, listed and chosen.
 
 Knows folders and the journal. Only the holder of the lock of a model sets anything aside.
 """
@@ -17,8 +17,19 @@ from art.store import disk, journal
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cause:
+    """Why steps are set aside, and what stays."""
+
+    reason: str
+    kept: int | None
+    """The newest step that stays, None when none does."""
+    damaged: bool = False
+    """Whether their bytes are wrong: then nobody brings them back who does not ask for just these."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SetAside:
-    """Checkpoints that a rewind or an overwriting fork took out of the way; `restore` brings them back."""
+    """Checkpoints that a rewind, an overwriting fork or a repair took out of the way; `restore` brings them back."""
 
     id: int
     time: str
@@ -28,15 +39,16 @@ class SetAside:
     steps: tuple[int, ...]
     problem: str | None = None
     """Why it cannot be brought back: its record is damaged."""
+    damaged: bool = False
+    """Whether the bytes of these checkpoints are wrong."""
 
 
 def put_aside(
     root: Path,
     model: ModelRef,
     names: Mapping[int, str],
+    cause: Cause,
     *,
-    kept: int | None,
-    reason: str,
     then: Collection[tuple[Path, Path]] = (),
 ) -> SetAside:
     """Move the folders of some steps away, then make the moves of `then`; a crash leaves the rest to the journal."""
@@ -45,7 +57,14 @@ def put_aside(
     aside = journal.aside(folder, record_id)
     out = [(folder / layout.CHECKPOINTS / name, aside / name) for _, name in sorted(names.items())]
     moves = [(_below(root, source), _below(root, target)) for source, target in [*out, *then]]
-    record = journal.Record(id=record_id, time=utc_now(), reason=reason, kept=kept, moves=tuple(moves))
+    record = journal.Record(
+        id=record_id,
+        time=utc_now(),
+        reason=cause.reason,
+        kept=cause.kept,
+        moves=tuple(moves),
+        damaged=cause.damaged,
+    )
     journal.run(root, folder, record)
     return _aside_of(folder, record)
 
@@ -63,11 +82,12 @@ def folders_of(folder: Path, aside: SetAside) -> dict[int, Path]:
 
 
 def choose_aside(candidates: Sequence[SetAside], model: ModelRef, aside_id: int | None) -> SetAside:
-    """Choose what is brought back, the last unless told; raises for what is not there, or damaged."""
-    chosen = next((aside for aside in reversed(candidates) if aside_id in (None, aside.id)), None)
+    """Choose what is brought back, the last sound one unless told; raises for what is not there, or has no record."""
+    asked_for = [aside for aside in candidates if aside.id == aside_id or (aside_id is None and not aside.damaged)]
+    chosen = next(reversed(asked_for), None)
     if chosen is None:
         asked = "" if aside_id is None else f" as {aside_id}"
-        known = ", ".join(str(aside.id) for aside in candidates) or "nothing"
+        known = ", ".join(f"{aside.id}{' (damaged)' if aside.damaged else ''}" for aside in candidates) or "nothing"
         raise CheckpointNotFoundError(f"{model} has no checkpoints set aside{asked}; it has {known}.")
     if chosen.problem:
         raise CorruptCheckpointError(f"What was set aside as {chosen.id} cannot be brought back: {chosen.problem}")
@@ -80,7 +100,14 @@ def _aside_of(folder: Path, record: journal.Record | journal.DamagedRecord) -> S
         return SetAside(
             id=record.id, time="", reason="its record is damaged", kept=None, steps=steps, problem=record.problem
         )
-    return SetAside(id=record.id, time=record.time, reason=record.reason, kept=record.kept, steps=steps)
+    return SetAside(
+        id=record.id,
+        time=record.time,
+        reason=record.reason,
+        kept=record.kept,
+        steps=steps,
+        damaged=record.damaged,
+    )
 
 
 def _below(root: Path, path: Path) -> str:

@@ -6,6 +6,7 @@ Reads manifests and file sizes; writes nothing.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,28 @@ class Checkpoint:
     def names(self) -> tuple[str, ...]:
         """The names of its files, without the manifest."""
         return self.manifest.names
+
+
+Stamp = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A step's folder whose bytes are wrong, as it was when that was found."""
+
+    path: Path
+    stamp: Stamp
+    problem: str
+
+
+def stamp(folder: Path) -> Stamp:
+    """Give what changes when a step's folder is replaced by another one; empty when it is gone."""
+    stamps: list[tuple[int, int]] = []
+    for path in (folder, folder / layout.MANIFEST):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            status = path.lstat()
+            stamps.append((status.st_ino, status.st_mtime_ns))
+    return tuple(stamps)
 
 
 def look(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:

@@ -39,6 +39,8 @@ class Record(BaseModel):
     kept: Count | None
     """The newest step that stayed, None when none did."""
     moves: tuple[tuple[str, str], ...]
+    damaged: bool = False
+    """Whether the folders were set aside because their bytes are wrong."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class DamagedRecord:
 
 def run(root: Path, folder: Path, record: Record) -> None:
     """Perform the moves of a record: from the moment its journal is written they will all have happened."""
-    disk.put_file(folder / layout.JOURNAL, canonical_json(record.model_dump()), root / layout.STAGING)
+    disk.put_file(
+        folder / layout.JOURNAL, canonical_json(record.model_dump(exclude_defaults=True)), root / layout.STAGING
+    )
     settle(root, folder)
 
 

@@ -11,14 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from art.errors import ArtError, CheckpointNotFoundError, MetricNotFoundError, ModelNotFoundError
+from art.errors import (
+    ArtError,
+    CheckpointNotFoundError,
+    CorruptCheckpointError,
+    MetricNotFoundError,
+    ModelNotFoundError,
+)
 from art.format import layout, lineage
 from art.format.manifest import Manifest
 from art.format.pick import NEWEST, AtMost, Best, Exact, Pick, candidates
 from art.format.selection import Selection, Skipped, absence, choose
 from art.names import CheckpointRef, ModelRef
 from art.store import disk, journal, regular
-from art.store.checkpoint import Checkpoint, check_file, check_manifest, is_whole, look
+from art.store.checkpoint import Checkpoint, Damage, check_file, check_manifest, is_whole, look, stamp
 from art.store.history import History
 from art.store.refusal import explained
 from art.store.wording import listed, listed_steps
@@ -104,6 +110,19 @@ class CheckpointReader:
         check_manifest(checkpoint)
         for entry in checkpoint.manifest.files:
             check_file(checkpoint.path, entry)
+
+    def newest_sound(self, model: ModelRef) -> tuple[Checkpoint | None, dict[int, Damage]]:
+        """Open the newest checkpoint whose every byte is right, None without one; and what is damaged above it."""
+        damages: dict[int, Damage] = {}
+        for step, folder in reversed(self.folders(model).items()):
+            seen = stamp(folder)
+            try:
+                if found := self.find(model.at(step)):
+                    self.verify(found)
+                    return found, damages
+            except CorruptCheckpointError as error:
+                damages[step] = Damage(folder, seen, str(error))
+        return None, damages
 
     def lineage(self, ref: CheckpointRef) -> Iterator[tuple[CheckpointRef, Checkpoint | None]]:
         """Yield `ref` and its ancestors, newest first, across forks; None beside one that is gone."""

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from art.errors import CorruptCheckpointError
 from art.format import layout
 from art.format.kinds import left_out
 from art.format.manifest import FileEntry, Hop, Manifest, Parent, read_manifest, utc_now
 from art.names import CheckpointRef
 from art.store import disk
 from art.store.aside import SetAside
-from art.store.checkpoint import Checkpoint, check_size
+from art.store.checkpoint import Checkpoint, Damage, check_file, check_size
 from art.store.sharing import Sharing, share
 
 
@@ -36,6 +37,21 @@ class Forked:
     set_aside: SetAside | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Spare:
+    """A file that may have the bytes that another one lost."""
+
+    folder: Path
+    entry: FileEntry
+    holder: str
+    """What it belongs to, in words."""
+    immutable: bool
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.entry.path
+
+
 class Publisher(Protocol):
     """What a stage needs of the store that it was opened in."""
 
@@ -45,6 +61,7 @@ class Publisher(Protocol):
     def require(self, checkpoint: Checkpoint) -> None: ...
     def publish(self, folder: Path, manifest: Manifest, *, after: Parent | None = None) -> Checkpoint: ...
     def publish_fork(self, folder: Path, manifest: Manifest, hop: Hop, *, overwrite: bool = False) -> Forked: ...
+    def publish_repaired(self, folder: Path, manifest: Manifest, damage: Damage) -> SetAside: ...
 
 
 class Stage:
@@ -101,6 +118,30 @@ class Stage:
         """Make what was fetched the very checkpoint that its manifest describes."""
         disk.write_file(self.path / layout.MANIFEST, manifest)
         return self._store.publish(self.path, read_manifest(manifest, where=str(self.ref)))
+
+    def commit_repaired(self, manifest: bytes, damage: Damage) -> SetAside:
+        """Take the place of a damaged folder, which is set aside. Every byte is compared with the manifest first."""
+        described = read_manifest(manifest, where=str(self.ref))
+        for entry in described.files:
+            check_file(self.path, entry)
+        disk.write_file(self.path / layout.MANIFEST, manifest)
+        return self._store.publish_repaired(self.path, described, damage)
+
+    def take(self, entry: FileEntry, spare: Spare) -> bool:
+        """Take a file from where its bytes may lie; False, and nothing taken, when they are others by now."""
+        target = self.place(entry.path)
+        try:
+            check_size(spare.folder, spare.entry)
+            share(spare.path, target, immutable=spare.immutable)
+            check_file(self.path, entry)
+        except CorruptCheckpointError:
+            self.drop(entry)
+            return False
+        return True
+
+    def drop(self, entry: FileEntry) -> None:
+        """Take a file out of the stage again, as far as it came."""
+        (self.path / entry.path).unlink(missing_ok=True)
 
     def share(self, entry: FileEntry, holder: Checkpoint) -> Sharing:
         """Take a file from a checkpoint on this disk."""

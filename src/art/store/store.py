@@ -18,10 +18,11 @@ from art.format.pick import NEWEST, Pick
 from art.format.selection import Skipped
 from art.names import CheckpointRef, ModelRef
 from art.store import disk, journal
-from art.store.aside import SetAside, asides, choose_aside, folders_of, put_aside
-from art.store.checkpoint import Checkpoint, is_debris, is_whole
+from art.store.aside import Cause, SetAside, asides, choose_aside, folders_of, put_aside
+from art.store.checkpoint import Checkpoint, Damage, is_debris, is_whole, stamp
 from art.store.reading import CheckpointReader
 from art.store.stage import Forked, Stage
+from art.store.wording import listed_steps
 
 
 class CheckpointStore(CheckpointReader):
@@ -106,11 +107,31 @@ class CheckpointStore(CheckpointReader):
                 disk.publish(folder, place)
             elif overwrite:
                 disk.finish_in_place(folder)
-                reason = f"replaced by a fork at {ref.step}"
-                aside = put_aside(self.root, ref.model, names, kept=None, reason=reason, then=[(folder, place)])
+                cause = Cause(reason=f"replaced by a fork at {ref.step}", kept=None)
+                aside = put_aside(self.root, ref.model, names, cause, then=[(folder, place)])
             else:
                 raise self._occupied(ref.model)
             return Forked(checkpoint=self.open(ref), newest_step=ref.step, set_aside=aside)
+
+    def publish_repaired(self, folder: Path, manifest: Manifest, damage: Damage) -> SetAside:
+        """Give a staged folder the place of a damaged one, which is set aside: both or neither."""
+        ref, place = manifest.ref, self.root / layout.checkpoint_path(manifest.ref)
+        with self._alone(ref.model) as names:
+            self._require_unchanged(ref, damage, names)
+            disk.finish_in_place(folder)
+            cause = Cause(reason=f"repaired: {damage.problem}", kept=max(names), damaged=True)
+            return put_aside(self.root, ref.model, {ref.step: damage.path.name}, cause, then=[(folder, place)])
+
+    def set_damaged_aside(self, checkpoint: Checkpoint, damages: Mapping[int, Damage]) -> SetAside:
+        """Make a checkpoint its model's newest again: the later ones, all damaged, are set aside."""
+        model, step = checkpoint.ref.model, checkpoint.ref.step
+        with self._alone(model) as names:
+            self._require(checkpoint, self._look(checkpoint.ref, names))
+            later = {number: name for number, name in names.items() if number > step and number in damages}
+            for number in later:
+                self._require_unchanged(model.at(number), damages[number], names)
+            reason = "damaged: " + "; ".join(damages[number].problem for number in later)
+            return put_aside(self.root, model, later, Cause(reason=reason, kept=step, damaged=True))
 
     def rewind(self, checkpoint: Checkpoint) -> SetAside | None:
         """Make a checkpoint its model's newest again. Later ones are set aside, never deleted; None if none were."""
@@ -118,7 +139,7 @@ class CheckpointStore(CheckpointReader):
         with self._alone(model) as names:
             self._require(checkpoint, self._look(checkpoint.ref, names))
             later = {number: name for number, name in names.items() if number > step}
-            return put_aside(self.root, model, later, kept=step, reason=f"rewound to {step}") if later else None
+            return put_aside(self.root, model, later, Cause(reason=f"rewound to {step}", kept=step)) if later else None
 
     def set_aside(self, model: ModelRef) -> list[SetAside]:
         """List what was set aside and nobody brought back, oldest first."""
@@ -128,12 +149,15 @@ class CheckpointStore(CheckpointReader):
         """Bring back what was set aside, the last time unless told; what took its place is set aside in turn."""
         with self._alone(model) as names:
             chosen = choose_aside(self.set_aside(model), model, aside_id)
+            self._require_room(model, chosen, names)
             replaced = {step: name for step, name in names.items() if chosen.kept is None or step > chosen.kept}
             back = [
                 (path, self.root / layout.checkpoint_path(model.at(step)))
                 for step, path in folders_of(self._folder(model), chosen).items()
             ]
-            put_aside(self.root, model, replaced, kept=chosen.kept, reason=f"made way for {chosen.id}", then=back)
+            put_aside(
+                self.root, model, replaced, Cause(reason=f"made way for {chosen.id}", kept=chosen.kept), then=back
+            )
         return chosen
 
     def delete(self, checkpoint: Checkpoint) -> None:
@@ -190,6 +214,20 @@ class CheckpointStore(CheckpointReader):
         abandoned = self.abandoned()
         deleted = [path for model in self.models() for path in self.sweep(model)]
         return deleted + [folder for folder in abandoned if disk.remove_abandoned(folder)]
+
+    def _require_unchanged(self, ref: CheckpointRef, damage: Damage, names: Mapping[int, str]) -> None:
+        if self._paths(ref.model, names).get(ref.step) != damage.path or stamp(damage.path) != damage.stamp:
+            raise ConflictError(f"{ref} was replaced or deleted meanwhile; nothing was changed.")
+
+    def _require_room(self, model: ModelRef, chosen: SetAside, names: Mapping[int, str]) -> None:
+        """Refuse to bring back the damaged folder of a step that was repaired."""
+        taken = [step for step in chosen.steps if step in names and chosen.kept is not None and step <= chosen.kept]
+        if taken:
+            lies = journal.aside(self._folder(model), chosen.id)
+            raise CheckpointExistsError(
+                f"What was set aside as {chosen.id} is the damaged copy of {listed_steps(taken)} of {model}, which was "
+                f"repaired; nothing was changed. Its files lie in {lies}."
+            )
 
     def _torn(self, model: ModelRef, names: Mapping[int, str]) -> list[Path]:
         torn = [path for path in self._paths(model, names).values() if is_debris(path)]

@@ -1,4 +1,7 @@
-"""`art verify`: reads every byte again, or trains on to prove that continuing is exact. Exit status 1 when not."""
+"""`art verify`: reads every byte again and repairs, or trains on to prove that continuing is exact.
+
+Exit status 1 when something is wrong and stays wrong.
+"""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,44 +22,71 @@ if TYPE_CHECKING:
     from art.store.store import CheckpointStore
 
 
+What = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL[@STEP]",
+        autocompletion=complete_name,
+        help="Everything in the root, if none; or a bucket's URL.",
+    ),
+]
+AsRepair = Annotated[
+    bool, typer.Option("--repair", metavar="", help="Bring what is damaged again; the damaged folder is set aside.")
+]
+Source = Annotated[str | None, typer.Option("--from", metavar="URL", help="Bucket to repair from, beside this root.")]
+AsContinuation = Annotated[
+    bool, typer.Option("--continuation", metavar="", help="Train on from here in three ways and compare the bits.")
+]
+BaseModel = Annotated[str | None, typer.Option(help="Where the base model lies, for --continuation.")]
+Keep = Annotated[bool, typer.Option("--keep", metavar="", help="Store the verdict beside the checkpoint.")]
+
+
 def verify(
     context: typer.Context,
-    what: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL[@STEP]",
-            autocompletion=complete_name,
-            help="Everything in the root, if none; or a bucket's URL.",
-        ),
-    ] = None,
-    continuation: Annotated[
-        bool,
-        typer.Option("--continuation", metavar="", help="Train on from here in three ways and compare the bits."),
-    ] = False,
-    base_model: Annotated[str | None, typer.Option(help="Where the base model lies, for --continuation.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", metavar="", help="Store the verdict beside the checkpoint.")] = False,
+    what: What = None,
+    repair: AsRepair = False,
+    source: Source = None,
+    continuation: AsContinuation = False,
+    base_model: BaseModel = None,
+    keep: Keep = False,
     root: Root = None,
     project: Project = None,
     as_json: AsJson = False,
 ) -> None:
     """Check every digest, or that a fork continues bit for bit.
 
-    Names each file that is not what its manifest says, with what was expected and found. With --continuation it
-    trains on from the checkpoint: never stopped, forked, and from the weights alone. Exit status 1 when it is wrong.
+    Names each file that is not what its manifest says, with what was expected and found. With --repair each is brought
+    again, from whatever here or in the bucket of --from holds the same bytes. With --continuation it trains on from
+    the checkpoint: never stopped, forked, and from the weights alone. Exit status 1 when something is wrong.
     """
     invocation = settle(context, root, project, as_json)
+    if not continuation and (keep or base_model is not None):
+        raise typer.BadParameter("--base-model and --keep belong to --continuation.")
+    if source is not None and not repair:
+        raise typer.BadParameter("--from belongs to --repair.")
+    if continuation and repair:
+        raise typer.BadParameter("--repair does not go with --continuation.")
+    if repair and what and addresses.SCHEME in what:
+        raise typer.BadParameter(f"{what} does not lie on this disk, and --repair works on this disk only.")
     if continuation:
         _verify_continuation(invocation, what, base_model, keep)
-    elif keep or base_model is not None:
-        raise typer.BadParameter("--base-model and --keep belong to --continuation.")
     else:
-        _verify_digests(invocation, what)
+        reports = _reports(invocation, what)
+        _tell(invocation, _repaired(invocation, reports, source) if repair else reports)
 
 
-def _verify_digests(invocation: Invocation, what: str | None) -> None:
+def _repaired(invocation: Invocation, reports: "list[StepReport]", source: str | None) -> "list[StepReport]":
+    from art.ops.repair import repair_all
+    from art.remote.remote import Remote
+
+    remote = Remote.open(source) if source is not None else None
+    with output.byte_bar("repairing") as show:
+        return repair_all(invocation.existing_store, reports, remote=remote, progress=show)
+
+
+def _tell(invocation: Invocation, reports: "list[StepReport]") -> None:
     from art.cli.render import verify as render
 
-    reports = _reports(invocation, what)
     if invocation.as_json:
         output.print_json(render.document(reports))
     else:

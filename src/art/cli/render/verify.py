@@ -12,7 +12,7 @@ from rich.text import Text
 from art.cli.render import wording
 from art.names import CheckpointRef, ModelRef
 from art.ops.continuation import Verdict
-from art.ops.verify import StepReport, StepState
+from art.ops.verify import Repair, StepReport, StepState
 
 NOTES = {
     StepState.FOREIGN: "foreign: its files are whole, and no manifest says what they should be",
@@ -34,7 +34,9 @@ def lines(reports: Sequence[StepReport]) -> Iterator[Text]:
     checked = sum(report.step is not None and report.state is StepState.CHECKED for report in reports)
     summary = f"{wording.count(checked, 'checkpoint')}, {wording.size(sum(r.size_bytes for r in reports))}: "
     outcome = (f"{wrong} wrong", "bold red") if wrong else ("all as their manifests say", "bold green")
-    yield Text.assemble(summary, outcome)
+    repaired = sum(report.is_repaired for report in reports)
+    mended = f"{repaired} repaired, " if repaired else ""
+    yield Text.assemble(summary, mended, outcome)
 
 
 def document(reports: Sequence[StepReport]) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def verdict_lines(verdict: Verdict, ref: CheckpointRef, duration_s: float) -> It
 
 
 def _is_right(report: StepReport) -> bool:
-    return report.state is StepState.CHECKED and not report.is_wrong
+    return report.state is StepState.CHECKED and not report.faults
 
 
 def _right_line(model: ModelRef, reports: Sequence[StepReport]) -> Text:
@@ -77,13 +79,25 @@ def _right_line(model: ModelRef, reports: Sequence[StepReport]) -> Text:
 def _report_lines(report: StepReport) -> Iterator[Text]:
     if note := NOTES.get(report.state):
         yield Text.assemble(("– ", "yellow"), report.name, (f"  {note.format(reason=report.reason)}", "yellow"))
-    if report.is_wrong:
-        yield Text.assemble(("✗ ", "bold red"), (report.name, "bold"))
+    if report.faults:
+        mark = ("✓ ", "green") if report.is_repaired else ("✗ ", "bold red")
+        yield Text.assemble(mark, (report.name, "bold"), "  repaired" if report.is_repaired else "")
     for fault in report.faults:
         yield Text.assemble("  ", (fault.file, "bold"), (f"  {fault.problem}", "red"))
         if fault.expected:
             yield Text.assemble(("    expected  ", "dim"), (fault.expected, "green"))
             yield Text.assemble(("    found     ", "dim"), (fault.found or "no digest", "red"))
+    if report.repair:
+        yield from _repair_lines(report.repair)
+
+
+def _repair_lines(repair: Repair) -> Iterator[Text]:
+    if repair.problem:
+        yield Text.assemble("  ", ("not repaired  ", "bold red"), (repair.problem, "yellow"))
+    for each in repair.brought:
+        yield Text.assemble("  ", (each.file, "bold"), ("  from ", "dim"), (each.source, "green"))
+    if repair.set_aside is not None:
+        yield Text.assemble(("  the damaged folder is set aside", "dim"), (f" (id {repair.set_aside})", "dim"))
 
 
 def _report_document(report: StepReport) -> dict[str, Any]:
@@ -95,4 +109,5 @@ def _report_document(report: StepReport) -> dict[str, Any]:
         "files": report.files,
         "size_bytes": report.size_bytes,
         "faults": [asdict(fault) for fault in report.faults],
+        "repair": asdict(report.repair) if report.repair else None,
     }

@@ -1,0 +1,172 @@
+"""Damaged checkpoints made whole again, with bytes from elsewhere in the root and from a bucket.
+
+A file is known by its digest, so it may come from any checkpoint that holds it. What is damaged is set aside, never
+deleted; a checkpoint that nothing can complete stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from art.errors import ArtError, CheckpointNotFoundError, CorruptCheckpointError, FormatVersionError, NotFoundError
+from art.format import layout
+from art.format.manifest import FileEntry, digest_bytes, read_manifest
+from art.names import CheckpointRef
+from art.ops.verify import Brought, Repair, StepReport, check, known_identity
+from art.remote.checkpoint import RemoteCheckpoint
+from art.remote.remote import Remote
+from art.store.checkpoint import Damage, find_manifest, stamp
+from art.store.spares import Spares, find_spares
+from art.store.stage import Spare, Stage
+from art.store.store import CheckpointStore
+
+
+def repair_all(
+    store: CheckpointStore,
+    reports: Sequence[StepReport],
+    *,
+    remote: Remote | None = None,
+    progress: Callable[[int, int], None],
+) -> list[StepReport]:
+    """Repair what some reports found damaged, as far as the root and a bucket have its bytes."""
+    done = list(reports)
+    has_changed = True
+    # What was repaired may hold the bytes that another one needs.
+    while has_changed:
+        tried = [repair(store, report, remote=remote, progress=progress) for report in done]
+        has_changed = any(now.is_repaired and not before.is_repaired for now, before in zip(tried, done, strict=True))
+        done = tried
+    return done
+
+
+def repair(
+    store: CheckpointStore, report: StepReport, *, remote: Remote | None = None, progress: Callable[[int, int], None]
+) -> StepReport:
+    """Repair one checkpoint if it is damaged; the report that is given back says how, or why not."""
+    if not report.is_wrong or report.step is None:
+        return report
+    try:
+        done = _repair(store, report.model.at(report.step), remote, progress)
+    except ArtError as error:
+        done = Repair(problem=str(error))
+    return replace(report, repair=done)
+
+
+def _repair(
+    store: CheckpointStore, ref: CheckpointRef, remote: Remote | None, progress: Callable[[int, int], None]
+) -> Repair:
+    folder = store.folders(ref.model).get(ref.step)
+    if folder is None:
+        raise CheckpointNotFoundError(f"{ref} was deleted or set aside meanwhile.")
+    seen, found = stamp(folder), check(store, ref)
+    if not found.is_wrong:
+        return Repair()
+    problem = "; ".join(f"{fault.file} {fault.problem}" for fault in found.faults)
+    wrong = {fault.file for fault in found.faults}
+    content, brought = _manifest(store, ref, folder, remote)
+    with store.stage(ref) as stage:
+        bringer = _Bringer(store, ref, stage, remote=remote, progress=progress)
+        for entry in read_manifest(content, where=str(ref)).files:
+            source = None if entry.path in wrong else _own(folder, entry, stage)
+            brought += [] if source else [Brought(entry.path, bringer.bring(entry))]
+        aside = stage.commit_repaired(content, Damage(folder, seen, problem))
+    return Repair(brought=tuple(brought), set_aside=aside.id)
+
+
+def _own(folder: Path, entry: FileEntry, stage: Stage) -> bool:
+    return stage.take(entry, Spare(folder=folder, entry=entry, holder="", immutable=True))
+
+
+def _manifest(
+    store: CheckpointStore, ref: CheckpointRef, folder: Path, remote: Remote | None
+) -> tuple[bytes, list[Brought]]:
+    """Give the manifest that a damaged folder has, or else the one that the bucket has of the same checkpoint."""
+    identity = known_identity(store, ref)
+    content = _own_manifest(ref, folder)
+    if content is not None and identity in (None, digest_bytes(content)):
+        return content, []
+    if remote is None:
+        raise CorruptCheckpointError(
+            f"{folder / layout.MANIFEST} is damaged, and nothing else in {store.root} says what {ref} was; "
+            "name a bucket that it was pushed to with --from."
+        )
+    found = remote.open_checkpoint(ref)
+    if found.content is None or identity not in (None, found.digest):
+        raise CorruptCheckpointError(f"{found.url} is another checkpoint than the one that {ref.model} continues.")
+    return found.content, [Brought(layout.MANIFEST, found.url)]
+
+
+def _own_manifest(ref: CheckpointRef, folder: Path) -> bytes | None:
+    """Read the manifest of a damaged folder, None when it is damaged itself."""
+    where = folder / layout.MANIFEST
+    try:
+        content = find_manifest(folder)
+        named = ref if content is None else read_manifest(content, where=str(where)).ref
+    except CorruptCheckpointError:
+        return None
+    if named != ref:
+        raise CheckpointNotFoundError(f"{where} belongs to {named}: this folder was copied by hand.")
+    return content
+
+
+class _Bringer:
+    """Brings files into a stage from wherever their bytes are."""
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        ref: CheckpointRef,
+        stage: Stage,
+        *,
+        remote: Remote | None,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._store, self._ref, self._stage = store, ref, stage
+        self._remote, self._progress = remote, progress
+        self._spares: Spares | None = None
+
+    def bring(self, entry: FileEntry) -> str:
+        """Bring a file; gives where it came from. Raises `CorruptCheckpointError` when nobody has it."""
+        source = self._from_here(entry) or self._from_bucket(entry)
+        if source is None:
+            looked = f"{self._store.root} and {self._remote}" if self._remote else f"{self._store.root}"
+            hint = "" if self._remote else "; name a bucket that has it with --from"
+            raise CorruptCheckpointError(
+                f"Nothing in {looked} has the bytes of {entry.path} (digest {entry.blake3}){hint}."
+            )
+        return source
+
+    def _from_here(self, entry: FileEntry) -> str | None:
+        if self._spares is None:
+            self._spares = find_spares(self._store, self._ref)
+        spares = self._spares.get(entry.blake3, [])
+        return next((spare.holder for spare in spares if self._stage.take(entry, spare)), None)
+
+    def _from_bucket(self, entry: FileEntry) -> str | None:
+        for checkpoint in self._in_bucket():
+            for file in checkpoint.files:
+                if file.blake3 != entry.blake3 or file.size_bytes != entry.size_bytes:
+                    continue
+                assert self._remote is not None
+                try:
+                    self._remote.fetch_file(checkpoint, file, self._stage.place(entry.path), progress=self._progress)
+                except CorruptCheckpointError:
+                    # It is damaged there too.
+                    self._stage.drop(entry)
+                else:
+                    return checkpoint.url
+        return None
+
+    def _in_bucket(self) -> Iterator[RemoteCheckpoint]:
+        """Yield what may hold the same bytes: the same checkpoint, then whatever has the number that a fork keeps."""
+        if self._remote is None:
+            return
+        others = (model.at(self._ref.step) for model in self._remote.models() if model != self._ref.model)
+        for ref in (self._ref, *others):
+            try:
+                found = self._remote.open_checkpoint(ref)
+            except (NotFoundError, CorruptCheckpointError, FormatVersionError):
+                continue
+            yield found

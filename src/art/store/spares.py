@@ -1,0 +1,58 @@
+"""Where else in a root the bytes of a file may lie: in forks, in other steps, and in what was set aside.
+
+Believes no manifest: whoever takes a file compares its digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from art.errors import ArtError
+from art.format import layout
+from art.format.manifest import read_manifest
+from art.names import CheckpointRef
+from art.store import foreign
+from art.store.aside import asides, folders_of
+from art.store.checkpoint import find_manifest
+from art.store.reading import CheckpointReader
+from art.store.stage import Spare
+
+Spares = dict[str, list[Spare]]
+"""Files by their digest, the likeliest to be right first."""
+
+
+def find_spares(reader: CheckpointReader, ref: CheckpointRef) -> Spares:
+    """List the files below a root by the digests that their manifests give them; those of `ref` itself are left out."""
+    spares: Spares = {}
+    # A fork keeps the number of its step, so what shares files with a checkpoint lies at the same step first.
+    for other, folder, holder in sorted(_folders(reader), key=lambda found: found[0].step != ref.step):
+        if holder != str(ref):
+            for spare in _files_of(other, folder, holder, is_near=other.step == ref.step):
+                spares.setdefault(spare.entry.blake3, []).append(spare)
+    return spares
+
+
+def _folders(reader: CheckpointReader) -> Iterator[tuple[CheckpointRef, Path, str]]:
+    for model in reader.models():
+        above = reader.root / layout.model_path(model)
+        with suppress(ArtError):
+            for step, folder in reader.folders(model).items():
+                yield model.at(step), folder, str(model.at(step))
+            for aside in asides(above):
+                for step, folder in folders_of(above, aside).items():
+                    yield model.at(step), folder, f"{model.at(step)}, set aside as {aside.id}"
+
+
+def _files_of(ref: CheckpointRef, folder: Path, holder: str, *, is_near: bool) -> Iterator[Spare]:
+    with suppress(ArtError):
+        content = None if folder.is_symlink() else find_manifest(folder)
+        if content is not None:
+            described = read_manifest(content, where=str(folder / layout.MANIFEST))
+        elif is_near and not folder.is_symlink():
+            described = foreign.describe(ref, folder)
+        else:
+            return
+        for entry in described.files:
+            yield Spare(folder=folder, entry=entry, holder=holder, immutable=content is not None)
