@@ -52,7 +52,7 @@ test-frameworks: $(VENV)/test-installed  ## the script of every agent framework,
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FRAMEWORKS)
 	@VIRTUAL_ENV=$(FRAMEWORKS) $(BIN)/uv pip install --quiet --group frameworks -e .
 	@if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix $(FRAMEWORKS) openai; fi
-	@LITELLM_LOCAL_MODEL_COST_MAP=True NODE_PATH=$(FRAMEWORKS)/node_modules \
+	@LITELLM_LOCAL_MODEL_COST_MAP=True NODE_PATH=$(CURDIR)/$(FRAMEWORKS)/node_modules \
 		$(FRAMEWORKS)/bin/python -m pytest -q -W ignore tests/frameworks $(PYTEST_ARGS)
 
 check: style  ## the checks and the quick tests, for the inner loop (2 minutes)
@@ -104,5 +104,5 @@ $(VENV)/demo-installed: $(VENV)/made pyproject.toml constraints.txt
 
 $(VENV)/test-installed: $(VENV)/demo-installed
 	@echo "== installing the tools of the tests"
-	@$(PIP) install -c constraints.txt -e '.[demo,aws,wandb,mlflow,tensorboard]' --group dev
+	@$(PIP) install -c constraints.txt -e '.[demo,aws,wandb,mlflow,tensorboard]' --group dev --group agents
 	@touch $@

@@ -16,7 +16,7 @@ Rollout = Callable[[art.TrainableModel, str], Awaitable[art.Trajectory]]
 
 async def train(name: str, rollout: Rollout, *, base: str) -> art.TrainResult:
     """Register a model, roll out, and train once on what came of it."""
-    async with LocalBackend(path="demo-out/frameworks") as backend:
+    async with LocalBackend(path="demo-out/frameworks", deterministic=True) as backend:
         model = art.TrainableModel(name=name, project="frameworks", base_model=base)
         await model.register(backend)
         groups = await art.gather_trajectory_groups(

@@ -21,7 +21,7 @@ def divide(by: Literal[2, 3, 5]) -> str:
 async def ask(question: str) -> art.Trajectory:
     agent: Any = create_agent(init_chat_model(max_completion_tokens=8), [divide], system_prompt="Be brief.")
     state = await agent.ainvoke({"messages": [{"role": "user", "content": question}]})
-    return art.Trajectory(reward=float(len(state["messages"][-1].content)))
+    return art.Trajectory(reward=float(len(set(state["messages"][-1].content))))
 
 
 async def rollout(model: art.TrainableModel, question: str) -> art.Trajectory:

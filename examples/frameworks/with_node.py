@@ -27,7 +27,7 @@ async def rollout(model: art.TrainableModel, question: str) -> art.Trajectory:
     choice = Choice.model_validate_json(printed)
     return art.Trajectory(
         messages_and_choices=[{"role": "user", "content": question}, choice],
-        reward=float(len(choice.message.content or "")),
+        reward=float(len(set(choice.message.content or ""))),
     )
 
 
