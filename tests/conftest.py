@@ -39,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot do."""
     if os.geteuid() != 0:
         _skip(items, marker="root", reason="needs root")
+    if not os.environ.get("VLLM_PYTHON"):
+        _skip(items, marker="vllm", reason="needs VLLM_PYTHON, the Python of an environment with vLLM: make test-vllm")
     if any(item.get_closest_marker("gpu") for item in items):
         import torch
 

@@ -31,7 +31,8 @@ Each class is also the standard library's error it specialises, so that code tha
     ├── TrackerError            (OSError)            a tracker did not take what it was told
     ├── JudgeError              (RuntimeError)       a judge model did not answer, or not as it was asked
     └── InferenceError          (RuntimeError)       the sampler failed
-        └── QueueFullError                           too many requests are waiting
+        ├── QueueFullError                           too many requests are waiting
+        └── SamplerLostError                         its server went away, and is asked or started again
 """
 
 
@@ -157,3 +158,7 @@ class InferenceError(ArtError, RuntimeError):
 
 class QueueFullError(InferenceError):
     """Too many requests are waiting for the sampler; try again shortly."""
+
+
+class SamplerLostError(InferenceError):
+    """The server that samples went away before it answered; the same request can be made again."""

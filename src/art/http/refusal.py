@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from starlette.responses import JSONResponse
 
-from art.errors import ArtError, ConfigurationError, InvalidNameError, NotFoundError, QueueFullError
+from art.errors import (
+    ArtError,
+    ConfigurationError,
+    InvalidNameError,
+    NotFoundError,
+    QueueFullError,
+    SamplerLostError,
+)
 
 RETRY_AFTER_S = 1
 """A place in the queue is free again after a turn or some; OpenAI's client adds its own delays."""
+RETRY_LOST_S = 1
+"""A request that comes while the sampler's server is started again waits for it."""
 
 
 class RequestError(Exception):
@@ -33,6 +42,8 @@ class RequestError(Exception):
             headers["www-authenticate"] = "Bearer"
         elif self.status == 429:
             headers["retry-after"] = str(RETRY_AFTER_S)
+        elif self.status == 503:
+            headers["retry-after"] = str(RETRY_LOST_S)
         elif self.status == 500:
             # The client's library repeats what it was refused with 500; the same weights would fail again.
             headers["x-should-retry"] = "false"
@@ -49,6 +60,8 @@ def as_request_error(error: ArtError) -> RequestError:
             return RequestError(str(error), status=404, param="model", code="model_not_found")
         case QueueFullError():
             return too_busy(str(error))
+        case SamplerLostError():
+            return RequestError(str(error), status=503, kind="server_error", code="sampler_lost")
         case ConfigurationError() | InvalidNameError():
             return RequestError(str(error), code="invalid_value")
         case _:

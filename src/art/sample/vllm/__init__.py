@@ -1,0 +1,1 @@
+"""Samples with vLLM: servers that run in their own environment, asked over HTTP."""

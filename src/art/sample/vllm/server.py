@@ -1,0 +1,178 @@
+"""One server: found or started, given its adapters, and brought back with them when it goes away.
+
+Everything here runs in the sampler's event loop; only starting and stopping a process happen in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from art.errors import InferenceError, SamplerLostError
+from art.sample.vllm.client import Client, not_loaded
+from art.sample.vllm.connection import Address
+from art.sample.vllm.launch import HOST, Launch, environment
+from art.sample.vllm.process import Process
+from art.sample.vllm.suitable import Suitable, check_suitable
+from art.sample.vllm.wire import Piece
+
+POLL_S = 0.25
+AWAY_S = 60.0
+"""How long a server that we did not start may be away before requests are told."""
+_log = logging.getLogger("art")
+
+
+class Server:
+    """A vLLM server that runs at an address, or that is started by a launch."""
+
+    def __init__(self, source: Address | Launch, *, at_once: int) -> None:
+        self._source = source
+        self._process: Process | None = None
+        self._client: Client | None = None
+        self._adapters: dict[str, Path] = {}
+        self._starting: asyncio.Task[Suitable] | None = None
+        self._places = asyncio.Semaphore(at_once)
+        self.requests = 0
+        """Choices that wait for it, or are sampled by it."""
+        self.rows = 0
+
+    async def ready(self) -> Suitable:
+        """Wait until it answers and has every adapter; raises what kept it from that, and the next call tries again."""
+        if self._starting is None or _failed(self._starting):
+            self._begin_start()
+        assert self._starting is not None
+        return await asyncio.shield(self._starting)
+
+    def _begin_start(self) -> None:
+        self._starting = asyncio.ensure_future(self._start())
+        self._starting.add_done_callback(_failed)  # looks at its error, which nobody may be waiting for
+
+    async def load(self, name: str, folder: Path) -> None:
+        """Take an adapter; on any error it has none of that name."""
+        await self.ready()
+        await self._load(name, folder)
+        self._adapters[name] = folder
+
+    async def unload(self, name: str) -> None:
+        """Let go of an adapter; one that is not there, or a server that is away, is no matter."""
+        if self._adapters.pop(name, None) is None or self._client is None:
+            return
+        try:
+            await self._client.unload(name)
+        except SamplerLostError as error:
+            self.lose(error)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncGenerator[None]:
+        """Wait for a place, and keep it."""
+        self.requests += 1
+        try:
+            async with self._places:
+                self.rows += 1
+                try:
+                    yield
+                finally:
+                    self.rows -= 1
+        finally:
+            self.requests -= 1
+
+    async def complete(self, body: dict[str, Any], *, adapter: str | None, top: int) -> AsyncGenerator[Piece]:
+        """Yield a choice's tokens. `adapter` None is the base model."""
+        suitable = await self.ready()
+        assert self._client is not None
+        asked = {**body, "model": adapter or suitable.base}
+        try:
+            async with aclosing(self._client.complete(asked, top=top)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except SamplerLostError as error:
+            self.lose(error)
+            raise
+
+    def lose(self, error: SamplerLostError) -> None:
+        """Take it that the server is gone, and bring it back."""
+        if self._starting and self._starting.done() and not _failed(self._starting):
+            _log.warning("%s", error)
+            self._begin_start()
+
+    async def close(self) -> None:
+        """Take back what was given to a server of others, and end one of ours."""
+        if self._starting:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        if isinstance(self._source, Address):
+            for name in list(self._adapters):
+                await self.unload(name)
+        await self._stop()
+
+    async def _stop(self) -> None:
+        if self._process is None:
+            return
+        was_running = self._process.exit_status is None
+        await asyncio.to_thread(self._process.stop)
+        if was_running:
+            self._process.forget_log()
+        self._process = None
+
+    async def _start(self) -> Suitable:
+        if isinstance(self._source, Launch):
+            client = await self._launch(self._source)
+        else:
+            client = await self._find(self._source)
+        suitable = await check_suitable(client)
+        self._client = client
+        for name, folder in list(self._adapters.items()):
+            await self._load(name, folder, may_have_it=True)
+        return suitable
+
+    async def _find(self, address: Address) -> Client:
+        client = Client(address)
+        # At the first call a wrong address is told at once; later a server may need its time to start again.
+        end = time.monotonic() + (AWAY_S if self._client else 0)
+        while not await client.is_healthy():
+            if time.monotonic() >= end:
+                raise SamplerLostError(f"No vLLM server answers at {address}. Start it there, or give its address.")
+            await asyncio.sleep(POLL_S)
+        return client
+
+    async def _launch(self, launch: Launch) -> Client:
+        await self._stop()
+        started = time.monotonic()
+        port = launch.free_port()
+        process = self._process = await asyncio.to_thread(Process, launch.command(port), environment())
+        _log.info("Starting vLLM for %s; its log is %s.", launch.base, process.log)
+        client = Client(Address(scheme="http", host=HOST, port=port))
+        while not await client.is_healthy():
+            status = process.exit_status
+            if status is not None:
+                raise InferenceError(
+                    f"vLLM ended while it started (exit status {status}): {process.last_words()}. "
+                    f"Its log is {process.log}."
+                )
+            if time.monotonic() - started > launch.timeout_s:
+                await asyncio.to_thread(process.stop)
+                raise InferenceError(
+                    f"vLLM did not answer within {launch.timeout_s:g} s, and was stopped. Its log is {process.log}."
+                )
+            await asyncio.sleep(POLL_S)
+        _log.info("vLLM answers after %.0f s.", time.monotonic() - started)
+        return client
+
+    async def _load(self, name: str, folder: Path, *, may_have_it: bool = False) -> None:
+        assert self._client is not None
+        reply = await self._client.load(name, folder)
+        if reply.status == 200 or (may_have_it and "already been loaded" in reply.message):
+            return
+        error = not_loaded(self._client.address, folder, reply)
+        if isinstance(error, SamplerLostError):
+            self.lose(error)
+        raise error
+
+
+def _failed(starting: asyncio.Task[Suitable]) -> bool:
+    return starting.done() and (starting.cancelled() or starting.exception() is not None)
