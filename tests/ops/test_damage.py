@@ -9,9 +9,9 @@ import pytest
 
 from art.names import ModelRef
 from art.ops.garbage import collect_garbage, find_garbage
-from art.ops.reading import DiskReading
+from art.ops.held import StepState
 from art.ops.tree import read_tree, related
-from art.ops.verify import StepState, check, verify
+from art.ops.verify import check, verify
 from art.store.store import CheckpointStore
 from store.conftest import tree, write_run
 
@@ -71,7 +71,7 @@ def replace(path: Path, content: bytes) -> None:
 def test_a_bad_step_is_one_bad_step(store: CheckpointStore, spoil: Callable[[Path], None]):
     spoil(store.root / "shop/models/bad")
 
-    bad, good = read_tree(DiskReading(store), [BAD, GOOD], whole=True)
+    bad, good = read_tree(store, [BAD, GOOD], whole=True)
     reports = verify(store, [BAD, GOOD], progress=lambda *_: None)
 
     assert [step for step, opened in bad.opened.items() if opened.problem] == [2]
@@ -87,7 +87,7 @@ def test_a_model_that_cannot_be_listed_is_one_bad_model(store: CheckpointStore, 
     torn = store.root / "shop/models/good/checkpoints/0003"
     torn.mkdir()
 
-    bad, good = read_tree(DiskReading(store), [BAD, GOOD])
+    bad, good = read_tree(store, [BAD, GOOD])
     reports = verify(store, [BAD, GOOD], progress=lambda *_: None)
     before = tree(store.root / "shop/models/bad")
     garbage = collect_garbage(store)
@@ -99,13 +99,13 @@ def test_a_model_that_cannot_be_listed_is_one_bad_model(store: CheckpointStore, 
     assert set(garbage.problems) == {BAD}
     assert [folder.path for folder in garbage.debris] == [torn]
     assert tree(store.root / "shop/models/bad") == before
-    assert related(DiskReading(store), GOOD) == [GOOD]
+    assert related(store, GOOD) == [GOOD]
 
 
 def test_a_record_that_cannot_be_read_leaves_the_steps_listed(store: CheckpointStore):
     torn_record(store.root / "shop/models/bad")
 
-    (bad,) = read_tree(DiskReading(store), [BAD])
+    (bad,) = read_tree(store, [BAD])
 
     assert bad.steps == (1, 2, 3)
     assert "record.json" in (bad.problem or "")

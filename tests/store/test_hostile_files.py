@@ -19,7 +19,6 @@ from art.errors import ArtError, CheckpointNotFoundError, CorruptCheckpointError
 from art.format.pick import AtMost
 from art.names import ModelRef
 from art.ops.garbage import collect_garbage
-from art.ops.reading import DiskReading
 from art.ops.tree import read_tree
 from art.ops.verify import verify
 from art.store.history import History
@@ -81,7 +80,7 @@ def assert_others_are_usable(store: CheckpointStore) -> None:
     assert store.open(main.at(1)).ref.step == 1
     assert store.select(main, AtMost(1)).checkpoint.ref.step == 1
     assert store.select(other).checkpoint.ref.step == 1
-    assert {branch.model for branch in read_tree(DiskReading(store), store.models())} == {main, other}
+    assert {branch.model for branch in read_tree(store, store.models())} == {main, other}
     reports = {report.name: report for report in verify(store, store.models(), progress=lambda *_: None)}
     assert not reports["shop/agent-1@1"].is_wrong
     assert not reports["shop/agent-2@1"].is_wrong

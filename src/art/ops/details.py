@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from art.errors import CorruptCheckpointError, FormatVersionError, NotFoundError
 from art.format.layout import ADAPTER_WEIGHTS
 from art.format.manifest import FileEntry, Parent
 from art.names import CheckpointRef
-from art.ops.reading import Reading
+from art.ops.held import Held
+from art.ops.place import AnyPlace, Place, place_of
 from art.store.checkpoint import Checkpoint
 from art.store.history import TRAIN
-
-if TYPE_CHECKING:
-    from art.ops.reading import AnyCheckpoint
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Ancestor:
 class Details:
     """A checkpoint and what the rest of its place knows about it."""
 
-    checkpoint: AnyCheckpoint
+    checkpoint: Held
     holders: tuple[Holder, ...]
     ancestors: tuple[Ancestor, ...]
     """Its parent and the forks in its past, newest first."""
@@ -53,25 +51,25 @@ class Details:
     """What these weights earned, as far as the model's history has it: `split/metric`."""
 
 
-def read_details(reading: Reading, checkpoint: AnyCheckpoint) -> Details:
+def read_details(where: AnyPlace, checkpoint: Held) -> Details:
     """Gather what is known. Only a fork shares files, and a fork keeps the step: the others with it are looked at."""
-    step, manifest = checkpoint.ref.step, checkpoint.manifest
-    refs = [model.at(step) for model in reading.models() if model != checkpoint.ref.model]
-    reading.read_ahead(refs)
-    others = [other for ref in refs if (other := _find(reading, ref))]
+    place, step, manifest = place_of(where), checkpoint.ref.step, checkpoint.manifest
+    refs = [model.at(step) for model in place.models() if model != checkpoint.ref.model]
+    place.read_ahead(refs)
+    others = [other for ref in refs if (other := _find(place, ref))]
     holders = [holder for other in others if (holder := _holder(checkpoint, other))]
     past: list[Parent] = list(reversed(manifest.ancestry))
     if manifest.parent and (not past or past[0].ref != manifest.parent.ref):
         past.insert(0, manifest.parent)
-    ancestors = tuple(Ancestor(parent, _whereabouts(reading, parent)) for parent in past)
+    ancestors = tuple(Ancestor(parent, _whereabouts(place, parent)) for parent in past)
     return Details(
-        checkpoint=checkpoint, holders=tuple(holders), ancestors=ancestors, earned=_earned(reading, checkpoint.ref)
+        checkpoint=checkpoint, holders=tuple(holders), ancestors=ancestors, earned=_earned(place, checkpoint.ref)
     )
 
 
-def _earned(reading: Reading, ref: CheckpointRef) -> dict[str, float | None]:
+def _earned(place: Place[Any], ref: CheckpointRef) -> dict[str, float | None]:
     earned: dict[str, float | None] = {}
-    for entry in reading.entries(ref.model):
+    for entry in place.entries(ref.model):
         if entry.split == TRAIN and entry.step < ref.step:
             # Training before this step means that it was set aside: what was earned until then is of other weights.
             earned.clear()
@@ -80,15 +78,15 @@ def _earned(reading: Reading, ref: CheckpointRef) -> dict[str, float | None]:
     return earned
 
 
-def _find(reading: Reading, ref: CheckpointRef) -> AnyCheckpoint | None:
+def _find(place: Place[Any], ref: CheckpointRef) -> Held | None:
     # Another model's damage is not this checkpoint's news.
     try:
-        return reading.open(ref)
+        return place.open(ref)
     except (NotFoundError, CorruptCheckpointError, FormatVersionError):
         return None
 
 
-def _holder(checkpoint: AnyCheckpoint, other: AnyCheckpoint) -> Holder | None:
+def _holder(checkpoint: Held, other: Held) -> Holder | None:
     theirs = set(other.manifest.files)
     same = tuple(entry for entry in checkpoint.manifest.files if entry in theirs)
     if ADAPTER_WEIGHTS not in {entry.path for entry in same}:
@@ -96,14 +94,14 @@ def _holder(checkpoint: AnyCheckpoint, other: AnyCheckpoint) -> Holder | None:
     return Holder(other.ref, same, frozenset(_linked(checkpoint, other, same)))
 
 
-def _linked(checkpoint: AnyCheckpoint, other: AnyCheckpoint, same: Iterable[FileEntry]) -> Iterator[str]:
+def _linked(checkpoint: Held, other: Held, same: Iterable[FileEntry]) -> Iterator[str]:
     if isinstance(checkpoint, Checkpoint) and isinstance(other, Checkpoint):
         yield from (entry.path for entry in same if (checkpoint.path / entry.path).samefile(other.path / entry.path))
 
 
-def _whereabouts(reading: Reading, parent: Parent) -> str:
+def _whereabouts(place: Place[Any], parent: Parent) -> str:
     try:
-        checkpoint = reading.open(parent.ref)
+        checkpoint = place.open(parent.ref)
     except NotFoundError:
         checkpoint = None
     except (CorruptCheckpointError, FormatVersionError):
@@ -112,5 +110,5 @@ def _whereabouts(reading: Reading, parent: Parent) -> str:
         return f"in {parent.remote}"
     if checkpoint and checkpoint.digest == parent.digest:
         return "here"
-    aside = any(parent.step in record.steps for record in reading.set_aside(parent.ref.model))
+    aside = any(parent.step in record.steps for record in place.set_aside(parent.ref.model))
     return ("set aside" if aside else "gone") + ("; another checkpoint has its step" if checkpoint else "")

@@ -18,7 +18,8 @@ from art.format.pick import NEWEST, Pick
 from art.format.selection import Selection, Skipped
 from art.names import CheckpointRef, ModelRef
 from art.ops.continuable import check_continuable
-from art.ops.place import Held, Watch, unwatched
+from art.ops.held import Held
+from art.ops.place import Watch, unwatched
 from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.copy import Copied
 from art.remote.hub import Hub

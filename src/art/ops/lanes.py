@@ -17,7 +17,7 @@ from art.format.manifest import Manifest
 from art.names import ModelRef
 from art.ops.histories import Histories
 from art.ops.judge import REWARD, Judgement, State, judge
-from art.ops.reading import DiskReading
+from art.ops.on_disk import OnDisk
 from art.ops.series import Series
 from art.ops.tree import Branch, read_tree
 from art.store.liveness import find_run
@@ -112,7 +112,7 @@ def read_overview(
     """Read every branch of a root, or of one project; `histories` keeps what has not changed since the last time."""
     now = datetime.now(UTC)
     histories = histories or Histories(store.root)
-    branches = read_tree(DiskReading(store, histories), store.models(project), metric=REWARD)
+    branches = read_tree(OnDisk(store, histories), store.models(project), metric=REWARD)
     levels = _levels(branches)
     lanes = [_lane(store, branch, histories, level=levels[branch.model], now=now) for branch in branches]
     return Overview(tuple(lanes), tuple(_alarms(lanes, now)), now)

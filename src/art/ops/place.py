@@ -1,57 +1,110 @@
 """A place, where models and checkpoints lie: a root on this disk, a bucket, or for reading a repository of a hub.
 
-Says what operations may ask of any of them, and opens the one that a URL names.
+Says what operations may ask of any of them, and finds what answers for each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from art.format.manifest import Manifest
+from art.format.lineage import Segment
+from art.format.manifest import FileEntry
 from art.format.pick import NEWEST, Pick
+from art.format.pins import Pins
 from art.format.selection import Selection
 from art.names import CheckpointRef, ModelRef
-from art.remote.hub import SCHEME, Hub
-from art.remote.remote import Remote
+from art.ops.held import Held, NoCheckpoint
+from art.ops.on_disk import OnDisk
+from art.store.aside import SetAside
+from art.store.history import Entry
+from art.store.store import CheckpointStore
+
+if TYPE_CHECKING:
+    from art.remote.hub import Hub
+    from art.remote.remote import Remote
 
 Watch = Callable[[str], AbstractContextManager[Callable[[int, int], None] | None]]
 """Told what is about to move; what it gives is told the bytes that have moved so far, and how many will."""
-
-
-class Held(Protocol):
-    """A checkpoint as its place holds it."""
-
-    @property
-    def ref(self) -> CheckpointRef: ...
-    @property
-    def manifest(self) -> Manifest: ...
-    @property
-    def digest(self) -> str | None: ...
-    @property
-    def names(self) -> tuple[str, ...]: ...
-    @property
-    def where(self) -> str:
-        """Its folder on this disk, or its URL."""
-        ...
-
-
 AnyHeld = TypeVar("AnyHeld", bound=Held)
 
 
+@runtime_checkable
 class Place(Protocol[AnyHeld]):
-    """What every place answers; `Exact(step)` opens a step."""
+    """One look at a place: what was opened is kept, and not asked for twice. A bad step is an error of that step."""
+
+    def __str__(self) -> str:
+        """Name the place as a user does: its folder or its URL."""
+        ...
 
     def models(self, project: str | None = None) -> list[ModelRef]: ...
     def steps(self, model: ModelRef) -> list[int]: ...
-    def newest(self, model: ModelRef) -> AnyHeld | None: ...
+    def named_steps(self, model: ModelRef) -> list[int]:
+        """List also the steps whose folder is no checkpoint, where the place tells."""
+        ...
+
     def select(self, model: ModelRef, pick: Pick = NEWEST) -> Selection[AnyHeld]: ...
-    def read(self, checkpoint: AnyHeld, name: str) -> bytes: ...
+    def open(self, ref: CheckpointRef) -> AnyHeld:
+        """Open a checkpoint; raises `ArtError` for one that is damaged or gone."""
+        ...
+
+    def read_ahead(self, refs: Iterable[CheckpointRef]) -> None:
+        """Open checkpoints that will be asked for, many at once where each is a request."""
+        ...
+
+    def read(self, checkpoint: AnyHeld, name: str) -> bytes:
+        """Read one small file of a checkpoint."""
+        ...
+
+    def set_aside(self, model: ModelRef) -> list[SetAside]: ...
+    def entries(self, model: ModelRef) -> list[Entry]:
+        """Read a model's history."""
+        ...
+
+    def scores(self, segments: Iterable[Segment], metric: str) -> dict[int, float]: ...
+    def pins(self, model: ModelRef) -> Pins: ...
+    def look(self, ref: CheckpointRef) -> AnyHeld | NoCheckpoint:
+        """Say what lies at a step now, as its manifest has it; raises `ArtError` for a manifest that cannot be read."""
+        ...
+
+    def measure(self, checkpoint: AnyHeld, entry: FileEntry) -> tuple[int, str | None] | None:
+        """Read a file again: its size, and its digest unless it is too long; None when it is gone."""
+        ...
+
+    def stamp(self, ref: CheckpointRef) -> object:
+        """Give what changes when a step is replaced by another one."""
+        ...
+
+    def freed_bytes(self, refs: Collection[CheckpointRef]) -> int:
+        """Tell what the place gets back when checkpoints are deleted together."""
+        ...
+
+    def delete(self, ref: CheckpointRef) -> None:
+        """Delete what counts as the checkpoint of a step, damaged or not; raises `CheckpointNotFoundError`."""
+        ...
+
+
+AnyPlace: TypeAlias = "CheckpointStore | Remote | Hub | Place[Any]"
+"""What an operation is asked about: it looks at it through `place_of`."""
+
+
+def place_of(place: AnyPlace) -> Place[Any]:
+    """Look at a place of any kind."""
+    if isinstance(place, CheckpointStore):
+        return OnDisk(place)
+    if isinstance(place, Place):
+        return place
+    from art.ops.in_bucket import InBucket
+
+    return InBucket(place)
 
 
 def open_remote(url_or_bucket: str, *, prefix: str | None = None) -> Remote | Hub:
     """Open a bucket, or with `hf://` a repository of the Hub. Sends no request."""
+    from art.remote.hub import SCHEME, Hub
+    from art.remote.remote import Remote
+
     if url_or_bucket.startswith(f"{SCHEME}://"):
         return Hub.open(url_or_bucket)
     return Remote.open(url_or_bucket, prefix=prefix)

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import Any
 
 from art.errors import ArtError, CheckpointNotFoundError, MetricNotFoundError
 from art.format.pick import Best, Exact, candidates
 from art.names import CheckpointRef, ModelRef
-from art.ops.garbage import freed_bytes
-from art.ops.reading import Reading, reading_of
+from art.ops.place import AnyPlace, Place, place_of
 from art.ops.tree import read_tree
-from art.store.store import CheckpointStore
-
-if TYPE_CHECKING:
-    from art.remote.remote import Remote
 
 
 @dataclass(frozen=True)
@@ -56,26 +51,24 @@ class Removal:
     freed_bytes: int
 
 
-def plan_removal(place: CheckpointStore | Remote, ranges: Sequence[StepRange], keep: Keep) -> Removal:
+def plan_removal(where: AnyPlace, ranges: Sequence[StepRange], keep: Keep) -> Removal:
     """Choose what to delete; changes nothing. Raises `NotFoundError` for a range that names nothing."""
-    reading = reading_of(place)
+    place = place_of(where)
     named = sorted({ref for steps in ranges for ref in _named(place, steps)})
-    kept = {ref for _, refs in groupby(named, key=lambda ref: ref.model) for ref in _kept(reading, list(refs), keep)}
+    kept = {ref for _, refs in groupby(named, key=lambda ref: ref.model) for ref in _kept(place, list(refs), keep)}
     doomed = tuple(ref for ref in named if ref not in kept)
-    return Removal(doomed, tuple(sorted(kept)), freed(place, doomed))
+    return Removal(doomed, tuple(sorted(kept)), place.freed_bytes(doomed))
 
 
-def remove(place: CheckpointStore | Remote, removal: Removal) -> Iterator[CheckpointRef]:
+def remove(where: AnyPlace, removal: Removal) -> Iterator[CheckpointRef]:
     """Delete what was planned; yields each checkpoint once it is gone."""
+    place = place_of(where)
     for ref in removal.refs:
-        if isinstance(place, CheckpointStore):
-            place.delete_step(ref)
-        else:
-            place.delete(ref)
+        place.delete(ref)
         yield ref
 
 
-def _named(place: CheckpointStore | Remote, steps: StepRange) -> list[CheckpointRef]:
+def _named(place: Place[Any], steps: StepRange) -> list[CheckpointRef]:
     there = place.steps(steps.model)
     chosen = [steps.model.at(step) for step in there if step in steps]
     if chosen:
@@ -87,15 +80,15 @@ def _named(place: CheckpointStore | Remote, steps: StepRange) -> list[Checkpoint
     raise CheckpointNotFoundError(f"{steps} names no checkpoint; {steps.model} has {there[0]} to {there[-1]}.")
 
 
-def _kept(reading: Reading, refs: Sequence[CheckpointRef], keep: Keep) -> Collection[CheckpointRef]:
+def _kept(place: Place[Any], refs: Sequence[CheckpointRef], keep: Keep) -> Collection[CheckpointRef]:
     last = refs[len(refs) - keep.last :] if keep.last else []
-    return {*last, *([_best(reading, refs, keep.best)] if keep.best else [])}
+    return {*last, *([_best(place, refs, keep.best)] if keep.best else [])}
 
 
-def _best(reading: Reading, refs: Sequence[CheckpointRef], best: Best) -> CheckpointRef:
+def _best(place: Place[Any], refs: Sequence[CheckpointRef], best: Best) -> CheckpointRef:
     model = refs[0].model
-    (branch,) = read_tree(reading, [model], metric=best.metric)
-    whole = {ref.step for ref in refs if _is_whole(reading, ref)}
+    (branch,) = read_tree(place, [model], metric=best.metric)
+    whole = {ref.step for ref in refs if _is_whole(place, ref)}
     chosen = candidates(best, whole, branch.scores)
     if not chosen:
         raise MetricNotFoundError(
@@ -104,17 +97,9 @@ def _best(reading: Reading, refs: Sequence[CheckpointRef], best: Best) -> Checkp
     return model.at(chosen[0])
 
 
-def _is_whole(reading: Reading, ref: CheckpointRef) -> bool:
+def _is_whole(place: Place[Any], ref: CheckpointRef) -> bool:
     try:
-        reading.open(ref)
+        place.open(ref)
     except ArtError:
         return False
     return True
-
-
-def freed(place: CheckpointStore | Remote, refs: Sequence[CheckpointRef]) -> int:
-    """Tell the bytes that a place gets back when checkpoints are deleted together."""
-    if isinstance(place, CheckpointStore):
-        folders = {model: place.folders(model) for model in {ref.model for ref in refs}}
-        return sum(freed_bytes(folders[ref.model][ref.step] for ref in refs).values())
-    return sum(place.size_bytes(ref) for ref in refs)

@@ -9,22 +9,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
 from art.errors import ArtError
 from art.format.lineage import segments
 from art.format.manifest import Hop, Manifest
 from art.format.pins import Pins
 from art.names import CheckpointRef, ModelRef
+from art.ops.held import Held
 from art.ops.keep import Facts, Policy, why_kept
-from art.ops.reading import Reading, reading_of
-from art.ops.removal import Removal, freed
-from art.store.pins import pins_of
-from art.store.store import CheckpointStore
-
-if TYPE_CHECKING:
-    from art.ops.reading import AnyCheckpoint
-    from art.remote.remote import Remote
+from art.ops.place import AnyPlace, Place, place_of
+from art.ops.removal import Removal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,27 +31,27 @@ class Retention:
 
 
 def plan_retention(
-    place: CheckpointStore | Remote,
+    where: AnyPlace,
     models: Iterable[ModelRef],
     policies: Iterable[Policy],
     *,
     needed: Collection[CheckpointRef] = (),
     now: datetime | None = None,
 ) -> Retention:
-    """Decide what policies keep of models; changes nothing. `needed` are checkpoints that somebody is still reading.
+    """Decide what policies keep of models; changes nothing. `needed` are checkpoints that somebody is still place.
 
     Raises `ArtError` where any model of the place cannot be listed: it may be a fork of one of these.
     """
-    reading, policies = reading_of(place), tuple(policies)
-    hops = _hops(reading)
+    place, policies = place_of(where), tuple(policies)
+    hops = _hops(place)
     reasons: dict[CheckpointRef, tuple[str, ...]] = {}
     doomed: list[CheckpointRef] = []
     for model in sorted(models):
-        facts = _facts(reading, model, _needs(place, model, hops, needed), now=now or datetime.now(UTC))
+        facts = _facts(place, model, _needs(place, model, hops, needed), now=now or datetime.now(UTC))
         kept = why_kept(policies, facts)
         reasons |= {model.at(step): why for step, why in kept.items()}
         doomed += [model.at(step) for step in facts.steps if step not in kept]
-    removal = Removal(refs=tuple(doomed), kept=tuple(sorted(reasons)), freed_bytes=freed(place, doomed))
+    removal = Removal(refs=tuple(doomed), kept=tuple(sorted(reasons)), freed_bytes=place.freed_bytes(doomed))
     return Retention(removal=removal, reasons=reasons)
 
 
@@ -70,41 +65,41 @@ class _Needs:
 
 
 def _needs(
-    place: CheckpointStore | Remote,
+    place: Place[Any],
     model: ModelRef,
     hops: Iterable[tuple[ModelRef, Hop]],
     needed: Collection[CheckpointRef],
 ) -> _Needs:
     return _Needs(
         hops=[(fork, hop) for fork, hop in hops if hop.ref.model == model],
-        pins=pins_of(place.root, model) if isinstance(place, CheckpointStore) else place.pins(model),
+        pins=place.pins(model),
         read={ref.step for ref in needed if ref.model == model},
     )
 
 
-def _hops(reading: Reading) -> list[tuple[ModelRef, Hop]]:
+def _hops(place: Place[Any]) -> list[tuple[ModelRef, Hop]]:
     """List the forks in the past of every model's newest checkpoint, those of models in between among them."""
-    newest = {model: _newest(reading, model) for model in reading.models()}
+    newest = {model: _newest(place, model) for model in place.models()}
     return [(model, hop) for model, manifest in newest.items() if manifest for hop in manifest.ancestry]
 
 
-def _newest(reading: Reading, model: ModelRef) -> Manifest | None:
+def _newest(place: Place[Any], model: ModelRef) -> Manifest | None:
     # A model that cannot be listed may be a fork of any other: nothing can be deleted then, and the error says so.
-    found = (_open(reading, model.at(step)) for step in reversed(reading.steps(model)))
+    found = (_open(place, model.at(step)) for step in reversed(place.steps(model)))
     return next((checkpoint.manifest for checkpoint in found if checkpoint), None)
 
 
-def _open(reading: Reading, ref: CheckpointRef) -> AnyCheckpoint | None:
+def _open(place: Place[Any], ref: CheckpointRef) -> Held | None:
     try:
-        return reading.open(ref)
+        return place.open(ref)
     except ArtError:
         return None
 
 
-def _facts(reading: Reading, model: ModelRef, needs: _Needs, *, now: datetime) -> Facts:
-    steps = reading.steps(model)
-    reading.read_ahead(model.at(step) for step in steps)
-    opened = {step: _open(reading, model.at(step)) for step in steps}
+def _facts(place: Place[Any], model: ModelRef, needs: _Needs, *, now: datetime) -> Facts:
+    steps = place.steps(model)
+    place.read_ahead(model.at(step) for step in steps)
+    opened = {step: _open(place, model.at(step)) for step in steps}
     newest = next((opened[step] for step in reversed(steps) if opened[step]), None)
     reference = _reference(newest.manifest) if newest else None
     past = segments(model, newest.manifest if newest else None)
@@ -115,14 +110,14 @@ def _facts(reading: Reading, model: ModelRef, needs: _Needs, *, now: datetime) -
             for step, checkpoint in opened.items()
             if checkpoint and checkpoint.digest is not None
         },
-        scores=lambda metric: reading.scores(past, metric),
+        scores=lambda metric: place.scores(past, metric),
         whole=max((step for step, checkpoint in opened.items() if checkpoint), default=None),
         needed={step: _why(opened[step], step, needs, reference=reference) for step in steps},
         now=now,
     )
 
 
-def _why(checkpoint: AnyCheckpoint | None, step: int, needs: _Needs, *, reference: int | None) -> tuple[str, ...]:
+def _why(checkpoint: Held | None, step: int, needs: _Needs, *, reference: int | None) -> tuple[str, ...]:
     if checkpoint is None:
         return ("damaged",)
     digest = checkpoint.digest

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
+from typing import Any
 
 from art.errors import ArtError
 from art.format.lineage import segments
 from art.format.manifest import Hop, Manifest
 from art.names import CheckpointRef, ModelRef
 from art.ops.condense import Gap, condense
-from art.ops.reading import Reading
+from art.ops.place import AnyPlace, Place, place_of
 from art.ops.update import is_without_signal
 from art.store.aside import SetAside
 
@@ -87,7 +88,7 @@ class _Draft:
     """A branch while it is put together."""
 
     model: ModelRef
-    reading: Reading
+    place: Place[Any]
     opened: dict[int, BranchStep] = field(default_factory=dict[int, BranchStep])
     steps: list[int] = field(default_factory=list[int])
     newest: int | None = None
@@ -97,7 +98,7 @@ class _Draft:
 
     def at(self, step: int) -> BranchStep:
         if step not in self.opened:
-            self.opened[step] = _open(self.reading, self.model.at(step))
+            self.opened[step] = _open(self.place, self.model.at(step))
         return self.opened[step]
 
     @property
@@ -112,21 +113,23 @@ class _Draft:
 
 
 def read_tree(
-    reading: Reading, models: Iterable[ModelRef], *, metric: str = DEFAULT_METRIC, whole: bool = False
+    where: AnyPlace, models: Iterable[ModelRef], *, metric: str = DEFAULT_METRIC, whole: bool = False
 ) -> list[Branch]:
     """Read models as branches, each after the one it was forked from; `whole` opens and shows every step."""
-    drafts = {model: _draft(reading, model, metric) for model in models}
+    place = place_of(where)
+    drafts = {model: _draft(place, model, metric) for model in models}
     if whole:
-        reading.read_ahead(draft.model.at(step) for draft in drafts.values() for step in draft.steps)
+        place.read_ahead(draft.model.at(step) for draft in drafts.values() for step in draft.steps)
     origins = {model: _origin(hop, drafts) for model, draft in drafts.items() if (hop := draft.hop)}
     return _sources_first([_branch(draft, origins, whole=whole) for draft in drafts.values()])
 
 
-def related(reading: Reading, model: ModelRef) -> list[ModelRef]:
+def related(where: AnyPlace, model: ModelRef) -> list[ModelRef]:
     """Name a model, those it came from and those that came from it, as far as they are in its project."""
+    place = place_of(where)
     sources: dict[ModelRef, list[ModelRef]] = {}
-    for other in reading.models(model.project):
-        hop = _draft_ends(reading, other).hop
+    for other in place.models(model.project):
+        hop = _draft_ends(place, other).hop
         sources[other] = [hop.ref.model] if hop and hop.remote is None else []
     wanted = {model}
     pending = [model]
@@ -147,11 +150,11 @@ def rests_on(steps: Iterable[int], aside: SetAside) -> int | None:
     return max((step for step in steps if step <= kept), default=None)
 
 
-def _draft(reading: Reading, model: ModelRef, metric: str) -> _Draft:
-    draft = _draft_ends(reading, model)
+def _draft(place: Place[Any], model: ModelRef, metric: str) -> _Draft:
+    draft = _draft_ends(place, model)
     try:
-        draft.scores.update(_scores(reading, draft, metric))
-        found = reading.set_aside(model)
+        draft.scores.update(_scores(place, draft, metric))
+        found = place.set_aside(model)
         draft.set_aside.extend(aside for aside in found if aside.steps)
         draft.problem = draft.problem or next((aside.problem for aside in found if aside.problem), None)
     except ArtError as error:
@@ -159,22 +162,22 @@ def _draft(reading: Reading, model: ModelRef, metric: str) -> _Draft:
     return draft
 
 
-def _draft_ends(reading: Reading, model: ModelRef) -> _Draft:
-    draft = _Draft(model=model, reading=reading)
+def _draft_ends(place: Place[Any], model: ModelRef) -> _Draft:
+    draft = _Draft(model=model, place=place)
     try:
-        draft.steps.extend(reading.steps(model))
+        draft.steps.extend(place.steps(model))
     except ArtError as error:
         draft.problem = str(error)
     draft.newest = next((step for step in reversed(draft.steps) if draft.at(step).manifest), None)
     return draft
 
 
-def _scores(reading: Reading, draft: _Draft, metric: str) -> dict[int, float]:
+def _scores(place: Place[Any], draft: _Draft, metric: str) -> dict[int, float]:
     manifest = draft.at(draft.newest).manifest if draft.newest is not None else None
-    scores = reading.scores(segments(draft.model, manifest), metric)
+    scores = place.scores(segments(draft.model, manifest), metric)
     # A checkpoint that was pulled came without its history, but the next one's manifest knows what it earned.
     later = [after for step, after in pairwise(draft.steps) if step not in scores]
-    reading.read_ahead(draft.model.at(step) for step in later)
+    place.read_ahead(draft.model.at(step) for step in later)
     for step in later:
         if child := draft.at(step).manifest:
             scores.update(_score_of_parent(child, metric))
@@ -187,9 +190,9 @@ def _score_of_parent(manifest: Manifest, metric: str) -> dict[int, float]:
     return {} if score is None or manifest.parent is None else {manifest.parent.step: score}
 
 
-def _open(reading: Reading, ref: CheckpointRef) -> BranchStep:
+def _open(place: Place[Any], ref: CheckpointRef) -> BranchStep:
     try:
-        checkpoint = reading.open(ref)
+        checkpoint = place.open(ref)
     except ArtError as error:
         return BranchStep(step=ref.step, problem=str(error))
     return BranchStep(step=ref.step, manifest=checkpoint.manifest, digest=checkpoint.digest)

@@ -1,33 +1,17 @@
-"""Every file of a checkpoint against its manifest: all faults and not only the first."""
+"""Every file of a checkpoint against its manifest, in any place: all faults and not only the first. Writes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
 
-from art.errors import ArtError
+from art.errors import ArtError, CorruptCheckpointError, StorageError
 from art.format import layout
-from art.format.manifest import FileEntry, Manifest, digest_bytes, read_manifest
+from art.format.manifest import FileEntry
+from art.format.pick import Exact
 from art.names import CheckpointRef, ModelRef
-from art.store import disk, regular
-from art.store.checkpoint import Checkpoint, find_manifest, is_debris, look, stamp
-from art.store.store import CheckpointStore
-
-
-class StepState(StrEnum):
-    """What lies in a step's folder, as far as its bytes can be checked."""
-
-    CHECKED = "checked"
-    FOREIGN = "foreign"
-    """Its files are whole, and no manifest says what they should be."""
-    DEBRIS = "debris"
-    """What unfinished work of ours left."""
-    UNKNOWN = "unknown"
-    """No checkpoint, and nothing of ours."""
-    GONE = "gone"
-    """It was deleted or set aside while it was read."""
+from art.ops.held import Held, NoCheckpoint, StepState
+from art.ops.place import AnyPlace, Place, place_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +46,7 @@ class Repair:
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
-    """What was found in one step's folder, or in the folder of a model that cannot be listed."""
+    """What was found at one step, or in the folder of a model that cannot be listed."""
 
     model: ModelRef
     step: int | None
@@ -91,117 +75,118 @@ class StepReport:
 
 
 def verify(
-    store: CheckpointStore, models: Iterable[ModelRef], *, step: int | None = None, progress: Callable[[int, int], None]
+    where: AnyPlace,
+    models: Iterable[ModelRef],
+    *,
+    step: int | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[StepReport]:
     """Check every step of some models, or one step of each; `progress` hears the bytes read, and of how many."""
-    reports: list[StepReport] = []
-    folders: dict[CheckpointRef, Path] = {}
+    place, refs, reports = place_of(where), list[CheckpointRef](), list[StepReport]()
     for model in models:
         try:
-            folders |= _folders(store, model, step)
+            refs += [model.at(number) for number in place.named_steps(model) if step in (None, number)]
         except ArtError as error:
             fault = Fault(file=str(layout.model_path(model)), problem=str(error))
             reports.append(StepReport(model=model, step=None, faults=(fault,)))
-    total_bytes = sum(map(_size_bytes, folders.values()))
-    for ref in folders:
-        reports.append(check(store, ref))
+    total_bytes = _total_bytes(place, refs)
+    for ref in refs:
+        reports.append(check(place, ref))
         progress(sum(report.size_bytes for report in reports), total_bytes)
     return sorted(reports, key=lambda report: report.model)
 
 
-def check(store: CheckpointStore, ref: CheckpointRef) -> StepReport:
+def require_steps(where: AnyPlace, model: ModelRef, step: int | None) -> None:
+    """Raise `NotFoundError`, with the steps there are, when nothing lies at a step or the model has none."""
+    place = place_of(where)
+    steps = place.named_steps(model)
+    if step is not None and step not in steps:
+        place.select(model, Exact(step))
+    if not steps:
+        place.select(model)
+
+
+def check(where: AnyPlace, ref: CheckpointRef) -> StepReport:
     """Compare every file of a checkpoint with its manifest, again when it was moved or replaced meanwhile."""
-    folder = _folders(store, ref.model, ref.step).get(ref)
-    while folder is not None:
-        seen = stamp(folder)
-        report = _check_folder(ref, folder, known_identity(store, ref))
-        place = _folders(store, ref.model, ref.step).get(ref)
-        if place == folder and stamp(folder) == seen:
+    place = place_of(where)
+    stamp = place.stamp(ref)
+    while True:
+        report = _checked(place, ref)
+        before, stamp = stamp, place.stamp(ref)
+        if stamp == before:
             return report
-        folder = place
-    return StepReport(model=ref.model, step=ref.step, state=StepState.GONE)
 
 
-def known_identity(store: CheckpointStore, ref: CheckpointRef) -> str | None:
+def known_identity(where: AnyPlace, ref: CheckpointRef) -> str | None:
     """Give the identity that the next step of the same model knows its parent by; None where it continues another."""
-    later = {step: folder for step, folder in store.folders(ref.model).items() if step > ref.step}
-    if not later:
-        return None
-    folder = later[min(later)]
+    place = place_of(where)
+    later = [step for step in place.named_steps(ref.model) if step > ref.step]
     try:
-        content = None if folder.is_symlink() else find_manifest(folder)
-        parent = read_manifest(content, where=str(folder)).parent if content is not None else None
+        found = place.look(ref.model.at(min(later))) if later else None
     except ArtError:
         return None
+    parent = None if found is None or isinstance(found, NoCheckpoint) else found.manifest.parent
     return parent.digest if parent and parent.ref == ref else None
 
 
-def _folders(store: CheckpointStore, model: ModelRef, step: int | None) -> Mapping[CheckpointRef, Path]:
-    return {model.at(number): path for number, path in store.folders(model).items() if step in (None, number)}
-
-
-def _check_folder(ref: CheckpointRef, folder: Path, identity: str | None) -> StepReport:
+def _checked(place: Place[Held], ref: CheckpointRef) -> StepReport:
     try:
-        content = None if folder.is_symlink() else find_manifest(folder)
-        if content is None:
-            return _report_without_manifest(ref, folder)
-        manifest = read_manifest(content, where=str(folder / layout.MANIFEST))
+        found = place.look(ref)
     except ArtError as error:
         fault = Fault(file=layout.MANIFEST, problem=str(error))
         return StepReport(model=ref.model, step=ref.step, faults=(fault,))
+    if isinstance(found, NoCheckpoint):
+        return StepReport(model=ref.model, step=ref.step, state=found.state, reason=found.reason)
     return StepReport(
         model=ref.model,
         step=ref.step,
-        files=len(manifest.files),
-        size_bytes=manifest.size_bytes,
-        faults=(*_altered_manifest(content, identity), *_faults(ref, folder, manifest)),
+        state=StepState.FOREIGN if found.is_foreign else StepState.CHECKED,
+        files=len(found.names),
+        size_bytes=found.size_bytes,
+        # Of a foreign checkpoint nobody wrote the digests down.
+        faults=() if found.is_foreign else (*_altered_manifest(place, found), *_faults(place, found)),
     )
 
 
-def _altered_manifest(content: bytes, identity: str | None) -> Iterable[Fault]:
-    found = digest_bytes(content)
-    if identity not in (None, found):
+def _altered_manifest(place: Place[Held], found: Held) -> Iterator[Fault]:
+    identity = known_identity(place, found.ref)
+    if identity not in (None, found.digest):
         problem = "is not the one that the next step continues"
-        yield Fault(file=layout.MANIFEST, problem=problem, expected=identity, found=found)
+        yield Fault(file=layout.MANIFEST, problem=problem, expected=identity, found=found.digest)
 
 
-def _faults(ref: CheckpointRef, folder: Path, manifest: Manifest) -> Iterable[Fault]:
-    yield from filter(None, (_compare(folder, entry) for entry in manifest.files))
-    if manifest.ref != ref:
-        yield Fault(file=layout.MANIFEST, problem=f"it belongs to {manifest.ref}: this folder was copied by hand")
+def _faults(place: Place[Held], found: Held) -> Iterator[Fault]:
+    yield from filter(None, (_compare(place, found, entry) for entry in found.manifest.files))
+    if found.manifest.ref != found.ref:
+        problem = f"it belongs to {found.manifest.ref}: this folder was copied by hand"
+        yield Fault(file=layout.MANIFEST, problem=problem)
 
 
-def _compare(folder: Path, entry: FileEntry) -> Fault | None:
-    path = folder / entry.path
+def _compare(place: Place[Held], found: Held, entry: FileEntry) -> Fault | None:
     try:
-        size_bytes = regular.find_size_bytes_below(folder, entry.path)
-        # A file that is too long is wrong already, and may have no end.
-        found = disk.digest(path) if size_bytes is not None and size_bytes <= entry.size_bytes else None
-    except ArtError as error:
+        measured = place.measure(found, entry)
+    except (CorruptCheckpointError, StorageError) as error:
         return Fault(file=entry.path, problem=str(error), expected=entry.blake3)
-    if size_bytes is None:
-        problem = "is gone"
-    elif size_bytes != entry.size_bytes:
+    if measured is None:
+        return Fault(file=entry.path, problem="is gone", expected=entry.blake3)
+    size_bytes, digest = measured
+    if size_bytes != entry.size_bytes:
         problem = f"has {size_bytes:,} bytes of {entry.size_bytes:,}"
-    elif found != entry.blake3:
+    elif digest != entry.blake3:
         problem = "was altered"
     else:
         return None
-    return Fault(file=entry.path, problem=problem, expected=entry.blake3, found=found)
+    return Fault(file=entry.path, problem=problem, expected=entry.blake3, found=digest)
 
 
-def _report_without_manifest(ref: CheckpointRef, folder: Path) -> StepReport:
+def _total_bytes(place: Place[Held], refs: Iterable[CheckpointRef]) -> int:
+    refs = list(refs)
+    place.read_ahead(refs)
+    return sum(_size_bytes(place, ref) for ref in refs)
+
+
+def _size_bytes(place: Place[Held], ref: CheckpointRef) -> int:
     try:
-        outcome = look(ref, folder)
-    except ArtError as error:
-        fault = Fault(file=layout.MANIFEST, problem=str(error))
-        return StepReport(model=ref.model, step=ref.step, faults=(fault,))
-    if isinstance(outcome, Checkpoint):
-        files, size_bytes = len(outcome.manifest.files), outcome.manifest.size_bytes
-        return StepReport(model=ref.model, step=ref.step, state=StepState.FOREIGN, files=files, size_bytes=size_bytes)
-    state = StepState.DEBRIS if is_debris(folder) else StepState.UNKNOWN
-    return StepReport(model=ref.model, step=ref.step, state=state, reason=outcome.reason)
-
-
-def _size_bytes(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and path.name != layout.MANIFEST)
+        return place.open(ref).size_bytes
+    except ArtError:
+        return 0

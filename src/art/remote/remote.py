@@ -26,9 +26,10 @@ from art.format.pins import Pins, pin_line, read_pins
 from art.format.selection import Selection, Skipped, absence, choose
 from art.names import CheckpointRef, ModelRef, parse_step
 from art.remote import transfer
-from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, claim_key, claims_key, file_key, look
+from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, claim_key, claims_key, look
 from art.remote.clients import require_folder
 from art.remote.copy import Copied, fork_between, fork_from_disk
+from art.remote.errors import MissingError
 from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_file, fetch_fork
 from art.remote.history import add_lines, fetch_history, send_history
 from art.remote.location import Location, Patience, parse_location
@@ -133,12 +134,15 @@ class Remote:
             return found
         raise self._absence(pick, model, folders, found)
 
-    def digest(self, checkpoint: RemoteCheckpoint, file: RemoteFile) -> tuple[int, str]:
-        """Read a file from the server; gives its size and its BLAKE3 digest. Raises `MissingError`."""
+    def measure(self, checkpoint: RemoteCheckpoint, name: str) -> tuple[int, str] | None:
+        """Read a file from the server; gives its size and its BLAKE3 digest, None when it is gone."""
         size_bytes, digest = 0, blake3()
-        for block in self._objects.stream(file_key(checkpoint, file), BLOCK_BYTES):
-            size_bytes += len(bytes(block))
-            digest.update(block)
+        try:
+            for block in self._objects.stream(f"{checkpoint.key}/{name}", BLOCK_BYTES):
+                size_bytes += len(bytes(block))
+                digest.update(block)
+        except MissingError:
+            return None
         return size_bytes, digest.hexdigest()
 
     def fetch(

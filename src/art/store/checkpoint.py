@@ -42,6 +42,10 @@ class Checkpoint:
         """The names of its files, without the manifest."""
         return self.manifest.names
 
+    @property
+    def size_bytes(self) -> int:
+        return self.manifest.size_bytes
+
 
 Stamp = tuple[tuple[int, int], ...]
 

@@ -1,6 +1,6 @@
 """`art log`: models, their steps, and where they were forked. Changes nothing."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from art.errors import MetricNotFoundError, ModelNotFoundError
 
 if TYPE_CHECKING:
     from art.names import ModelRef
-    from art.ops.reading import Reading
+    from art.ops.place import Place
 
 DEFAULT_METRIC = "train/reward"
 
@@ -36,19 +36,19 @@ def log(
     and those that were forked are shown one by one.
     """
     from art.cli.render import log, wording
-    from art.ops.reading import reading_of
+    from art.ops.place import place_of
     from art.ops.tree import read_tree
 
     invocation = settle(context, root, project, as_json)
-    reading = reading_of(invocation.place(_url(model)))
-    branches = read_tree(reading, _wanted(invocation, reading, model), metric=metric, whole=whole or invocation.as_json)
+    place = place_of(invocation.place(_url(model)))
+    branches = read_tree(place, _wanted(invocation, place, model), metric=metric, whole=whole or invocation.as_json)
     if metric != DEFAULT_METRIC and branches and not any(branch.scores for branch in branches):
         raise MetricNotFoundError(f"No checkpoint has the metric {metric!r}; write split/name, as in val/reward.")
     if invocation.as_json:
-        output.print_json(log.document(branches, root=str(reading), metric=metric))
+        output.print_json(log.document(branches, root=str(place), metric=metric))
         return
     if not branches:
-        output.say(f"There are no models below {reading} yet.")
+        output.say(f"There are no models below {place} yet.")
     lines = log.graph_lines if graph else log.list_lines
     output.print_lines(lines(branches, metric=metric, now=wording.utc_now()))
 
@@ -59,10 +59,10 @@ def _url(text: str | None) -> str | None:
     return text if addresses.is_place(text) else addresses.parse(text, project="-").url
 
 
-def _wanted(invocation: Invocation, reading: "Reading", text: str | None) -> "list[ModelRef]":
+def _wanted(invocation: Invocation, place: "Place[Any]", text: str | None) -> "list[ModelRef]":
     from art.ops.tree import related
 
-    models = reading.models(invocation.project)
+    models = place.models(invocation.project)
     if text is None or addresses.is_place(text):
         return models
     if of_project := [model for model in models if model.project == text.rpartition(addresses.BETWEEN)[2]]:
@@ -70,5 +70,5 @@ def _wanted(invocation: Invocation, reading: "Reading", text: str | None) -> "li
     named = invocation.address(text).model
     if named not in models:
         known = ", ".join(str(model) for model in models) or "none"
-        raise ModelNotFoundError(f"There is no model {named} below {reading}; there are: {known}.")
-    return related(reading, named)
+        raise ModelNotFoundError(f"There is no model {named} below {place}; there are: {known}.")
+    return related(place, named)

@@ -23,13 +23,12 @@ def show(
     from art.cli.render import details, wording
     from art.format.pick import pick_of
     from art.ops.details import read_details
-    from art.ops.reading import reading_of
 
     invocation = settle(context, root, project, as_json)
     address = invocation.address(checkpoint)
     place = invocation.place(address.url)
     opened = place.select(address.model, pick_of(step=address.step)).checkpoint
-    known = read_details(reading_of(place), opened)
+    known = read_details(place, opened)
     if invocation.as_json:
         output.print_json(details.document(known))
     else:

@@ -13,13 +13,7 @@ from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from art.names import ModelRef
     from art.ops.verify import StepReport
-    from art.remote.hub import Hub
-    from art.remote.remote import Remote
-    from art.store.store import CheckpointStore
 
 
 What = Annotated[
@@ -96,31 +90,15 @@ def _tell(invocation: Invocation, reports: "list[StepReport]") -> None:
 
 
 def _reports(invocation: Invocation, what: str | None) -> "list[StepReport]":
-    from art.format.pick import Exact
-    from art.ops.verify import verify
-    from art.store.store import CheckpointStore
+    from art.ops.verify import require_steps, verify
 
     address = invocation.address(what) if what and not addresses.is_place(what) else None
     place = invocation.place(address.url if address else what)
-    if address and address.step is not None and address.step not in _steps(place, address.model):
-        place.select(address.model, Exact(address.step))  # says which steps there are
-    if address and not _steps(place, address.model):
-        place.select(address.model)
-    models = [address.model] if address else place.models(invocation.project)
     step = address.step if address else None
+    if address:
+        require_steps(place, address.model, step)
     with output.byte_bar("checking") as show:
-        if isinstance(place, CheckpointStore):
-            return verify(place, models, step=step, progress=show)
-        from art.ops.verify_bucket import verify_bucket
-
-        return verify_bucket(place, models, step=step, progress=show)
-
-
-def _steps(place: "CheckpointStore | Remote | Hub", model: "ModelRef") -> "Collection[int]":
-    """List what has a folder: of a folder on this disk that is no checkpoint there is something to say."""
-    from art.store.store import CheckpointStore
-
-    return place.folders(model) if isinstance(place, CheckpointStore) else place.steps(model)
+        return verify(place, [address.model] if address else place.models(invocation.project), step=step, progress=show)
 
 
 def _verify_continuation(invocation: Invocation, what: str | None, base_model: str | None, keep: bool) -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.text import Text
 
 from art.cli.render import wording
 from art.format.manifest import Hop, Manifest
 from art.ops.details import Details
-from art.ops.reading import where
+from art.ops.held import Held
 from art.ops.update import is_without_signal, updated_from
-
-if TYPE_CHECKING:
-    from art.ops.reading import AnyCheckpoint
 
 NAME_WIDTH = 12
 SHORT_DIGEST = 12
@@ -45,7 +42,7 @@ def document(details: Details) -> dict[str, Any]:
     checkpoint = details.checkpoint
     return {
         "ref": str(checkpoint.ref),
-        "path": where(checkpoint),
+        "path": checkpoint.where,
         "digest": checkpoint.digest,
         "foreign": checkpoint.is_foreign,
         "size_bytes": checkpoint.manifest.size_bytes,
@@ -69,7 +66,7 @@ def document(details: Details) -> dict[str, Any]:
     }
 
 
-def _facts(checkpoint: AnyCheckpoint, now: datetime) -> Iterator[tuple[str, Text | str]]:
+def _facts(checkpoint: Held, now: datetime) -> Iterator[tuple[str, Text | str]]:
     manifest = checkpoint.manifest
     yield "written", f"{manifest.created_at}  ({wording.age(manifest.created_at, now)})"
     if base := manifest.base_model:
@@ -85,7 +82,7 @@ def _facts(checkpoint: AnyCheckpoint, now: datetime) -> Iterator[tuple[str, Text
     if checkpoint.is_foreign:
         yield "foreign", Text("written by another program; its optimizer starts afresh", "yellow")
     yield "identity", checkpoint.digest or "none"
-    yield "folder", where(checkpoint)
+    yield "folder", checkpoint.where
 
 
 def _metrics(details: Details) -> Iterator[Text]:

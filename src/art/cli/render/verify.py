@@ -12,7 +12,8 @@ from rich.text import Text
 from art.cli.render import wording
 from art.names import CheckpointRef, ModelRef
 from art.ops.continuation import Verdict
-from art.ops.verify import Repair, StepReport, StepState
+from art.ops.held import StepState
+from art.ops.verify import Repair, StepReport
 
 NOTES = {
     StepState.FOREIGN: "foreign: its files are whole, and no manifest says what they should be",

@@ -1,0 +1,126 @@
+"""A bucket, or a repository of the Hub, as operations look at it. Each manifest and each history is asked for once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from art.errors import ArtError, CheckpointNotFoundError, ConfigurationError
+from art.format.lineage import Segment
+from art.format.manifest import FileEntry
+from art.format.pick import NEWEST, Pick
+from art.format.pins import Pins
+from art.format.selection import Selection
+from art.names import CheckpointRef, ModelRef
+from art.ops.held import NoCheckpoint, StepState
+from art.remote.checkpoint import RemoteCheckpoint
+from art.remote.hub import Hub
+from art.remote.remote import Remote
+from art.store.aside import SetAside
+from art.store.history import Entry, History
+
+REQUESTS_AT_ONCE = 16
+
+
+class InBucket:
+    """A bucket; a repository of the Hub is one that is only read."""
+
+    def __init__(self, remote: Remote | Hub) -> None:
+        self.remote = remote
+        self._opened: dict[CheckpointRef, RemoteCheckpoint | ArtError] = {}
+        self._steps: dict[ModelRef, list[int]] = {}
+        self._entries: dict[ModelRef, list[Entry]] = {}
+
+    def __str__(self) -> str:
+        return str(self.remote)
+
+    def models(self, project: str | None = None) -> list[ModelRef]:
+        return self.remote.models(project)
+
+    def steps(self, model: ModelRef) -> list[int]:
+        return self.remote.steps(model)
+
+    def named_steps(self, model: ModelRef) -> list[int]:
+        if model not in self._steps:
+            self._steps[model] = self.remote.steps(model)
+        return self._steps[model]
+
+    def select(self, model: ModelRef, pick: Pick = NEWEST) -> Selection[RemoteCheckpoint]:
+        return self.remote.select(model, pick)
+
+    def open(self, ref: CheckpointRef) -> RemoteCheckpoint:
+        self.read_ahead([ref])
+        outcome = self._opened[ref]
+        if isinstance(outcome, ArtError):
+            raise outcome
+        return outcome
+
+    def read_ahead(self, refs: Iterable[CheckpointRef]) -> None:
+        missing = [ref for ref in refs if ref not in self._opened]
+        if not missing:
+            return
+        with ThreadPoolExecutor(min(REQUESTS_AT_ONCE, len(missing))) as pool:
+            self._opened.update(zip(missing, pool.map(self._ask, missing), strict=True))
+
+    def read(self, checkpoint: RemoteCheckpoint, name: str) -> bytes:
+        return self.remote.read(checkpoint, name)
+
+    def set_aside(self, model: ModelRef) -> list[SetAside]:
+        """Give nothing: a bucket sets nothing aside."""
+        return []
+
+    def entries(self, model: ModelRef) -> list[Entry]:
+        if model not in self._entries:
+            self._entries[model] = self.remote.history(model) if isinstance(self.remote, Remote) else []
+        return self._entries[model]
+
+    def scores(self, segments: Iterable[Segment], metric: str) -> dict[int, float]:
+        return _BucketHistory(self).scores(segments, metric)
+
+    def pins(self, model: ModelRef) -> Pins:
+        return self._bucket.pins(model)
+
+    def look(self, ref: CheckpointRef) -> RemoteCheckpoint | NoCheckpoint:
+        try:
+            return self.remote.open_checkpoint(ref)
+        except CheckpointNotFoundError as error:
+            return NoCheckpoint(StepState.GONE, str(error))
+
+    def measure(self, checkpoint: RemoteCheckpoint, entry: FileEntry) -> tuple[int, str | None] | None:
+        return self._bucket.measure(checkpoint, entry.path)
+
+    def stamp(self, ref: CheckpointRef) -> str | None:
+        try:
+            return self.remote.open_checkpoint(ref).digest
+        except ArtError as error:
+            return str(error)
+
+    def freed_bytes(self, refs: Collection[CheckpointRef]) -> int:
+        return sum(map(self._bucket.size_bytes, refs))
+
+    def delete(self, ref: CheckpointRef) -> None:
+        self._bucket.delete(ref)
+
+    @property
+    def _bucket(self) -> Remote:
+        if isinstance(self.remote, Hub):
+            raise ConfigurationError(f"{self.remote} is read, never changed.")
+        return self.remote
+
+    def _ask(self, ref: CheckpointRef) -> RemoteCheckpoint | ArtError:
+        try:
+            return self.remote.open_checkpoint(ref)
+        except ArtError as error:
+            return error
+
+
+class _BucketHistory(History):
+    """The histories of a bucket."""
+
+    def __init__(self, place: InBucket) -> None:
+        super().__init__(Path())
+        self._place = place
+
+    def read(self, model: ModelRef) -> list[Entry]:
+        return self._place.entries(model)

@@ -1,0 +1,105 @@
+"""A root on this disk, as operations look at it. Each model's folder is listed once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from art.errors import CheckpointNotFoundError
+from art.format import layout
+from art.format.lineage import Segment
+from art.format.manifest import FileEntry, digest_bytes, read_manifest
+from art.format.pick import NEWEST, Pick
+from art.format.pins import Pins
+from art.format.selection import Selection, Skipped
+from art.names import CheckpointRef, ModelRef
+from art.ops.garbage import freed_bytes
+from art.ops.held import NoCheckpoint, StepState
+from art.ops.histories import Histories
+from art.store import disk, regular
+from art.store.aside import SetAside
+from art.store.checkpoint import Checkpoint, find_manifest, is_debris, look, stamp
+from art.store.history import Entry, History
+from art.store.pins import pins_of
+from art.store.store import CheckpointStore
+
+
+class OnDisk:
+    """A root on this disk."""
+
+    def __init__(self, store: CheckpointStore, histories: Histories | None = None) -> None:
+        self.store = store
+        self._history = histories or History(store.root)
+        self._folders: dict[ModelRef, Mapping[int, Path]] = {}
+
+    def __str__(self) -> str:
+        return str(self.store.root)
+
+    def models(self, project: str | None = None) -> list[ModelRef]:
+        return self.store.models(project)
+
+    def steps(self, model: ModelRef) -> list[int]:
+        return self.store.steps(model)
+
+    def named_steps(self, model: ModelRef) -> list[int]:
+        return list(self.store.folders(model))
+
+    def select(self, model: ModelRef, pick: Pick = NEWEST) -> Selection[Checkpoint]:
+        return self.store.select(model, pick)
+
+    def open(self, ref: CheckpointRef) -> Checkpoint:
+        if ref.model not in self._folders:
+            self._folders[ref.model] = self.store.folders(ref.model)
+        folder = self._folders[ref.model].get(ref.step)
+        outcome = look(ref, folder) if folder else Skipped(ref.step, "it is gone")
+        if isinstance(outcome, Skipped):
+            raise CheckpointNotFoundError(outcome.reason)
+        return outcome
+
+    def read_ahead(self, refs: Iterable[CheckpointRef]) -> None:
+        """Leave it to `open`: a disk has nothing to wait for."""
+
+    def read(self, checkpoint: Checkpoint, name: str) -> bytes:
+        return self.store.read(checkpoint, name)
+
+    def set_aside(self, model: ModelRef) -> list[SetAside]:
+        return self.store.set_aside(model)
+
+    def entries(self, model: ModelRef) -> list[Entry]:
+        return History(self.store.root).read(model)
+
+    def scores(self, segments: Iterable[Segment], metric: str) -> dict[int, float]:
+        return self._history.scores(segments, metric)
+
+    def pins(self, model: ModelRef) -> Pins:
+        return pins_of(self.store.root, model)
+
+    def look(self, ref: CheckpointRef) -> Checkpoint | NoCheckpoint:
+        folder = self.store.folders(ref.model).get(ref.step)
+        if folder is None:
+            return NoCheckpoint(StepState.GONE)
+        content = None if folder.is_symlink() else find_manifest(folder)
+        if content is None:
+            outcome = look(ref, folder)
+            state = StepState.DEBRIS if is_debris(folder) else StepState.UNKNOWN
+            return NoCheckpoint(state, outcome.reason) if isinstance(outcome, Skipped) else outcome
+        manifest = read_manifest(content, where=str(folder / layout.MANIFEST))
+        return Checkpoint(ref=ref, path=folder, manifest=manifest, digest=digest_bytes(content))
+
+    def measure(self, checkpoint: Checkpoint, entry: FileEntry) -> tuple[int, str | None] | None:
+        size_bytes = regular.find_size_bytes_below(checkpoint.path, entry.path)
+        if size_bytes is None:
+            return None
+        # A file that is too long is wrong already, and may have no end.
+        return size_bytes, disk.digest(checkpoint.path / entry.path) if size_bytes <= entry.size_bytes else None
+
+    def stamp(self, ref: CheckpointRef) -> object:
+        folder = self.store.folders(ref.model).get(ref.step)
+        return (folder, stamp(folder)) if folder else None
+
+    def freed_bytes(self, refs: Collection[CheckpointRef]) -> int:
+        folders = {model: self.store.folders(model) for model in {ref.model for ref in refs}}
+        return sum(freed_bytes(folders[ref.model][ref.step] for ref in refs).values())
+
+    def delete(self, ref: CheckpointRef) -> None:
+        self.store.delete_step(ref)
