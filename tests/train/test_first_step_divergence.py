@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from openai.types.chat.chat_completion import Choice
@@ -25,15 +28,26 @@ def trainer(tokenizer) -> Trainer:
     return Trainer(make_base(), tokenizer, lora=LoRAConfig(rank=2), seed=0)
 
 
-def sampled_elsewhere(tokenizer, said: list[int], *, tools: list | None, temperature: float = 1.0) -> Choice:
-    """A choice of another server with the same weights, which does not say which tokens its prompt had."""
+def sampled_elsewhere(
+    tokenizer,
+    said: list[int],
+    *,
+    messages: list | None = None,
+    tools: list | None = None,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+) -> Choice:
+    """A choice of another server with the same weights, which does not say which tokens its prompt had.
+
+    Its log-probabilities are those after temperature and top_p, as vLLM's `processed_logprobs` are.
+    """
     prompt = tokenizer.apply_chat_template(
-        [QUESTION], tools=tools, add_generation_prompt=True, tokenize=True, return_dict=False
+        messages or [QUESTION], tools=tools, add_generation_prompt=True, tokenize=True, return_dict=False
     )
     with torch.no_grad():
         logps, _ = plain_scores(make_base(), prompt, said, temperature)
     entries = [
-        {"token": f"token_id:{token}", "logprob": logp, "bytes": None, "top_logprobs": []}
+        {"token": f"token_id:{token}", "logprob": logp - math.log(top_p), "bytes": None, "top_logprobs": []}
         for token, logp in zip(said, logps.tolist(), strict=True)
     ]
     message = {"role": "assistant", "content": "ok"}
@@ -42,23 +56,25 @@ def sampled_elsewhere(tokenizer, said: list[int], *, tools: list | None, tempera
     )
 
 
-def group_of(tokenizer, *, sampled_with: list | None, told: list | None, temperature: float = 1.0) -> TrajectoryGroup:
+def group_of(tokenizer, *, told: list | None = None, **sampling: Any) -> TrajectoryGroup:
+    """Answers whose trajectory names `told` as its tools, whatever the sampler was given."""
     return TrajectoryGroup(
         Trajectory(
-            messages_and_choices=[
-                QUESTION, sampled_elsewhere(tokenizer, said, tools=sampled_with, temperature=temperature)
-            ],
-            tools=told,
-            reward=reward,
+            messages_and_choices=[QUESTION, sampled_elsewhere(tokenizer, said, **sampling)], tools=told, reward=reward
         )
         for reward, said in ((0.0, [50, 51, 52]), (1.0, [60, 61]))
-    )  # fmt: skip
+    )
 
 
 DISAGREEING = {
-    "tools that the trajectory does not name": {"sampled_with": TOOLS, "told": None},
-    "tools that the sampler was not given": {"sampled_with": None, "told": TOOLS},
-    "another temperature": {"sampled_with": None, "told": None, "temperature": 0.3},
+    "tools that the trajectory does not name": {"tools": TOOLS},
+    "tools that the sampler was not given": {"told": TOOLS},
+    "another system prompt": {"messages": [{"role": "system", "content": "Answer in French, at length."}, QUESTION]},
+    "a prompt that the template writes otherwise": {
+        "messages": [{**QUESTION, "content": f"{QUESTION['content']} /no_think"}]
+    },
+    "a top_p that the log-probabilities include": {"top_p": 0.7},
+    "another temperature": {"temperature": 0.3},
 }
 
 
@@ -68,7 +84,7 @@ def test_another_context_than_the_samplers_is_an_error_that_says_where_to_look(c
     trainer.save(tmp_path)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
-    with pytest.raises(TrainingDataError, match=r"nats a token, more than max_divergence=0\.5.*tools=.*chat template"):
+    with pytest.raises(TrainingDataError, match=r"nats a token, more than max_divergence=0\.2.*tools=.*chat template"):
         trainer.step([group], TrainConfig())
 
     trainer.save(tmp_path)
@@ -76,9 +92,40 @@ def test_another_context_than_the_samplers_is_an_error_that_says_where_to_look(c
     assert trainer.step([group], TrainConfig(max_divergence=None))["grad_norm"] > 0
 
 
+CORRECTIONS = [{"max_age": 4}, {"truncated_importance_sampling": 2.0}, {"off_policy_mask": 5.0}]
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS, ids=str)
+def test_where_a_correction_was_asked_for_a_sampler_may_differ_unless_a_bound_is_named(correction, trainer, tokenizer):
+    group = group_of(tokenizer, **DISAGREEING["a top_p that the log-probabilities include"])
+
+    with pytest.raises(TrainingDataError, match=r"max_divergence=0\.3"):
+        trainer.step([group], TrainConfig(**correction, max_divergence=0.3))
+
+    assert trainer.step([group], TrainConfig(**correction))["grad_norm"] > 0
+
+
+def test_rounding_of_a_sampler_to_16_bits_is_no_error(trainer, tokenizer):
+    group = group_of(tokenizer, top_p=math.exp(-0.03))
+
+    assert trainer.step([group], TrainConfig())["grad_norm"] > 0
+
+
+def test_a_trajectory_without_tokens_is_left_out_and_the_others_are_still_compared(trainer, tokenizer):
+    silent = Trajectory(messages_and_choices=[QUESTION], reward=0.5)
+    agreeing, differing = (group_of(tokenizer, **how) for how in ({}, DISAGREEING["another system prompt"]))
+    for group in (agreeing, differing):
+        group.trajectories.append(silent)
+
+    with pytest.raises(TrainingDataError, match="max_divergence"):
+        trainer.step([differing], TrainConfig())
+
+    assert trainer.step([agreeing], TrainConfig())["trajectories_skipped"] == 1
+
+
 @pytest.mark.parametrize("tools", [None, TOOLS])
 def test_the_same_context_as_the_samplers_is_no_error(tools, trainer, tokenizer):
-    metrics = trainer.step([group_of(tokenizer, sampled_with=tools, told=tools)], TrainConfig(max_divergence=1e-3))
+    metrics = trainer.step([group_of(tokenizer, tools=tools, told=tools)], TrainConfig(max_divergence=1e-3))
 
     assert metrics["ratio"] == pytest.approx(1.0, abs=1e-3)
 

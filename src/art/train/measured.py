@@ -66,9 +66,11 @@ class Measured:
             f"Before the first optimiser step the trainer and the sampler differ by {mean:.2f} nats a token, more than "
             f"max_divergence={most:g}, on {self.compared} tokens that the same weights should find equally likely. The "
             "trainer has read another context than the sampler, or the sampler reports other log-probabilities. Look "
-            "at: tools that the sampler was given and the trajectory does not name (Trajectory(tools=...)); arguments "
-            "of the chat template; images; a top_p or a penalty that the sampler's log-probabilities include; a "
-            "sampler with other weights. Sample from this model's own inference, or set max_divergence=None."
+            "at: tools that the sampler was given and the trajectory does not name, or the other way round "
+            "(Trajectory(tools=...)); another system prompt, or other arguments of the chat template; images; a top_p "
+            "or a penalty that the sampler's log-probabilities include; another temperature; a sampler with other "
+            "weights. Nothing was changed. Sample from this model's own inference; or, if the sampler is meant to "
+            "differ, name what corrects for it (truncated_importance_sampling=2.0, max_age) or set max_divergence=None."
         )
 
     def stepped(self, grad_norm: float) -> None:

@@ -77,7 +77,7 @@ class PolicyGradient:
             gradient.add(counted)
         gradient.finish()
         measured.total += total
-        measured.check_agreement(self.config.max_divergence)
+        measured.check_agreement(self.config.divergence_bound)
 
     def _loss(self, each: Pass, seed: int, *, compares: bool) -> tuple[Tensor, Measured]:
         """Give a micro-batch's sum of weighted losses, and what there is to report about it."""
