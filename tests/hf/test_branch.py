@@ -91,7 +91,7 @@ def test_a_new_branch_has_nothing_to_resume_from_and_touches_nothing(tmp_path: P
     branch = Branch("shop/new", root=tmp_path / "root")
 
     assert branch.resume() is None
-    branch.require_step(0)
+    branch._require_step(0)
     assert not (tmp_path / "root").exists()
 
 

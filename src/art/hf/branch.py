@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from art.errors import ConflictError, IncompatibleError
 from art.format.kinds import carried_by
+from art.hf.extras import Extras, file_name, needed_by
 from art.names import ModelRef
 from art.ops import trainer_log
 from art.ops.folders import commit_folder
@@ -40,13 +41,16 @@ class Branch:
         self.model = ModelRef.parse(name)
         self._store = CheckpointStore(root or os.environ.get("ART_ROOT") or ".art")
         self._history = History(self._store.root)
+        self._extras: Extras | None = None
 
-    def resume(self) -> str | None:
+    def resume(self, trainer: Any = None) -> str | None:
         """Give the folder to resume from, for `trainer.train(resume_from_checkpoint=...)`; None for a new model.
 
-        It is the store's own, every byte of it verified. Raises `CorruptCheckpointError` for a damaged one, and
-        `IncompatibleError` for one of another trainer.
+        It is the store's own, every byte of it verified. With the `trainer` what its own checkpoints lack is saved
+        with each of them and given back, such as TRL's generated batches. Raises `CorruptCheckpointError` for a
+        damaged checkpoint, and `IncompatibleError` for one of another trainer.
         """
+        self._extras = None if trainer is None else Extras(trainer)
         newest = self._newest()
         if newest is None:
             return None
@@ -64,17 +68,35 @@ class Branch:
 
         class Commits(TrainerCallback):
             def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                branch.require_step(state.global_step)
+                branch.begin(args, state.global_step)
+
+            def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                if branch._extras:
+                    branch._extras.epoch_begins()
 
             def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
+                if branch._extras:
+                    branch._extras.save(folder)
                 if state.is_world_process_zero:
-                    folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
                     branch.commit(folder, state.global_step, log=state.log_history, ranks=args.world_size)
 
         return Commits()
 
-    def require_step(self, step: int) -> None:
-        """Check that the model stands at a step; raises `ConflictError`."""
+    def begin(self, settings: Any, step: int) -> None:
+        """Check that the model stands at a step, and give the Trainer its extras; raises `ConflictError`."""
+        newest = self._require_step(step)
+        has_extras = bool(self._extras and newest and self._extras.load(newest.path))
+        lacks = needed_by(settings)
+        if lacks and (self._extras is None or (newest and not has_extras)):
+            _log.warning(
+                "%s: this Trainer's own checkpoints lack %s, so that a resume is another run. Call "
+                "branch.resume(trainer) before training, from the first step on.",
+                self.model,
+                " and ".join(lacks),
+            )
+
+    def _require_step(self, step: int) -> Checkpoint | None:
         newest = self._newest()
         stands_at = newest.ref.step if newest else 0
         if stands_at != step:
@@ -82,13 +104,14 @@ class Branch:
                 f"{self.model} stands at step {stands_at}, and this Trainer begins at step {step}. Go on from there "
                 "with trainer.train(resume_from_checkpoint=branch.resume()), or name another model."
             )
+        return newest
 
     def commit(self, folder: Path, step: int, *, log: Iterable[Mapping[str, Any]] = (), ranks: int = 1) -> Checkpoint:
         """Commit what the Trainer saved at a step, with what it logged since the checkpoint before.
 
         `log` is the Trainer's `state.log_history`. Raises what `commit_folder` does.
         """
-        _wait_for_ranks(folder, ranks)
+        _wait_for_ranks(folder, ranks, with_extras=self._extras is not None)
         newest = self._newest()
         lines = trainer_log.between(log, newest.ref.step if newest else 0, step)
         metrics = trainer_log.metrics_of(lines)
@@ -117,9 +140,10 @@ class Branch:
             )
 
 
-def _wait_for_ranks(folder: Path, ranks: int) -> None:
-    """Wait until every rank has written its random state; raises `ConflictError`."""
+def _wait_for_ranks(folder: Path, ranks: int, *, with_extras: bool) -> None:
+    """Wait until every rank has written its random state, and its extras; raises `ConflictError`."""
     wanted = [folder / f"rng_state_{rank}.pth" for rank in range(ranks)] if ranks > 1 else []
+    wanted += [folder / file_name(rank) for rank in range(ranks)] if with_extras else []
     end = time.monotonic() + WAIT_S
     while missing := [path.name for path in wanted if not path.exists()]:
         if time.monotonic() > end:

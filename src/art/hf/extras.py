@@ -1,0 +1,205 @@
+"""What a Trainer's own checkpoint lacks, and a resume needs: written beside its files, and given back.
+
+Of TRL: the generated batches that are still trained on, the count of passes over them, a synced reference model, and
+counters of the log. Of every Trainer: the loss since the last log, and the state of a sampler's own generator. One
+safetensors file a rank, so nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from art.errors import CorruptCheckpointError, IncompatibleError
+from art.format.json import parse_object
+
+if TYPE_CHECKING:
+    import torch
+
+METADATA = "artfork"
+RANDOM_STATE = "rng_state*.pth"
+SAMPLER, LOSS = "sampler", "loss"
+BUFFER, REFERENCE = "buffer.", "reference."
+COUNTERS = ("_step", "_total_train_tokens", "_total_loss_scalar", "_globalstep_last_logged")
+"""Numbers that a Trainer or TRL counts, and does not save."""
+_log = logging.getLogger("art")
+
+
+def file_name(rank: int) -> str:
+    """Name the file of one rank."""
+    return f"artfork_extras_{rank}.safetensors"
+
+
+@dataclass
+class Extras:
+    """The extras of one Trainer in one process."""
+
+    trainer: Any
+    _epoch_began_with: torch.Tensor | None = field(default=None, init=False)
+
+    def epoch_begins(self) -> None:
+        """Remember where the sampler stood; an epoch that is resumed is drawn again from there."""
+        generator = _generator_of(self.trainer)
+        self._epoch_began_with = None if generator is None else generator.get_state()
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's extras into a checkpoint that the Trainer has just saved."""
+        from safetensors.torch import save_file
+
+        tensors, buffer = _buffer_of(self.trainer)
+        tensors.update(_reference_of(self.trainer))
+        if (loss := getattr(self.trainer, "_tr_loss", None)) is not None:
+            tensors[LOSS] = loss
+        if (sampler := self._sampler_state()) is not None:
+            tensors[SAMPLER] = sampler
+        counters = {name: value for name in COUNTERS if (value := getattr(self.trainer, name, None)) is not None}
+        said = {"counters": counters, "metrics": _metrics_of(self.trainer), "buffer": buffer}
+        path = folder / file_name(self.trainer.args.process_index)
+        unfinished = path.with_suffix(".unfinished")
+        copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        save_file(copies, unfinished, metadata={METADATA: json.dumps(said)})
+        unfinished.rename(path)
+
+    def load(self, folder: Path) -> bool:
+        """Give the Trainer what a checkpoint has for this rank, as its training begins; tells whether it has any.
+
+        Raises `CorruptCheckpointError` for a file that is none of ours, `IncompatibleError` for another Trainer's.
+        """
+        path = folder / file_name(self.trainer.args.process_index)
+        if not path.exists():
+            return False
+        tensors, said = _read(path)
+        for name, value in said.get("counters", {}).items():
+            if name in COUNTERS and hasattr(self.trainer, name):
+                setattr(self.trainer, name, value)
+        for name, values in said.get("metrics", {}).items():
+            self.trainer._metrics["train"][name] = list(values)
+        if LOSS in tensors:
+            self.trainer._tr_loss = tensors[LOSS].to(self.trainer._tr_loss.device)
+        _give_buffer(self.trainer, tensors, said.get("buffer"))
+        _give_reference(self.trainer, tensors, path)
+        # A fork that resets the random state draws another order of the data, too.
+        if SAMPLER in tensors and any(folder.glob(RANDOM_STATE)):
+            _give_sampler(self.trainer, tensors[SAMPLER])
+        return True
+
+    def _sampler_state(self) -> torch.Tensor | None:
+        generator = _generator_of(self.trainer)
+        if generator is None:
+            return None
+        is_epoch_done = float(self.trainer.state.epoch or 0).is_integer()
+        return generator.get_state() if is_epoch_done else self._epoch_began_with
+
+
+def needed_by(settings: Any) -> list[str]:
+    """Name what the checkpoints of a Trainer with such settings lack for a resume without extras to be the same run."""
+    lacks = []
+    generates_every = (getattr(settings, "steps_per_generation", None) or 1) * getattr(settings, "num_iterations", 1)
+    if generates_every > settings.gradient_accumulation_steps:
+        lacks.append("its generated batches")
+    if getattr(settings, "sync_ref_model", False):
+        lacks.append("its synced reference model")
+    return lacks
+
+
+def _read(path: Path) -> tuple[Mapping[str, torch.Tensor], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+    except SafetensorError as error:
+        raise CorruptCheckpointError(f"{path} is damaged: {error}.") from error
+    return tensors, parse_object(metadata.get(METADATA, "").encode(), where=f"the metadata of {path}")
+
+
+def _generator_of(trainer: Any) -> torch.Generator | None:
+    """Find the generator that a sampler of the training data draws with, where it knows no epoch."""
+    import torch
+
+    loader = getattr(trainer.callback_handler, "train_dataloader", None)
+    sampler = getattr(loader, "sampler", None)
+    for name in ("batch_sampler", "batch_sampler", "sampler"):
+        loader = getattr(loader, name, None) or loader
+        sampler = getattr(loader, "sampler", None) or sampler
+    generator = getattr(sampler, "generator", None)
+    return generator if isinstance(generator, torch.Generator) and not hasattr(sampler, "set_epoch") else None
+
+
+def _give_sampler(trainer: Any, state: torch.Tensor) -> None:
+    if (generator := _generator_of(trainer)) is not None:
+        generator.set_state(state)
+
+
+def _metrics_of(trainer: Any) -> dict[str, list[float]]:
+    """Give the figures of steps since the last log."""
+    metrics = getattr(trainer, "_metrics", None)
+    train = metrics.get("train", {}) if isinstance(metrics, Mapping) else {}
+    return {name: [float(value) for value in values] for name, values in train.items() if values}
+
+
+def _buffer_of(trainer: Any) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]] | None]:
+    """Give the tensors of the generated batches under names of their own, and what else they hold."""
+    import torch
+
+    batches = getattr(trainer, "_buffered_inputs", None)
+    if batches is None:
+        return {}, None
+    tensors: dict[str, torch.Tensor] = {}
+    plain: list[dict[str, Any]] = []
+    for index, batch in enumerate(batches):
+        plain.append({})
+        for name, value in batch.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{BUFFER}{index}.{name}"] = value
+            elif value is None or isinstance(value, bool | int | float | str):
+                plain[index][name] = value
+            else:
+                kind = type(value).__name__
+                _log.warning("%s of a generated batch is a %s and is not saved; a resume is another run.", name, kind)
+    return tensors, plain
+
+
+def _give_buffer(trainer: Any, tensors: Mapping[str, torch.Tensor], plain: Any) -> None:
+    if plain is None:
+        return
+    device = trainer.args.device
+    batches = [dict(batch) for batch in plain]
+    for name, tensor in tensors.items():
+        if name.startswith(BUFFER):
+            index, _, field_name = name.removeprefix(BUFFER).partition(".")
+            batches[int(index)][field_name] = tensor.to(device)
+    trainer._buffered_inputs = batches
+
+
+def _reference_of(trainer: Any) -> dict[str, torch.Tensor]:
+    """Give the weights of a reference model that follows the trained one; a fixed one has those it began with."""
+    if not getattr(trainer.args, "sync_ref_model", False) or trainer.args.process_index > 0:
+        return {}
+    return {f"{REFERENCE}{name}": tensor for name, tensor in _weights_of(trainer)}
+
+
+def _give_reference(trainer: Any, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    import torch
+
+    saved = {name.removeprefix(REFERENCE): tensor for name, tensor in tensors.items() if name.startswith(REFERENCE)}
+    if not saved:
+        return
+    weights = dict(_weights_of(trainer))
+    if {name: tensor.shape for name, tensor in saved.items()} != {
+        name: tensor.shape for name, tensor in weights.items()
+    }:
+        raise IncompatibleError(f"{path} holds another reference model than this Trainer has; name another model.")
+    with torch.no_grad():
+        for name, tensor in saved.items():
+            weights[name].copy_(tensor)
+
+
+def _weights_of(trainer: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    reference = getattr(trainer, "ref_model", None)
+    return iter(() if reference is None else trainer.accelerator.unwrap_model(reference).named_parameters())
