@@ -16,7 +16,7 @@ import torch
 from transformers import Trainer, TrainingArguments, set_seed
 
 from art.hf import Branch
-from small import byte_tokenizer, small_causal_lm
+from small import byte_tokenizer, small_causal_lm, write_small_model
 
 STEPS, AT = 6, 3
 PLAIN: dict[str, Any] = {
@@ -78,7 +78,9 @@ def make_sft(settings: dict[str, Any], callbacks: list[Any]) -> Trainer:
     from trl import SFTConfig, SFTTrainer
 
     data = Dataset.from_list([{"text": f"row {number} of many"} for number in range(64)])
-    return SFTTrainer(model(), SFTConfig(**settings), data, processing_class=byte_tokenizer(), callbacks=callbacks)
+    return SFTTrainer(
+        model(), args=SFTConfig(**settings), train_dataset=data, processing_class=byte_tokenizer(), callbacks=callbacks
+    )
 
 
 def make_dpo(settings: dict[str, Any], callbacks: list[Any]) -> Trainer:
@@ -99,8 +101,10 @@ def make_grpo(settings: dict[str, Any], callbacks: list[Any]) -> Trainer:
 
     rows, lora = settings.pop("rows", 64), settings.pop("lora", False)
     data = Dataset.from_list([{"prompt": f"count to {number}"} for number in range(rows)])
+    # From a folder, for a reference model is read from where the trained one was.
+    base = write_small_model(Path(settings["output_dir"], "base"))
     return GRPOTrainer(
-        model(), reward, GRPOConfig(**{**GRPO, **settings}), train_dataset=data,
+        str(base), reward, GRPOConfig(**{**GRPO, **settings}), train_dataset=data,
         processing_class=byte_tokenizer(), callbacks=callbacks,
         peft_config=LoraConfig(r=4, target_modules="all-linear") if lora else None,
     )  # fmt: skip

@@ -78,6 +78,7 @@ def documents_of_checkpoints(art: Art, store: CheckpointStore, tmp_path: Path) -
         "plan": ("plan", str(write_config(tmp_path)), "--gpu-memory", "80"),
         "verify": ("verify", "--repair"),
         "gc": ("gc",),
+        "mcp": ("mcp", "--list", "--allow", "pin"),
         "pin": ("pin", "agent-2@100"),
         "unpin": ("unpin", "agent-2@100"),
         "export": ("export", "agent-1", "--to", "jsonl"),

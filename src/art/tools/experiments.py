@@ -1,0 +1,190 @@
+"""What an agent may ask of a root, and change there: each method is one tool.
+
+Reads what the page reads. Changes need a permission that the user gave by name, and forks have a budget. Nothing here
+deletes: a rewind sets aside, and is undone by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from art.errors import ConfigurationError
+from art.format.pick import Best, Exact, Pick, pick_of
+from art.names import CheckpointRef, ModelRef
+from art.ops.fork import ForkRequest, Outcome, fork, if_exists
+from art.ops.verify import verify
+from art.store.pins import set_pin
+from art.store.store import CheckpointStore
+from art.ui.desk import Desk
+
+PERMISSIONS = ("fork", "rewind", "pin")
+DEFAULT_MAX_FORKS = 20
+MOST_STEPS = 500
+
+Json = dict[str, Any]
+ModelName = Annotated[str, Field(description="project/model, as in shop/agent-1")]
+Step = Annotated[str, Field(description="project/model@step, as in shop/agent-1@500")]
+Part = Literal["optimizer", "schedule", "random", "state"]
+
+
+@dataclass
+class Experiments:
+    """One root, and what may be changed in it; `allowed` are names of `PERMISSIONS`."""
+
+    store: CheckpointStore
+    allowed: Collection[str] = ()
+    max_forks: int = DEFAULT_MAX_FORKS
+    _forks: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.allowed) - set(PERMISSIONS)):
+            raise ConfigurationError(f"{', '.join(unknown)} cannot be allowed; there are {', '.join(PERMISSIONS)}.")
+
+    @property
+    def reading(self) -> list[Callable[..., Json]]:
+        """The tools that change nothing."""
+        return [self.status, self.tree, self.history, self.step, self.rollouts, self.compare, self.disk, self.verify]
+
+    @property
+    def changing(self) -> list[Callable[..., Json]]:
+        """The tools that change something and are allowed."""
+        tools: dict[str, list[Callable[..., Json]]] = {
+            "fork": [self.fork],
+            "rewind": [self.rewind, self.undo_rewind],
+            "pin": [self.pin, self.unpin],
+        }
+        return [tool for permission in PERMISSIONS if permission in self.allowed for tool in tools[permission]]
+
+    def status(self) -> Json:
+        """Say which runs went wrong, since which step, by what evidence, and what everything cost so far.
+
+        `alerts` hold the last good step of each and the command that forks there. Ask this first.
+        """
+        return self._desk.status()
+
+    def tree(self) -> Json:
+        """List every branch: where it was forked, what changed there, its best and newest step and its state."""
+        return self._desk.tree()
+
+    def history(
+        self,
+        model: ModelName,
+        first: Annotated[int, Field(ge=0, description="first step")] = 0,
+        last: Annotated[int | None, Field(description="last step; the newest if left out")] = None,
+    ) -> Json:
+        """Give the metrics of one branch as columns over its own steps: reward, entropy, KL, gradient norm, ..."""
+        document = self._desk.history(ModelRef.parse(model), first=first, last=last)
+        if len(document["steps"]) > MOST_STEPS:
+            raise ConfigurationError(
+                f"{len(document['steps'])} steps are more than {MOST_STEPS}; name a first and a last step."
+            )
+        return document
+
+    def step(self, ref: Step) -> Json:
+        """Give one checkpoint: what its weights earned, its settings, its files and what it carries."""
+        return self._desk.step(_ref(ref))
+
+    def rollouts(self, ref: Step, split: Literal["train", "val"] = "train") -> Json:
+        """Give the conversations that a step's weights had, the worst prompt first, with their rewards."""
+        return self._desk.rollouts(_ref(ref), split)
+
+    def compare(self, first: Step, second: Step) -> Json:
+        """Say where two checkpoints part, which settings and metrics differ, and the same prompts through both."""
+        return self._desk.comparison(_ref(first), _ref(second))
+
+    def disk(self) -> Json:
+        """Say how many bytes each branch keeps, and how many are set aside."""
+        return self._desk.disk()
+
+    def verify(self, ref: Step) -> Json:
+        """Read every byte of a checkpoint again and compare it with its manifest."""
+        checked = _ref(ref)
+        self.store.select(checked.model, Exact(checked.step))
+        report = verify(self.store, [checked.model], step=checked.step, progress=lambda _done, _total: None)[0]
+        faults = [{"file": fault.file, "problem": fault.problem} for fault in report.faults]
+        return {"ref": ref, "state": str(report.state), "files": report.files, "faults": faults}
+
+    def fork(
+        self,
+        source: Annotated[str, Field(description="project/model, or project/model@step")],
+        destination: ModelName,
+        not_after: Annotated[int | None, Field(description="the newest step at or before this one")] = None,
+        best: Annotated[str | None, Field(description="the best step by a metric, as in val/reward")] = None,
+        reset: Annotated[list[Part] | None, Field(description="parts that start afresh")] = None,
+    ) -> Json:
+        """Begin a branch with a checkpoint of another one, at the same step; training continues from there bit for bit.
+
+        The same fork again changes nothing. Another fork into a model that has checkpoints is refused.
+        """
+        named, pick = _pick(source, not_after, best)
+        model = ModelRef.parse(destination)
+        # Into a model that is there a fork is the same again, or refused; neither spends anything.
+        if self._forks >= self.max_forks and not self.store.steps(model):
+            raise ConfigurationError(f"The budget of {self.max_forks} forks is spent; ask the user for a larger one.")
+        request = ForkRequest(
+            source=self.store,
+            source_model=named,
+            pick=pick,
+            destination=self.store,
+            model=model,
+            reset=tuple(reset or ()),
+            if_exists=if_exists(overwrite=False, continues=False),
+        )
+        if request.source_model == request.model:
+            raise ConfigurationError(f"{destination} would be rewound, which another tool does; name a new model.")
+        report = fork(request)
+        self._forks += report.outcome is Outcome.FORKED and not report.repeated
+        return {
+            "ref": str(report.ref),
+            "source": str(report.selected),
+            "repeated": report.repeated,
+            "copied_bytes": report.copied_bytes,
+            "forks_left": self.max_forks - self._forks,
+        }
+
+    def rewind(self, ref: Step) -> Json:
+        """Make an earlier step the newest of its model again; later ones are set aside, never deleted."""
+        checkpoint = self.store.open(_ref(ref))
+        aside = self.store.rewind(checkpoint)
+        return {"newest": str(checkpoint.ref), "set_aside": list(aside.steps) if aside else []}
+
+    def undo_rewind(self, model: ModelName) -> Json:
+        """Bring back what the last rewind of a model set aside."""
+        named = ModelRef.parse(model)
+        aside = self.store.restore(named, None)
+        return {"newest": str(named.at(self.store.steps(named)[-1])), "brought_back": list(aside.steps)}
+
+    def pin(self, ref: Step) -> Json:
+        """Keep a checkpoint whatever the user's retention policies say."""
+        return self._set_pin(ref, pinned=True)
+
+    def unpin(self, ref: Step) -> Json:
+        """Take a pin out: the retention policies decide again."""
+        return self._set_pin(ref, pinned=False)
+
+    def _set_pin(self, ref: str, *, pinned: bool) -> Json:
+        checkpoint = self.store.open(_ref(ref))
+        set_pin(self.store.root, checkpoint.ref, checkpoint.digest, pinned=pinned)
+        return {"ref": str(checkpoint.ref), "pinned": pinned}
+
+    @property
+    def _desk(self) -> Desk:
+        # Read anew each time: a run goes on while the agent thinks.
+        return Desk(self.store)
+
+
+def _ref(text: str) -> CheckpointRef:
+    return CheckpointRef.parse(text)
+
+
+def _pick(source: str, not_after: int | None, best: str | None) -> tuple[ModelRef, Pick]:
+    model, _, step = source.partition("@")
+    if sum((bool(step), not_after is not None, best is not None)) > 1:
+        raise ConfigurationError("A step, not_after and best choose in three ways; leave two of them out.")
+    if step:
+        return ModelRef.parse(model), Exact(_ref(source).step)
+    return ModelRef.parse(model), Best(best, None) if best else pick_of(not_after=not_after)

@@ -1,0 +1,158 @@
+"""An agent's tools, asked by the protocol's own client: over a server in memory, and once over a real process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp.client import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.types import CallToolResult, TextContent
+
+from art.errors import ConfigurationError
+from art.store.store import CheckpointStore
+from art.tools.experiments import PERMISSIONS, Experiments
+from art.tools.server import make_server
+from store.conftest import tree
+from ui.story import STORY, tell
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    """A root with a healthy run, one that collapsed, and what was forked from it."""
+    tell(
+        tmp_path / "root",
+        story=tuple(branch for branch in STORY if branch.name in ("agent-001", "agent-002", "agent-004")),
+    )
+    return CheckpointStore(tmp_path / "root")
+
+
+def ask(experiments: Experiments, tool: str, **arguments: Any) -> tuple[bool, Any]:
+    """Call a tool as a client does; gives whether it failed, and its document or its words."""
+
+    async def asked() -> tuple[bool, Any]:
+        async with Client(make_server(experiments)) as client:
+            result = await client.call_tool(tool, arguments)
+            return bool(result.is_error), read(result)
+
+    return asyncio.run(asked())
+
+
+def read(result: CallToolResult) -> Any:
+    text = result.content[0]
+    assert isinstance(text, TextContent)
+    return text.text if result.is_error else json.loads(text.text)
+
+
+def names(experiments: Experiments) -> set[str]:
+    async def listed() -> set[str]:
+        async with Client(make_server(experiments)) as client:
+            return {tool.name for tool in (await client.list_tools()).tools}
+
+    return asyncio.run(listed())
+
+
+def test_an_agent_reads_only_unless_it_is_allowed_more(store: CheckpointStore):
+    reading = names(Experiments(store))
+
+    assert reading == {"status", "tree", "history", "step", "rollouts", "compare", "disk", "verify"}
+    assert names(Experiments(store, allowed=PERMISSIONS)) - reading == {"fork", "rewind", "undo_rewind", "pin", "unpin"}
+    assert names(Experiments(store, allowed=["pin"])) - reading == {"pin", "unpin"}
+    with pytest.raises(ConfigurationError, match="delete cannot be allowed"):
+        Experiments(store, allowed=["delete"])
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("status", {}),
+        ("tree", {}),
+        ("history", {"model": "shop/agent-001"}),
+        ("step", {"ref": "shop/agent-002@51"}),
+        ("rollouts", {"ref": "shop/agent-002@51"}),
+        ("compare", {"first": "shop/agent-002@51", "second": "shop/agent-004@75"}),
+        ("disk", {}),
+        ("verify", {"ref": "shop/agent-002@51"}),
+    ],
+)
+def test_reading_changes_nothing(store: CheckpointStore, tool: str, arguments: dict[str, Any]):
+    before = tree(store.root)
+
+    failed, document = ask(Experiments(store), tool, **arguments)
+
+    assert (failed, bool(document)) == (False, True)
+    assert tree(store.root) == before
+
+
+def test_an_agent_forks_where_status_says_and_the_same_fork_again_is_free(store: CheckpointStore):
+    experiments = Experiments(store, allowed=["fork"], max_forks=1)
+    alert = ask(experiments, "status")[1]["alerts"][0]
+    source = f"{alert['project']}/{alert['model']}@{alert['last_good']}"
+
+    first = ask(experiments, "fork", source=source, destination="shop/retry")
+    second = ask(experiments, "fork", source=source, destination="shop/retry")
+    third = ask(experiments, "fork", source=source, destination="shop/another")
+
+    document = {"ref": f"shop/retry@{alert['last_good']}", "source": source, "copied_bytes": 0}
+    assert first == (False, {**document, "repeated": False, "forks_left": 0})
+    assert (second[0], second[1]["repeated"]) == (False, True)
+    assert (third[0], "budget of 1 forks is spent" in third[1]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "said"),
+    [
+        ("fork", {"source": "shop/agent-001@5", "destination": "shop/agent-002"}, "it has steps"),
+        ("fork", {"source": "shop/agent-001@5", "destination": "shop/agent-001"}, "would be rewound"),
+        (
+            "fork",
+            {"source": "shop/agent-001@5", "destination": "shop/x", "best": "val/reward"},
+            "leave two of them out",
+        ),
+        ("fork", {"source": "shop/nobody", "destination": "shop/x"}, "no model shop/nobody"),
+        ("rewind", {"ref": "shop/agent-001@9999"}, "9999"),
+        ("step", {"ref": "agent-001"}, "agent-001"),
+        ("history", {"model": "../../etc"}, ".."),
+        ("pin", {"ref": "shop/agent-001@9999"}, "9999"),
+    ],
+)
+def test_what_cannot_be_is_said_to_the_agent_and_changes_nothing(
+    store: CheckpointStore, tool: str, arguments: dict[str, Any], said: str
+):
+    before = tree(store.root)
+
+    failed, words = ask(Experiments(store, allowed=PERMISSIONS), tool, **arguments)
+
+    assert (failed, said in words) == (True, True), words
+    assert tree(store.root) == before
+
+
+def test_a_rewind_is_undone_and_a_pin_is_taken_out(store: CheckpointStore):
+    experiments = Experiments(store, allowed=PERMISSIONS)
+    steps = store.steps(next(model for model in store.models() if model.name == "agent-001"))
+
+    rewound = ask(experiments, "rewind", ref=f"shop/agent-001@{steps[0]}")[1]
+    undone = ask(experiments, "undo_rewind", model="shop/agent-001")[1]
+    pinned = ask(experiments, "pin", ref=f"shop/agent-001@{steps[0]}")[1]
+    unpinned = ask(experiments, "unpin", ref=f"shop/agent-001@{steps[0]}")[1]
+
+    assert rewound == {"newest": f"shop/agent-001@{steps[0]}", "set_aside": steps[1:]}
+    assert undone == {"newest": f"shop/agent-001@{steps[-1]}", "brought_back": steps[1:]}
+    assert (pinned["pinned"], unpinned["pinned"]) == (True, False)
+
+
+def test_a_client_starts_the_program_and_asks_it(store: CheckpointStore):
+    async def asked() -> dict[str, Any]:
+        program = str(Path(sys.executable).with_name("art"))
+        parameters = StdioServerParameters(
+            command=program, args=["mcp", "--root", str(store.root)], env=dict(os.environ)
+        )
+        async with Client(stdio_client(parameters)) as client:
+            return read(await client.call_tool("status", {}))
+
+    assert asyncio.run(asked())["projects"] == ["shop"]
