@@ -58,6 +58,11 @@ def _write_choices(items: MessagesAndChoices) -> list[Any]:
     return [item.model_dump(mode="json") if isinstance(item, Choice) else item for item in items]
 
 
+def _not_finite(reward: Any) -> Any:
+    """Read a reward that JSON had no number for: what cannot be learned from is not made learnable by writing it."""
+    return math.nan if reward is None else reward
+
+
 def _without_nulls(metrics: Any) -> Any:
     """Leave out the metrics that were not finite when they were written: JSON has null for those."""
     if not isinstance(metrics, dict):
@@ -82,6 +87,7 @@ class History(BaseModel):
         return get_messages(self.messages_and_choices)
 
 
+Reward = Annotated[float, BeforeValidator(_not_finite)]
 LegacyHistory = History
 """ART's newer name of a conversation."""
 
@@ -100,8 +106,8 @@ class Trajectory(History):
 
     messages_and_choices: Conversation = Field(default_factory=lambda: cast(MessagesAndChoices, []))
     additional_histories: list[SerializeAsAny[History]] = []
-    reward: float = 0.0
-    turn_rewards: list[float] = []
+    reward: Reward = 0.0
+    turn_rewards: list[Reward] = []
     """What each `Choice` of the main conversation earned by itself, in order; none where only the whole counts."""
     metrics: Annotated[dict[str, Scalar], BeforeValidator(_without_nulls)] = {}
     metadata: dict[str, MetadataValue] = {}
@@ -281,7 +287,7 @@ def sampled_tokens(choice: Choice) -> SampledTokens | None:
     return SampledTokens(
         prompt_ids=tuple(extra["prompt_token_ids"]) if extra.get("prompt_token_ids") else None,
         token_ids=tuple(token_ids),
-        logprobs=tuple(logprobs),
+        logprobs=tuple(map(_not_finite, logprobs)),
         temperature=float(extra.get("temperature", first.get("temperature", 1.0))),
         version=extra.get("version"),
     )

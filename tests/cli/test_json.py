@@ -73,6 +73,7 @@ def documents_of_checkpoints(art: Art, store: CheckpointStore, tmp_path: Path) -
         "push": ("push", "agent-1@100", url),
         "pull": ("pull", f"{url}::shop/agent-1"),
         "show": ("show", "agent-2@100"),
+        "replay": ("replay", "agent-2@100"),
         "fork": ("fork", "agent-1@100", "agent-2", "--overwrite"),
         "log": ("log",),
         "plan": ("plan", str(write_config(tmp_path)), "--gpu-memory", "80"),

@@ -15,6 +15,7 @@ from art.config import TrainConfig, TrainSFTConfig
 from art.errors import ArtError, ConfigurationError, CorruptCheckpointError, TrainingDataError
 from art.train.learner import Learner
 from art.train.state import PARTS
+from art.train.trail import STAGES
 
 METRICS = {
     "reward", "reward_std", "trajectories", "trajectories_skipped", "groups", "groups_without_signal",
@@ -50,6 +51,8 @@ def test_what_another_learner_continues_from_a_folder_is_as_if_none_had_stopped(
 def test_equal_steps_save_equal_files(learner, other, tmp_path):
     assert take(learner, 1) == take(other, 1)
     assert contents(learner, tmp_path / "one") == contents(other, tmp_path / "two")
+    assert learner.trail == other.trail
+    assert tuple(learner.trail) == STAGES
 
 
 def test_start_forgets_everything(learner, tmp_path):

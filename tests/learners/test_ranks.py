@@ -69,6 +69,7 @@ def test_steps_on_three_ranks_have_the_bits_of_one_process_and_each_holds_less(w
         expected = [alone.step(random_groups(seed=seed), CONFIG) for seed in (1, 2)]
         assert contents(three, tmp_path / "three") == contents(alone, tmp_path / "alone")
         assert [{**each, "seconds": 0} for each in metrics] == [{**each, "seconds": 0} for each in expected]
+        assert three.trail == alone.trail
         held = three.held_bytes()
         whole = sum(parameter.numel() * parameter.element_size() for parameter in world.base.parameters())
         embeddings = world.base.get_input_embeddings().weight.nbytes

@@ -62,6 +62,17 @@ class LoRAShape(_Value):
         return (self.rank, self.alpha, self.targets) == (other.rank, other.alpha, other.targets)
 
 
+class LearnedFrom(_Value):
+    """What an update learned from and computed: enough to take it again, and to name the first thing that differs."""
+
+    groups: Count
+    """How many lines of the trajectories that the parent's step has, one behind the other."""
+    blake3: Digest
+    """Of these lines, each with the newline that ends it."""
+    trail: dict[str, Digest] = {}
+    """Of the stages that the update went through, by name."""
+
+
 class Parent(_Value):
     """The checkpoint that another one continues."""
 
@@ -125,6 +136,8 @@ class Manifest(_Value):
     """Of the update that led here. Its reward was earned by the parent's weights."""
     settings: dict[str, JsonValue] = {}
     """The fields of `TrainConfig` that the update was made with; empty where nobody wrote them down."""
+    learned_from: LearnedFrom | None = None
+    """None where nobody wrote it down."""
 
     @model_validator(mode="after")
     def _is_named(self) -> Self:
@@ -155,8 +168,9 @@ class Manifest(_Value):
         return sum(entry.size_bytes for entry in self.files)
 
     def to_bytes(self) -> bytes:
-        # What is not said keeps a manifest its bytes, and so its identity, of before there were settings and kinds.
-        unsaid = {name for name, is_said in (("settings", self.settings), ("kind", self.format > 1)) if not is_said}
+        # What is not said keeps a manifest its bytes, and so its identity, of before there was anything to say.
+        said = {"settings": self.settings, "kind": self.format > 1, "learned_from": self.learned_from}
+        unsaid = {name for name, is_said in said.items() if not is_said}
         return canonical_json(self.model_dump(mode="json", exclude=unsaid))
 
 

@@ -38,7 +38,7 @@ from art.local.compatible import (
 from art.local.learners import open_learner
 from art.local.seeds import Seeds
 from art.names import split_step
-from art.ops.recording import as_line
+from art.ops.recording import as_line, learned_from
 from art.sample.version import BASE, Version
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
@@ -163,9 +163,11 @@ class Session:
                 base_model=self._base.info,
                 lora=shape_of(self._lora),
                 libraries={name: str(self._environment[name]) for name in LIBRARIES},
-                environment={name: value for name, value in self._environment.items() if name not in LIBRARIES},
+                environment={name: value for name, value in self._environment.items() if name not in LIBRARIES}
+                | {"seed": self._seed},
                 metrics=finite_metrics(metrics),
                 settings=config.model_dump(mode="json"),
+                learned_from=learned_from(lines, self._trainer.trail),
             )
         self._parent = checkpoint
         self._after_commit(checkpoint, lines)

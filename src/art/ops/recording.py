@@ -1,8 +1,8 @@
-"""Trajectories as lines of JSON: what users put in, also NumPy's numbers, and back."""
+"""Trajectories as lines of JSON: what users put in, also NumPy's numbers, and back; and which a step learned from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,6 +10,7 @@ from pydantic_core import PydanticSerializationError
 
 from art.errors import CorruptCheckpointError, TrainingDataError
 from art.format.json import parse_object
+from art.format.manifest import LearnedFrom, digest_bytes
 from art.store.history import MAX_LINE_BYTES
 from art.trajectories import TrajectoryGroup
 
@@ -30,6 +31,24 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[TrajectoryGroup]:
             yield TrajectoryGroup.model_validate_json(line)
         except (CorruptCheckpointError, ValidationError):
             continue
+
+
+def learned_from(lines: Sequence[str], trail: Mapping[str, str]) -> LearnedFrom:
+    """Say what an update learned from, so that a manifest can hold it."""
+    return LearnedFrom(groups=len(lines), blake3=_digest([line.encode() for line in lines]), trail=dict(trail))
+
+
+def find_learned(lines: Sequence[bytes], learned: LearnedFrom) -> Sequence[bytes] | None:
+    """Find the lines that an update learned from among all that its step has; None where they are not there.
+
+    A step has others too where its model was rewound and trained there again.
+    """
+    spans = (lines[start : start + learned.groups] for start in range(len(lines) - learned.groups + 1))
+    return next((span for span in spans if _digest(span) == learned.blake3), None)
+
+
+def _digest(lines: Iterable[bytes]) -> str:
+    return digest_bytes(b"".join(line + b"\n" for line in lines))
 
 
 def _plain(value: Any) -> Any:

@@ -21,6 +21,11 @@ class Learner(Protocol):
     state: Any
     """The user's own JSON value, saved with the adapter and restored with it."""
 
+    @property
+    def trail(self) -> Mapping[str, str]:
+        """Digests of what the last step computed, by stage as `art.train.trail` names them; a replay compares them."""
+        ...
+
     def start(self) -> None:
         """Begin with an adapter that changes nothing yet, drawn from the learner's seed; everything else afresh too."""
         ...

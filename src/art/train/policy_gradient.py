@@ -27,6 +27,7 @@ from art.train.optimise import not_finite
 from art.train.ranks.collective import Ranks
 from art.train.ranks.summing import OrderedSum
 from art.train.state import DropoutRandom
+from art.train.trail import Trail, checksums
 from art.train.updates import Update
 
 
@@ -53,6 +54,7 @@ class PolicyGradient:
     random: DropoutRandom
     ranks: Ranks
     device: torch.device
+    trail: Trail
 
     def passes(self, update: Update) -> list[Pass]:
         """Lay out this rank's part of an optimiser step, and look at it through the reference and the weights."""
@@ -67,20 +69,22 @@ class PolicyGradient:
         places = self.ranks.places(count)
         for number, (place, each) in enumerate(zip(places, self._penalised(passes, count), strict=True)):
             counted = min(self.ranks.count, count - number * self.ranks.count)
-            loss_sum, own = self._loss(each, seeds[place], compares=not measured.optimizer_steps)
-            told = (loss_sum.item(), float(each.longest_row), *own.numbers())
-            for loss, longest_row, *numbers in self.ranks.gather_numbers(told, self.device)[:counted]:
+            loss_sum, logp_N, own = self._loss(each, seeds[place], compares=not measured.optimizer_steps)
+            told = (loss_sum.item(), float(each.longest_row), *checksums([logp_N]), *own.numbers())
+            for loss, longest_row, low, high, *numbers in self.ranks.gather_numbers(told, self.device)[:counted]:
                 if not math.isfinite(loss):
                     raise not_finite("loss", rows_of=int(longest_row))
+                self.trail.forward((low, high), loss)
                 measured.absorb(numbers, own)
             (loss_sum / total).backward()
             gradient.add(counted)
         gradient.finish()
+        self.trail.gradient(parameter.grad for parameter in self.adapter.parameters.values())
         measured.total += total
         measured.check_agreement(self.config.divergence_bound)
 
-    def _loss(self, each: Pass, seed: int, *, compares: bool) -> tuple[Tensor, Measured]:
-        """Give a micro-batch's sum of weighted losses, and what there is to report about it."""
+    def _loss(self, each: Pass, seed: int, *, compares: bool) -> tuple[Tensor, Tensor, Measured]:
+        """Give a micro-batch's sum of weighted losses, its log-probabilities, and what there is to report about it."""
         vectors = self._vectors(each, self._score(each.batch, seed))
         terms = token_terms(vectors, self.config)
         weight_N = token_weights(each.batch.trajectory_tokens_N, self.config) * vectors.mask_N
@@ -88,7 +92,7 @@ class PolicyGradient:
         measured.add(terms, vectors, weight_N)
         if compares:
             measured.compare(vectors, each.batch.comparable_N)
-        return (terms.loss_N * weight_N).sum(), measured
+        return (terms.loss_N * weight_N).sum(), vectors.logp_N, measured
 
     def _pass(self, examples: Sequence[Example]) -> Pass:
         config = self.config

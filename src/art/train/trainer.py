@@ -49,6 +49,7 @@ from art.train.state import (
     write_progress,
 )
 from art.train.supervised import Lesson, as_policy_gradient, counted
+from art.train.trail import Trail
 from art.train.updates import Update, update_of, updates
 from art.trajectories import Trajectory, TrajectoryGroup
 
@@ -106,6 +107,7 @@ class Trainer:
         self._adapter.start(self._seed)
         self._optimizer = fresh_optimizer(self._adapter.parameters)
         self._progress = Progress(random=seeded_random(self._seed, self._device))
+        self.trail: Mapping[str, str] = {}
 
     def load(self, folder: Path, *, reset: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Continue from a folder, all but the parts in `reset`; return the parts that started afresh.
@@ -267,9 +269,12 @@ class Trainer:
             random=random,
             ranks=self._ranks,
             device=self._device,
+            trail=Trail(),
         )
         measured = Measured()
         laid_out = [(update, gradient.passes(update), rate) for update, rate in work]
+        for update, _ in work:
+            gradient.trail.examples(update.examples)
         for update, passes, rate in itertools.chain.from_iterable(itertools.repeat(laid_out, config.epochs)):
             gradient.accumulate(update, passes, measured)
             measured.stepped(clip(self._adapter.parameters, config.max_grad_norm))
@@ -279,4 +284,5 @@ class Trainer:
         self._ranks.check_same(tensors_of(self._adapter.parameters, self._optimizer), self._device)
         self._progress.optimizer_steps += 1
         self._progress.random = {**self._progress.random, self._device.type: random.state}
+        self.trail = gradient.trail.digests()
         return measured

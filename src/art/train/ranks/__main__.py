@@ -98,14 +98,16 @@ class _Rank:
         afresh = self._trainer.load(Path(message["folder"]), reset=frozenset(message["reset"]))
         return {"afresh": afresh, "state": self._trainer.state, "optimizer_steps": self._trainer.optimizer_steps}
 
-    def _learn(self, message: Message) -> dict[str, float]:
+    def _learn(self, message: Message) -> Message:
         config = config_of(TrainConfig, message["config"])
         reference = message["reference"] and Path(message["reference"])
-        return self._trainer.learn(prepared_of(message["prepared"]), config, reference=reference)
+        metrics = self._trainer.learn(prepared_of(message["prepared"]), config, reference=reference)
+        return {"metrics": metrics, "trail": self._trainer.trail}
 
-    def _learn_answers(self, message: Message) -> dict[str, float]:
+    def _learn_answers(self, message: Message) -> Message:
         config = config_of(TrainSFTConfig, message["config"])
-        return self._trainer.learn_answers(lesson_of(message["lesson"]), config)
+        metrics = self._trainer.learn_answers(lesson_of(message["lesson"]), config)
+        return {"metrics": metrics, "trail": self._trainer.trail}
 
     def _save(self, message: Message) -> None:
         self._trainer.state = message["state"]

@@ -53,6 +53,7 @@ class RankedTrainer:
         launch: Launch,
     ) -> None:
         self.state: Any = None
+        self.trail: Mapping[str, str] = {}
         self._preparation = Preparation(base, tokenizer)
         self._environment = environment(base)
         self._processes = Processes(launch.count, timeout_s=launch.timeout_s)
@@ -93,13 +94,13 @@ class RankedTrainer:
             "config": settings_of(config),
             "reference": None if reference is None else str(reference.absolute()),
         }
-        return {**self._ask(message)[WRITER], "seconds": time.perf_counter() - started}
+        return {**self._learned(message), "seconds": time.perf_counter() - started}
 
     def train_on_answers(self, trajectories: Sequence[Trajectory], config: TrainSFTConfig) -> dict[str, float]:
         """Learn to say the answers of conversations; see `Learner`, and errors as in `step`."""
         started = time.perf_counter()
         lesson = self._preparation.answers(trajectories, config)
-        told = self._ask({"do": "learn_answers", "lesson": packed(lesson), "config": settings_of(config)})[WRITER]
+        told = self._learned({"do": "learn_answers", "lesson": packed(lesson), "config": settings_of(config)})
         return {**told, **counted(trajectories, lesson), "seconds": time.perf_counter() - started}
 
     def save(self, folder: Path) -> None:
@@ -122,6 +123,11 @@ class RankedTrainer:
     def pids(self) -> list[int]:
         """The process of each rank, none where none is running."""
         return self._processes.pids
+
+    def _learned(self, message: dict[str, Any]) -> dict[str, float]:
+        told = self._ask(message)[WRITER]
+        self.trail = told["trail"]
+        return told["metrics"]
 
     def _ask_anew(self, message: dict[str, Any]) -> list[Any]:
         if not self._processes.are_running:

@@ -1,0 +1,44 @@
+"""`art replay`: takes a recorded step again and names the first thing that differs."""
+
+from typing import Annotated
+
+import typer
+
+from art.cli.completion import name_argument
+from art.cli.invocation import AsJson, Project, Root, settle
+from art.cli.render import output
+
+DIFFERS, IMPOSSIBLE = 3, 1
+
+
+def replay(
+    context: typer.Context,
+    checkpoint: Annotated[str, name_argument("MODEL@STEP", "The newest without a step.")],
+    base_model: Annotated[str | None, typer.Option(help="Where the base model lies, if not where it says.")] = None,
+    root: Root = None,
+    project: Project = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take the step that led to a checkpoint again, and compare bit for bit.
+
+    It trains the recorded groups from the parent, with the recorded settings and as many threads, and names the first
+    thing that differs. Of a fork it compares the files with the source's. Exit status 3 when something differs, and 1
+    when the step cannot be taken again.
+    """
+    from art.cli.render import replay as render
+    from art.cli.render import wording
+    from art.local.replay import replay as take_again
+    from art.ops.replay import Outcome
+
+    invocation = settle(context, root, project, as_json)
+    store, address = invocation.existing_store, invocation.local_address(checkpoint, "replay")
+    ref = address.ref or store.select(address.model).checkpoint.ref
+    started_s = wording.clock_s()
+    with output.working(f"taking the step to {ref} again ..."):
+        found = take_again(store.root, ref, base_model=base_model)
+    if invocation.as_json:
+        output.print_json(render.document(found))
+    else:
+        output.print_lines(render.lines(found, wording.clock_s() - started_s))
+    if found.outcome is not Outcome.SAME:
+        raise typer.Exit(DIFFERS if found.outcome is Outcome.DIFFERS else IMPOSSIBLE)
