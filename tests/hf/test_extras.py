@@ -19,14 +19,15 @@ from art.names import ModelRef
 from art.store.history import History
 from art.store.store import CheckpointStore
 
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 SCRIPT = Path(__file__).with_name("buffered.py")
 WHOLE, FIRST, FORK, WITHOUT = (ModelRef("shop", name) for name in ("whole", "first", "fork", "without"))
 
 
-def run(model: ModelRef, folder: Path, steps: int, *how: str) -> None:
+def run(model: ModelRef, folder: Path, steps: int, *how: str, launcher: tuple[str, ...] = ()) -> None:
     arguments = [str(model), str(folder / "root"), str(folder / f"out-{model.name}"), str(steps), *how]
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments],
+        [sys.executable, *launcher, str(SCRIPT), *arguments],
         capture_output=True, text=True, timeout=200, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -60,6 +61,19 @@ def figures(folder: Path, model: ModelRef) -> dict[tuple[int, str], float]:
 def test_a_fork_in_the_midst_of_its_batches_and_its_epoch_goes_on_as_if_it_had_never_stopped(trained: Path):
     assert weights(trained, FORK) == weights(trained, WHOLE)
     assert weights(trained, WITHOUT) != weights(trained, WHOLE)
+
+
+@pytest.mark.long
+def test_a_fork_of_two_ranks_goes_on_with_the_extras_of_each(tmp_path: Path):
+    run(WHOLE, tmp_path, 6, launcher=TORCHRUN)
+    run(FIRST, tmp_path, 3, launcher=TORCHRUN)
+    store = CheckpointStore(tmp_path / "root")
+    store.fork(store.open(FIRST.at(3)), FORK)
+
+    run(FORK, tmp_path, 6, launcher=TORCHRUN)
+
+    assert {file_name(0), file_name(1)} <= set(store.open(FORK.at(6)).names)
+    assert weights(tmp_path, FORK) == weights(tmp_path, WHOLE)
 
 
 @pytest.mark.slow

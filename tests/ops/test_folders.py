@@ -109,7 +109,7 @@ def test_what_cannot_be_kept_is_one_error_and_changes_nothing(
 
 @pytest.mark.parametrize("kind", ["adapter", "HF", "nothing"])
 def test_a_kind_that_is_none_is_refused(store: CheckpointStore, folder: Path, kind: str):
-    with pytest.raises(ConfigurationError, match="there are hf-trainer, accelerate, verl, dcp, files"):
+    with pytest.raises(ConfigurationError, match="there are hf-trainer, accelerate, verl, lightning, prime"):
         commit_folder(store, folder, RUN.at(3), kind=kind)
 
 

@@ -20,6 +20,8 @@ WHOLE = {
     "hf-trainer": ("checkpoint-{}", {"optimizer.pt": b"o"}, "trainer_state.json"),
     "accelerate": ("checkpoint_{}", {"model.safetensors": b"m"}, "random_states_0.pkl"),
     "dcp": ("step-{}", {"__0_0.distcp": b"d"}, ".metadata"),
+    "lightning": ("epoch=0-step={}.ckpt", {"__0_0.distcp": b"d", ".metadata": b"m"}, "meta.pt"),
+    "prime-rl": ("step_{}", {"trainer/__0_0.distcp": b"d", "orchestrator/progress.pt": b"p"}, "trainer/.metadata"),
     "verl": ("global_step_{}", {"actor/model.pt": b"m"}, "../latest_checkpointed_iteration.txt"),
 }
 
@@ -66,6 +68,28 @@ def test_a_checkpoint_is_taken_once_its_last_file_is_there_and_nothing_changes(w
         folder
     )
     assert (watcher.look(), watcher.pending) == ([], [])
+
+
+def test_a_checkpoint_of_one_file_is_taken_alone(watcher: Watcher, out: Path):
+    (out / "epoch=1-step=7.ckpt").write_bytes(b"weights")
+    (out / "epoch=1-step=7-v1.ckpt").write_bytes(b"another version")
+    (out / "last.ckpt").write_bytes(b"weights")
+
+    first, second = watcher.look(), watcher.look()
+
+    assert (first, [(event.step, event.outcome) for event in second]) == ([], [(7, "committed")])
+    checkpoint = watcher.store.open(RUN.at(7))
+    assert (checkpoint.manifest.kind, checkpoint.names) == ("lightning", ("epoch=1-step=7.ckpt",))
+
+
+def test_a_file_that_was_rotated_away_too_early_is_told(watcher: Watcher, out: Path):
+    (out / "step=7.ckpt").write_bytes(b"weights")
+    watcher.look()
+    (out / "step=7.ckpt").unlink()
+
+    (event,) = watcher.look()
+
+    assert (event.step, event.outcome) == (7, "lost")
 
 
 def test_a_file_that_still_grows_is_waited_for(watcher: Watcher, out: Path):

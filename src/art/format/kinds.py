@@ -66,6 +66,13 @@ KINDS = (
         marks=("actor/*",),
         parts={"optimizer": ("actor/optim_*.pt",), "random": ("actor/extra_state_*.pt",), "state": ("data.pt",)},
     ),
+    Kind(name="lightning", trainer="Lightning", marks=("*.ckpt",), parts={}),
+    Kind(
+        name="prime-rl",
+        trainer="prime-rl",
+        marks=("trainer/.metadata",),
+        parts={"state": ("trainer/dataloader/*", "orchestrator/*")},
+    ),
     Kind(name="dcp", trainer="torch.distributed.checkpoint", marks=(".metadata",), parts={}),
 )
 """In the order in which a folder is compared with them."""

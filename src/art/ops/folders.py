@@ -35,6 +35,18 @@ class Committed:
     copied_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Where a trainer wrote: a folder, or one file in it."""
+
+    folder: Path
+    only: str | None = None
+
+    def paths(self) -> Sequence[str]:
+        """List the files as they are now; raises `ConfigurationError` for what cannot be kept."""
+        return _paths_of(self.folder) if self.only is None else [self.only]
+
+
 def commit_folder(
     store: CheckpointStore,
     folder: Path,
@@ -50,15 +62,31 @@ def commit_folder(
     `IncompatibleError` for a kind that the model's newest checkpoint has not, `CheckpointExistsError` for a step that
     is taken or lies behind, `ConflictError` when the folder changes meanwhile.
     """
-    paths = _paths_of(folder)
-    kind = _checked_kind(kind or kind_of(paths), folder)
+    return _commit(store, _Source(folder), ref, kind=kind, metrics=metrics or {})
+
+
+def commit_file(store: CheckpointStore, file: Path, ref: CheckpointRef, *, kind: str | None = None) -> Committed:
+    """Make one file the checkpoint `ref`, as of a trainer that writes no folders; otherwise as `commit_folder`."""
+    return _commit(store, _Source(file.parent, only=file.name), ref, kind=kind, metrics={})
+
+
+def _commit(
+    store: CheckpointStore,
+    source: _Source,
+    ref: CheckpointRef,
+    *,
+    kind: str | None,
+    metrics: Mapping[str, float | None],
+) -> Committed:
+    paths = source.paths()
+    kind = _checked_kind(kind or kind_of(paths), source.folder)
     if there := store.find(ref):
-        return _repeated(there, folder, paths)
+        return _repeated(there, source.folder, paths)
     parent = _parent_for(store, ref, kind)
     with store.stage(ref) as stage:
-        how = _bring(stage, folder, paths)
+        how = _bring(stage, source, paths)
         checkpoint = stage.commit(
-            parent=parent, kind=kind, carried=carried_by(kind, paths), metrics=finite_metrics(metrics or {})
+            parent=parent, kind=kind, carried=carried_by(kind, paths), metrics=finite_metrics(metrics)
         )
     copied = sum(entry.size_bytes for entry in checkpoint.manifest.files if how[entry.path] is Sharing.COPY)
     return Committed(
@@ -128,10 +156,11 @@ def _parent_for(store: CheckpointStore, ref: CheckpointRef, kind: str) -> Checkp
     return newest
 
 
-def _bring(stage: Stage, folder: Path, paths: Sequence[str]) -> Mapping[str, Sharing]:
+def _bring(stage: Stage, source: _Source, paths: Sequence[str]) -> Mapping[str, Sharing]:
+    folder = source.folder
     before = _stamps(folder, paths)
     how = {path: stage.bring(folder / path, path) for path in paths}
-    if _stamps(folder, _paths_of(folder)) != before:
+    if _stamps(folder, source.paths()) != before:
         raise ConflictError(
             f"{folder} changed while it was read, so nothing was committed. Commit it once it is whole."
         )

@@ -15,21 +15,23 @@ from pathlib import Path
 from art.errors import ArtError, ConfigurationError
 from art.names import ModelRef
 from art.ops import trainer_log
-from art.ops.folders import commit_folder
+from art.ops.folders import commit_file, commit_folder
 from art.store.history import History
 from art.store.store import CheckpointStore
 
 Stamp = Mapping[str, tuple[int, int]]
-"""The sizes and times of a folder's files, by their paths."""
+"""The sizes and times of a checkpoint and of what is in it, by their paths."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layout:
     """How one trainer names its checkpoints, and how it shows that one is whole."""
 
     kind: str
     name: re.Pattern[str]
     is_whole: Callable[[Path], bool]
+    is_of: Callable[[Path], bool] = Path.is_dir
+    """Tells its checkpoints from another trainer's of the same name."""
 
 
 def _has(*patterns: str) -> Callable[[Path], bool]:
@@ -43,11 +45,28 @@ def _is_latest(folder: Path) -> bool:
     return False
 
 
+def _is_whole_of_lightning(path: Path) -> bool:
+    """Tell whether a checkpoint is whole: Lightning renames a file into place, and ends a folder with `meta.pt`."""
+    return path.is_file() or (path / "meta.pt").exists()
+
+
 LAYOUTS = (
-    Layout("hf-trainer", re.compile(r"checkpoint-(\d{1,15})"), _has("trainer_state.json")),
-    Layout("accelerate", re.compile(r"checkpoint_(\d{1,15})"), _has("random_states_0.pkl")),
-    Layout("verl", re.compile(r"global_step_(\d{1,15})"), _is_latest),
-    Layout("dcp", re.compile(r"step[-_](\d{1,15})"), _has(".metadata")),
+    Layout(kind="hf-trainer", name=re.compile(r"checkpoint-(\d{1,15})"), is_whole=_has("trainer_state.json")),
+    Layout(kind="accelerate", name=re.compile(r"checkpoint_(\d{1,15})"), is_whole=_has("random_states_0.pkl")),
+    Layout(kind="verl", name=re.compile(r"global_step_(\d{1,15})"), is_whole=_is_latest),
+    Layout(
+        kind="lightning",
+        name=re.compile(r"(?:.*[-_])?step=(\d{1,15})\.ckpt"),
+        is_whole=_is_whole_of_lightning,
+        is_of=Path.exists,
+    ),
+    Layout(
+        kind="prime-rl",
+        name=re.compile(r"step_(\d{1,15})"),
+        is_whole=_has("trainer/.metadata"),
+        is_of=lambda folder: (folder / "trainer").is_dir(),
+    ),
+    Layout(kind="dcp", name=re.compile(r"step[-_](\d{1,15})"), is_whole=_has(".metadata")),
 )
 
 
@@ -81,14 +100,13 @@ class Watcher:
     @property
     def pending(self) -> list[int]:
         """The steps that were seen and are not whole yet."""
-        return sorted(map(_number, self._stamps))
+        return sorted(self._seen_steps().values())
 
     def look(self) -> list[Seen]:
         """Commit what is whole and has not changed since the look before; gives what became of each step, in order."""
         there = self._folders()
-        gone = [
-            (step, path) for path in self._stamps if path not in there and (step := _number(path)) not in self._done
-        ]
+        gone = [(step, path) for path, step in self._seen_steps().items() if path not in there]
+        gone = [(step, path) for step, path in gone if step not in self._done]
         for _, path in gone:
             del self._stamps[path]
         events = [
@@ -102,12 +120,15 @@ class Watcher:
                 self._stamps[path] = stamp
         return sorted(events, key=lambda event: event.step)
 
+    def _seen_steps(self) -> dict[Path, int]:
+        return {path: step for path in self._stamps if (step := _step_of(path)) is not None}
+
     def _folders(self) -> dict[Path, tuple[int, Layout]]:
         found: dict[Path, tuple[int, Layout]] = {}
         for path in self.folder.iterdir():
             layout = _layout_of(path)
-            step = _step_of(path, layout)
-            if layout and step is not None and step not in self._done and path.is_dir() and not path.is_symlink():
+            step = _step_of(path)
+            if layout and step is not None and step not in self._done and not path.is_symlink():
                 found[path] = (step, layout)
         return found
 
@@ -119,7 +140,10 @@ class Watcher:
             log, problem = _log_of(path)
             lines = trainer_log.between(log, newest.ref.step if newest else 0, step)
             metrics = trainer_log.metrics_of(lines)
-            commit_folder(self.store, path, self.model.at(step), kind=layout.kind, metrics=metrics)
+            if path.is_file():
+                commit_file(self.store, path, self.model.at(step), kind=layout.kind)
+            else:
+                commit_folder(self.store, path, self.model.at(step), kind=layout.kind, metrics=metrics)
         except ArtError as error:
             return Seen(step=step, outcome="refused", reason=str(error))
         try:
@@ -134,8 +158,8 @@ def checkpoints_in(folder: Path) -> dict[int, Path]:
     found: dict[int, Path] = {}
     for path in folder.iterdir():
         layout = _layout_of(path)
-        step = _step_of(path, layout)
-        if layout and step is not None and path.is_dir() and layout.is_whole(path):
+        step = _step_of(path)
+        if layout and step is not None and layout.is_whole(path):
             found[step] = path
     return found
 
@@ -149,21 +173,18 @@ def _log_of(folder: Path) -> tuple[list[trainer_log.Line], str]:
 
 
 def _layout_of(path: Path) -> Layout | None:
-    return next((layout for layout in LAYOUTS if layout.name.fullmatch(path.name)), None)
+    return next((layout for layout in LAYOUTS if layout.name.fullmatch(path.name) and layout.is_of(path)), None)
 
 
-def _step_of(path: Path, layout: Layout | None) -> int | None:
-    match = layout and layout.name.fullmatch(path.name)
-    return int(match[1]) if match else None
-
-
-def _number(path: Path) -> int:
-    return _step_of(path, _layout_of(path)) or 0
+def _step_of(path: Path) -> int | None:
+    """Read the step out of a name, of a checkpoint that may be gone."""
+    matches = (layout.name.fullmatch(path.name) for layout in LAYOUTS)
+    return next((int(match[1]) for match in matches if match), None)
 
 
 def _stamp(folder: Path) -> Stamp:
     stamps: dict[str, tuple[int, int]] = {}
-    for path in folder.rglob("*"):
+    for path in (folder, *folder.rglob("*")):
         with suppress(FileNotFoundError):
             status = path.lstat()
             stamps[str(path)] = (status.st_size, status.st_mtime_ns)

@@ -19,7 +19,9 @@ def commit(
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option("--kind", help="hf-trainer, accelerate, dcp, verl or files; told by its files if left out."),
+        typer.Option(
+            "--kind", help="hf-trainer, accelerate, verl, lightning, prime-rl, dcp, files; told by the files."
+        ),
     ] = None,
     root: Root = None,
     project: Project = None,
