@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from art import absent
 
 if TYPE_CHECKING:
-    from art import dev, errors, local, types, utils
+    from art import branches, dev, errors, local, types, utils
     from art.backend import Backend, TrainResult
+    from art.branches import fork_many
     from art.capture import (
         auto_trajectory,
         capture_auto_trajectory,
@@ -57,6 +58,7 @@ _HOME = {
     "capture_auto_trajectory": "art.capture",
     "capture_yielded_trajectory": "art.capture",
     "current_trajectory": "art.capture",
+    "fork_many": "art.branches",
     "gather_trajectories": "art.gather",
     "gather_trajectory_groups": "art.gather",
     "retry": "art.rollouts",
@@ -65,7 +67,7 @@ _HOME = {
     "yield_trajectory": "art.capture",
 }
 START_BYTES = 4096
-_MODULES = ("dev", "errors", "local", "types", "utils")
+_MODULES = ("branches", "dev", "errors", "local", "types", "utils")
 
 __all__ = [
     "ArtError",
@@ -86,11 +88,13 @@ __all__ = [
     "Trajectory",
     "TrajectoryGroup",
     "auto_trajectory",
+    "branches",
     "capture_auto_trajectory",
     "capture_yielded_trajectory",
     "current_trajectory",
     "dev",
     "errors",
+    "fork_many",
     "gather_trajectories",
     "gather_trajectory_groups",
     "local",

@@ -77,6 +77,16 @@ def program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run
 
 
+def test_what_a_fork_was_made_to_try_is_recorded_and_compared(world: World):
+    report = world.fork(Exact(2), settings={"learning_rate": 1e-5})
+    again = world.fork(Exact(2), settings={"learning_rate": 1e-5})
+
+    assert report.manifest.ancestry[-1].settings == {"learning_rate": 1e-5}
+    assert again.outcome is Outcome.REPEATED
+    with pytest.raises(DestinationNotEmptyError):
+        world.fork(Exact(2), settings={"learning_rate": 5e-6})
+
+
 def test_a_fork_has_the_step_and_the_files_of_its_source(world: World):
     report = world.fork(AtMost(2))
 

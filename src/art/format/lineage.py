@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
+
+from pydantic import JsonValue
 
 from art.errors import ConfigurationError
 from art.format.kinds import RESETTABLE
@@ -50,15 +53,18 @@ def locate(model: ModelRef, newest: Manifest | None, step: int) -> list[Checkpoi
     return [*found, holder.at(step)]
 
 
-def hop_from(
-    source: CheckpointRef,
-    digest: str | None,
-    *,
-    pick: Pick = NEWEST,
-    reset: Collection[str] = (),
-    remote: str | None = None,
-) -> Hop:
+class Asked(TypedDict, total=False):
+    """How a fork is asked for, beside its checkpoint and its destination."""
+
+    pick: Pick
+    reset: Collection[str]
+    settings: Mapping[str, JsonValue]
+    """What the branch is begun to try."""
+
+
+def hop_from(source: CheckpointRef, digest: str | None, *, remote: str | None = None, **asked: Unpack[Asked]) -> Hop:
     """Record a fork that leaves `source`; raises `ConfigurationError` for a part that cannot be reset."""
+    reset = asked.get("reset", ())
     if unknown := sorted(set(reset) - set(RESETTABLE)):
         raise ConfigurationError(f"{unknown[0]!r} cannot be reset by a fork; these can: {', '.join(RESETTABLE)}.")
     model = source.model
@@ -68,14 +74,17 @@ def hop_from(
         step=source.step,
         digest=digest,
         remote=remote,
-        pick=pick,
+        pick=asked.get("pick", NEWEST),
         reset=tuple(sorted(reset)),
+        settings=dict(asked.get("settings", {})),
     )
 
 
 def is_same_fork(done: Hop, asked: Hop) -> bool:
     """Tell whether a fork asks for what was done: of the same checkpoint, or again of a source that moved on."""
     if (done.ref.model, done.remote, done.reset) != (asked.ref.model, asked.remote, asked.reset):
+        return False
+    if done.settings != asked.settings:
         return False
     if done.step == asked.step:
         return done.digest == asked.digest

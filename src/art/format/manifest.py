@@ -11,7 +11,15 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
 from blake3 import blake3
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from art.errors import FormatVersionError
 from art.format.fields import Count, Digest, FilePath, Number, Time, colliding, is_plain
@@ -101,6 +109,8 @@ class Hop(Parent):
     not_after: Count | None = None
     """The limit of the pick, for readers that know no other; a release that knew no other wrote nothing else."""
     reset: tuple[str, ...] = ()
+    settings: dict[str, JsonValue] = {}
+    """What the branch was begun to try; empty where nobody said."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -108,6 +118,12 @@ class Hop(Parent):
             object.__setattr__(self, "pick", pick_of(not_after=self.not_after))
         object.__setattr__(self, "not_after", limit_of(self.pick))
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_unsaid(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A hop of which nothing is said keeps its bytes, and with them the identity of every checkpoint behind it.
+        fields: dict[str, Any] = write(self)
+        return fields if self.settings else {name: value for name, value in fields.items() if name != "settings"}
 
 
 class Manifest(_Value):

@@ -7,12 +7,15 @@ nothing else. A fork of a model onto itself is a rewind. Gives values; wording i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from pydantic import JsonValue
+
 from art.errors import ConfigurationError, DestinationNotEmptyError
+from art.format.lineage import Asked
 from art.format.manifest import Manifest
 from art.format.pick import NEWEST, Pick
 from art.format.selection import Selection, Skipped
@@ -72,6 +75,8 @@ class ForkRequest:
     destination: CheckpointStore | Remote
     model: ModelRef
     reset: tuple[str, ...] = ()
+    settings: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    """What the branch is begun to try; recorded with the fork, and compared."""
     if_exists: IfExists = IfExists.REFUSE
     check: Callable[[Manifest], None] = lambda _: None
 
@@ -79,6 +84,10 @@ class ForkRequest:
     def is_in_place(self) -> bool:
         """Whether source and destination are one place."""
         return is_same_place(self.source, self.destination)
+
+    @property
+    def asked(self) -> Asked:
+        return {"pick": self.pick, "reset": self.reset, "settings": self.settings}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,9 +184,8 @@ def _on_disk(request: ForkRequest, selection: Selection[Any]) -> ForkReport:
     forked = request.destination.fork(
         selection.checkpoint,
         request.model,
-        pick=request.pick,
-        reset=request.reset,
         overwrite=request.if_exists is IfExists.OVERWRITE,
+        **request.asked,
     )
     return _report(
         selection,
@@ -198,10 +206,9 @@ def _to_disk(request: ForkRequest, selection: Selection[Any], progress: Progress
         selection.checkpoint,
         request.model,
         request.destination,
-        pick=request.pick,
-        reset=request.reset,
         overwrite=request.if_exists is IfExists.OVERWRITE,
         progress=progress,
+        **request.asked,
     )
     return _report(
         selection,
@@ -240,12 +247,13 @@ def _copied(request: ForkRequest, chosen: Any, progress: Progress | None) -> Cop
         raise ConfigurationError(
             f"{request.destination} sets nothing aside, so no fork overwrites a model there; choose a new name."
         )
-    told: dict[str, Any] = {"pick": request.pick, "reset": request.reset, "progress": progress}
     match request.source:
         case CheckpointStore():
-            return request.destination.push_fork(chosen, request.model, **told)
+            return request.destination.push_fork(chosen, request.model, progress=progress, **request.asked)
         case Remote():
-            return request.source.fork(chosen, request.model, to=request.destination, **told)
+            return request.source.fork(
+                chosen, request.model, to=request.destination, progress=progress, **request.asked
+            )
         case Hub():
             raise ConfigurationError(
                 f"{request.source} is forked onto this disk first; push {request.model} to {request.destination} then."

@@ -6,14 +6,15 @@ The order is that of every write: claim, files, manifest.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Unpack
 
 from art.errors import CorruptCheckpointError, DestinationNotEmptyError, RemoteAccessError, RemoteError
 from art.format import lineage
+from art.format.lineage import Asked
 from art.format.manifest import FileEntry, Hop, Manifest, read_manifest
-from art.format.pick import NEWEST, Pick
 from art.names import ModelRef
 from art.remote import server_copy, transfer
 from art.remote.checkpoint import RemoteCheckpoint, claim_key
@@ -115,10 +116,9 @@ def fork_between(
     destination: ModelRef,
     *,
     newest: RemoteCheckpoint | None,
-    pick: Pick = NEWEST,
-    reset: Collection[str] = (),
     patience: Patience,
     progress: Progress | None = None,
+    **asked: Unpack[Asked],
 ) -> Copied:
     """Begin a model in a bucket with a checkpoint of a bucket, at the same step.
 
@@ -128,7 +128,7 @@ def fork_between(
     began = time.monotonic()
     same_place = source_objects.location == target_objects.location
     remote = None if same_place else str(source_objects.location)
-    hop = lineage.hop_from(source.ref, source.digest, pick=pick, reset=reset, remote=remote)
+    hop = lineage.hop_from(source.ref, source.digest, remote=remote, **asked)
     meter = Meter(source.size_bytes, progress)
     copier = Copier(source_objects, target_objects, meter, patience)
 
@@ -156,13 +156,12 @@ def fork_from_disk(
     destination: ModelRef,
     *,
     newest: RemoteCheckpoint | None,
-    pick: Pick = NEWEST,
-    reset: Collection[str] = (),
     progress: Progress | None = None,
+    **asked: Unpack[Asked],
 ) -> Copied:
     """Begin a model in a bucket with a checkpoint of this disk; the rules are those of a fork between buckets."""
     began = time.monotonic()
-    hop = lineage.hop_from(source.ref, source.digest, pick=pick, reset=reset)
+    hop = lineage.hop_from(source.ref, source.digest, **asked)
     meter = Meter(source.manifest.size_bytes, progress)
 
     def put_file(entry: FileEntry, key: str) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from art.errors import CheckpointExistsError, CorruptCheckpointError, StorageError
 from art.format import layout, lineage
 from art.format.kinds import left_out
+from art.format.lineage import Asked
 from art.format.manifest import FileEntry, Manifest
-from art.format.pick import NEWEST, Pick
 from art.names import ModelRef
 from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, file_key
 from art.remote.objects import Objects
@@ -82,17 +83,16 @@ def fetch_fork(
     destination: ModelRef,
     store: CheckpointStore,
     *,
-    pick: Pick = NEWEST,
-    reset: Collection[str] = (),
     overwrite: bool = False,
     progress: Progress | None = None,
+    **asked: Unpack[Asked],
 ) -> RemoteForked:
     """Begin a model on this disk with a checkpoint of a bucket; what is reset is not even fetched."""
     began = time.monotonic()
-    hop = lineage.hop_from(source.ref, source.digest, pick=pick, reset=reset, remote=str(objects.location))
+    hop = lineage.hop_from(source.ref, source.digest, remote=str(objects.location), **asked)
     if repeated := store.find_fork(destination, hop, overwrite=overwrite):
         return RemoteForked(forked=repeated, fetched_bytes=0, reused_bytes=0, seconds=time.monotonic() - began)
-    without = left_out(source.manifest.kind, source.names, reset)
+    without = left_out(source.manifest.kind, source.names, hop.reset)
     files = tuple(file for file in source.files if file.name not in without)
     with _no_folder_on_failure(store), store.stage(destination.at(source.ref.step)) as stage:
         fetched, reused = _bring(objects, source, files, stage, store, progress)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Collection, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from art.errors import (
     ArtError,
@@ -28,6 +28,7 @@ from art.errors import (
     RemoteNotFoundError,
     RemoteUnavailableError,
 )
+from art.format.lineage import Asked
 from art.format.pick import NEWEST, Best, Exact, Pick
 from art.format.selection import Selection
 from art.names import CheckpointRef, ModelRef
@@ -134,10 +135,9 @@ class Hub:
         destination: ModelRef,
         store: CheckpointStore,
         *,
-        pick: Pick = NEWEST,
-        reset: Collection[str] = (),
         overwrite: bool = False,
         progress: Progress | None = None,
+        **asked: Unpack[Asked],
     ) -> RemoteForked:
         """Begin a model on this disk with the adapter; optimizer and the rest start afresh."""
         return fetch_fork(
@@ -145,10 +145,9 @@ class Hub:
             checkpoint,
             destination,
             store,
-            pick=pick,
-            reset=reset,
             overwrite=overwrite,
             progress=progress,
+            **asked,
         )
 
     def read(self, checkpoint: RemoteCheckpoint, name: str) -> bytes:

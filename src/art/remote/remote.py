@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from blake3 import blake3
 
@@ -20,6 +21,7 @@ from art.errors import (
     ModelNotFoundError,
 )
 from art.format import layout
+from art.format.lineage import Asked
 from art.format.manifest import FileEntry
 from art.format.pick import NEWEST, Best, Exact, Pick, candidates
 from art.format.pins import Pins, pin_line, read_pins
@@ -163,10 +165,9 @@ class Remote:
         destination: ModelRef,
         store: CheckpointStore,
         *,
-        pick: Pick = NEWEST,
-        reset: Collection[str] = (),
         overwrite: bool = False,
         progress: Progress | None = None,
+        **asked: Unpack[Asked],
     ) -> RemoteForked:
         """Begin a model on this disk with a checkpoint of this remote; the rules are `CheckpointStore.fork`'s."""
         return fetch_fork(
@@ -174,10 +175,9 @@ class Remote:
             checkpoint,
             destination,
             store,
-            pick=pick,
-            reset=reset,
             overwrite=overwrite,
             progress=progress,
+            **asked,
         )
 
     def push(self, checkpoint: Checkpoint, *, progress: Progress | None = None) -> Pushed:
@@ -202,9 +202,8 @@ class Remote:
         destination: ModelRef,
         *,
         to: Remote | None = None,
-        pick: Pick = NEWEST,
-        reset: Collection[str] = (),
         progress: Progress | None = None,
+        **asked: Unpack[Asked],
     ) -> Copied:
         """Begin a model in this bucket, or in another one, with a checkpoint of this one.
 
@@ -217,10 +216,9 @@ class Remote:
             target._objects,
             destination,
             newest=target.newest(destination),
-            pick=pick,
-            reset=reset,
             patience=target._patience,
             progress=progress,
+            **asked,
         )
 
     def history(self, model: ModelRef) -> list[Entry]:
@@ -250,9 +248,8 @@ class Remote:
         checkpoint: Checkpoint,
         destination: ModelRef,
         *,
-        pick: Pick = NEWEST,
-        reset: Collection[str] = (),
         progress: Progress | None = None,
+        **asked: Unpack[Asked],
     ) -> Copied:
         """Begin a model in this bucket with a checkpoint of this disk."""
         return fork_from_disk(
@@ -260,9 +257,8 @@ class Remote:
             self._objects,
             destination,
             newest=self.newest(destination),
-            pick=pick,
-            reset=reset,
             progress=progress,
+            **asked,
         )
 
     def read(self, checkpoint: RemoteCheckpoint, name: str) -> bytes:

@@ -7,14 +7,15 @@ never sees a tensor or a network.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 from art.errors import CheckpointExistsError, CheckpointNotFoundError, ConflictError, DestinationNotEmptyError
 from art.format import layout, lineage
+from art.format.lineage import Asked
 from art.format.manifest import Hop, Manifest, Parent
-from art.format.pick import NEWEST, Pick
 from art.format.selection import Skipped
 from art.names import CheckpointRef, ModelRef
 from art.store import disk, journal
@@ -47,16 +48,16 @@ class CheckpointStore(CheckpointReader):
         source: Checkpoint,
         destination: ModelRef,
         *,
-        pick: Pick = NEWEST,
-        reset: Collection[str] = (),
         overwrite: bool = False,
+        **asked: Unpack[Asked],
     ) -> Forked:
         """Begin `destination` with a checkpoint of another model, at the same step.
 
         The same fork repeated does nothing. Any other fork into a model that has checkpoints raises
-        `DestinationNotEmptyError`, unless `overwrite` sets those aside.
+        `DestinationNotEmptyError`, unless `overwrite` sets those aside. `asked` is what the fork records: the `pick`,
+        the parts to `reset`, and the `settings` that the branch is begun to try.
         """
-        hop = lineage.hop_from(source.ref, source.digest, pick=pick, reset=reset)
+        hop = lineage.hop_from(source.ref, source.digest, **asked)
         if repeated := self.find_fork(destination, hop, overwrite=overwrite):
             return repeated
         with self.stage(destination.at(source.ref.step)) as stage:

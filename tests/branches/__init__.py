@@ -1,0 +1,1 @@
+"""Many branches off one checkpoint."""

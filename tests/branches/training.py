@@ -1,0 +1,48 @@
+"""Training functions that workers import: one that learns, and some that end in other ways."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import digits
+from art.branches import Branch
+
+
+async def learn(branch: Branch) -> int:
+    """Train until the budget is spent; gives how many steps this worker took."""
+    taken = 0
+    async for _ in branch.steps():
+        await branch.train(await digits.gather(branch.model))
+        taken += 1
+    return taken
+
+
+async def learn_or_fail(branch: Branch) -> int:
+    """Fail where the setting `fails` says so, after one step."""
+    async for _ in branch.steps():
+        await branch.train(await digits.gather(branch.model))
+        if branch.settings.get("fails"):
+            raise KeyError("no such tool")
+    return 0
+
+
+async def learn_with_defaults(branch: Branch) -> None:
+    """Forget the branch's settings."""
+    async for _ in branch.steps():
+        await branch.model.train(await digits.gather(branch.model))
+
+
+async def learn_and_be_killed(branch: Branch) -> int:
+    """Be killed once, in the second step; goes on when started again."""
+    taken = 0
+    async for step in branch.steps():
+        groups = await digits.gather(branch.model)
+        mark = Path(branch.backend.store.root, "killed")
+        if step > branch.first and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        await branch.train(groups)
+        taken += 1
+    return taken
