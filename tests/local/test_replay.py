@@ -15,10 +15,13 @@ from safetensors.torch import load_file, save_file
 
 import art
 import digits
+from art.format.certificates import Edge
 from art.local import LocalBackend
 from art.local.replay import take
-from art.ops.replay import Outcome, Replay, Way, replay
+from art.ops.replay import Outcome, Replay, Way, certify, replay
 from art.ops.rerun import Ran, Rerun
+from art.ops.tree import read_tree
+from art.store.certificates import certificates_of
 from art.store.history import History
 from art.store.store import CheckpointStore
 
@@ -168,6 +171,52 @@ def test_a_step_that_an_earlier_release_recorded_is_compared_as_far_as_it_was(ro
     assert [stage.name for stage in found.stages if stage.is_same is None] == STAGES[:3]
 
 
+def test_a_replay_that_finds_the_same_bits_certifies_the_edge_once(root: Path, tmp_path: Path):
+    store = CheckpointStore(shutil.copytree(root, tmp_path / "copy"))
+    identity = store.open(ONE.at(1)).digest
+    found = again(store.root, ONE.at(1), tmp_path / "again")
+
+    certificate = certify(store, found)
+    repeated = certify(store, found)
+
+    assert certificate == repeated == certificates_of(store.root, ONE)[identity or ""]
+    assert certificate.same == tuple(STAGES)
+    assert store.open(ONE.at(1)).digest == identity
+    (one,) = read_tree(store, [ONE])
+    assert (one.certified, [one.opened[step].edge for step in (1, 2)]) == ((1,), [Edge.CERTIFIED, Edge.CONTINUES])
+
+
+def test_a_fork_of_the_weights_is_never_certified(root: Path, tmp_path: Path):
+    store = CheckpointStore(shutil.copytree(root, tmp_path / "copy"))
+
+    found = again(store.root, TWO.at(2), tmp_path / "again")
+
+    assert (found.outcome, certify(store, found)) == (Outcome.SAME, None)
+    assert read_tree(store, [TWO])[0].opened[2].edge is Edge.WEIGHTS_ONLY
+
+
+def test_what_differs_is_not_certified(root: Path, tmp_path: Path):
+    store = CheckpointStore(shutil.copytree(root, tmp_path / "copy"))
+
+    def elsewhere(rerun: Rerun) -> Ran:
+        return replace(take(rerun), trail={"rendering": "0" * 64})
+
+    found = replay(store, ONE.at(1), tmp_path, take_again=elsewhere)
+
+    assert (found.first_difference, certify(store, found)) == ("rendering", None)
+
+
+def test_a_certificate_is_of_one_checkpoint_and_not_of_its_step(root: Path, tmp_path: Path):
+    store = CheckpointStore(shutil.copytree(root, tmp_path / "copy"))
+    certify(store, again(store.root, ONE.at(3), tmp_path / "again"))
+    store.restore(ONE)
+
+    (one,) = read_tree(store, [ONE])
+
+    assert one.opened[3].edge is Edge.CONTINUES
+    assert one.certified == ()
+
+
 @pytest.mark.slow
 def test_the_command_takes_a_step_again_in_a_process_with_as_many_threads(root: Path):
     art_program = Path(sys.executable).with_name("art")
@@ -179,6 +228,7 @@ def test_the_command_takes_a_step_again_in_a_process_with_as_many_threads(root: 
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert (document["outcome"], document["parent"], document["way"]) == ("same", "p/one@2", "trained")
+    assert document["certificate"]["checkpoint"] == document["digest"]
 
 
 def test_the_command_says_what_is_missing_and_fails(root: Path):

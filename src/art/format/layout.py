@@ -21,6 +21,7 @@ RECORD = "record.json"
 HISTORY = "history.jsonl"
 STATE = "state.jsonl"
 PINS = "pins.jsonl"
+CERTIFICATES = "certificates.jsonl"
 TRACKERS = "trackers"
 STAGING = ".staging"
 
@@ -58,6 +59,10 @@ def told_path(model: ModelRef, tracker: str) -> PurePosixPath:
 
 def pins_path(model: ModelRef) -> PurePosixPath:
     return model_path(model) / PINS
+
+
+def certificates_path(model: ModelRef) -> PurePosixPath:
+    return model_path(model) / CERTIFICATES
 
 
 def trajectories_path(model: ModelRef, split: str, step: int) -> PurePosixPath:

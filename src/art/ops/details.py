@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from art.errors import CorruptCheckpointError, FormatVersionError, NotFoundError
+from art.format.certificates import Certificate, Edge, edge_of
 from art.format.layout import ADAPTER_WEIGHTS
 from art.format.manifest import FileEntry, Parent
 from art.names import CheckpointRef
@@ -47,6 +48,10 @@ class Details:
     holders: tuple[Holder, ...]
     ancestors: tuple[Ancestor, ...]
     """Its parent and the forks in its past, newest first."""
+    edge: Edge | None
+    """What the way to it from its parent promises."""
+    certificate: Certificate | None
+    """What proves it."""
     earned: Mapping[str, float | None]
     """What these weights earned, as far as the model's history has it: `split/metric`."""
 
@@ -62,8 +67,15 @@ def read_details(where: AnyPlace, checkpoint: Held) -> Details:
     if manifest.parent and (not past or past[0].ref != manifest.parent.ref):
         past.insert(0, manifest.parent)
     ancestors = tuple(Ancestor(parent, _whereabouts(place, parent)) for parent in past)
+    certificates = place.certificates(checkpoint.ref.model)
+    edge = edge_of(manifest, checkpoint.digest, certificates)
     return Details(
-        checkpoint=checkpoint, holders=tuple(holders), ancestors=ancestors, earned=_earned(place, checkpoint.ref)
+        checkpoint=checkpoint,
+        holders=tuple(holders),
+        ancestors=ancestors,
+        edge=edge,
+        certificate=certificates.get(checkpoint.digest or "") if edge is Edge.CERTIFIED else None,
+        earned=_earned(place, checkpoint.ref),
     )
 
 

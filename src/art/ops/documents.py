@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from art.format.certificates import Edge, edge_of
 from art.names import CheckpointRef
 from art.ops.compare import Comparison, PairedPrompt
 from art.ops.disk_use import BranchUse
@@ -16,6 +17,7 @@ from art.ops.judge import REWARD
 from art.ops.lanes import Alarm, Lane, Life, Overview
 from art.ops.rollouts import Rollout, RolloutGroup, Turn
 from art.ops.series import Point, Row, Series
+from art.ops.tree import Branch
 from art.store.checkpoint import Checkpoint
 
 SCHEMA = 1
@@ -103,6 +105,7 @@ def lane_document(lane: Lane, metric: str) -> Json:
         "onset": judgement.onset,
         "last_good": lane.last_good,
         "checkpoints": ranges(branch.steps),
+        "certified": ranges(branch.certified),
         "forked_from": _origin_document(lane),
         "problems": {str(step): opened.problem for step, opened in branch.opened.items() if opened.problem},
         "problem": branch.problem,
@@ -143,7 +146,7 @@ def step_document(
         "schema": SCHEMA,
         "ref": str(ref),
         "problem": problem,
-        "checkpoint": _checkpoint_document(checkpoint) if checkpoint else None,
+        "checkpoint": _checkpoint_document(checkpoint, lane) if checkpoint else None,
         "earned": {name: _short(value) for name, value in earned.items()},
         "before": {"step": before.step, "metrics": {name: _short(value) for name, value in before.metrics.items()}}
         if before
@@ -238,9 +241,11 @@ def _tail_document(tail: Sequence[Row], names: Sequence[str]) -> Json:
     }
 
 
-def _checkpoint_document(checkpoint: Checkpoint) -> Json:
-    manifest = checkpoint.manifest
+def _checkpoint_document(checkpoint: Checkpoint, lane: Lane) -> Json:
+    manifest, step = checkpoint.manifest, checkpoint.ref.step
+    promised = Edge.CERTIFIED if step in lane.branch.certified else edge_of(manifest, checkpoint.digest, {})
     return {
+        "edge": None if promised is None else str(promised),
         "path": str(checkpoint.path),
         "digest": checkpoint.digest,
         "foreign": checkpoint.is_foreign,
@@ -284,10 +289,17 @@ def _origin_document(lane: Lane) -> Json | None:
         "digest": hop.digest,
         "where": str(origin.where),
         "attach": origin.attach,
+        "edge": _edge(lane.branch, hop.step),
         "remote": hop.remote,
         "changed": [[change.key, change.before, change.after] for change in lane.changes],
         "reset": list(hop.reset),
     }
+
+
+def _edge(branch: Branch, step: int) -> str | None:
+    """Say what the way to a step promises, as far as it was opened."""
+    opened = branch.opened.get(step)
+    return str(opened.edge) if opened and opened.edge is not None else None
 
 
 def _cost(lanes: Iterable[Lane]) -> Json:

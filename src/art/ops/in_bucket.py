@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from art.errors import ArtError, CheckpointNotFoundError, ConfigurationError
+from art.format.certificates import Certificates
 from art.format.lineage import Segment
 from art.format.manifest import FileEntry
 from art.format.pick import NEWEST, Pick
@@ -80,6 +81,10 @@ class InBucket:
 
     def pins(self, model: ModelRef) -> Pins:
         return self._bucket.pins(model)
+
+    def certificates(self, model: ModelRef) -> Certificates:
+        """Give nothing: what was proven is asked of a disk, and a pull brings it there."""
+        return {}
 
     def look(self, ref: CheckpointRef) -> RemoteCheckpoint | NoCheckpoint:
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from art.errors import CheckpointNotFoundError
 from art.format import layout
+from art.format.certificates import Certificates
 from art.format.lineage import Segment
 from art.format.manifest import FileEntry, digest_bytes, read_manifest
 from art.format.pick import NEWEST, Pick
@@ -18,6 +19,7 @@ from art.ops.held import NoCheckpoint, StepState
 from art.ops.histories import Histories
 from art.store import disk, regular
 from art.store.aside import SetAside
+from art.store.certificates import certificates_of
 from art.store.checkpoint import Checkpoint, find_manifest, is_debris, look, stamp
 from art.store.history import Entry, History
 from art.store.pins import pins_of
@@ -73,6 +75,9 @@ class OnDisk:
 
     def pins(self, model: ModelRef) -> Pins:
         return pins_of(self.store.root, model)
+
+    def certificates(self, model: ModelRef) -> Certificates:
+        return certificates_of(self.store.root, model)
 
     def look(self, ref: CheckpointRef) -> Checkpoint | NoCheckpoint:
         folder = self.store.folders(ref.model).get(ref.step)

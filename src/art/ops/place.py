@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from art.format.certificates import Certificates
 from art.format.lineage import Segment
 from art.format.manifest import FileEntry
 from art.format.pick import NEWEST, Pick
@@ -64,6 +65,7 @@ class Place(Protocol[AnyHeld]):
 
     def scores(self, segments: Iterable[Segment], metric: str) -> dict[int, float]: ...
     def pins(self, model: ModelRef) -> Pins: ...
+    def certificates(self, model: ModelRef) -> Certificates: ...
     def look(self, ref: CheckpointRef) -> AnyHeld | NoCheckpoint:
         """Say what lies at a step now, as its manifest has it; raises `ArtError` for a manifest that cannot be read."""
         ...

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from art.format import layout
+from art.format.certificates import Certificate, Edge, edge_of
 from art.format.json import canonical_json, parse_object
-from art.format.manifest import Manifest, digest_bytes
+from art.format.manifest import Manifest, digest_bytes, utc_now
 from art.names import CheckpointRef
 from art.ops.rerun import Ran, Rerun, plan_rerun
+from art.store.certificates import add_certificate
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
 
@@ -91,6 +93,28 @@ class Replay:
         if self.missing:
             return Outcome.IMPOSSIBLE
         return Outcome.SAME if self.first_difference is None else Outcome.DIFFERS
+
+
+def certify(store: CheckpointStore, found: Replay) -> Certificate | None:
+    """Store the certificate that a replay has earned, beside the checkpoint, and give the one that is there.
+
+    None where something differs, and for a fork that carried the weights only: there is nothing to be exact about.
+    """
+    checkpoint = found.checkpoint
+    if found.outcome is not Outcome.SAME or checkpoint.digest is None:
+        return None
+    if edge_of(checkpoint.manifest, checkpoint.digest, {}) is Edge.WEIGHTS_ONLY and found.way is Way.FORKED:
+        return None
+    parent = checkpoint.manifest.parent
+    certificate = Certificate(
+        step=checkpoint.ref.step,
+        checkpoint=checkpoint.digest,
+        parent=parent.digest if parent else None,
+        same=tuple(stage.name for stage in found.stages if stage.is_same),
+        changed={change.name: change.now for change in found.changed},
+        time=utc_now(),
+    )
+    return add_certificate(store.root, checkpoint.ref.model, certificate)
 
 
 TakeAgain = Callable[[Rerun], Ran]

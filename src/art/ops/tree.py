@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from art.errors import ArtError
+from art.format.certificates import Certificate, Certificates, Edge, edge_of
 from art.format.lineage import segments
 from art.format.manifest import Hop, Manifest
 from art.names import CheckpointRef, ModelRef
@@ -41,6 +42,8 @@ class BranchStep:
     step: int
     manifest: Manifest | None = None
     digest: str | None = None
+    edge: Edge | None = None
+    """What the way to it from its parent promises."""
     problem: str | None = None
 
     @property
@@ -79,6 +82,8 @@ class Branch:
     origin: Origin | None
     forks: Mapping[int, tuple[ModelRef, ...]]
     set_aside: tuple[SetAside, ...]
+    certified: tuple[int, ...]
+    """The steps whose edge is certified."""
     problem: str | None
     """Why the model could not be listed, or not whole."""
 
@@ -94,17 +99,23 @@ class _Draft:
     newest: int | None = None
     scores: dict[int, float] = field(default_factory=dict[int, float])
     set_aside: list[SetAside] = field(default_factory=list[SetAside])
+    certificates: Certificates = field(default_factory=dict[str, Certificate])
     problem: str | None = None
 
     def at(self, step: int) -> BranchStep:
         if step not in self.opened:
-            self.opened[step] = _open(self.place, self.model.at(step))
+            self.opened[step] = _open(self.place, self.model.at(step), self.certificates)
         return self.opened[step]
 
     @property
     def hop(self) -> Hop | None:
         manifest = self.at(self.newest).manifest if self.newest is not None else None
         return manifest.ancestry[-1] if manifest and manifest.ancestry else None
+
+    @property
+    def certified(self) -> list[int]:
+        steps = sorted({each.step for each in self.certificates.values()} & set(self.steps))
+        return [step for step in steps if self.at(step).edge is Edge.CERTIFIED]
 
     @property
     def best(self) -> int | None:
@@ -165,6 +176,7 @@ def _draft(place: Place[Any], model: ModelRef, metric: str) -> _Draft:
 def _draft_ends(place: Place[Any], model: ModelRef) -> _Draft:
     draft = _Draft(model=model, place=place)
     try:
+        draft.certificates = place.certificates(model)
         draft.steps.extend(place.steps(model))
     except ArtError as error:
         draft.problem = str(error)
@@ -190,12 +202,14 @@ def _score_of_parent(manifest: Manifest, metric: str) -> dict[int, float]:
     return {} if score is None or manifest.parent is None else {manifest.parent.step: score}
 
 
-def _open(place: Place[Any], ref: CheckpointRef) -> BranchStep:
+def _open(place: Place[Any], ref: CheckpointRef, certificates: Certificates) -> BranchStep:
     try:
         checkpoint = place.open(ref)
     except ArtError as error:
         return BranchStep(step=ref.step, problem=str(error))
-    return BranchStep(step=ref.step, manifest=checkpoint.manifest, digest=checkpoint.digest)
+    manifest, digest = checkpoint.manifest, checkpoint.digest
+    edge = edge_of(manifest, digest, certificates)
+    return BranchStep(step=ref.step, manifest=manifest, digest=digest, edge=edge)
 
 
 def _origin(hop: Hop, drafts: Mapping[ModelRef, _Draft]) -> Origin:
@@ -232,6 +246,7 @@ def _branch(draft: _Draft, origins: Mapping[ModelRef, Origin], *, whole: bool) -
         origin=origins.get(draft.model),
         forks=forks,
         set_aside=tuple(draft.set_aside),
+        certified=tuple(draft.certified),
         problem=draft.problem,
     )
 

@@ -23,7 +23,8 @@ ATTEMPTS = 5
 def send_history(objects: Objects, root: Path, model: ModelRef) -> int:
     """Add to the bucket the lines that only this disk has; gives the bytes of them."""
     folder = root / layout.model_path(model)
-    own = [folder / layout.HISTORY, folder / layout.PINS, *sorted(folder.glob("trajectories/*/*.jsonl"))]
+    beside = (layout.HISTORY, layout.PINS, layout.CERTIFICATES)
+    own = [*(folder / name for name in beside), *sorted(folder.glob("trajectories/*/*.jsonl"))]
     files = [path for path in own if path.is_file() and not path.is_symlink()]
     return sum(_send(objects, path, str(PurePosixPath(path.relative_to(root)))) for path in files)
 
@@ -81,7 +82,8 @@ def _listed(objects: Objects, model: ModelRef) -> Iterator[tuple[str, PurePosixP
     """Name the files of a model's history in the bucket, and where each lies on a disk; a stranger's are left out."""
     history = layout.history_path(model)
     own = objects.files(str(history.parent))
-    yield from ((str(path), path) for path in (history, layout.pins_path(model)) if path.name in own)
+    beside = (history, layout.pins_path(model), layout.certificates_path(model))
+    yield from ((str(path), path) for path in beside if path.name in own)
     for item in objects.all(str(history.parent / "trajectories")):
         split, _, name = item.key.removeprefix(f"{history.parent}/trajectories/").partition("/")
         step = layout.parse_step(name.removesuffix(".jsonl"))

@@ -15,6 +15,7 @@ def replay(
     context: typer.Context,
     checkpoint: Annotated[str, name_argument("MODEL@STEP", "The newest without a step.")],
     base_model: Annotated[str | None, typer.Option(help="Where the base model lies, if not where it says.")] = None,
+    keep: Annotated[bool, typer.Option(help="Store a certificate when everything is the same.")] = True,
     root: Root = None,
     project: Project = None,
     as_json: AsJson = False,
@@ -28,7 +29,7 @@ def replay(
     from art.cli.render import replay as render
     from art.cli.render import wording
     from art.local.replay import replay as take_again
-    from art.ops.replay import Outcome
+    from art.ops.replay import Outcome, certify
 
     invocation = settle(context, root, project, as_json)
     store, address = invocation.existing_store, invocation.local_address(checkpoint, "replay")
@@ -36,8 +37,9 @@ def replay(
     started_s = wording.clock_s()
     with output.working(f"taking the step to {ref} again ..."):
         found = take_again(store.root, ref, base_model=base_model)
+    certificate = certify(store, found) if keep else None
     if invocation.as_json:
-        output.print_json(render.document(found))
+        output.print_json(render.document(found, certificate))
     else:
         output.print_lines(render.lines(found, wording.clock_s() - started_s))
     if found.outcome is not Outcome.SAME:

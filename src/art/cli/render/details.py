@@ -9,6 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from art.cli.render import wording
+from art.format.certificates import Edge
 from art.format.manifest import Hop, Manifest
 from art.ops.details import Details
 from art.ops.held import Held
@@ -24,7 +25,7 @@ def lines(details: Details, *, now: datetime) -> Iterator[Text]:
     checkpoint, manifest = details.checkpoint, details.checkpoint.manifest
     yield Text(str(checkpoint.ref), "bold cyan")
     yield Text()
-    for name, value in _facts(checkpoint, now):
+    for name, value in (*_facts(checkpoint, now), *_edge(details, now)):
         yield Text.assemble((f"  {name:<{NAME_WIDTH}}", "dim"), value)
     for title, values in (
         ("environment", manifest.environment),
@@ -52,6 +53,8 @@ def document(details: Details) -> dict[str, Any]:
             "metrics": checkpoint.manifest.metrics,
         },
         "earned": dict(details.earned),
+        "edge": None if details.edge is None else str(details.edge),
+        "certificate": details.certificate.model_dump(mode="json") if details.certificate else None,
         "manifest": checkpoint.manifest.model_dump(mode="json"),
         "past": [{**past.parent.model_dump(mode="json"), "where": past.where} for past in details.ancestors],
         "also_in": [
@@ -83,6 +86,15 @@ def _facts(checkpoint: Held, now: datetime) -> Iterator[tuple[str, Text | str]]:
         yield "foreign", Text("written by another program; its optimizer starts afresh", "yellow")
     yield "identity", checkpoint.digest or "none"
     yield "folder", checkpoint.where
+
+
+def _edge(details: Details, now: datetime) -> Iterator[tuple[str, Text | str]]:
+    """Say what the way from the parent promises."""
+    if details.certificate:
+        age, same = wording.age(details.certificate.time, now), wording.count(len(details.certificate.same), "thing")
+        yield "edge", Text(f"{details.edge}: replayed {age}, {same} compared", "green")
+    elif details.edge is not None:
+        yield "edge", Text(str(details.edge), "yellow" if details.edge is Edge.WEIGHTS_ONLY else "")
 
 
 def _metrics(details: Details) -> Iterator[Text]:

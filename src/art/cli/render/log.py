@@ -16,6 +16,7 @@ from rich.text import Text
 
 from art.cli.render import wording
 from art.cli.render.graph import Beside, GraphLine, Problem, Stroke, draw
+from art.format.certificates import Edge
 from art.names import ModelRef
 from art.ops.condense import Gap
 from art.ops.tree import Branch, BranchStep, Origin, Whereabouts
@@ -26,6 +27,11 @@ COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_red", "bright_c
 BAR_WIDTH = 8
 LABEL_WIDTH = 30
 FORKS_NAMED = 3
+EDGES = {
+    Edge.CERTIFIED: ("certified", "bold green"),
+    Edge.CONTINUES: ("continues", "dim"),
+    Edge.WEIGHTS_ONLY: ("weights only", "yellow"),
+}
 
 
 @dataclass(frozen=True)
@@ -198,6 +204,12 @@ def _notes(step: BranchStep, branch: Branch, *, in_graph: bool) -> Iterator[tupl
     origin = branch.origin
     if origin and origin.hop.step == step.step:
         yield "fork" + "".join(f", {part} reset" for part in origin.hop.reset), "magenta"
+        # A fork that reset the optimizer has said so.
+        if step.edge is not None and "optimizer" not in origin.hop.reset:
+            yield EDGES[step.edge]
+    elif step.edge is not None and step.edge is not Edge.CONTINUES:
+        # A step continues unless something else is said.
+        yield EDGES[step.edge]
     project = branch.model.project
     forks = [other for other in branch.forks.get(step.step, ()) if not in_graph or other.project != project]
     if len(forks) > FORKS_NAMED:
@@ -264,6 +276,7 @@ def _step_document(step: BranchStep, branch: Branch) -> dict[str, Any]:
         "size_bytes": manifest.size_bytes if manifest else None,
         "digest": step.digest,
         "foreign": step.is_foreign,
+        "edge": None if step.edge is None else str(step.edge),
         "without_signal": step.is_without_signal,
         "problem": step.problem,
         "forks": [str(other) for other in branch.forks.get(step.step, ())],

@@ -9,6 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from art.cli.render import wording
+from art.format.certificates import Certificate
 from art.ops.replay import Outcome, Replay, Stage, Way
 
 SHORT = 12
@@ -31,7 +32,7 @@ def lines(replay: Replay, duration_s: float) -> Iterator[Text]:
         yield Text.assemble((f"✗ {replay.ref} differs from the {replay.first_difference} on.", "bold red"), took)
 
 
-def document(replay: Replay) -> dict[str, Any]:
+def document(replay: Replay, certificate: Certificate | None) -> dict[str, Any]:
     """Give everything as one document."""
     parent = replay.checkpoint.manifest.parent
     return {
@@ -41,6 +42,7 @@ def document(replay: Replay) -> dict[str, Any]:
         "way": str(replay.way),
         "outcome": str(replay.outcome),
         "first_difference": replay.first_difference,
+        "certificate": certificate.model_dump(mode="json") if certificate else None,
         "missing": list(replay.missing),
         "stages": [
             {"name": stage.name, "same": stage.is_same, "recorded": stage.recorded, "replayed": stage.replayed}

@@ -60,10 +60,10 @@ const SamePrompt = ({ each, alert }) => {
   return null;
 };
 const Edge = ({ each }) => {
-  const { project, model: source, step, changed, reset, where, remote } = each.forked_from;
+  const { project, model: source, step, changed, reset, where, remote, edge } = each.forked_from;
   return html`<div class="block"><h3>What changed at its fork from ${clean(project === each.project ? source : `${project}/${source}`)}@${step}</h3>
     ${changed.length ? html`<table class="plaintable">${changed.map(([key, before, after]) => html`<tr><th scope="row">${clean(key)}</th><td>${setting(before)} → <b>${setting(after)}</b></td></tr>`)}</table>` : html`<p class="dim">No setting that was written down.</p>`}
-    <p>${reset.length ? reset.map((part) => html`<span class="badge">${clean(part)} reset</span>`) : html`<span class="badge">carried everything</span>`}${where !== "here" && html`<span class="badge">source ${where === "elsewhere" && remote ? `in ${clean(remote)}` : clean(where)}</span>`}</p></div>`;
+    <p>${reset.length ? reset.map((part) => html`<span class="badge">${clean(part)} reset</span>`) : html`<span class="badge">carried everything</span>`}${edge && html`<span class=${`badge ${edge === "certified" ? "ok" : ""}`} title=${EDGE_WORDS[edge] || ""}>${clean(edge)}</span>`}${where !== "here" && html`<span class="badge">source ${where === "elsewhere" && remote ? `in ${clean(remote)}` : clean(where)}</span>`}</p></div>`;
 };
 const Problems = ({ each }) => html`<div class="block"><h3>Damaged steps</h3>${Object.entries(each.problems).map(([step, words]) => html`<p><b>${step}</b> ${clean(words)}</p>`)}<${Command} text=${`art verify ${id(each)}`} /></div>`;
 const OtherAlarms = () => {
@@ -81,7 +81,7 @@ const Step = () => {
   return html`<div class="block"><div class="blockhead"><h2>${clean(each.model)}<span class="dim">@${step}</span></h2><span class="grow"></span>
         <button class="plain" aria-label="Step before" onClick=${() => openStep(step - 1)}>◂</button><button class="plain" aria-label="Next step" onClick=${() => openStep(step + 1)}>▸</button></div>
       <p>${checkpoint ? html`<span class="badge ok">checkpoint, ${bytes(checkpoint.size_bytes)}</span>` : html`<span class="badge">no checkpoint here</span>`}
-        ${step === each.best && html`<span class="badge ok">best</span>`}${step === each.newest && html`<span class="badge">newest</span>`}${step === each.last_good && html`<span class="badge ok">last good</span>`}
+        ${checkpoint?.edge && html`<span class=${`badge ${checkpoint.edge === "certified" ? "ok" : ""}`} title=${EDGE_WORDS[checkpoint.edge] || ""}>${clean(checkpoint.edge)}</span>`}${step === each.best && html`<span class="badge ok">best</span>`}${step === each.newest && html`<span class="badge">newest</span>`}${step === each.last_good && html`<span class="badge ok">last good</span>`}
         ${checkpoint?.foreign && html`<span class="badge">foreign</span>`}${found.problem && html`<span class="badge red">damaged</span>`}
         ${checkpoint && html`<button class="link" onClick=${() => set({ tab: "fork", fork: step })}>Fork from here</button>`}</p>
       ${found.problem && html`<p>${clean(found.problem)}</p><${Command} text=${`art verify ${id(each)}@${step}`} />`}</div>
@@ -89,6 +89,11 @@ const Step = () => {
       ${names.map((name) => { const here = found.earned[name], before = found.before?.metrics[name]; return html`<tr><th scope="row">${clean(name)}</th><td><b>${value(here)}</b></td><td>${value(before)}</td><td>${typeof before === "number" && typeof here === "number" ? `${here >= before ? "+" : "−"}${value(Math.abs(here - before))}` : "–"}</td></tr>`; })}</tbody></table>` : html`<p class="dim">Nothing was recorded at this step.</p>`}</div>
     ${rollouts?.groups?.length ? html`<${Rollouts} groups=${rollouts.groups} />` : html`<div class="block"><p class="dim">${rollouts ? nearest(found.rollout_steps, step) : "Reading ..."}</p></div>`}
     ${checkpoint && html`<${About} checkpoint=${checkpoint} />`}`;
+};
+const EDGE_WORDS = {
+  certified: "Taken again from its parent with what was recorded: the same bits",
+  continues: "Everything that continuing needs came along; art replay proves it",
+  "weights only": "The optimizer did not come along: another run",
 };
 const nearest = (ranges, step) => {
   if (!ranges.length) return "No rollouts were recorded for this branch.";
