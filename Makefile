@@ -18,11 +18,16 @@ TRACKIO := trackio==0.43.0
 FRAMEWORKS := .venv-frameworks
 # vLLM's pins exclude ours.
 VLLM := .venv-vllm
+# What only looks for faults: a fuzzer with a compiler's runtime in it, and a client made from the server's description.
+FUZZ := .venv-fuzz
+FUZZERS := atheris==3.0.0
+FUZZ_SECONDS ?= 120
+FUZZ_TARGETS := documents files trained
 OF_LOWEST := tests/test_names.py tests/test_visible.py tests/store tests/cli tests/ops
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-long test-lowest test-trackers test-frameworks test-vllm check style bench gpu clean
+.PHONY: help demo docs test test-long fuzz test-lowest test-trackers test-frameworks test-vllm check style bench gpu clean
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -64,6 +69,12 @@ $(VLLM)/made: $(VENV)/made tests/vllm/install.sh tests/vllm/requirements.txt
 	@echo "== installing vLLM into $(VLLM) (2 GB)"
 	@tests/vllm/install.sh $(BIN)/python $(VLLM)
 
+fuzz: $(FUZZ)/made  ## look for more faults in what comes from outside, for FUZZ_SECONDS (default 120)
+	@for target in $(FUZZ_TARGETS); do \
+		echo "== $$target"; \
+		(cd tests && HF_HUB_OFFLINE=1 ../$(FUZZ)/bin/python -m fuzz.run $$target $$(($(FUZZ_SECONDS) / $(words $(FUZZ_TARGETS))))) || exit 1; \
+	done
+
 check: style  ## the checks and the quick tests, for the inner loop (2 minutes)
 	@echo "== quick tests"
 	@$(BIN)/python -m pytest $(IN_PARALLEL) -q -m "not slow and not root" $(QUICK) $(PYTEST_ARGS)
@@ -93,7 +104,7 @@ bench: $(VENV)/test-installed  ## every benchmark; bench/README.md says what eac
 	@for script in bench/bench_*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove .venv and what the tools left; the cache of models stays
-	rm -rf $(VENV) $(LOWEST) $(TRACKERS) $(FRAMEWORKS) $(VLLM) .azurite build dist demo-out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) $(TRACKERS) $(FRAMEWORKS) $(VLLM) $(FUZZ) .azurite build dist demo-out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/made:
@@ -114,4 +125,12 @@ $(VENV)/demo-installed: $(VENV)/made pyproject.toml constraints.txt
 $(VENV)/test-installed: $(VENV)/demo-installed
 	@echo "== installing the tools of the tests"
 	@$(PIP) install -c constraints.txt -e '.[demo,aws,mcp,wandb,mlflow,tensorboard]' --group dev --group agents
+	@touch $@
+
+$(FUZZ)/made: $(VENV)/test-installed
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FUZZ)
+	@VIRTUAL_ENV=$(FUZZ) $(BIN)/uv pip install --quiet --no-deps $(FUZZERS)
+	@for site in $(FUZZ)/lib/python*/site-packages; do \
+		echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" > $$site/rest.pth; \
+	done
 	@touch $@

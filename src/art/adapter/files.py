@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -20,9 +19,9 @@ from art.adapter.product import ADAPTER_DTYPE, LowRank
 from art.config import LoRAConfig
 from art.errors import CorruptCheckpointError
 from art.format.adapter import AdapterShape, LayerSize, read_shape, tensor_names
-from art.format.json import parse_object
+from art.format.json import MAX_BYTES, parse_object, shown_name
 from art.format.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from art.format.safetensors import read_header
+from art.format.safetensors import TensorEntry, read_header
 
 
 def read_adapter_shape(folder: Path) -> AdapterShape:
@@ -30,13 +29,9 @@ def read_adapter_shape(folder: Path) -> AdapterShape:
 
     Raises `CorruptCheckpointError`, and `LoRAShapeMismatchError` for one that means more than is implemented.
     """
-    path = folder / ADAPTER_WEIGHTS
-    try:
-        with path.open("rb") as file:
-            tensors = read_header(path.stat().st_size, file.read, where=str(path))
-    except FileNotFoundError as error:
-        raise CorruptCheckpointError(f"{path} cannot be read: {error}") from error
-    return read_shape(_config_of(folder), tensors, where=f"The adapter in {folder}")
+    tensors = read_file_header(folder / ADAPTER_WEIGHTS)
+    path = folder / ADAPTER_CONFIG
+    return read_shape(parse_object(read_document(path), where=str(path)), tensors, where=f"The adapter in {folder}")
 
 
 def read_adapter(folder: Path, base: Mapping[str, LayerSize], *, device: torch.device) -> LowRanks:
@@ -48,11 +43,40 @@ def read_adapter(folder: Path, base: Mapping[str, LayerSize], *, device: torch.d
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """Read an adapter's tensors by their names in the file, once its shape was checked."""
-    path = folder / ADAPTER_WEIGHTS
+    return read_file(folder / ADAPTER_WEIGHTS)
+
+
+def read_file_header(path: Path) -> Mapping[str, TensorEntry]:
+    """Read which tensors a file holds, and take no memory for them; raises `CorruptCheckpointError`."""
+    try:
+        with path.open("rb") as file:
+            return read_header(path.stat().st_size, file.read, where=str(path))
+    except CorruptCheckpointError:
+        raise
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_file(path: Path) -> dict[str, Tensor]:
+    """Read a file's tensors, once its header was checked; raises `CorruptCheckpointError`."""
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CorruptCheckpointError(f"{path} cannot be read: {error}") from error
+        raise _unreadable(path, error) from error
+
+
+def read_document(path: Path) -> bytes:
+    """Read a JSON document, no more of it than one may have; raises `CorruptCheckpointError`."""
+    try:
+        with path.open("rb") as file:
+            return file.read(min(path.stat().st_size, MAX_BYTES) + 1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> CorruptCheckpointError:
+    # Where the library quotes a file, it quotes control characters too.
+    return CorruptCheckpointError(f"{path} cannot be read: {shown_name(str(error))}")
 
 
 def low_ranks_of(tensors: Mapping[str, Tensor], shape: AdapterShape, *, device: torch.device) -> LowRanks:
@@ -89,12 +113,3 @@ def write_adapter(
     (folder / ADAPTER_CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True), encoding="utf-8")
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(on_cpu, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-
-
-def _config_of(folder: Path) -> dict[str, Any]:
-    path = folder / ADAPTER_CONFIG
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CorruptCheckpointError(f"{path} cannot be read: {error}") from error
-    return parse_object(content, where=str(path))

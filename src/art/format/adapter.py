@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from art.errors import CorruptCheckpointError, LoRAShapeMismatchError
+from art.format.json import shown_name
 
 PREFIX = "base_model.model."
 A_SUFFIX, B_SUFFIX = ".lora_A.weight", ".lora_B.weight"
@@ -88,8 +89,8 @@ class AdapterShape:
         if other := [layer for layer, size in self.layers.items() if base[layer] != size]:
             layer = other[0]
             raise LoRAShapeMismatchError(
-                f"{self.where} takes {layer} to have {_words(self.layers[layer])}, and in the base model it has "
-                f"{_words(base[layer])}. It was trained on another model."
+                f"{self.where} takes {shown_name(layer)} to have {_words(self.layers[layer])}, and in the base model "
+                f"it has {_words(base[layer])}. It was trained on another model."
             )
 
 
@@ -113,7 +114,7 @@ def check_config(config: Mapping[str, Any], *, where: str) -> tuple[int, float, 
     special = sorted(name for name, value in config.items() if _means_more(name, value))
     if special:
         raise LoRAShapeMismatchError(
-            f"{where} uses {', '.join(special)}, which is not implemented here: its numbers would be wrong. Only plain "
+            f"{where} uses {named(special)}, which is not implemented here: its numbers would be wrong. Only plain "
             "LoRA on linear layers, with one rank and one scale, can be served and trained on."
         )
     return _numbers(config, where)
@@ -125,10 +126,10 @@ def tensor_names(layer: str) -> tuple[str, str]:
 
 
 def named(names: Iterable[str]) -> str:
-    """Name some things, and count the rest."""
+    """Name some things as a terminal may show them, none at length, and count the rest."""
     found = list(names)
     rest = f" and {len(found) - MAX_NAMED:,} more" if len(found) > MAX_NAMED else ""
-    return ", ".join(found[:MAX_NAMED]) + rest
+    return ", ".join(map(shown_name, found[:MAX_NAMED])) + rest
 
 
 def _means_more(name: str, value: object) -> bool:
@@ -176,10 +177,12 @@ def _layers(tensors: Mapping[str, Shaped], where: str) -> dict[str, dict[str, Sh
 
 def _size(layer: str, halves: Mapping[str, Shaped], rank: int, where: str) -> LayerSize:
     if len(halves) < 2:
-        raise CorruptCheckpointError(f"{where} has only one of A and B for {layer}.")
+        raise CorruptCheckpointError(f"{where} has only one of A and B for {shown_name(layer)}.")
     low_A, low_B = halves["A"], halves["B"]
     if other := {low_A.dtype, low_B.dtype} - set(DTYPES):
-        raise LoRAShapeMismatchError(f"{where} holds {layer} in {other.pop()}; {', '.join(DTYPES)} can be read.")
+        raise LoRAShapeMismatchError(
+            f"{where} holds {shown_name(layer)} in {other.pop()}; {', '.join(DTYPES)} can be read."
+        )
     if len(low_A.shape) != 2 or len(low_B.shape) != 2:
         _refuse_rank(layer, halves, rank, where)
     if low_A.shape[0] != rank or low_B.shape[1] != rank:
@@ -189,7 +192,7 @@ def _size(layer: str, halves: Mapping[str, Shaped], rank: int, where: str) -> La
 
 def _refuse_rank(layer: str, halves: Mapping[str, Shaped], rank: int, where: str) -> NoReturn:
     shapes = " and ".join(f"{half} of shape {list(halves[half].shape)}" for half in "AB")
-    raise LoRAShapeMismatchError(f"{where} states rank {rank:,}, but for {layer} it holds {shapes}.")
+    raise LoRAShapeMismatchError(f"{where} states rank {rank:,}, but for {shown_name(layer)} it holds {shapes}.")
 
 
 def _words(size: LayerSize) -> str:

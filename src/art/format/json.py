@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from art.errors import CorruptCheckpointError
+from art.visible import visible
 
 MAX_BYTES = 64 * 1024**2
 MAX_DEPTH = 100
@@ -72,6 +73,11 @@ def first_problem(error: ValidationError) -> str:
 def shown(value: object) -> str:
     """Write what a stranger wrote so that a message can hold it: escaped, and not at length."""
     return _shortened(repr(value))
+
+
+def shown_name(name: str) -> str:
+    """Write a name that a stranger chose so that a message can hold it: as it is, where nothing in it hides."""
+    return _shortened(visible(name))
 
 
 def canonical_json(value: Any) -> bytes:

@@ -1,11 +1,15 @@
-"""Trajectories as lines of JSON: what users put in, also NumPy's numbers, and back; and which a step learned from."""
+"""Trajectories as lines of JSON: what users put in, also NumPy's numbers, and back; and which a step learned from.
+
+Conversations are handed through as their scripts made them; what is read from a file is checked here, because a file
+may come from a stranger.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from art.errors import CorruptCheckpointError, TrainingDataError
@@ -13,6 +17,54 @@ from art.format.json import parse_object
 from art.format.manifest import LearnedFrom, digest_bytes
 from art.store.history import MAX_LINE_BYTES
 from art.trajectories import TrajectoryGroup
+
+
+class _Call(BaseModel):
+    """What is looked at of a tool call."""
+
+    function: dict[str, Any] = {}
+
+
+class _Message(BaseModel):
+    """What is looked at of a message."""
+
+    role: str
+    content: str | list[str | dict[str, Any]] | None = None
+    tool_calls: list[_Call] | None = None
+    provider_specific_fields: _Sampled | None = None
+
+
+class _Sampled(BaseModel):
+    """What our inference adds to a choice, and whoever hands it on may leave out."""
+
+    prompt_token_ids: list[int] | None = None
+    token_ids: list[int] | None = None
+    token_logprobs: list[float] | None = None
+    temperature: float = 1.0
+    version: str | None = None
+
+
+class _Logprobs(BaseModel):
+    content: list[_Sampled] | None = None
+
+
+class _Choice(_Sampled):
+    message: _Message
+    finish_reason: str
+    logprobs: _Logprobs | None = None
+
+
+class _History(BaseModel):
+    messages_and_choices: list[_Choice | _Message] = []
+    tools: list[dict[str, Any]] | None = None
+    additional_histories: list[_History] = []
+
+
+class _Group(BaseModel):
+    """The form of a line, as far as whoever reads it relies on more than the types of a group."""
+
+    trajectories: list[_History] = []
+    exceptions: list[dict[str, Any]] = []
 
 
 def as_line(group: TrajectoryGroup) -> str:
@@ -24,13 +76,15 @@ def as_line(group: TrajectoryGroup) -> str:
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[TrajectoryGroup]:
-    """Yield the groups of a file, without lines that a crash tore."""
+    """Yield the groups of a file, without lines that a crash tore or that hold no conversations."""
     for line in lines:
         try:
             parse_object(line, where="a trajectory", max_bytes=MAX_LINE_BYTES)
-            yield TrajectoryGroup.model_validate_json(line)
+            _Group.model_validate_json(line)
+            group = TrajectoryGroup.model_validate_json(line)
         except (CorruptCheckpointError, ValidationError):
             continue
+        yield group
 
 
 def learned_from(lines: Sequence[str], trail: Mapping[str, str]) -> LearnedFrom:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from art.errors import CorruptCheckpointError
 from art.format import layout
 from art.format.fields import Count, Time
-from art.format.json import canonical_json, parse_as
+from art.format.json import canonical_json, parse_as, shown
 from art.names import parse_step
 from art.store import disk, regular
 from art.store.refusal import explained
@@ -118,8 +118,9 @@ def _checked(root: Path, folder: Path, move: tuple[str, str]) -> tuple[Path, Pat
     if source and target and _may_leave(root, folder, source) and _may_hold(folder, target):
         return source, target
     raise CorruptCheckpointError(
-        f"{folder / layout.JOURNAL} asks to move {move[0]!r} to {move[1]!r}; a journal moves only steps of its own "
-        "folder. Nothing was moved. Another program wrote that file; delete it if the steps beside it are whole."
+        f"{folder / layout.JOURNAL} asks to move {shown(move[0])} to {shown(move[1])}; a journal moves only steps of "
+        "its own folder. Nothing was moved. Another program wrote that file; delete it if the steps beside it are "
+        "whole."
     )
 
 

@@ -12,13 +12,16 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from art.errors import ConfigurationError
+from art.errors import ConfigurationError, CorruptCheckpointError
 from art.format import layout
-from art.format.json import canonical_json
+from art.format.json import canonical_json, parse_object
 from art.format.manifest import utc_now
 from art.names import ModelRef
-from art.store import disk
+from art.store import disk, regular
 from art.store.checkpoint import Checkpoint
+
+MAX_BYTES = 256 * 1024**2
+MAX_LINE_BYTES = 64 * 1024**2
 
 
 class States:
@@ -49,9 +52,8 @@ class States:
         return noted
 
     def _newest(self, model: ModelRef, digest: str | None) -> dict[str, JsonValue] | None:
-        path = self._path(model)
-        lines = path.read_bytes().split(b"\n") if path.exists() else []
-        for line in reversed(lines):
+        content = regular.find(self._path(model), max_bytes=MAX_BYTES)
+        for line in reversed((content or b"").split(b"\n")):
             note = _parse(line)
             if note is not None and note.get("checkpoint") == digest:
                 state = note.get("state")
@@ -64,7 +66,6 @@ class States:
 
 def _parse(line: bytes) -> dict[str, JsonValue] | None:
     try:
-        note = json.loads(line)
-    except ValueError:
+        return parse_object(line, where="a note", max_bytes=MAX_LINE_BYTES)
+    except CorruptCheckpointError:
         return None
-    return note if isinstance(note, dict) else None

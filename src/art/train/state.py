@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, JsonValue, PositiveInt
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from art.adapter.files import read_document, read_file, read_file_header
 from art.config import TrainConfig
 from art.errors import ConfigurationError, CorruptCheckpointError
 from art.format.fields import Count
@@ -31,6 +31,7 @@ FORMAT = 1
 STEP = "step"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 PARTS = ("optimizer", "schedule", "random", "state")
+_DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
 @dataclass(kw_only=True)
@@ -128,18 +129,19 @@ def read_optimizer(folder: Path, parameters: Mapping[str, nn.Parameter]) -> dict
     path = folder / OPTIMIZER_FILE
     if not path.exists():
         return None
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CorruptCheckpointError(f"{path} cannot be read: {error}") from error
-    expected = {f"{moment}.{name}": value.shape for moment in MOMENTS for name, value in parameters.items()}
-    expected[STEP] = torch.Size()
-    if {name: tensor.shape for name, tensor in tensors.items()} != expected:
+    moments = {f"{moment}.{name}": value for moment in MOMENTS for name, value in parameters.items()}
+    expected = {name: (_DTYPES[value.dtype], tuple(value.shape)) for name, value in moments.items()}
+    _check_header(path, {**expected, STEP: (_DTYPES[torch.float32], ())})
+    return read_file(path)
+
+
+def _check_header(path: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+    """Check what a file says that it holds, before memory is taken for it; raises `CorruptCheckpointError`."""
+    found = read_file_header(path)
+    if {name: entry.shape for name, entry in found.items()} != {name: shape for name, (_, shape) in expected.items()}:
         raise CorruptCheckpointError(f"{path} does not hold the moments of the adapter beside it.")
-    kinds = {f"{moment}.{name}": value.dtype for moment in MOMENTS for name, value in parameters.items()}
-    if any(tensors[name].dtype != kind for name, kind in {**kinds, STEP: torch.float32}.items()):
+    if any(found[name].dtype != kind for name, (kind, _) in expected.items()):
         raise CorruptCheckpointError(f"{path} holds moments of another type than the adapter beside it.")
-    return tensors
 
 
 def write_progress(folder: Path, progress: Progress, *, environment: Mapping[str, object]) -> None:
@@ -166,7 +168,7 @@ def read_progress(folder: Path) -> tuple[Progress, dict[str, object]] | None:
     path = folder / TRAINER_FILE
     if not path.exists():
         return None
-    content = path.read_bytes()
+    content = read_document(path)
     check_format(parse_object(content, where=str(path)), FORMAT, where=str(path))
     saved = typed(_TrainerFile, content, where=str(path), what="what a trainer writes")
     try:

@@ -1,0 +1,1 @@
+"""Fuzzing: whatever stands in a file, an answer or a request that comes from outside, one of two things happens."""
