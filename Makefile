@@ -20,9 +20,9 @@ FRAMEWORKS := .venv-frameworks
 VLLM := .venv-vllm
 # What only looks for faults: a fuzzer with a compiler's runtime in it, and a client made from the server's description.
 FUZZ := .venv-fuzz
-FUZZERS := atheris==3.0.0
+FUZZERS := atheris==3.0.0 schemathesis==4.32.5
 FUZZ_SECONDS ?= 120
-FUZZ_TARGETS := documents files trained
+FUZZ_TARGETS := documents files trained requests
 OF_LOWEST := tests/test_names.py tests/test_visible.py tests/store tests/cli tests/ops
 PYTEST_ARGS ?=
 
@@ -74,6 +74,7 @@ fuzz: $(FUZZ)/made  ## look for more faults in what comes from outside, for FUZZ
 		echo "== $$target"; \
 		(cd tests && HF_HUB_OFFLINE=1 ../$(FUZZ)/bin/python -m fuzz.run $$target $$(($(FUZZ_SECONDS) / $(words $(FUZZ_TARGETS))))) || exit 1; \
 	done
+	@$(FUZZ)/bin/python -m pytest -q tests/fuzz/test_door.py
 
 check: style  ## the checks and the quick tests, for the inner loop (2 minutes)
 	@echo "== quick tests"
@@ -129,7 +130,7 @@ $(VENV)/test-installed: $(VENV)/demo-installed
 
 $(FUZZ)/made: $(VENV)/test-installed
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FUZZ)
-	@VIRTUAL_ENV=$(FUZZ) $(BIN)/uv pip install --quiet --no-deps $(FUZZERS)
+	@VIRTUAL_ENV=$(FUZZ) $(BIN)/uv pip install --quiet $(FUZZERS)
 	@for site in $(FUZZ)/lib/python*/site-packages; do \
 		echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" > $$site/rest.pth; \
 	done

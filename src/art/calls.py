@@ -148,6 +148,6 @@ def _answered(response: Mapping[str, Any]) -> tuple[Choice, ...]:
 def _object(text: bytes) -> dict[str, Any] | None:
     try:
         fields = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) else None

@@ -144,5 +144,5 @@ def _text(content: Any) -> str:
 def _plain(arguments: str | None) -> str:
     try:
         return json.dumps(json.loads(arguments or "{}"), sort_keys=True)
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments or ""

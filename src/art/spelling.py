@@ -25,6 +25,21 @@ def template_message(message: Mapping[str, Any]) -> dict[str, Any]:
     return written
 
 
+def read_json(text: str) -> object:
+    """Read JSON that somebody wrote into a text; raises `ValueError`, also where it is too deep or no UTF-8."""
+    try:
+        value: object = json.loads(text, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no UTF-8
+    return value
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
 def _text(content: object) -> str:
     if isinstance(content, str):
         return content
@@ -47,7 +62,7 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
 def _arguments(text: object) -> object:
     """Read the arguments as JSON, which templates write themselves; text that is no JSON object stays text."""
     try:
-        arguments = json.loads(cast(str, text))
+        arguments = read_json(cast(str, text))
     except (ValueError, TypeError):
         return text
     return arguments if isinstance(arguments, dict) else text

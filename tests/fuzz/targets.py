@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 CORPUS = Path(__file__).with_name("corpus")
-TARGETS = ("documents", "files", "trained")
+TARGETS = ("documents", "files", "trained", "requests")
 
 
 def opened(name: str, folder: Path) -> Callable[[bytes], None]:
@@ -21,6 +21,10 @@ def opened(name: str, folder: Path) -> Callable[[bytes], None]:
         from . import trained
 
         return partial(trained.check, trained.write_good(folder / "good"), folder / "good")
+    if name == "requests":
+        from . import requests
+
+        return partial(requests.check, requests.open_door())
     from . import documents
 
     return documents.check

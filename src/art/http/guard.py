@@ -88,7 +88,7 @@ class Guard:
                 code="host_not_allowed",
             )
         origin = headers.get("origin")
-        is_foreign = origin is not None and urlsplit(origin).netloc != host
+        is_foreign = origin is not None and _place(origin) != host
         if is_foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise RequestError("Web pages of other sites may not ask here.", status=403, code="origin_not_allowed")
 
@@ -100,6 +100,13 @@ class Guard:
                 status=401,
                 code="invalid_api_key",
             )
+
+
+def _place(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _check_media_type(headers: Mapping[str, str]) -> None:

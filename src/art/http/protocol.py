@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -23,6 +24,8 @@ from art.http.refusal import RequestError
 MAX_CHOICES = 128
 MAX_TOP_LOGPROBS = 20
 MAX_TEMPERATURE = 100.0
+MIN_REPETITION_PENALTY = 0.01
+"""A smaller one makes infinities of logits that it divides."""
 MAX_MESSAGES = 4096
 MAX_PARTS = 1024
 MAX_TOOLS = 128
@@ -99,6 +102,16 @@ class Function(_Lenient):
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
+    @field_validator("parameters")
+    @classmethod
+    def _is_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        properties, required = (schema or {}).get("properties") or {}, (schema or {}).get("required") or []
+        if not isinstance(properties, dict) or not all(isinstance(each, dict | bool) for each in properties.values()):
+            raise ValueError("properties must be an object of schemas")
+        if not isinstance(required, list) or not all(isinstance(each, str) for each in required):
+            raise ValueError("required must be a list of names")
+        return schema
+
 
 class Tool(_Lenient):
     type: Literal["function"]
@@ -156,7 +169,7 @@ class SamplingRequest(_Strict):
     ) = None
 
     # vLLM's.
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=10)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     guided_json: dict[str, Any] | None = None
     guided_regex: Annotated[str, Field(max_length=MAX_GRAMMAR_CHARACTERS)] | None = None

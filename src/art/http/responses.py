@@ -37,7 +37,7 @@ class Text(BaseModel):
     format: dict[str, Any] | None = None
 
 
-class _Request(BaseModel):
+class ResponseBody(BaseModel):
     """The body of POST /v1/responses."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -98,7 +98,7 @@ def parse_response_request(body: bytes) -> ResponseRequest:
     """Read a request for a response; raises `RequestError` that names the parameter."""
     document = parse_json(body)
     _refuse_memory(document)
-    request = read_as(_Request, document)
+    request = read_as(ResponseBody, document)
     _check_items(request.input)
     choice = request.tool_choice
     fields = {

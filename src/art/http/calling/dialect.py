@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from art.spelling import read_json
+
 ANY_OBJECT = {"type": "object"}
 SPACED: dict[str, Any] = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """One way to write JSON: a model that may choose its white space can write it for ever."""
@@ -79,7 +81,7 @@ def read_call(value: object, *names: str) -> Call | None:
     arguments = next((fields[each] for each in names if each in fields), {})
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments)
+            arguments = read_json(arguments)
         except ValueError:
             return None
     if not isinstance(arguments, dict) or not isinstance(name, str) or not name:

@@ -13,6 +13,7 @@ from typing import Any
 from art.http.calling.dialect import Call, Mark, Offered, Parsed, all_or_none, before_any, schema_rule
 from art.http.calling.hermes import CALL, END, START
 from art.http.thinking import overlap
+from art.spelling import read_json
 
 FUNCTION = re.compile(r"\s*<function=([^>\n]+)>\n?(.*?)</function>\s*", re.DOTALL)
 PARAMETER = re.compile(r"<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>\s*", re.DOTALL)
@@ -49,7 +50,7 @@ def _read(text: str, known: dict[str, dict[str, Any]]) -> Call | None:
     match = FUNCTION.fullmatch(text)
     if match is None or PARAMETER.sub("", match[2]).strip():
         return None
-    properties = known.get(match[1], {}).get("properties", {})
+    properties = _properties(known.get(match[1], {}))
     arguments = {name: _value(value, properties.get(name, {})) for name, value in PARAMETER.findall(match[2])}
     return Call(match[1], json.dumps(arguments, ensure_ascii=False))
 
@@ -58,7 +59,7 @@ def _value(text: str, schema: dict[str, Any]) -> Any:
     if schema.get("type") == "string":
         return text
     try:
-        return json.loads(text)
+        return read_json(text)
     except ValueError:
         return text
 
@@ -66,21 +67,32 @@ def _value(text: str, schema: dict[str, Any]) -> Any:
 def _function_rules(name: str, function: Offered) -> list[str]:
     schema = function.parameters
     shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-    required = schema.get("required", ())
+    required = schema.get("required") or ()
     parts: list[str] = []
     rules: list[str] = []
-    for at, (parameter, of_it) in enumerate(schema.get("properties", {}).items()):
+    for at, (parameter, of_it) in enumerate(_properties(schema).items()):
         parts.append(f"{name}_{at}" if parameter in required else f"{name}_{at}?")
         opening = json.dumps(f"<parameter={parameter}>\n")
         if of_it.get("type") == "string" and "enum" not in of_it:
             rules.append(f"{name}_{at}: {opening} {name}_{at}_text")
             rules.append(f'{name}_{at}_text[suffix="\\n</parameter>\\n"]: {TEXT}')
         else:
-            value = _either(of_it["enum"]) if of_it.get("type") == "string" else schema_rule({**of_it, **shared})
+            value = _either(of_it["enum"]) if _is_choice(of_it) else schema_rule({**of_it, **shared})
             rules.append(f'{name}_{at}: {opening} {name}_{at}_value "\\n</parameter>\\n"')
             rules.append(f"{name}_{at}_value: {value}")
     opening = json.dumps(f"<function={function.name}>\n")
     return [f'{name}: {opening} {" ".join(parts)} "</function>\\n"', *rules]
+
+
+def _properties(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give the schemas of a function's arguments; one that is `true` takes anything."""
+    given = schema.get("properties") or {}
+    return {name: each if isinstance(each, dict) else {} for name, each in given.items()}
+
+
+def _is_choice(schema: dict[str, Any]) -> bool:
+    values = schema.get("enum")
+    return schema.get("type") == "string" and isinstance(values, list) and all(isinstance(each, str) for each in values)
 
 
 def _either(values: Sequence[str]) -> str:

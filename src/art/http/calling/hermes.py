@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 
 from art.http.calling.dialect import Call, Mark, Offered, Parsed, all_or_none, before_any, object_rules, read_call
 from art.http.thinking import overlap
+from art.spelling import read_json
 
 START, END = "<tool_call>", "</tool_call>"
 CALL = re.compile(f"{re.escape(START)}(.*?){re.escape(END)}", re.DOTALL)
@@ -38,6 +38,6 @@ class Hermes:
 
 def _read(text: str) -> Call | None:
     try:
-        return read_call(json.loads(text), "arguments")
+        return read_call(read_json(text), "arguments")
     except ValueError:
         return None

@@ -40,7 +40,7 @@ def _read_all(text: str) -> list[Call | None]:
     while rest:
         try:
             value, end = json.JSONDecoder().raw_decode(rest)
-        except ValueError:
+        except (ValueError, RecursionError):
             return [None]
         calls.append(read_call(value, "parameters", "arguments"))
         rest = rest[end:].lstrip()

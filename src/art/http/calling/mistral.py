@@ -19,6 +19,7 @@ from art.http.calling.dialect import (
     schema_rule,
 )
 from art.http.thinking import overlap
+from art.spelling import read_json
 
 CALLS, ARGUMENTS = "[TOOL_CALLS]", "[ARGS]"
 
@@ -53,7 +54,7 @@ class Mistral:
 
 def _read_list(text: str) -> list[Call | None]:
     try:
-        value = json.loads(text)
+        value = read_json(text)
     except ValueError:
         return [None]
     found = cast("list[Any]", value) if isinstance(value, list) else [value]
@@ -63,6 +64,6 @@ def _read_list(text: str) -> list[Call | None]:
 def _read_named(text: str) -> list[Call | None]:
     name, _, arguments = text.partition(ARGUMENTS)
     try:
-        return [read_call({"name": name.strip(), "arguments": json.loads(arguments)}, "arguments")]
+        return [read_call({"name": name.strip(), "arguments": read_json(arguments)}, "arguments")]
     except ValueError:
         return [None]
