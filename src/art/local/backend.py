@@ -29,6 +29,7 @@ from art.local.seeds import Seeds
 from art.local.session import Session
 from art.local.sessions import Sessions
 from art.local.settling import Settling
+from art.local.standing import OnCorrupt, Standing
 from art.names import ModelRef
 from art.ops.fork import ForkReport, ForkRequest, fork, if_exists
 from art.ops.place import open_remote
@@ -50,6 +51,7 @@ class LocalBackend:
     The trackers in `report_to` are told of every history in the background (docs/guides/trackers.md), and what no
     policy of `keep` keeps is deleted after each commit (docs/guides/retention.md).
     With `ranks` above 1 so many processes train together, bit for bit as one would; see docs/guides/scaling.md.
+    A newest checkpoint that is damaged raises, unless `on_corrupt` has it repaired or stands at the previous one.
     Inference answers on `host` to requests that carry `api_key`, a random one unless it is given.
     """
 
@@ -72,6 +74,7 @@ class LocalBackend:
         report_to: ReportTo | Iterable[ReportTo] | None = None,
         report_rollouts: bool = True,
         keep: str | Iterable[str] | None = None,
+        on_corrupt: OnCorrupt = "raise",
     ) -> None:
         key = secrets.token_urlsafe(24) if api_key is None else api_key
         self._listen = Listen(key=key, host=host, limits=Limits(body_bytes=max_request_bytes))
@@ -81,15 +84,12 @@ class LocalBackend:
         self._states = States(self.store.root)
         self._bases = Bases(device=device, dtype=dtype, max_rows=max_rows, max_cache_bytes=max_cache_bytes, ranks=ranks)
         self._models: list[AnyModel] = []
+        mirrored = moving.open_remote(remote, None) if remote else None
         self._following = Following.of(
-            self.store,
-            remote=moving.open_remote(remote, None) if remote else None,
-            report_to=report_to,
-            report_rollouts=report_rollouts,
-            keep=keep,
+            self.store, remote=mirrored, report_to=report_to, report_rollouts=report_rollouts, keep=keep
         )
         self._sessions = Sessions(
-            self.store,
+            Standing(self.store, on_corrupt, remote=mirrored),
             self._bases,
             following=self._following,
             listen=self._listen,

@@ -20,7 +20,7 @@ from art.adapter.files import lora_config_of, read_adapter_shape
 from art.backend import Trainable, TrainResult
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.dev.meaning import context_length
-from art.errors import ArtError, ConfigurationError, ModelNotFoundError, StorageError
+from art.errors import ArtError, ConfigurationError, ModelNotFoundError
 from art.format.json import canonical_json
 from art.format.manifest import finite_metrics, utc_now
 from art.http.app import create_app
@@ -37,13 +37,13 @@ from art.local.compatible import (
 )
 from art.local.learners import open_learner
 from art.local.seeds import Seeds
+from art.local.standing import Standing
 from art.names import split_step
 from art.ops.recording import as_line, learned_from
 from art.sample.version import BASE, Version
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
 from art.store.liveness import ENDED, Beacon
-from art.store.store import CheckpointStore
 from art.train.fingerprint import LIBRARIES
 from art.train.learner import Learner
 from art.trajectories import Trajectory, TrajectoryGroup
@@ -59,7 +59,7 @@ class Session:
         self,
         model: Trainable,
         base: Base,
-        store: CheckpointStore,
+        standing: Standing,
         *,
         seeds: Seeds,
         listen: Listen,
@@ -67,7 +67,8 @@ class Session:
     ) -> None:
         self._model = model
         self._base = base
-        self._store = store
+        self._standing = standing
+        self._store = store = standing.store
         self._history = History(store.root)
         self._seed = seeds.training
         self._on_commit = on_commit
@@ -155,6 +156,7 @@ class Session:
         # begin with a resume.
         self._settled = False
         metrics = step_of()
+        self._standing.require_root(self._model.ref, self._parent)
         step = self._step + 1
         with self._store.stage(self._model.ref.at(step)) as stage:
             self._trainer.save(stage.path)
@@ -197,7 +199,7 @@ class Session:
         return self._parent.ref.step if self._parent else 0
 
     def _moved(self) -> bool:
-        newest = self._newest()
+        newest = self._standing.newest(self._model.ref, self._parent)
         return (newest and newest.digest) != (self._parent and self._parent.digest)
 
     def _recover(self) -> None:
@@ -206,23 +208,11 @@ class Session:
         self._resume()
         self._model.state = state
 
-    def _newest(self) -> Checkpoint | None:
-        """Open the newest checkpoint; raises `StorageError` when all are gone though this session stands at one."""
-        newest = self._store.newest(self._model.ref)
-        if newest is None and self._parent is not None:
-            raise StorageError(
-                f"{self._parent.ref} is gone from {self._store.root}, and so is every other checkpoint of "
-                f"{self._model.ref}; nothing was trained. Mount or bring back that folder and train again, or register "
-                "the model with a new backend to begin anew."
-            )
-        return newest
-
     def _resume(self) -> None:
-        newest = self._newest()
+        newest = self._standing.newest_sound(self._model.ref, self._parent)
         if newest:
             check_base(self._model, newest.manifest, self._base.info)
             check_shape(self._model, newest.manifest)
-            self._store.verify(newest)
         lora = self._shape(newest)
         if lora != self._lora:
             self._lora = lora

@@ -17,10 +17,10 @@ from art.local.bases import Bases
 from art.local.following import Following
 from art.local.seeds import Seeds
 from art.local.session import Session
+from art.local.standing import Standing
 from art.local.stopping import stop_at_sigterm
 from art.names import ModelRef
 from art.store.checkpoint import Checkpoint
-from art.store.store import CheckpointStore
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,7 +31,7 @@ class Sessions:
 
     def __init__(
         self,
-        store: CheckpointStore,
+        standing: Standing,
         bases: Bases,
         *,
         following: Following,
@@ -39,7 +39,7 @@ class Sessions:
         seeds: Seeds,
     ) -> None:
         self._bases = bases
-        self._store = store
+        self._standing = standing
         self._following = following
         self._listen = listen
         self._seeds = seeds
@@ -86,12 +86,13 @@ class Sessions:
         self._following.close()
 
     def _new(self, model: Trainable, port: int) -> Session:
+        self._standing.settle(model.ref)
         self._following.catch_up(model.ref)
         ignore(f"{model.ref}: _internal_config", without_meaning(model.settings))
         return Session(
             model,
             self._bases.open(model.base_model),
-            self._store,
+            self._standing,
             seeds=self._seeds,
             listen=replace(self._listen, port=port),
             on_commit=self._committed,
