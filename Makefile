@@ -125,7 +125,7 @@ $(VENV)/demo-installed: $(VENV)/made pyproject.toml constraints.txt
 
 $(VENV)/test-installed: $(VENV)/demo-installed
 	@echo "== installing the tools of the tests"
-	@$(PIP) install -c constraints.txt -e '.[demo,aws,mcp,wandb,mlflow,tensorboard]' --group dev --group agents
+	@$(PIP) install -c constraints.txt -e '.[demo,aws,mcp,sign,wandb,mlflow,tensorboard]' --group dev --group agents
 	@touch $@
 
 $(FUZZ)/made: $(VENV)/test-installed

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from art.ops.continuation import Verdict
 from art.store.store import CheckpointStore
@@ -77,7 +79,8 @@ def documents_of_checkpoints(art: Art, store: CheckpointStore, tmp_path: Path) -
         "fork": ("fork", "agent-1@100", "agent-2", "--overwrite"),
         "log": ("log",),
         "plan": ("plan", str(write_config(tmp_path)), "--gpu-memory", "80"),
-        "verify": ("verify", "--repair"),
+        "sign": ("sign", "agent-1@100", "--key", str(write_key(tmp_path / "key"))),
+        "verify": ("verify", "--repair", "--signature", "--key", str(tmp_path / "key.pub")),
         "gc": ("gc",),
         "mcp": ("mcp", "--list", "--allow", "pin"),
         "pin": ("pin", "agent-2@100"),
@@ -94,6 +97,15 @@ def documents_of_checkpoints(art: Art, store: CheckpointStore, tmp_path: Path) -
     answers = {name: art(*words, "--json") for name, words in commands.items()}
     assert [answer.stderr for answer in answers.values() if answer.stderr] == []
     return {name: json.loads(answer.stdout) for name, answer in answers.items()}
+
+
+def write_key(path: Path) -> Path:
+    """Write a private key, and beside it the public one."""
+    key, pem = ec.generate_private_key(ec.SECP256R1()), serialization.Encoding.PEM
+    form, public_form = serialization.PrivateFormat.PKCS8, serialization.PublicFormat.SubjectPublicKeyInfo
+    path.write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()))
+    path.with_suffix(".pub").write_bytes(key.public_key().public_bytes(pem, public_form))
+    return path
 
 
 def write_config(folder: Path) -> Path:

@@ -8,6 +8,7 @@ from art.store.store import CheckpointStore
 from store.conftest import write_foreign
 
 from .conftest import BRANCH, MAIN, Art, train
+from .test_json import write_key
 
 
 def test_show_tells_the_manifest_lineage_and_files(art: Art, store: CheckpointStore):
@@ -116,13 +117,29 @@ def test_verify_repairs_from_a_bucket(art: Art, store: CheckpointStore, tmp_path
     store.verify(store.open(MAIN.at(150)))
 
 
+def test_verify_says_what_is_signed_and_what_is_not(art: Art, store: CheckpointStore, tmp_path: Path):
+    key = write_key(tmp_path / "key")
+    signed = art("sign", "agent-1@100", "--key", str(key))
+
+    alone = art("verify", "agent-1@100", "--signature", "--key", str(tmp_path / "key.pub"))
+    whole = art("verify", "agent-1", "--signature", "--key", str(tmp_path / "key.pub"))
+
+    path = signed.stdout.splitlines()[1].strip()
+    assert Path(path).is_file()
+    assert (alone.returncode, whole.returncode) == (0, 1)
+    assert "1 signed, all as their manifests say" in alone.stdout
+    assert "✗ shop/agent-1@150" in whole.stdout
+    assert "signature  it is not signed" in whole.stdout
+    assert art("verify", "--signature").returncode == 2
+
+
 def test_verify_repairs_on_this_disk_only(art: Art, tmp_path: Path):
     (tmp_path / "bucket").mkdir()
 
     done = art("verify", f"file://{tmp_path}/bucket", "--repair")
 
     assert done.returncode == 2
-    assert "works on this disk only" in done.stderr
+    assert "work on this disk only" in done.stderr
 
 
 def test_verify_names_every_fault_of_a_checkpoint(art: Art, store: CheckpointStore):

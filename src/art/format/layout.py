@@ -23,6 +23,7 @@ STATE = "state.jsonl"
 PINS = "pins.jsonl"
 CERTIFICATES = "certificates.jsonl"
 TRACKERS = "trackers"
+SIGNATURES = "signatures"
 STAGING = ".staging"
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -63,6 +64,10 @@ def pins_path(model: ModelRef) -> PurePosixPath:
 
 def certificates_path(model: ModelRef) -> PurePosixPath:
     return model_path(model) / CERTIFICATES
+
+
+def signatures_path(model: ModelRef) -> PurePosixPath:
+    return model_path(model) / SIGNATURES
 
 
 def trajectories_path(model: ModelRef, split: str, step: int) -> PurePosixPath:

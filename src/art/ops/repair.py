@@ -45,7 +45,7 @@ def repair(
     store: CheckpointStore, report: StepReport, *, remote: Remote | None = None, progress: Callable[[int, int], None]
 ) -> StepReport:
     """Repair one checkpoint if it is damaged; the report that is given back says how, or why not."""
-    if not report.is_wrong or report.step is None:
+    if not report.is_damaged or report.step is None:
         return report
     try:
         done = _repair(store, report.model.at(report.step), remote, progress)
@@ -61,7 +61,7 @@ def _repair(
     if folder is None:
         raise CheckpointNotFoundError(f"{ref} was deleted or set aside meanwhile.")
     seen, found = stamp(folder), check(store, ref)
-    if not found.is_wrong:
+    if not found.is_damaged:
         return Repair()
     problem = "; ".join(f"{fault.file} {fault.problem}" for fault in found.faults)
     wrong = {fault.file for fault in found.faults}

@@ -45,6 +45,16 @@ class Repair:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Signature:
+    """Whether the holder of a key signed a checkpoint."""
+
+    file: str | None = None
+    """The signature that is right."""
+    problem: str | None = None
+    """Why none is."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepReport:
     """What was found at one step, or in the folder of a model that cannot be listed."""
 
@@ -59,6 +69,8 @@ class StepReport:
     """Why it is no checkpoint."""
     repair: Repair | None = None
     """What was done about its faults; None where nobody asked, or nothing was wrong."""
+    signature: Signature | None = None
+    """None where nobody asked."""
 
     @property
     def name(self) -> str:
@@ -66,7 +78,11 @@ class StepReport:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether it is damaged now: what was repaired is not."""
+        """Whether it is damaged now, which what was repaired is not, or not signed though that was asked."""
+        return self.is_damaged or (self.signature is not None and self.signature.problem is not None)
+
+    @property
+    def is_damaged(self) -> bool:
         return bool(self.faults) and not self.is_repaired
 
     @property

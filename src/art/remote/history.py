@@ -1,5 +1,7 @@
 """A model's history in a bucket: the files that it has on a disk, joined line by line in both directions.
 
+The signatures of its checkpoints go the same way, each as a whole.
+
 Lines are only ever added. Two machines that push at once lose nothing: a server that knows conditions refuses the
 second, which joins again; elsewhere its next push adds what the bucket lacks.
 """
@@ -16,6 +18,7 @@ from art.remote.errors import TakenError
 from art.remote.objects import Objects
 from art.store import disk
 from art.store.refusal import explained
+from art.store.signatures import MAX_BYTES, is_signature, read_signature, signatures_of, write_signature
 
 ATTEMPTS = 5
 
@@ -26,18 +29,42 @@ def send_history(objects: Objects, root: Path, model: ModelRef) -> int:
     beside = (layout.HISTORY, layout.PINS, layout.CERTIFICATES)
     own = [*(folder / name for name in beside), *sorted(folder.glob("trajectories/*/*.jsonl"))]
     files = [path for path in own if path.is_file() and not path.is_symlink()]
-    return sum(_send(objects, path, str(PurePosixPath(path.relative_to(root)))) for path in files)
+    lines = sum(_send(objects, path, str(PurePosixPath(path.relative_to(root)))) for path in files)
+    return lines + sum(_send_signature(objects, path, root) for path in signatures_of(root, model))
 
 
 def fetch_history(objects: Objects, root: Path, model: ModelRef) -> int:
     """Add to this disk the lines that only the bucket has; gives the bytes of them."""
-    return sum(_fetch(objects, key, root / path) for key, path in _listed(objects, model))
+    lines = sum(_fetch(objects, key, root / path) for key, path in _listed(objects, model))
+    return lines + _fetch_signatures(objects, root, model)
 
 
 def _send(objects: Objects, path: Path, key: str) -> int:
     with explained("read", path):
         content = path.read_bytes()
     return add_lines(objects, key, content)
+
+
+def _send_signature(objects: Objects, path: Path, root: Path) -> int:
+    content = read_signature(path)
+    try:
+        objects.create(str(PurePosixPath(path.relative_to(root))), content)
+    except TakenError:
+        return 0
+    return len(content)
+
+
+def _fetch_signatures(objects: Objects, root: Path, model: ModelRef) -> int:
+    here = {path.name for path in signatures_of(root, model)}
+    there = objects.files(str(layout.signatures_path(model))).items()
+    wanted = [(name, item) for name, item in there if is_signature(name) and name not in here]
+    fetched = 0
+    for name, item in wanted:
+        if item.size_bytes <= MAX_BYTES:
+            content = objects.read(item.key)
+            write_signature(root, model, name, content)
+            fetched += len(content)
+    return fetched
 
 
 def lines_beyond(content: bytes, known: bytes) -> list[bytes]:

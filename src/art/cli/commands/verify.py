@@ -3,6 +3,7 @@
 Exit status 1 when something is wrong and stays wrong.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +29,12 @@ AsRepair = Annotated[
     bool, typer.Option("--repair", metavar="", help="Bring what is damaged again; the damaged folder is set aside.")
 ]
 Source = Annotated[str | None, typer.Option("--from", metavar="URL", help="Bucket to repair from, beside this root.")]
+AsSignature = Annotated[
+    bool, typer.Option("--signature", metavar="", help="Check that each is signed by the holder of --key.")
+]
+Key = Annotated[
+    Path | None, typer.Option("--key", metavar="FILE", exists=True, dir_okay=False, help="Public key, for --signature.")
+]
 AsContinuation = Annotated[
     bool, typer.Option("--continuation", metavar="", help="Train on from here in three ways and compare the bits.")
 ]
@@ -40,6 +47,8 @@ def verify(
     what: What = None,
     repair: AsRepair = False,
     source: Source = None,
+    signature: AsSignature = False,
+    key: Key = None,
     continuation: AsContinuation = False,
     base_model: BaseModel = None,
     keep: Keep = False,
@@ -47,7 +56,7 @@ def verify(
     project: Project = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check every digest, or that a fork continues bit for bit.
+    """Check every digest, who signed, or that a fork continues bit for bit.
 
     Names each file that is not what its manifest says, with what was expected and found. With --repair each is brought
     again, from whatever here or in the bucket of --from holds the same bytes. With --continuation it trains on from
@@ -58,15 +67,25 @@ def verify(
         raise typer.BadParameter("--base-model and --keep belong to --continuation.")
     if source is not None and not repair:
         raise typer.BadParameter("--from belongs to --repair.")
-    if continuation and repair:
-        raise typer.BadParameter("--repair does not go with --continuation.")
-    if repair and what and addresses.SCHEME in what:
-        raise typer.BadParameter(f"{what} does not lie on this disk, and --repair works on this disk only.")
+    if (key is None) == signature:
+        raise typer.BadParameter("--signature and --key belong together.")
+    if continuation and (repair or signature):
+        raise typer.BadParameter("--repair and --signature do not go with --continuation.")
+    if (repair or signature) and what and addresses.SCHEME in what:
+        raise typer.BadParameter(f"{what} does not lie on this disk: --repair and --signature work on this disk only.")
     if continuation:
         _verify_continuation(invocation, what, base_model, keep)
-    else:
-        reports = _reports(invocation, what)
-        _tell(invocation, _repaired(invocation, reports, source) if repair else reports)
+        return
+    reports = _reports(invocation, what)
+    reports = _repaired(invocation, reports, source) if repair else reports
+    _tell(invocation, _signed(invocation, reports, key) if key is not None else reports)
+
+
+def _signed(invocation: Invocation, reports: "list[StepReport]", key: Path) -> "list[StepReport]":
+    from art.ops.signing import check_signatures
+
+    with output.working("checking signatures ..."):
+        return check_signatures(invocation.existing_store, reports, key)
 
 
 def _repaired(invocation: Invocation, reports: "list[StepReport]", source: str | None) -> "list[StepReport]":

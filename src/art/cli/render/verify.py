@@ -37,6 +37,8 @@ def lines(reports: Sequence[StepReport]) -> Iterator[Text]:
     outcome = (f"{wrong} wrong", "bold red") if wrong else ("all as their manifests say", "bold green")
     repaired = sum(report.is_repaired for report in reports)
     mended = f"{repaired} repaired, " if repaired else ""
+    signed = sum(report.signature is not None and not report.signature.problem for report in reports)
+    mended += f"{signed} signed, " if signed else ""
     yield Text.assemble(summary, mended, outcome)
 
 
@@ -66,7 +68,7 @@ def verdict_lines(verdict: Verdict, ref: CheckpointRef, duration_s: float) -> It
 
 
 def _is_right(report: StepReport) -> bool:
-    return report.state is StepState.CHECKED and not report.faults
+    return report.state is StepState.CHECKED and not report.faults and not report.is_wrong
 
 
 def _right_line(model: ModelRef, reports: Sequence[StepReport]) -> Text:
@@ -80,14 +82,16 @@ def _right_line(model: ModelRef, reports: Sequence[StepReport]) -> Text:
 def _report_lines(report: StepReport) -> Iterator[Text]:
     if note := NOTES.get(report.state):
         yield Text.assemble(("– ", "yellow"), report.name, (f"  {note.format(reason=report.reason)}", "yellow"))
-    if report.faults:
-        mark = ("✓ ", "green") if report.is_repaired else ("✗ ", "bold red")
+    if report.faults or report.is_wrong:
+        mark = ("✗ ", "bold red") if report.is_wrong else ("✓ ", "green")
         yield Text.assemble(mark, (report.name, "bold"), "  repaired" if report.is_repaired else "")
     for fault in report.faults:
         yield Text.assemble("  ", (fault.file, "bold"), (f"  {fault.problem}", "red"))
         if fault.expected:
             yield Text.assemble(("    expected  ", "dim"), (fault.expected, "green"))
             yield Text.assemble(("    found     ", "dim"), (fault.found or "no digest", "red"))
+    if report.signature and report.signature.problem:
+        yield Text.assemble("  ", ("signature", "bold"), (f"  {report.signature.problem}", "red"))
     if report.repair:
         yield from _repair_lines(report.repair)
 
@@ -111,4 +115,5 @@ def _report_document(report: StepReport) -> dict[str, Any]:
         "size_bytes": report.size_bytes,
         "faults": [asdict(fault) for fault in report.faults],
         "repair": asdict(report.repair) if report.repair else None,
+        "signature": asdict(report.signature) if report.signature else None,
     }

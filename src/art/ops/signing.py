@@ -1,0 +1,167 @@
+"""Signing checkpoints, and checking who signed them: bundles of OpenSSF Model Signing, which others check without us.
+
+What is signed is the folder: its manifest, which holds every digest and the parent, and every other file. A signature
+belongs to one identity, so a fork, which is another checkpoint, is not signed by the signature of its source.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from art.errors import ArtError, ConfigurationError, CorruptCheckpointError
+from art.format import layout
+from art.format.json import parse_object
+from art.names import CheckpointRef
+from art.ops.held import StepState
+from art.ops.verify import Signature, StepReport
+from art.store import disk
+from art.store.checkpoint import Checkpoint
+from art.store.signatures import MAX_BYTES, read_signature, signature_name, signatures_of, write_signature
+from art.store.store import CheckpointStore
+
+PASSWORD_VARIABLE = "ART_KEY_PASSWORD"
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A signature that was written."""
+
+    path: Path
+    key: str
+    """SHA-256 of the public key, as the signature names it."""
+
+
+def sign(store: CheckpointStore, checkpoint: Checkpoint, private_key: Path) -> Signed:
+    """Sign a checkpoint whose every byte is right; signing it again with the same key writes the signature anew.
+
+    Raises `CorruptCheckpointError` for a damaged checkpoint, and `ConfigurationError` for a key that cannot sign.
+    """
+    if checkpoint.digest is None:
+        raise ConfigurationError(
+            f"{checkpoint.ref} has no manifest: another program wrote it. Fork it or push it, and sign what has one."
+        )
+    signing = _extra().signing
+    store.verify(checkpoint)
+    with disk.new_staging(store.staging) as fresh:
+        try:
+            bundle = fresh / "bundle"
+            _write_bundle(signing, checkpoint.path, bundle, private_key)
+            content = bundle.read_bytes()
+        finally:
+            disk.remove(fresh)
+    store.require(checkpoint)
+    key = _hint(content, str(private_key))
+    name = signature_name(checkpoint.digest, key)
+    return Signed(write_signature(store.root, checkpoint.ref.model, name, content), key)
+
+
+def check_signatures(store: CheckpointStore, reports: Sequence[StepReport], public_key: Path) -> list[StepReport]:
+    """Say of every checkpoint that was checked whether the holder of a key signed it."""
+    new_verifier = partial(_verifier, _extra().verifying, public_key)
+    new_verifier()
+    return [
+        replace(report, signature=_checked(store, report.model.at(report.step), new_verifier))
+        if report.step is not None and report.state in (StepState.CHECKED, StepState.FOREIGN)
+        else report
+        for report in reports
+    ]
+
+
+def _verifier(verifying: ModuleType, public_key: Path) -> Any:
+    try:
+        return verifying.Config().use_elliptic_key_verifier(public_key=public_key)
+    except (ValueError, TypeError, OSError, AttributeError) as error:
+        raise ConfigurationError(f"{public_key} is no public key of an elliptic curve in PEM: {error}") from error
+
+
+def _checked(store: CheckpointStore, ref: CheckpointRef, new_verifier: Callable[[], Any]) -> Signature:
+    try:
+        checkpoint = store.open(ref)
+        if checkpoint.digest is None:
+            return Signature(problem="it has no manifest, so it is not signed")
+        paths = signatures_of(store.root, ref.model, checkpoint.digest)
+    except ArtError as error:
+        return Signature(problem=str(error))
+    problems = [_problem(new_verifier(), checkpoint, path) for path in paths]
+    if None in problems:
+        return Signature(file=str(paths[problems.index(None)]))
+    return Signature(problem="; ".join(filter(None, problems)) or _unsigned(store, checkpoint))
+
+
+def _unsigned(store: CheckpointStore, checkpoint: Checkpoint) -> str:
+    parent = checkpoint.manifest.parent
+    if (
+        parent
+        and parent.ref.model != checkpoint.ref.model
+        and signatures_of(store.root, parent.ref.model, parent.digest)
+    ):
+        return f"it is not signed; {parent.ref}, which it was forked from, is"
+    return "it is not signed"
+
+
+def _problem(verifier: Any, checkpoint: Checkpoint, path: Path) -> str | None:
+    """Say what is wrong with a signature, None when it is right."""
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        content = read_signature(path)
+        names = _signed_names(content, str(path))
+        with redirect_stdout(sys.stderr):
+            verifier.verify(checkpoint.path, path)
+    except InvalidSignature:
+        return f"{path.name} was altered: the key did not sign what it says"
+    except (ArtError, ValueError, TypeError, KeyError, AttributeError, IndexError, OSError) as error:
+        return f"{path.name} does not fit: {str(error).strip() or type(error).__name__}"
+    if layout.MANIFEST not in names:
+        return f"{path.name} leaves {layout.MANIFEST} out"
+    return None
+
+
+def _write_bundle(signing: ModuleType, folder: Path, bundle: Path, private_key: Path) -> None:
+    password = os.environ.get(PASSWORD_VARIABLE)
+    try:
+        config = signing.Config().use_elliptic_key_signer(
+            private_key=private_key, password=password.encode() if password else None
+        )
+    except (ValueError, TypeError, OSError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{private_key} cannot sign: {error}. It must be a private key of the curve P-256, P-384 or P-521 in PEM; "
+            f"the password of an encrypted one is read from {PASSWORD_VARIABLE}."
+        ) from error
+    try:
+        with redirect_stdout(sys.stderr):
+            config.sign(folder, bundle)
+    except ValueError as error:
+        raise CorruptCheckpointError(f"{folder} cannot be signed: {error}") from error
+
+
+def _hint(content: bytes, where: str) -> str:
+    material = parse_object(content, where=where, max_bytes=MAX_BYTES).get("verificationMaterial")
+    hint = cast("dict[str, Any]", material)["publicKey"]["hint"]
+    assert isinstance(hint, str)
+    return hint
+
+
+def _signed_names(content: bytes, where: str) -> set[str]:
+    """Give the files that a bundle speaks of; raises what its structure lets it."""
+    bundle = parse_object(content, where=where, max_bytes=MAX_BYTES)
+    payload = binascii.a2b_base64(bundle["dsseEnvelope"]["payload"])
+    said = parse_object(payload, where=where, max_bytes=MAX_BYTES)
+    return {resource["name"] for resource in said["predicate"]["resources"]}
+
+
+def _extra() -> ModuleType:
+    try:
+        import model_signing
+    except ImportError as error:
+        raise ConfigurationError("Signing needs its package; pip install 'artfork[sign]'.") from error
+    return model_signing
