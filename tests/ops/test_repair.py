@@ -330,3 +330,24 @@ def test_what_is_whole_is_left_alone(store: CheckpointStore):
 
     assert tree(store.root) == before
     assert all(report.repair is None for report in reports)
+
+
+def test_cleaning_up_meanwhile_takes_nothing_that_a_repair_needs(store: CheckpointStore, place: Path):
+    store.fork(store.open(MAIN.at(3)), BRANCH)
+    alter(store.open(MAIN.at(3)).path / "adapter_model.safetensors")
+
+    report = _repair_while(store, lambda: CheckpointStore(place / "root").collect())
+
+    assert report.is_repaired
+    store.verify(store.open(MAIN.at(3)))
+
+
+def test_cleaning_up_leaves_what_is_damaged_and_what_was_set_aside(store: CheckpointStore):
+    store.fork(store.open(MAIN.at(2)), BRANCH)
+    alter(store.open(MAIN.at(2)).path / "trainer.json")
+    mend(store, MAIN.at(2))
+    alter(store.open(MAIN.at(3)).path / "trainer.json")
+    before = tree(store.root)
+
+    assert store.collect() == []
+    assert tree(store.root) == before

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from art.errors import ArtError, RemoteError, RemoteUnavailableError
+from art.errors import ArtError, CorruptCheckpointError, RemoteError, RemoteUnavailableError
 from art.format import layout
 from art.names import ModelRef
 from art.remote.location import Patience
+from art.remote.objects import LINES_BYTES
 from art.remote.remote import Remote
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
@@ -231,3 +232,16 @@ def test_a_manifest_that_claims_more_bytes_than_there_are_reserves_no_space(worl
             remote.fetch(remote.select(MODEL).checkpoint, there)
 
         assert not there.root.exists()
+
+
+def test_a_history_that_no_run_writes_is_refused_unread(tmp_path: Path):
+    store, model = CheckpointStore(tmp_path / "here"), ModelRef("shop", "agent-1")
+    history = tmp_path / "bucket" / layout.history_path(model)
+    history.parent.mkdir(parents=True)
+    with history.open("wb") as file:
+        file.truncate(LINES_BYTES + 1)
+
+    with pytest.raises(CorruptCheckpointError, match=r"history.jsonl has 1,073,741,825 bytes"):
+        Remote.open(f"file://{tmp_path}/bucket").fetch_history(store, model)
+
+    assert not store.root.exists()

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from art.names import ModelRef
+from art.ops.repair import repair
+from art.ops.verify import check
 from art.store import disk
 from art.store.sharing import Sharing, share
 from art.store.store import CheckpointStore
 from filesystems import Mount
 
-from .conftest import safetensors, write_checkpoint
+from .conftest import safetensors, tree, write_checkpoint
 
 MIB = 1 << 20
 
@@ -78,6 +80,33 @@ def test_deleting_works_on_a_full_device(mounted_store: CheckpointStore, main: M
 
     assert collected == [torn]
     assert mounted_store.models() == []
+
+
+def test_a_repair_on_a_full_device_leaves_what_is_damaged_and_works_once_there_is_room(
+    mounted_store: CheckpointStore, main: ModelRef, branch: ModelRef, mount: Mount
+):
+    whole = write_checkpoint(mounted_store, main, 1)
+    mounted_store.fork(whole, branch)
+    weights = whole.path / "adapter_model.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(content[:-1] + b"x")
+    damaged = tree(whole.path)
+    filler = mount.path / "filler"
+    filler.mkdir()
+
+    fill_to_the_last_entry(filler)
+    try:
+        report = repair(mounted_store, check(mounted_store, main.at(1)), progress=lambda *_: None)
+        left = tree(whole.path), mounted_store.collect()
+    finally:
+        shutil.rmtree(filler)
+
+    assert report.is_damaged
+    assert left == (damaged, [])
+    assert not mounted_store.staging.exists()
+    assert repair(mounted_store, check(mounted_store, main.at(1)), progress=lambda *_: None).is_repaired
+    mounted_store.verify(mounted_store.open(main.at(1)))
 
 
 def write_large_checkpoint(store: CheckpointStore, model: ModelRef, step: int) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from art.errors import CheckpointNotFoundError, CorruptCheckpointError, FormatVersionError, ModelNotFoundError
 from art.format.pick import AtMost
+from art.format.selection import MOST_SKIPPED
 from art.names import ModelRef
 from art.store.history import History
 from art.store.store import CheckpointStore
@@ -273,3 +274,28 @@ def opened():
     recording.append(found)
     yield found
     recording.clear()
+
+
+def test_a_search_among_very_many_folders_that_are_no_checkpoints_ends_and_never_says_that_there_is_none(
+    store: CheckpointStore, main: ModelRef
+):
+    first = write_checkpoint(store, main, 1)
+    for step in range(2, MOST_SKIPPED + 1):
+        (first.path.parent / f"{step:04d}").mkdir()
+
+    below = store.newest(main)
+    (first.path.parent / f"{MOST_SKIPPED + 1:04d}").mkdir()
+
+    assert below == first
+    for look in (store.newest, store.select):
+        with pytest.raises(CorruptCheckpointError, match=r"from 2 to 1001 hold no checkpoint"):
+            look(main)
+    assert store.open(main.at(1)) == first
+
+
+def test_a_message_names_only_some_of_what_was_passed_over(store: CheckpointStore, main: ModelRef):
+    for step in range(9):
+        (store.root / f"shop/models/agent-1/checkpoints/{step:04d}").mkdir(parents=True)
+
+    with pytest.raises(CheckpointNotFoundError, match=r"Step 4 was skipped: .* So were 4 others\.$"):
+        store.select(main)

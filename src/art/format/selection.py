@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from art.errors import CorruptCheckpointError
 from art.format.pick import AtMost, Best, Exact, Newest, Pick
 from art.names import ModelRef
 
+MOST_SKIPPED = 1000
+SKIPS_IN_A_MESSAGE = 5
 Found = TypeVar("Found")
 
 
@@ -33,9 +36,18 @@ class Selection(Generic[Found]):
 def choose(
     pick: Pick, candidates: Sequence[int], look: Callable[[int], Found | Skipped | None]
 ) -> Selection[Found] | list[Skipped]:
-    """Take the first candidate that is a checkpoint; without one, tell what was passed over."""
+    """Take the first candidate that is a checkpoint; without one, tell what was passed over.
+
+    Raises `CorruptCheckpointError` when very many in a row are none: each look costs requests, and a stranger's place
+    may hold any number of them.
+    """
     skipped: list[Skipped] = []
     for step in candidates:
+        if len(skipped) == MOST_SKIPPED:
+            raise CorruptCheckpointError(
+                f"The {MOST_SKIPPED:,} step folders from {skipped[-1].step} to {skipped[0].step} hold no checkpoint; "
+                "nothing further was looked at. Delete what is there (`art gc`), or name a step."
+            )
         found = look(step)
         if isinstance(found, Skipped):
             skipped.append(found)
@@ -55,5 +67,7 @@ def absence(pick: Pick, model: ModelRef, skipped: Sequence[Skipped], *, where: s
             what = f"No checkpoint of {model} with a value of {metric!r}"
         case Newest():
             what = f"No checkpoint of {model}"
-    passed = "".join(f" Step {skip.step} was skipped: {skip.reason}." for skip in skipped)
+    passed = "".join(f" Step {skip.step} was skipped: {skip.reason}." for skip in skipped[:SKIPS_IN_A_MESSAGE])
+    if len(skipped) > SKIPS_IN_A_MESSAGE:
+        passed += f" So were {len(skipped) - SKIPS_IN_A_MESSAGE:,} others."
     return f"{what}{where}; {has}.{passed}"

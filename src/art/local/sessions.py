@@ -15,6 +15,7 @@ from art.errors import NotRegisteredError
 from art.http.server import Listen
 from art.local.bases import Bases
 from art.local.following import Following
+from art.local.neighbours import say_neighbours
 from art.local.seeds import Seeds
 from art.local.session import Session
 from art.local.standing import Standing
@@ -86,6 +87,7 @@ class Sessions:
         self._following.close()
 
     def _new(self, model: Trainable, port: int) -> Session:
+        say_neighbours(self._standing.store.root, model.ref)
         self._standing.settle(model.ref)
         self._following.catch_up(model.ref)
         ignore(f"{model.ref}: _internal_config", without_meaning(model.settings))

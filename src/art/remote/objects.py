@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 QUICK_BYTES = 1024**2
 SMALL_BYTES = 64 * 1024**2
 """No manifest, claim or configuration is larger."""
+LINES_BYTES = 1024**3
+"""No history and no file of trajectories is larger."""
 PART_BYTES = 16 * 1024**2
 PARTS_AT_ONCE = 6
 MAX_PARTS = 9_000
@@ -88,11 +90,7 @@ class Objects:
         """Read a small object; raises `MissingError`, and `CorruptCheckpointError` when it is not small."""
         with explained("read", self.place(key), MissingError):
             result = obstore.get(self._quick, self.path(key))
-            if result.meta["size"] > SMALL_BYTES:
-                raise CorruptCheckpointError(
-                    f"{self.place(key)} has {result.meta['size']:,} bytes, which nothing of its name has; "
-                    f"at most {SMALL_BYTES:,} are read."
-                )
+            self._require_size(key, result.meta["size"], SMALL_BYTES)
             return bytes(result.bytes())
 
     def find(self, key: str) -> bytes | None:
@@ -128,10 +126,14 @@ class Objects:
             obstore.put(client, self.path(key), content, mode="create", use_multipart=False)
 
     def read_versioned(self, key: str) -> tuple[bytes, str | None]:
-        """Read a whole object and the version that the server gives it; nothing and None when there is none."""
+        """Read a file of lines and the version that the server gives it; nothing and None when there is none.
+
+        Raises `CorruptCheckpointError` when it is larger than any history.
+        """
         try:
             with explained("read", self.place(key), MissingError):
                 result = obstore.get(self._patient, self.path(key))
+                self._require_size(key, result.meta["size"], LINES_BYTES)
                 return bytes(result.bytes()), result.meta["e_tag"]
         except MissingError:
             return b"", None
@@ -241,6 +243,13 @@ class Objects:
                         obstore.delete(self._quick, self.path(key))
             except MissingError:
                 continue
+
+    def _require_size(self, key: str, size_bytes: int, most_bytes: int) -> None:
+        if size_bytes > most_bytes:
+            raise CorruptCheckpointError(
+                f"{self.place(key)} has {size_bytes:,} bytes, which nothing of its name has; at most {most_bytes:,} "
+                "are read."
+            )
 
     def _list_one_level(self, key: str) -> obstore.ListResult[Sequence[obstore.ObjectMeta]]:
         return self._listed(key, lambda: obstore.list_with_delimiter_async(self._quick, self.path(key) or None))

@@ -75,6 +75,20 @@ def flock(handle: int, how: int) -> bool:
     return True
 
 
+def has_locks(folder: Path) -> bool:
+    """Tell whether the file system of a folder knows locks."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        return error.errno not in _CANNOT_LOCK
+    finally:
+        os.close(handle)
+    return True
+
+
 def _is_at(handle: int, folder: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), folder.stat())
