@@ -24,12 +24,12 @@ def test_a_model_has_no_builder_of_metrics():
     assert not hasattr(art.Model, "metrics_builder")
 
 
-def test_verify_repairs_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    assert "`art verify --repair`" in PAGE
-    monkeypatch.setattr(sys, "argv", ["art", "verify", "--repair"])
+def test_verify_repairs_nothing_in_a_bucket(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    assert "`art verify URL --repair`" in PAGE
+    monkeypatch.setattr(sys, "argv", ["art", "verify", "s3://bucket/prefix", "--repair"])
 
     with pytest.raises(SystemExit) as end:
         main()
 
     assert end.value.code == 2
-    assert "--repair" in capsys.readouterr().err
+    assert "on this disk only" in capsys.readouterr().err
