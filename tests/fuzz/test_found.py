@@ -17,11 +17,13 @@ from art.format.adapter import check_config
 from art.names import ModelRef
 from art.ops.recording import read_lines
 from art.ops.rollouts import read_rollouts
+from art.ops.watching import Watcher
+from art.remote.remote import Remote
 from art.store.history import History
 from art.store.state import States
 from art.store.store import CheckpointStore
 from art.train.state import read_optimizer, read_progress
-from store.conftest import safetensors, write_run
+from store.conftest import safetensors, tree, write_run
 
 from .world import group
 
@@ -162,3 +164,39 @@ def test_a_document_without_an_end_takes_no_memory(tmp_path: Path, name: str):
 
     with pytest.raises(ArtError, match=f"{name} is not JSON: it has .* bytes"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["trajectories", "trajectories/train"])
+@pytest.mark.parametrize("way", ["push", "pull"])
+def test_a_history_is_neither_sent_nor_fetched_through_a_link(tmp_path: Path, way: str, place: str):
+    (tmp_path / "bucket").mkdir()
+    remote, home = Remote.open(f"file://{tmp_path}/bucket"), tmp_path / "home"
+    (home / "train").mkdir(parents=True)
+    private = {home / "0001.jsonl": b"private\n", home / "train/0001.jsonl": b"private\n"}
+    for path, content in private.items():
+        path.write_bytes(content)
+    store, linked = CheckpointStore(tmp_path / "root"), CheckpointStore(tmp_path / "linked")
+    History(store.root).append_trajectories(MAIN, 1, split="train", trajectories=["{}"])
+    link = linked.root / MODEL / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(home)
+    if way == "pull":
+        remote.push_history(store, MAIN)
+    before = tree(tmp_path / "bucket")
+
+    with pytest.raises(CorruptCheckpointError, match=f"{place} is a symbolic link"):
+        (remote.push_history if way == "push" else remote.fetch_history)(linked, MAIN)
+
+    assert {path: path.read_bytes() for path in private} == private
+    assert tree(tmp_path / "bucket") == before
+
+
+def test_a_note_of_a_trainer_that_is_a_pipe_is_not_waited_for(store: CheckpointStore, tmp_path: Path):
+    folder = tmp_path / "run"
+    (folder / "global_step_1").mkdir(parents=True)
+    (folder / "global_step_1/weights").write_bytes(b"x")
+    os.mkfifo(folder / "latest_checkpointed_iteration.txt")
+    watcher = Watcher(store, folder, ModelRef("shop", "watched"))
+
+    assert [watcher.look(), watcher.look()] == [[], []]
+    assert watcher.pending == [1]

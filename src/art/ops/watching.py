@@ -16,9 +16,11 @@ from art.errors import ArtError, ConfigurationError
 from art.names import ModelRef
 from art.ops import trainer_log
 from art.ops.folders import commit_file, commit_folder
+from art.store import regular
 from art.store.history import History
 from art.store.store import CheckpointStore
 
+MAX_NOTE_BYTES = 64
 Stamp = Mapping[str, tuple[int, int]]
 """The sizes and times of a checkpoint and of what is in it, by their paths."""
 
@@ -40,8 +42,9 @@ def _has(*patterns: str) -> Callable[[Path], bool]:
 
 def _is_latest(folder: Path) -> bool:
     """Tell whether verl's own note, written last, names this step or a later one."""
-    with suppress(OSError, ValueError):
-        return int((folder.parent / "latest_checkpointed_iteration.txt").read_text()) >= int(folder.name.split("_")[-1])
+    with suppress(ArtError, ValueError):
+        note = regular.find(folder.parent / "latest_checkpointed_iteration.txt", max_bytes=MAX_NOTE_BYTES)
+        return int(note or b"") >= int(folder.name.split("_")[-1])
     return False
 
 

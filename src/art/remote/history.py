@@ -16,7 +16,7 @@ from art.format import layout
 from art.names import ModelRef, check_name
 from art.remote.errors import TakenError
 from art.remote.objects import Objects
-from art.store import disk
+from art.store import disk, regular
 from art.store.refusal import explained
 from art.store.signatures import MAX_BYTES, is_signature, read_signature, signatures_of, write_signature
 
@@ -27,7 +27,7 @@ def send_history(objects: Objects, root: Path, model: ModelRef) -> int:
     """Add to the bucket the lines that only this disk has; gives the bytes of them."""
     folder = root / layout.model_path(model)
     beside = (layout.HISTORY, layout.PINS, layout.CERTIFICATES)
-    own = [*(folder / name for name in beside), *sorted(folder.glob("trajectories/*/*.jsonl"))]
+    own = [*(folder / name for name in beside), *_trajectories(folder / layout.TRAJECTORIES)]
     files = [path for path in own if path.is_file() and not path.is_symlink()]
     lines = sum(_send(objects, path, str(PurePosixPath(path.relative_to(root)))) for path in files)
     return lines + sum(_send_signature(objects, path, root) for path in signatures_of(root, model))
@@ -35,14 +35,35 @@ def send_history(objects: Objects, root: Path, model: ModelRef) -> int:
 
 def fetch_history(objects: Objects, root: Path, model: ModelRef) -> int:
     """Add to this disk the lines that only the bucket has; gives the bytes of them."""
+    _check_plain(root / layout.model_path(model) / layout.TRAJECTORIES)
     lines = sum(_fetch(objects, key, root / path) for key, path in _listed(objects, model))
     return lines + _fetch_signatures(objects, root, model)
 
 
+def _trajectories(folder: Path) -> list[Path]:
+    _check_plain(folder)
+    return sorted(folder.glob("*/*.jsonl"))
+
+
+def _check_plain(folder: Path) -> None:
+    """Check that no link stands for a folder or one in it, which may lead to a user's own files.
+
+    Raises `CorruptCheckpointError`.
+    """
+    regular.require_folders([folder])
+    regular.require_folders(folder / split for split in disk.names(folder))
+
+
 def _send(objects: Objects, path: Path, key: str) -> int:
-    with explained("read", path):
-        content = path.read_bytes()
-    return add_lines(objects, key, content)
+    return add_lines(objects, key, _content(path))
+
+
+def _content(path: Path) -> bytes:
+    file = regular.find_opened(path)
+    if file is None:
+        return b""
+    with file, explained("read", path):
+        return file.read()
 
 
 def _send_signature(objects: Objects, path: Path, root: Path) -> int:
@@ -98,8 +119,7 @@ def add_lines(objects: Objects, key: str, content: bytes) -> int:
 
 def _fetch(objects: Objects, key: str, path: Path) -> int:
     content, _ = objects.read_versioned(key)
-    known = path.read_bytes() if path.is_file() else b""
-    new = lines_beyond(content, known)
+    new = lines_beyond(content, _content(path))
     if new:
         disk.append_lines(path, new)
     return sum(len(line) + 1 for line in new)
