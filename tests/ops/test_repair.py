@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -266,8 +267,41 @@ def test_a_checkpoint_that_was_replaced_while_its_bytes_came_is_left_alone(store
     report = _repair_while(store, lambda: rewind_meanwhile(store.open(MAIN.at(1))))
 
     assert report.repair is not None
-    assert "meanwhile" in str(report.repair.problem)
+    assert report.repair.set_aside is None
     assert store.open(MAIN.at(3)).manifest.metrics == {"reward": 0.75}
+    assert [aside.damaged for aside in store.set_aside(MAIN)] == [False]
+
+
+def test_processes_that_repair_one_checkpoint_at_once_repair_it_once(store: CheckpointStore):
+    store.fork(store.open(MAIN.at(2)), BRANCH)
+    alter(store.open(MAIN.at(2)).path / "adapter_model.safetensors")
+    damaged = check(store, MAIN.at(2))
+
+    def repair_it(_: int) -> StepReport:
+        return repair(CheckpointStore(store.root), damaged, progress=lambda *_: None)
+
+    with ThreadPoolExecutor(6) as pool:
+        reports = list(pool.map(repair_it, range(6)))
+
+    assert all(report.is_repaired for report in reports)
+    assert [aside.steps for aside in store.set_aside(MAIN)] == [(2,)]
+    store.verify(store.open(MAIN.at(2)))
+
+
+def test_what_was_set_aside_as_damaged_comes_back_by_its_number_alone_and_can_be_repaired(
+    store: CheckpointStore, bucket: Remote
+):
+    alter(store.open(MAIN.at(3)).path / "trainer.json")
+    sound, damages = store.newest_sound(MAIN)
+    assert sound is not None
+    aside = store.set_damaged_aside(sound, damages)
+
+    with pytest.raises(CheckpointNotFoundError):
+        store.restore(MAIN)
+    store.restore(MAIN, aside.id)
+
+    assert store.steps(MAIN) == [1, 2, 3]
+    assert mend(store, MAIN.at(3), bucket).is_repaired
 
 
 def _repair_while(store: CheckpointStore, happens: Callable[[], object]) -> StepReport:

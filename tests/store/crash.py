@@ -17,6 +17,7 @@ from pathlib import Path
 from art.names import ModelRef
 from art.ops.repair import repair_all
 from art.ops.verify import verify
+from art.store.signatures import signature_name, write_signature
 from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint
@@ -50,6 +51,11 @@ def delete(store: CheckpointStore) -> None:
     store.delete(store.open(MAIN.at(3)))
 
 
+def keep_signature(store: CheckpointStore) -> None:
+    name = signature_name(store.open(MAIN.at(3)).digest or "", "0" * 64)
+    write_signature(store.root, MAIN, name, b"a signature")
+
+
 def read(store: CheckpointStore) -> None:
     """Open the newest of every model: finishes what an earlier crash left half done."""
     for model in store.models():
@@ -76,7 +82,9 @@ def _unheard(*_: int) -> None:
 
 OF_DAMAGED = {act.__name__: act for act in (repair, fall_back)}
 """What is done about a damaged checkpoint."""
-OPERATIONS = {act.__name__: act for act in (commit, fork, overwrite, rewind, restore, delete, read)} | OF_DAMAGED
+OPERATIONS = {
+    act.__name__: act for act in (commit, fork, overwrite, rewind, restore, delete, keep_signature, read)
+} | OF_DAMAGED
 
 
 def stop_at(number: int, how: str) -> None:

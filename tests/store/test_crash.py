@@ -13,12 +13,13 @@ import pytest
 from art.errors import CorruptCheckpointError
 from art.names import ModelRef
 from art.store.checkpoint import Checkpoint
+from art.store.signatures import signatures_of
 from art.store.store import CheckpointStore
 
 from .conftest import write_run
 from .crash import BRANCH, MAIN, OF_DAMAGED, OPERATIONS
 
-CHANGING = ["commit", "fork", "overwrite", "rewind", "restore", "delete", *OF_DAMAGED]
+CHANGING = ["commit", "fork", "overwrite", "rewind", "restore", "delete", "keep_signature", *OF_DAMAGED]
 JOURNALED = ["overwrite", "rewind", "restore", *OF_DAMAGED]
 
 
@@ -138,10 +139,12 @@ def copies_of(folder: Path, place: Path) -> list[Path]:
 
 
 def seen(root: Path) -> object:
-    """What a user can see of a root: every step with its metrics and parent, and what was set aside."""
+    """What a user can see of a root: every step with its files and parent, what was set aside, and signatures."""
     store = CheckpointStore(root)
     models = [model for model in store.models() if store.steps(model)]
-    return {model: (described(store, model), [aside.steps for aside in store.set_aside(model)]) for model in models}
+    signed = {path.name: path.read_bytes() for model in models for path in signatures_of(root, model)}
+    asides = {model: [aside.steps for aside in store.set_aside(model)] for model in models}
+    return {model: described(store, model) for model in models}, asides, signed
 
 
 def described(store: CheckpointStore, model: ModelRef) -> list[object]:

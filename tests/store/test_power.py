@@ -18,6 +18,7 @@ from art.names import ModelRef
 from art.remote.remote import Remote
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
+from art.store.signatures import signatures_of
 from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint, write_run
@@ -143,6 +144,7 @@ def seen_in_store(root: Path) -> object:
     return (
         steps,
         lines,
+        {path.name: path.read_bytes() for model in models for path in signatures_of(root, model)},
         {model: [aside.steps for aside in found] for model in models if (found := store.set_aside(model))},
     )
 
@@ -172,7 +174,7 @@ def seen_in_bucket(root: Path) -> object:
 
 SCENES = {
     **{name: Scene(a_run, in_store(name), seen_in_store) for name in ("commit", "fork", "overwrite", "rewind")},
-    **{name: Scene(a_run, in_store(name), seen_in_store) for name in ("restore", "delete")},
+    **{name: Scene(a_run, in_store(name), seen_in_store) for name in ("restore", "delete", "keep_signature")},
     **{name: Scene(a_damaged_run, in_store(name), seen_in_store) for name in OF_DAMAGED},
     "journal": Scene(a_half_done_rewind, in_store("read"), seen_in_store),
     "history": Scene(a_run, write_history, seen_in_store),

@@ -8,9 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
-from art.errors import ArtError, CheckpointNotFoundError, CorruptCheckpointError, FormatVersionError, NotFoundError
+from art.errors import (
+    ArtError,
+    CheckpointNotFoundError,
+    ConflictError,
+    CorruptCheckpointError,
+    FormatVersionError,
+    NotFoundError,
+)
 from art.format import layout
 from art.format.manifest import FileEntry, digest_bytes, read_manifest
 from art.names import CheckpointRef
@@ -18,7 +26,7 @@ from art.ops.verify import Brought, Repair, StepReport, check, known_identity
 from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.remote import Remote
 from art.store.checkpoint import Damage, find_manifest, stamp
-from art.store.spares import Spares, find_spares
+from art.store.spares import find_far_spares, find_near_spares
 from art.store.stage import Spare, Stage
 from art.store.store import CheckpointStore
 
@@ -47,8 +55,12 @@ def repair(
     """Repair one checkpoint if it is damaged; the report that is given back says how, or why not."""
     if not report.is_damaged or report.step is None:
         return report
+    ref = report.model.at(report.step)
     try:
-        done = _repair(store, report.model.at(report.step), remote, progress)
+        done = _repair(store, ref, remote, progress)
+    except ConflictError as error:
+        # Another process may have repaired it meanwhile.
+        done = Repair(problem=str(error) if check(store, ref).is_damaged else None)
     except ArtError as error:
         done = Repair(problem=str(error))
     return replace(report, repair=done)
@@ -125,7 +137,9 @@ class _Bringer:
     ) -> None:
         self._store, self._ref, self._stage = store, ref, stage
         self._remote, self._progress = remote, progress
-        self._spares: Spares | None = None
+        # Each reads manifests, the second all of the root's: asked once, and only where the one before was not enough.
+        self._near = cache(partial(find_near_spares, store, ref))
+        self._far = cache(partial(find_far_spares, store, ref))
 
     def bring(self, entry: FileEntry) -> str:
         """Bring a file; gives where it came from. Raises `CorruptCheckpointError` when nobody has it."""
@@ -139,9 +153,7 @@ class _Bringer:
         return source
 
     def _from_here(self, entry: FileEntry) -> str | None:
-        if self._spares is None:
-            self._spares = find_spares(self._store, self._ref)
-        spares = self._spares.get(entry.blake3, [])
+        spares = (spare for find in (self._near, self._far) for spare in find().get(entry.blake3, []))
         return next((spare.holder for spare in spares if self._stage.take(entry, spare)), None)
 
     def _from_bucket(self, entry: FileEntry) -> str | None:

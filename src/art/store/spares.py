@@ -5,8 +5,9 @@ Believes no manifest: whoever takes a file compares its digest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from art.errors import ArtError
@@ -20,18 +21,28 @@ from art.store.reading import CheckpointReader
 from art.store.stage import Spare
 
 Spares = dict[str, list[Spare]]
-"""Files by their digest, the likeliest to be right first."""
+"""Files by the digest that a manifest gives them."""
 
 
-def find_spares(reader: CheckpointReader, ref: CheckpointRef) -> Spares:
-    """List the files below a root by the digests that their manifests give them; those of `ref` itself are left out."""
+def find_near_spares(reader: CheckpointReader, ref: CheckpointRef) -> Spares:
+    """List the files of other models at the step of `ref`: a fork keeps its number, so they are the likeliest."""
+    return _by_digest(_files_of(*found, is_near=True) for found in _others(reader, ref) if found[0].step == ref.step)
+
+
+def find_far_spares(reader: CheckpointReader, ref: CheckpointRef) -> Spares:
+    """List the files at every other step of a root. Reads every manifest."""
+    return _by_digest(_files_of(*found, is_near=False) for found in _others(reader, ref) if found[0].step != ref.step)
+
+
+def _by_digest(files: Iterable[Iterable[Spare]]) -> Spares:
     spares: Spares = {}
-    # A fork keeps the number of its step, so what shares files with a checkpoint lies at the same step first.
-    for other, folder, holder in sorted(_folders(reader), key=lambda found: found[0].step != ref.step):
-        if holder != str(ref):
-            for spare in _files_of(other, folder, holder, is_near=other.step == ref.step):
-                spares.setdefault(spare.entry.blake3, []).append(spare)
+    for spare in chain.from_iterable(files):
+        spares.setdefault(spare.entry.blake3, []).append(spare)
     return spares
+
+
+def _others(reader: CheckpointReader, ref: CheckpointRef) -> Iterator[tuple[CheckpointRef, Path, str]]:
+    return (found for found in _folders(reader) if found[2] != str(ref))
 
 
 def _folders(reader: CheckpointReader) -> Iterator[tuple[CheckpointRef, Path, str]]:
