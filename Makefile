@@ -14,6 +14,9 @@ LOWEST := .venv-lowest
 TRACKERS := .venv-trackers
 # Its pillow is older than the pinned one, so it has an environment of its own, over the other packages of .venv.
 TRACKIO := trackio==0.43.0
+# 214 MB, which no other test needs, so it has an environment of its own too.
+RAY_VENV := .venv-ray
+RAY := ray==2.60.0
 # Frameworks have pins of their own, so their scripts are tried in an environment of their own.
 FRAMEWORKS := .venv-frameworks
 # vLLM's pins exclude ours.
@@ -27,7 +30,7 @@ OF_LOWEST := tests/test_names.py tests/test_visible.py tests/store tests/cli tes
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-long fuzz test-lowest test-trackers test-frameworks test-vllm check style bench gpu clean
+.PHONY: help demo docs test test-long fuzz test-lowest test-trackers test-ray test-frameworks test-vllm check style bench gpu clean
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -54,6 +57,14 @@ test-trackers: $(VENV)/test-installed  ## what every tracker promises, asked of 
 		echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" > $$site/rest.pth; \
 	done
 	@$(TRACKERS)/bin/python -m pytest -q tests/trackers $(PYTEST_ARGS)
+
+test-ray: $(VENV)/test-installed  ## branches on real raylets: executor, kills, Ray Tune (2 minutes)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(RAY_VENV)
+	@VIRTUAL_ENV=$(RAY_VENV) $(BIN)/uv pip install --quiet '$(RAY)'
+	@for site in $(RAY_VENV)/lib/python*/site-packages; do \
+		echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" > $$site/rest.pth; \
+	done
+	@$(RAY_VENV)/bin/python -m pytest -q tests/branches/test_ray.py $(PYTEST_ARGS)
 
 test-frameworks: $(VENV)/test-installed  ## the script of every agent framework, with its real package (a few minutes)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FRAMEWORKS)
@@ -105,7 +116,7 @@ bench: $(VENV)/test-installed  ## every benchmark; bench/README.md says what eac
 	@for script in bench/bench_*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove .venv and what the tools left; the cache of models stays
-	rm -rf $(VENV) $(LOWEST) $(TRACKERS) $(FRAMEWORKS) $(VLLM) $(FUZZ) .azurite build dist demo-out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) $(TRACKERS) $(RAY_VENV) $(FRAMEWORKS) $(VLLM) $(FUZZ) .azurite build dist demo-out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/made:

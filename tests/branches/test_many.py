@@ -142,6 +142,15 @@ def run_script(root: Path, folder: Path, source: str) -> Report:
     return asyncio.run(run_tasks(tasks, Script(str(script)), executor=Processes(workers=1, restarts=1)))
 
 
+def test_branches_are_twins_and_are_compared(root: Path):
+    report = fork_many(root, steps=3)
+
+    (twins,) = report.twins
+    assert (twins.first.name, twins.second.name) == tuple(NAMES)
+    assert (twins.steps, twins.pairs, twins.unpaired) == ((3, 4), 6, 0)
+    assert f"{NAMES[1]} earns" in str(report)
+
+
 def test_settings_that_training_did_not_use_are_told(root: Path):
     report = fork_many(root, VARIANTS[1:], training.learn_with_defaults, steps=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -46,3 +47,14 @@ async def learn_and_be_killed(branch: Branch) -> int:
         await branch.train(groups)
         taken += 1
     return taken
+
+
+async def learn_slowly(branch: Branch) -> None:
+    """Wait in the second step of the first worker until it is killed; say which process waits."""
+    async for step in branch.steps():
+        groups = await digits.gather(branch.model)
+        mark = Path(branch.backend.store.root, "worker")
+        if step > branch.first and not mark.exists():
+            mark.write_text(str(os.getpid()))
+            await asyncio.sleep(600)
+        await branch.train(groups)

@@ -4,6 +4,7 @@ from art.branches.branch import Branch, here
 from art.branches.executors import Executor, InTurn
 from art.branches.many import Report, fork_many
 from art.branches.processes import Processes
+from art.branches.ray import Ray
 from art.branches.task import Budget, Outcome, Result, Used
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "InTurn",
     "Outcome",
     "Processes",
+    "Ray",
     "Report",
     "Result",
     "Used",

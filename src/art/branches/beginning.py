@@ -45,6 +45,13 @@ def begin(task: Task) -> Manifest:
     return fork(request).manifest
 
 
+def stands_at(task: Task) -> int:
+    """Give the newest step of a branch, here or in the bucket; that of its checkpoint before it has begun."""
+    store, remote = open_places(dict(task.backend))
+    steps = [*store.steps(task.model)[-1:], *(remote.steps(task.model)[-1:] if remote else ())]
+    return max(steps, default=task.source.step)
+
+
 def check_same_branch(newest: Manifest, task: Task) -> None:
     """Check that a model which is there began with the task's checkpoint and settings; raises `ConflictError`."""
     hop = newest.ancestry[-1] if newest.ancestry else None

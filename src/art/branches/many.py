@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,13 @@ from art.branches.executors import Executor, InTurn
 from art.branches.task import Budget, Outcome, Result, Task
 from art.branches.variants import Variants, variants_of, worded
 from art.branches.work import Script, Train
-from art.errors import ConflictError, IncompatibleError
+from art.errors import ConfigurationError, ConflictError, IncompatibleError, NotFoundError
 from art.format.kinds import ADAPTER
 from art.format.manifest import Manifest, Parent
 from art.format.pick import pick_of
 from art.names import CheckpointRef, ModelRef, split_step
 from art.ops.place import Held
+from art.ops.twins import Twins, compare_twins
 from art.remote.remote import Remote
 from art.store.store import CheckpointStore
 
@@ -29,6 +31,8 @@ class Report:
 
     source: CheckpointRef
     results: tuple[Result, ...]
+    twins: tuple[Twins, ...] = ()
+    """The first branch beside each other one, as far as their rollouts are recorded below this root."""
 
     @property
     def failed(self) -> tuple[Result, ...]:
@@ -42,7 +46,8 @@ class Report:
         return max(rewarded, key=lambda result: result.reward or 0.0, default=None)
 
     def __str__(self) -> str:
-        return "\n".join([f"{len(self.results)} branches of {self.source}", *_lines(self.results)])
+        head = f"{len(self.results)} branches of {self.source}"
+        return "\n".join([head, *_lines(self.results), *_compared(self.twins)])
 
 
 async def fork_many(
@@ -75,7 +80,17 @@ async def fork_many(
 async def run_tasks(tasks: list[Task], work: Train | Script, *, executor: Executor) -> Report:
     """Let an executor work on branches that were planned."""
     results = await executor.run(tasks, work)
-    return Report(tasks[0].source.ref, tuple(results))
+    twins = await asyncio.to_thread(_twins, open_places(dict(tasks[0].backend))[0], results)
+    return Report(tasks[0].source.ref, tuple(results), twins)
+
+
+def _twins(store: CheckpointStore, results: Sequence[Result]) -> tuple[Twins, ...]:
+    found: list[Twins] = []
+    for other in results[1:]:
+        # Branches that were asked other prompts, or whose disk is elsewhere, have nothing to pair.
+        with suppress(ConfigurationError, NotFoundError):
+            found.append(compare_twins(store, results[0].model, other.model))
+    return tuple(found)
 
 
 def plan_tasks(
@@ -141,6 +156,18 @@ def _check_free(task: Task, store: CheckpointStore, remote: Remote | None) -> No
         raise ConflictError(
             f"{other} is a branch of {task.source.ref} with {worded(task.settings)} already; nothing was started. "
             f"Go on with it under its own name, in place of {task.model}."
+        )
+
+
+def _compared(twins: Iterable[Twins]) -> Iterable[str]:
+    for each in twins:
+        if each.low is None or each.high is None:
+            continue
+        more = f"; some {each.further_steps} steps more would settle it" if each.further_steps else ""
+        verdict = "settled" if each.is_settled else f"not settled{more}"
+        yield (
+            f"  {each.second.name} earns {each.mean:+.4f} against {each.first.name} "
+            f"({each.low:+.4f} to {each.high:+.4f}, {each.pairs} pairs): {verdict}"
         )
 
 

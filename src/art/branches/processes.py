@@ -16,6 +16,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from art.branches.beginning import stands_at
 from art.branches.executors import reference_to
 from art.branches.task import Outcome, Result, Task
 from art.branches.work import Script, Train, result_of
@@ -54,14 +55,14 @@ class Processes:
     async def _until_done(self, task: Task, reference: dict[str, str], log: Path) -> Result:
         restarts = in_vain = 0
         while True:
-            stood = result_of(task).step
+            stood = stands_at(task)
             answer, code = await _work(task, reference, log)
             if answer:
                 return replace(Result.from_json(answer), restarts=restarts)
             if code >= 0:
                 how = "was told to stop" if code == TOLD_TO_STOP else f"ended with exit status {code}"
                 return replace(result_of(task, problem=f"Its worker {how}{_last_words(log)}"), restarts=restarts)
-            in_vain = 0 if result_of(task).step > stood else in_vain + 1
+            in_vain = 0 if stands_at(task) > stood else in_vain + 1
             if in_vain > self.restarts:
                 how = f"killed by {signal.Signals(-code).name} {in_vain} times without a new step"
                 lost = result_of(task, outcome=Outcome.LOST, problem=f"Its worker was {how}{_last_words(log)}")

@@ -65,6 +65,10 @@ def diff(
     context: typer.Context,
     first: Annotated[str, name_argument("MODEL@STEP")],
     second: Annotated[str, name_argument("MODEL@STEP")],
+    paired: Annotated[
+        bool,
+        typer.Option("--paired", metavar="", help="Two branches of one checkpoint, over all their common prompts."),
+    ] = False,
     root: Root = None,
     project: Project = None,
     as_json: AsJson = False,
@@ -75,6 +79,9 @@ def diff(
     from art.ops.compare import compare
 
     invocation = settle(context, root, project, as_json)
+    if paired:
+        _compare_twins(invocation, first, second)
+        return
     refs: list[CheckpointRef] = []
     for text in (first, second):
         address = _here(invocation, text)
@@ -86,6 +93,21 @@ def diff(
         output.print_json(documents.comparison_document(comparison))
     else:
         output.print_lines(render.comparison_lines(comparison))
+
+
+def _compare_twins(invocation: Invocation, first: str, second: str) -> None:
+    from art.cli.render import sweep as render
+    from art.ops.twins import compare_twins
+
+    one, other = (_here(invocation, text) for text in (first, second))
+    for address in (one, other):
+        if address.step is not None:
+            raise typer.BadParameter(f"Twins are compared over all their steps; write {address.model}.")
+    twins = compare_twins(invocation.existing_store, one.model, other.model)
+    if invocation.as_json:
+        output.print_json(render.twins_document(twins))
+    else:
+        output.print_lines([render.twins_line(twins)])
 
 
 def _here(invocation: Invocation, text: str) -> Address:
