@@ -45,6 +45,7 @@ _HOME = {
     "LocalBackend": "art.local",
     "Messages": "art.trajectories",
     "MessagesAndChoices": "art.trajectories",
+    "MetricsBuilder": "art.metrics",
     "Model": "art.model",
     "ModelRef": "art.names",
     "Tools": "art.trajectories",

@@ -12,10 +12,8 @@ INSTEAD = {
     "art.unsloth": "artfork trains LoRA adapters with PyTorch, not with Unsloth. Use art.local.LocalBackend.",
     "art.pipeline_trainer": "artfork samples and trains in turn. Use art.gather_trajectory_groups, then model.train, "
     "in a loop; art.trajectory_group_batches samples the next batches while one is trained on.",
-    "art.mcp": "artfork generates no scenarios from tools. Write them, or ask a model for them, as data of your own.",
-    "art.metrics": "artfork counts no costs. Give your own numbers to model.log(metrics={...}, step=...).",
-    "art.utils.benchmarking": "artfork draws no charts. The program `art log --metric` shows metrics, and "
-    "art.utils.trajectory_logging reads the trajectories.",
+    "art.utils.benchmarking": "artfork draws no charts for notebooks. `art ui` draws the metrics of several models, "
+    "`art log --metric` prints them, and art.utils.trajectory_logging reads the trajectories.",
 }
 HOME_OF = {
     "ServerlessBackend": "art.serverless",
@@ -24,7 +22,6 @@ HOME_OF = {
     "TinkerNativeBackend": "art.tinker_native",
     "MegatronBackend": "art.megatron",
     "PipelineTrainer": "art.pipeline_trainer",
-    "MetricsBuilder": "art.metrics",
 }
 """Names that scripts import from `art` itself."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,27 @@ class Trainable(AnyModel, Protocol):
     state: JsonValue
 
 
-class Backend(Protocol):
+class Records(Protocol):
+    """Keeps what models write down."""
+
+    async def log(
+        self,
+        model: AnyModel,
+        groups: Sequence[TrajectoryGroup],
+        *,
+        split: str,
+        metrics: Mapping[str, float],
+        step: int | None,
+    ) -> None: ...
+
+    def write_state(self, model: AnyModel, state: dict[str, Any]) -> None: ...
+
+    def read_state(self, model: AnyModel) -> dict[str, Any] | None: ...
+
+    def describe(self, model: AnyModel, settings: Mapping[str, Any]) -> None: ...
+
+
+class Backend(Records, Protocol):
     """Trains models, serves them, and keeps their checkpoints and histories."""
 
     async def register(self, model: AnyModel, *, port: int = 0) -> Inference | None: ...
@@ -78,27 +99,19 @@ class Backend(Protocol):
         verbose: bool = False,
     ) -> TrainResult: ...
 
-    async def log(
-        self,
-        model: AnyModel,
-        groups: Sequence[TrajectoryGroup],
-        *,
-        split: str,
-        metrics: Mapping[str, float],
-        step: int | None,
-    ) -> None: ...
-
     async def get_step(self, model: AnyModel) -> int: ...
-
-    def write_state(self, model: AnyModel, state: dict[str, Any]) -> None: ...
-
-    def read_state(self, model: AnyModel) -> dict[str, Any] | None: ...
 
     async def delete_checkpoints(
         self, model: AnyModel, *, best_metric: str | None, mode: Literal["min", "max"] | None = None
     ) -> None: ...
 
     async def close(self) -> None: ...
+
+
+def records_below(path: str) -> Records:
+    """Give the records of a root on this disk, for models that no backend holds."""
+    # By its name: the face knows no store.
+    return importlib.import_module("art.local.records").RecordsBelow(path)
 
 
 def as_groups(items: Iterable[Trajectory | BaseException | TrajectoryGroup | None]) -> list[TrajectoryGroup]:

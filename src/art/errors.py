@@ -149,7 +149,7 @@ class TrackerError(ArtError, OSError):
 
 
 class JudgeError(ArtError, RuntimeError):
-    """A judge model did not answer, or not with one score for each trajectory."""
+    """A model that was asked to judge, or to make up scenarios, did not answer, or not in the form asked for."""
 
 
 class InferenceError(ArtError, RuntimeError):

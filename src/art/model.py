@@ -20,12 +20,12 @@ from pydantic import (
 )
 from typing_extensions import TypeVar
 
-from art.backend import Backend, TrainResult, as_groups
+from art.backend import Backend, TrainResult
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.dev import InternalModelConfig, OpenAIServerConfig
 from art.dev.meaning import adapter_fields, ignore, without_meaning
 from art.errors import ConfigurationError, NotRegisteredError
-from art.names import ModelRef
+from art.recorded import Recorded
 from art.settings import nearest, refused
 from art.trajectories import Trajectory, TrajectoryGroup
 
@@ -41,7 +41,7 @@ def _keep_models(config: Any, read: ValidatorFunctionWrapHandler) -> Any:
     return config if isinstance(config, BaseModel) else read(config)
 
 
-class Model(BaseModel, Generic[ConfigT]):
+class Model(Recorded, Generic[ConfigT]):
     """A chat model, also one that is only called: a prompted teacher, say.
 
     A copy stays with the backend and gets connections of its own; neither is dumped or pickled.
@@ -53,8 +53,6 @@ class Model(BaseModel, Generic[ConfigT]):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str
-    project: str
     entity: str | None = None
     """The W&B entity of scripts that name one; nothing here reads it."""
     id: str | None = None
@@ -62,14 +60,10 @@ class Model(BaseModel, Generic[ConfigT]):
     inference_model_name: str | None = None
     inference_base_url: str | None = None
     inference_api_key: str | None = None
-    base_path: str = ".art"
-    """Where ART logs without a backend; here the backend's own path counts."""
     report_metrics: list[str] | None = None
     trainable: bool = False
 
-    _backend: Backend | None = PrivateAttr(default=None)
     _clients: Clients | None = PrivateAttr(default=None)
-    _is_told_of_trackers: bool = PrivateAttr(default=False)
 
     def __init__(
         self,
@@ -108,11 +102,6 @@ class Model(BaseModel, Generic[ConfigT]):
         declared: type[Any] = cls.__pydantic_generic_metadata__["origin"] or cls
         return value if isinstance(value, declared) else read(value)
 
-    @property
-    def ref(self) -> ModelRef:
-        """Where the model's folder lies; raises `InvalidNameError` for a name that cannot be one."""
-        return ModelRef(self.project, self.name)
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({f'{self.project}/{self.name}'!r})"
 
@@ -135,16 +124,10 @@ class Model(BaseModel, Generic[ConfigT]):
         private: dict[str, Any] = {**(state["__pydantic_private__"] or {}), "_backend": None, "_clients": None}
         return {**state, "__pydantic_private__": private}
 
-    def backend(self) -> Backend:
-        """Give the backend; raises `NotRegisteredError` before `register`."""
-        if self._backend is None:
-            raise NotRegisteredError(f"{self!r} has no backend yet; call `await model.register(backend)` first.")
-        return self._backend
-
     async def register(self, backend: Backend) -> None:
         """Bind the model to a backend."""
         await backend.register(self)
-        self._backend = backend
+        self._bind(backend)
 
     def openai_client(self) -> AsyncOpenAI:
         """Give the OpenAI client of this model's inference; the same one throughout an event loop."""
@@ -185,47 +168,6 @@ class Model(BaseModel, Generic[ConfigT]):
             "api_key": self.inference_api_key,
             "temperature": 1,
         }
-
-    async def log(
-        self,
-        trajectories: Iterable[Trajectory | BaseException | TrajectoryGroup | None] | None = None,
-        split: str = "val",
-        *,
-        metrics: Mapping[str, float] | None = None,
-        step: int | None = None,
-    ) -> None:
-        """Write trajectories and their mean reward and metrics to the model's history; exceptions are counted.
-
-        `metrics` are written beside them, also without any trajectory, at `step` or at the model's newest one.
-        What `train` has written already is not written twice. Nothing to log is no error.
-        """
-        groups = as_groups(trajectories or ())
-        if groups or metrics:
-            await self.backend().log(self, groups, split=split, metrics=metrics or {}, step=step)
-
-    async def get_step(self) -> int:
-        """Give the newest step, 0 for an untrained model."""
-        return await self.backend().get_step(self)
-
-    def overwrite_state(self, state: Mapping[str, Any]) -> None:
-        """Note a state of the script's own, on the disk at once; a trainable model's next checkpoint carries it too."""
-        self.backend().write_state(self, dict(state))
-
-    def merge_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Add to the state that is noted, and give it whole."""
-        merged = {**(self.read_state() or {}), **state}
-        self.overwrite_state(merged)
-        return merged
-
-    def read_state(self) -> dict[str, Any] | None:
-        """Give the state that was noted last where the model stands now, None when there is none."""
-        return self.backend().read_state(self)
-
-    def update_wandb_config(self, config: Mapping[str, Any]) -> None:
-        """Take what W&B would show of a run; nothing shows it here, which is said once."""
-        if config and not self._is_told_of_trackers:
-            self._is_told_of_trackers = True
-            ignore(f"{self!r}: update_wandb_config", sorted(config))
 
 
 class TrainableModel(Model[ConfigT], Generic[ConfigT]):
@@ -295,7 +237,7 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
         inference = await backend.register(self, port=int(listen.get("server_args", {}).get("port", 0)))
         if inference is not None:
             self.inference_base_url, self.inference_api_key = inference.base_url, inference.api_key
-        self._backend = backend
+        self._bind(backend)
 
     async def train(
         self,

@@ -25,6 +25,7 @@ from pydantic import (
     PrivateAttr,
     SerializeAsAny,
     SkipValidation,
+    ValidationError,
 )
 
 from art.durations import DurationTracker
@@ -47,15 +48,32 @@ def _read_choices(items: Any) -> Any:
     """Turn the dicts that are choices back into `Choice`s, as after a round trip through JSON."""
     if not isinstance(items, list):
         return items
-    return [Choice.model_validate(item) if _is_choice_dict(item) else item for item in cast("list[object]", items)]
+    return [
+        Choice.model_validate(item) if _is_choice_dict(item) else as_choice(item) or item
+        for item in cast("list[object]", items)
+    ]
 
 
 def _is_choice_dict(item: object) -> bool:
     return isinstance(item, dict) and "message" in item and "finish_reason" in item
 
 
-def _write_choices(items: MessagesAndChoices) -> list[Any]:
-    return [item.model_dump(mode="json") if isinstance(item, Choice) else item for item in items]
+def as_choice(item: object) -> Choice | None:
+    """Give the choice that an item is, LiteLLM's or whatever else dumps as one included; None for a message."""
+    if isinstance(item, Choice):
+        return item
+    fields = item.model_dump(warnings=False) if isinstance(item, BaseModel) else item
+    if not _is_choice_dict(fields):
+        return None
+    try:
+        return Choice.model_validate(fields)
+    except ValidationError:
+        return None
+
+
+def _write_choices(items: Iterable[object]) -> list[Any]:
+    found = ((item, as_choice(item)) for item in items)
+    return [choice.model_dump(mode="json") if choice else item for item, choice in found]
 
 
 def _not_finite(reward: Any) -> Any:
@@ -138,7 +156,7 @@ class Trajectory(History):
     def for_logging(self) -> dict[str, Any]:
         """Give what a log or a tracker shows; each message says whether training may learn from it."""
         shown = [
-            {**message, "trainable": isinstance(item, Choice)}
+            {**message, "trainable": as_choice(item) is not None}
             for item, message in zip(self.messages_and_choices, self.messages(), strict=True)
         ]
         told = ("reward", "metrics", "metadata", "tools", "logs")
@@ -301,7 +319,7 @@ def _spelled_ids(content: Sequence[ChatCompletionTokenLogprob]) -> list[int]:
 
 def has_choice(history: History) -> bool:
     """Tell whether the model under training speaks in a conversation."""
-    return any(isinstance(item, Choice) for item in history.messages_and_choices)
+    return any(as_choice(item) for item in history.messages_and_choices)
 
 
 def get_messages(messages_and_choices: Iterable[MessageOrChoice]) -> Messages:
@@ -321,7 +339,8 @@ def not_a(what: str, wanted: type, result: object) -> TrainingDataError:
 
 
 def _as_message(item: MessageOrChoice) -> ChatCompletionMessageParam:
-    message: Any = item.message if isinstance(item, Choice) else item
+    choice = as_choice(item)
+    message: Any = choice.message if choice else item
     if not isinstance(message, BaseModel):  # it is one also where a script puts `choice.message`, the client's object
         return message
     plain = message.model_dump(mode="json", exclude_none=True)

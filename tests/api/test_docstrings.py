@@ -11,6 +11,7 @@ MODULES = (
     "art.failures",
     "art.gather",
     "art.guided_completion",
+    "art.metrics",
     "art.model",
     "art.rollouts",
     "art.trajectories",

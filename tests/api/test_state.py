@@ -1,7 +1,6 @@
 """State that scripts note: on the disk at once, carried by checkpoints, and that of where the model stands."""
 
 import asyncio
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 
 import art
 from api.world import two_groups
-from art.errors import ConfigurationError, NotRegisteredError
+from art.errors import ConfigurationError
 from art.local import LocalBackend
 
 
@@ -72,21 +71,9 @@ def test_a_state_that_json_has_no_form_for_is_refused_and_changes_nothing(small_
 def test_a_model_that_is_only_called_has_a_state_too(tmp_path: Path):
     async def body() -> Any:
         teacher = art.Model("teacher", "api", inference_base_url="https://models.example/v1")
-        with pytest.raises(NotRegisteredError):
-            teacher.read_state()
         async with LocalBackend(path=tmp_path) as backend:
             await teacher.register(backend)
             teacher.merge_state({"asked": 3})
             return teacher.read_state()
 
     assert asyncio.run(body()) == {"asked": 3}
-
-
-def test_what_a_tracker_would_show_is_named_once(caplog: pytest.LogCaptureFixture):
-    model = art.Model("teacher", "api")
-
-    with caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            model.update_wandb_config({"lr": 1e-5})
-
-    assert caplog.messages == ["Model('api/teacher'): update_wandb_config: no meaning here, ignored: lr"]

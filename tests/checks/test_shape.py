@@ -15,6 +15,7 @@ GIVEN_SIGNATURES = {
     "adapter/attention.py",
     "gather.py",
     "local/backend.py",
+    "mcp/generate_scenarios.py",
     "model.py",
     "rollouts.py",
     "utils/s3.py",

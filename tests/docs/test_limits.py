@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import art
 from art.cli import main
 
 PAGE = (Path(__file__).parents[2] / "docs/limits.md").read_text()
@@ -19,9 +18,10 @@ def test_a_module_that_the_page_names_cannot_be_imported(module: str):
         importlib.import_module(module)
 
 
-def test_a_model_has_no_builder_of_metrics():
-    assert "`model.metrics_builder`" in PAGE
-    assert not hasattr(art.Model, "metrics_builder")
+def test_no_price_of_a_provider_is_known():
+    assert "track_api_cost" in PAGE
+    with pytest.raises(ImportError, match="no provider's prices"):
+        exec("from art.metrics import track_api_cost", {})
 
 
 def test_verify_repairs_nothing_in_a_bucket(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

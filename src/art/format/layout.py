@@ -23,6 +23,7 @@ STATE = "state.jsonl"
 PINS = "pins.jsonl"
 CERTIFICATES = "certificates.jsonl"
 TRACKERS = "trackers"
+SHOWN = "settings.jsonl"
 SIGNATURES = "signatures"
 STAGING = ".staging"
 
@@ -56,6 +57,10 @@ def state_path(model: ModelRef) -> PurePosixPath:
 
 def told_path(model: ModelRef, tracker: str) -> PurePosixPath:
     return model_path(model) / TRACKERS / f"{tracker}.json"
+
+
+def shown_path(model: ModelRef) -> PurePosixPath:
+    return model_path(model) / TRACKERS / SHOWN
 
 
 def pins_path(model: ModelRef) -> PurePosixPath:

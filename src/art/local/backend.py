@@ -36,7 +36,6 @@ from art.ops.place import open_remote
 from art.ops.plan import plan
 from art.remote.hub import Hub
 from art.store.history import History
-from art.store.state import States
 from art.store.store import CheckpointStore
 from art.trajectories import Trajectory, TrajectoryGroup
 
@@ -81,7 +80,6 @@ class LocalBackend:
         self.store = CheckpointStore(path)
         self.history = History(self.store.root)
         self._logbook = Logbook(self.store)
-        self._states = States(self.store.root)
         self._bases = Bases(device=device, dtype=dtype, max_rows=max_rows, max_cache_bytes=max_cache_bytes, ranks=ranks)
         self._models: list[AnyModel] = []
         mirrored = moving.open_remote(remote, None) if remote else None
@@ -186,10 +184,7 @@ class LocalBackend:
         metrics: Mapping[str, float] = MappingProxyType({}),
         step: int | None = None,
     ) -> None:
-        """Write trajectories, the means of their rewards and metrics, and `metrics` to the model's history.
-
-        They go to `step`, or to the newest one; those that training has written already are not written twice.
-        """
+        """Write groups, means and `metrics` at `step` or the newest one; what training has written not again."""
         self._require_open()
         write = functools.partial(self._logbook.write, split=split, metrics=metrics, step=step)
         await asyncio.to_thread(write, model.ref, groups)
@@ -204,12 +199,17 @@ class LocalBackend:
     def write_state(self, model: AnyModel, state: dict[str, Any]) -> None:
         """Note a state at the model's newest checkpoint; it is on the disk when this returns."""
         self._require_open()
-        self._states.append(model.ref, self.store.newest(model.ref), state)
+        self._logbook.note(model.ref, state)
 
     def read_state(self, model: AnyModel) -> dict[str, Any] | None:
         """Give what was noted at the model's newest checkpoint, None where nothing was."""
         self._require_open()
-        return self._states.find(model.ref, self.store.newest(model.ref))
+        return self._logbook.noted(model.ref)
+
+    def describe(self, model: AnyModel, settings: Mapping[str, Any]) -> None:
+        """Note what trackers show as settings of the model, from its next metrics on."""
+        self._require_open()
+        self._logbook.describe(model.ref, settings)
 
     async def delete_checkpoints(self, model: AnyModel, *, best_metric: str | None, mode: Mode | None = None) -> None:
         """Keep the newest checkpoint and the best by a metric; see `art.TrainableModel.delete_checkpoints`."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, pstdev
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 from art.errors import ConfigurationError, MetricNotFoundError
 from art.names import ModelRef
 from art.ops.recording import as_line
 from art.store.history import TRAIN, History
+from art.store.state import States
 from art.store.store import CheckpointStore
 from art.trajectories import TrajectoryGroup, mean_reward
 
@@ -23,6 +24,7 @@ class Logbook:
     def __init__(self, store: CheckpointStore) -> None:
         self._store = store
         self._history = History(store.root)
+        self._states = States(store.root)
 
     def write(
         self,
@@ -50,6 +52,18 @@ class Logbook:
             self._history.append_trajectories(model, at, split=split, trajectories=lines)
         if new:
             self._history.append(model, at, split=split, metrics=new)
+
+    def note(self, model: ModelRef, state: dict[str, Any]) -> None:
+        """Note a state of the script's own where the model stands; it is on the disk when this returns."""
+        self._states.append(model, self._store.newest(model), state)
+
+    def noted(self, model: ModelRef) -> dict[str, Any] | None:
+        """Give the state that was noted where the model stands."""
+        return self._states.find(model, self._store.newest(model))
+
+    def describe(self, model: ModelRef, settings: Mapping[str, Any]) -> None:
+        """Note what trackers are to show as settings of the model, wherever it stands."""
+        self._states.describe(model, settings)
 
     def judged_by(self, model: ModelRef, metric: str | None) -> str | None:
         """Give the metric that tells the best step, by default `val/reward` or else `train/reward`.

@@ -28,6 +28,7 @@ from art.ops.series import Row, series_of
 from art.store import disk, regular
 from art.store.checkpoint import Checkpoint
 from art.store.history import TRAIN, History, parse_line
+from art.store.state import States
 from art.store.store import CheckpointStore
 from art.track.tracker import Parent, Point, Run, Tracker
 
@@ -132,7 +133,8 @@ class Teller:
         lines = [*inherited[cursor.told :], *own]
         if not lines:
             return Told(run=cursor.run)
-        tracker = self._tracker(_run(model, cursor, parent, manifest))
+        shown = States(self.store.root).described(model)
+        tracker = self._tracker(_run(model, cursor, parent, settings={**_settings(manifest), **shown}))
         for part in _parts(lines):
             tracker.log([line.point for line in part])
             cursor = reduce(Cursor.after, part, cursor)
@@ -220,14 +222,14 @@ def _open(store: CheckpointStore, ref: CheckpointRef) -> Checkpoint | None:
         return None
 
 
-def _run(model: ModelRef, cursor: Cursor, parent: Parent | None, manifest: Manifest | None) -> Run:
+def _run(model: ModelRef, cursor: Cursor, parent: Parent | None, *, settings: Mapping[str, Any]) -> Run:
     return Run(
         model=model,
         name=cursor.run,
         inherited=cursor.inherited,
         told=cursor.told,
         parent=parent,
-        settings=_settings(manifest) if manifest else {},
+        settings=settings,
     )
 
 
@@ -313,7 +315,9 @@ def _origin(manifest: Manifest | None) -> str | None:
     return f"{hop.ref} {hop.digest}" if hop else None
 
 
-def _settings(manifest: Manifest) -> dict[str, Any]:
+def _settings(manifest: Manifest | None) -> dict[str, Any]:
+    if manifest is None:
+        return {}
     base = {"base_model": manifest.base_model.id} if manifest.base_model else {}
     lora = {f"lora_{name}": value for name, value in manifest.lora.model_dump().items()} if manifest.lora else {}
     return {**base, **lora, **manifest.settings}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openai.types.chat.chat_completion import Choice
-
-from art.trajectories import Trajectory, sampled_tokens
+from art.trajectories import Trajectory, as_choice, sampled_tokens
 
 
 def soft_overlong(tokens: int, *, limit: int, buffer: int) -> float:
@@ -37,7 +35,6 @@ def shorter_is_better(tokens_G: Sequence[int], right_G: Sequence[bool]) -> list[
 
 def sampled_length(trajectory: Trajectory) -> int:
     """Count the tokens that the model sampled in all conversations of a trajectory."""
-    choices = [
-        item for history in trajectory.histories() for item in history.messages_and_choices if isinstance(item, Choice)
-    ]
+    items = (item for history in trajectory.histories() for item in history.messages_and_choices)
+    choices = [choice for choice in map(as_choice, items) if choice]
     return sum(len(sampled.token_ids) for sampled in map(sampled_tokens, choices) if sampled)

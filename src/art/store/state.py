@@ -8,6 +8,7 @@ trainer.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -50,6 +51,26 @@ class States:
         if noted is None and parent is not None and parent.ref.model != model:
             return self._newest(parent.ref.model, parent.digest)
         return noted
+
+    def describe(self, model: ModelRef, settings: Mapping[str, object]) -> None:
+        """Add to what trackers are to show as settings of a model; returns when it is on the disk.
+
+        Raises `ConfigurationError` for one that JSON has no form for.
+        """
+        shown = {**self.described(model), **settings}
+        try:
+            canonical_json(shown)
+            line = json.dumps({"time": utc_now(), "settings": shown}, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"The settings of {model} cannot be written as JSON: {error}.") from error
+        disk.append_lines(self.root / layout.shown_path(model), [line.encode()])
+
+    def described(self, model: ModelRef) -> dict[str, JsonValue]:
+        """Give the settings that were noted last, none where there are none."""
+        path = self.root / layout.shown_path(model)
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        found = (note.get("settings") for note in map(_parse, reversed(lines)) if note is not None)
+        return next((settings for settings in found if isinstance(settings, dict)), {})
 
     def _newest(self, model: ModelRef, digest: str | None) -> dict[str, JsonValue] | None:
         content = regular.find(self._path(model), max_bytes=MAX_BYTES)

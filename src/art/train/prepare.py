@@ -12,15 +12,13 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import TYPE_CHECKING
 
-from openai.types.chat.chat_completion import Choice
-
 from art.config import TrainConfig
 from art.errors import TrainingDataError
 from art.train.advantage import standard_deviation
 from art.train.batch import Example
 from art.train.credit import Credit, Earned, credits_of
 from art.train.tokenize import Limits, Reading, Row, Span, trajectory_rows
-from art.trajectories import Trajectory, TrajectoryGroup
+from art.trajectories import Trajectory, TrajectoryGroup, as_choice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -230,7 +228,7 @@ def _earned(trajectory: Trajectory, *, where: str) -> Earned:
                 f"{where}: its reward is {reward}. Rewards are finite numbers; raise an exception in the rollout "
                 "instead, and the group goes on without it."
             )
-    turns = sum(isinstance(item, Choice) for item in trajectory.messages_and_choices)
+    turns = sum(as_choice(item) is not None for item in trajectory.messages_and_choices)
     if trajectory.turn_rewards and len(trajectory.turn_rewards) != turns:
         raise TrainingDataError(
             f"{where}: it has {len(trajectory.turn_rewards)} turn_rewards and {turns} Choices. Each Choice of the main "

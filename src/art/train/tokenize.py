@@ -14,11 +14,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
 from jinja2 import TemplateError
-from openai.types.chat.chat_completion import Choice
 
 from art.errors import TrainingDataError
 from art.spelling import template_message
-from art.trajectories import History, SampledTokens, Trajectory, sampled_tokens
+from art.trajectories import History, SampledTokens, Trajectory, as_choice, sampled_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -137,22 +136,22 @@ class _Turn:
 def _turns(history: History, tokenizer: PreTrainedTokenizerBase, *, reading: Reading, where: str) -> Iterator[_Turn]:
     choices = itertools.count()
     for place in _answers(history, reading):
-        item = history.messages_and_choices[place]
-        number = next(choices) if isinstance(item, Choice) else None
+        choice = as_choice(history.messages_and_choices[place])
+        number = next(choices) if choice else None
         sampled = _sampled(history, place, tokenizer, reading=reading, where=where)
         if sampled.token_ids:
             yield _Turn(
                 prompt_ids=sampled.prompt_ids or _rendered_prompt(history, place, tokenizer, where=where),
                 sampled=sampled,
                 number=number,
-                truncated=isinstance(item, Choice) and item.finish_reason == "length",
+                truncated=choice is not None and choice.finish_reason == "length",
             )
 
 
 def _answers(history: History, reading: Reading) -> list[int]:
     """Give the places where the model spoke."""
     items = enumerate(history.messages_and_choices)
-    return [place for place, item in items if isinstance(item, Choice) or _is_answer(item, reading)]
+    return [place for place, item in items if as_choice(item) or _is_answer(item, reading)]
 
 
 def _is_answer(item: object, reading: Reading) -> bool:
@@ -175,8 +174,8 @@ def _joined(turns: Iterable[_Turn]) -> Iterator[Row]:
 def _sampled(
     history: History, place: int, tokenizer: PreTrainedTokenizerBase, *, reading: Reading, where: str
 ) -> SampledTokens:
-    item = history.messages_and_choices[place]
-    sampled = sampled_tokens(item) if isinstance(item, Choice) else None
+    choice = as_choice(history.messages_and_choices[place])
+    sampled = sampled_tokens(choice) if choice else None
     if sampled is not None:
         return _checked(sampled, where=where)
     if reading is Reading.SPOKEN:
