@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from art.remote.remote import Remote
 from art.store.store import CheckpointStore
 from store.conftest import tree, write_checkpoint
 
@@ -91,8 +92,6 @@ def test_a_missing_step_or_model_of_a_bucket_is_an_error(art: Art, bucket: str, 
 
 
 REFUSING = {
-    "rewind": ("rewind", "{url}::shop/agent-1@50"),
-    "rewind --undo": ("rewind", "--undo", "{url}::shop/agent-1"),
     "verify --continuation": ("verify", "--continuation", "{url}::shop/agent-1"),
     "push": ("push", "{url}::shop/agent-1", "{url}"),
     "suggest": ("suggest", "{url}::shop/agent-1"),
@@ -107,6 +106,20 @@ def test_a_command_for_this_disk_refuses_a_bucket(art: Art, store: CheckpointSto
     done = art(*(word.format(url=bucket) for word in REFUSING[command]))
 
     assert done.returncode == 2, done.stdout + done.stderr
+    assert tree(store.root) == before
+
+
+def test_a_bucket_is_rewound_and_the_line_that_it_prints_undoes_it(art: Art, store: CheckpointStore, bucket: str):
+    before, remote = tree(store.root), Remote.open(bucket)
+    steps = remote.steps(MAIN)
+
+    done = art("rewind", f"{bucket}::shop/agent-1@50")
+    shorter, shown = remote.steps(MAIN), art("log", bucket)
+    undone = art(*done.stdout.rpartition("art ")[2].split())
+
+    assert (done.returncode, undone.returncode) == (0, 0), done.stderr + undone.stderr
+    assert (shorter, remote.steps(MAIN)) == ([50], steps)
+    assert "set aside" in shown.stdout
     assert tree(store.root) == before
 
 

@@ -8,4 +8,5 @@ from remote.conftest import (  # noqa: F401 - fixtures
     container,
     moto,
     moto_bucket,
+    proxy,
 )

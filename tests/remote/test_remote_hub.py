@@ -25,10 +25,13 @@ from art.errors import (
 from art.format import layout
 from art.format.pick import AtMost, Best, Exact
 from art.names import ModelRef
+from art.ops.fork import ForkRequest, Outcome
+from art.ops.fork import fork as fork_into
 from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.fetch import RemoteForked
 from art.remote.hub import Hub
 from art.remote.location import Patience
+from art.remote.remote import Remote
 from art.store import foreign
 from art.store.store import CheckpointStore
 
@@ -102,6 +105,42 @@ def test_the_same_fork_again_does_nothing(monkeypatch: pytest.MonkeyPatch, there
 
     assert again.forked.repeated
     assert again.fetched_bytes == 0
+
+
+def test_an_adapter_is_forked_straight_into_a_bucket(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: CheckpointStore
+):
+    (tmp_path / "bucket").mkdir()
+    bucket = Remote.open(f"file://{tmp_path}/bucket")
+    with hub({"org/adapter": Repository(FILES)}) as endpoint:
+        serving(monkeypatch, endpoint)
+        source = Hub.open("hf://org/adapter", patience=SHORT)
+        done, again = (
+            fork_into(ForkRequest(source=source, source_model=source.model, destination=bucket, model=DESTINATION))
+            for _ in range(2)
+        )
+
+    forked = bucket.fetch(bucket.select(DESTINATION).checkpoint, there).checkpoint
+    assert (forked.path / layout.ADAPTER_WEIGHTS).read_bytes() == FILES[layout.ADAPTER_WEIGHTS]
+    assert forked.manifest.parent is not None
+    assert forked.manifest.parent.remote == "hf://org/adapter@main"
+    assert (done.outcome, again.outcome) == (Outcome.FORKED, Outcome.REPEATED)
+
+
+def test_bytes_that_the_hub_spoils_begin_nothing_in_a_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "bucket").mkdir()
+    bucket = Remote.open(f"file://{tmp_path}/bucket")
+    spoilt = FILES[layout.ADAPTER_WEIGHTS][:-1] + b"?"
+    with hub({"org/adapter": Repository(FILES)}) as endpoint:
+        serving(monkeypatch, endpoint)
+        source = Hub.open("hf://org/adapter", patience=SHORT)
+        chosen = source.open_checkpoint(source.model.at(0))
+    with hub({"org/adapter": Repository({**FILES, layout.ADAPTER_WEIGHTS: spoilt})}) as endpoint:
+        serving(monkeypatch, endpoint)
+        with pytest.raises(CorruptCheckpointError, match="SHA-256"):
+            Hub.open("hf://org/adapter", patience=SHORT).fork(chosen, DESTINATION, to=bucket)
+
+    assert bucket.models() == []
 
 
 def test_a_private_repository_needs_a_token(monkeypatch: pytest.MonkeyPatch, there: CheckpointStore):

@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from art.errors import ConfigurationError, DestinationNotEmptyError
+from art.errors import ConfigurationError, DestinationNotEmptyError, NotFoundError
 from art.format.lineage import Asked
 from art.format.manifest import Manifest
-from art.format.pick import NEWEST, Pick
+from art.format.pick import NEWEST, Exact, Pick
 from art.format.selection import Selection, Skipped
 from art.names import CheckpointRef, ModelRef
 from art.ops.continuable import check_continuable
@@ -81,13 +81,17 @@ class ForkRequest:
     check: Callable[[Manifest], None] = lambda _: None
 
     @property
-    def is_in_place(self) -> bool:
-        """Whether source and destination are one place."""
-        return is_same_place(self.source, self.destination)
+    def overwrites(self) -> bool:
+        return self.if_exists is IfExists.OVERWRITE
 
     @property
     def asked(self) -> Asked:
         return {"pick": self.pick, "reset": self.reset, "settings": self.settings}
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether source and destination are one place."""
+        return is_same_place(self.source, self.destination)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +188,7 @@ def _on_disk(request: ForkRequest, selection: Selection[Any]) -> ForkReport:
     forked = request.destination.fork(
         selection.checkpoint,
         request.model,
-        overwrite=request.if_exists is IfExists.OVERWRITE,
+        overwrite=request.overwrites,
         **request.asked,
     )
     return _report(
@@ -206,7 +210,7 @@ def _to_disk(request: ForkRequest, selection: Selection[Any], progress: Progress
         selection.checkpoint,
         request.model,
         request.destination,
-        overwrite=request.if_exists is IfExists.OVERWRITE,
+        overwrite=request.overwrites,
         progress=progress,
         **request.asked,
     )
@@ -235,6 +239,7 @@ def _into_bucket(request: ForkRequest, selection: Selection[Any], progress: Prog
         where=copied.url,
         manifest=copied.manifest,
         step=copied.manifest.step,
+        set_aside=copied.set_aside,
         copied_bytes=copied.copied_bytes,
         fetched_bytes=0 if isinstance(request.source, CheckpointStore) else through_here,
         sent_bytes=through_here,
@@ -243,39 +248,33 @@ def _into_bucket(request: ForkRequest, selection: Selection[Any], progress: Prog
 
 def _copied(request: ForkRequest, chosen: Any, progress: Progress | None) -> Copied:
     assert isinstance(request.destination, Remote)
-    if request.if_exists is IfExists.OVERWRITE:
-        raise ConfigurationError(
-            f"{request.destination} sets nothing aside, so no fork overwrites a model there; choose a new name."
+    if isinstance(request.source, CheckpointStore):
+        return request.destination.push_fork(
+            chosen, request.model, overwrite=request.overwrites, progress=progress, **request.asked
         )
-    match request.source:
-        case CheckpointStore():
-            return request.destination.push_fork(chosen, request.model, progress=progress, **request.asked)
-        case Remote():
-            return request.source.fork(
-                chosen, request.model, to=request.destination, progress=progress, **request.asked
-            )
-        case Hub():
-            raise ConfigurationError(
-                f"{request.source} is forked onto this disk first; push {request.model} to {request.destination} then."
-            )
+    source: Remote | Hub = request.source
+    return source.fork(
+        chosen,
+        request.model,
+        to=request.destination,
+        overwrite=request.overwrites,
+        progress=progress,
+        **request.asked,
+    )
 
 
 def _onto_itself(request: ForkRequest, selection: Selection[Any], watch: Watch) -> ForkReport | None:
     """Go back to the step where the destination has it, bring it where the destination has nothing."""
     chosen, destination = selection.checkpoint, request.destination
-    if isinstance(destination, Remote):
-        if request.is_in_place:
-            raise ConfigurationError(
-                f"{destination} sets nothing aside, so no model is rewound there; fork {chosen.ref} under a new name."
-            )
-        return None
-    own = chosen if request.is_in_place else destination.find(chosen.ref)
-    if own and own.digest == chosen.digest:
+    own = chosen if request.is_in_place else _own(destination, chosen)
+    if own:
         aside = destination.rewind(own)
         reused_bytes = 0 if request.is_in_place else chosen.manifest.size_bytes
         return _report(
             selection, own, outcome=Outcome.REWOUND, step=own.ref.step, set_aside=aside, reused_bytes=reused_bytes
         )
+    if isinstance(destination, Remote):
+        return None
     if steps := destination.steps(request.model):
         raise DestinationNotEmptyError(
             f"{request.model} has other checkpoints here, at steps {', '.join(map(str, steps))}. "
@@ -294,7 +293,16 @@ def _onto_itself(request: ForkRequest, selection: Selection[Any], watch: Watch) 
     )
 
 
-def _report(selection: Selection[Any], held: Checkpoint, **told: Any) -> ForkReport:
+def _own(destination: CheckpointStore | Remote, chosen: Held) -> Any:
+    """Find the very same checkpoint where a model goes back to it."""
+    try:
+        own = destination.select(chosen.ref.model, Exact(chosen.ref.step)).checkpoint
+    except NotFoundError:
+        return None
+    return own if own.digest == chosen.digest else None
+
+
+def _report(selection: Selection[Any], held: Held, **told: Any) -> ForkReport:
     return ForkReport(
         pick=selection.pick,
         selected=selection.checkpoint.ref,

@@ -7,12 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from art.errors import ArtError
 from art.names import CheckpointRef, ModelRef
 from art.store import disk
 from art.store.store import CheckpointStore
+
+if TYPE_CHECKING:
+    from art.remote.aside import Broken
+    from art.remote.remote import Remote
 
 BLOCK_BYTES = 512
 """The unit of `st_blocks`, whatever the file system's own is."""
@@ -23,7 +27,8 @@ T = TypeVar("T")
 class DebrisFolder:
     """A folder that unfinished work of ours left."""
 
-    path: Path
+    path: Path | str
+    """Text for a folder in a bucket: its URL."""
     freed_bytes: int
     """What the disk gets back with it: nothing for a file that lies somewhere else too."""
 
@@ -50,8 +55,10 @@ class Garbage:
         return sum(folder.freed_bytes for folder in self.debris)
 
 
-def find_garbage(store: CheckpointStore) -> Garbage:
-    """List what a clean-up would delete; changes nothing."""
+def find_garbage(store: CheckpointStore | Remote) -> Garbage:
+    """List what a clean-up would delete; changes nothing. In a bucket that is what broken rewinds left a day ago."""
+    if not isinstance(store, CheckpointStore):
+        return _broken_rewinds(store, store.broken_asides)
     # Listed before the models settle: what a journal names is then moved away, and not deleted.
     abandoned = store.abandoned()
     torn, problems = _each_model(store, store.torn)
@@ -66,14 +73,22 @@ def find_garbage(store: CheckpointStore) -> Garbage:
     )
 
 
-def collect_garbage(store: CheckpointStore) -> Garbage:
+def collect_garbage(store: CheckpointStore | Remote) -> Garbage:
     """Delete the debris that `find_garbage` lists; gives what was deleted."""
+    if not isinstance(store, CheckpointStore):
+        return _broken_rewinds(store, store.sweep)
     abandoned, listed = store.abandoned(), find_garbage(store)
     swept, problems = _each_model(store, store.sweep)
     deleted = {path for paths in swept.values() for path in paths}
     deleted |= {folder for folder in abandoned if disk.remove_abandoned(folder)}
     debris = tuple(folder for folder in listed.debris if folder.path in deleted)
     return Garbage(debris, listed.unknown, {**listed.problems, **problems})
+
+
+def _broken_rewinds(remote: Remote, ask: Callable[[ModelRef], list[Broken]]) -> Garbage:
+    found, problems = _each_model(remote, ask)
+    debris = (DebrisFolder(each.url, each.size_bytes) for broken in found.values() for each in broken)
+    return Garbage(debris=tuple(debris), unknown=(), problems=problems)
 
 
 def freed_bytes(folders: Iterable[Path]) -> dict[Path, int]:
@@ -105,7 +120,9 @@ def _files(folder: Path) -> Iterator[os.stat_result]:
             yield status
 
 
-def _each_model(store: CheckpointStore, ask: Callable[[ModelRef], T]) -> tuple[dict[ModelRef, T], dict[ModelRef, str]]:
+def _each_model(
+    store: CheckpointStore | Remote, ask: Callable[[ModelRef], T]
+) -> tuple[dict[ModelRef, T], dict[ModelRef, str]]:
     """Ask about every model; one that cannot be listed is a problem, and the others are answered."""
     answers: dict[ModelRef, T] = {}
     problems: dict[ModelRef, str] = {}

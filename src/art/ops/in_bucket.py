@@ -68,8 +68,7 @@ class InBucket:
         return self.remote.read(checkpoint, name)
 
     def set_aside(self, model: ModelRef) -> list[SetAside]:
-        """Give nothing: a bucket sets nothing aside."""
-        return []
+        return self.remote.set_aside(model) if isinstance(self.remote, Remote) else []
 
     def entries(self, model: ModelRef) -> list[Entry]:
         if model not in self._entries:
@@ -103,6 +102,12 @@ class InBucket:
 
     def freed_bytes(self, refs: Collection[CheckpointRef]) -> int:
         return sum(map(self._bucket.size_bytes, refs))
+
+    def rewind(self, checkpoint: RemoteCheckpoint) -> SetAside | None:
+        return self._bucket.rewind(checkpoint)
+
+    def restore(self, model: ModelRef, aside_id: int | None = None) -> SetAside:
+        return self._bucket.restore(model, aside_id)
 
     def delete(self, ref: CheckpointRef) -> None:
         self._bucket.delete(ref)

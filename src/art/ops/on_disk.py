@@ -106,5 +106,11 @@ class OnDisk:
         folders = {model: self.store.folders(model) for model in {ref.model for ref in refs}}
         return sum(freed_bytes(folders[ref.model][ref.step] for ref in refs).values())
 
+    def rewind(self, checkpoint: Checkpoint) -> SetAside | None:
+        return self.store.rewind(checkpoint)
+
+    def restore(self, model: ModelRef, aside_id: int | None = None) -> SetAside:
+        return self.store.restore(model, aside_id)
+
     def delete(self, ref: CheckpointRef) -> None:
         self.store.delete_step(ref)

@@ -78,6 +78,14 @@ class Place(Protocol[AnyHeld]):
         """Give what changes when a step is replaced by another one."""
         ...
 
+    def rewind(self, checkpoint: AnyHeld) -> SetAside | None:
+        """Make a checkpoint its model's newest again; later ones are set aside, None if none were."""
+        ...
+
+    def restore(self, model: ModelRef, aside_id: int | None = None) -> SetAside:
+        """Bring back what was set aside, the last time unless told; what took its place is set aside in turn."""
+        ...
+
     def freed_bytes(self, refs: Collection[CheckpointRef]) -> int:
         """Tell what the place gets back when checkpoints are deleted together."""
         ...

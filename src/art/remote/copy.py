@@ -7,28 +7,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Unpack
+from dataclasses import dataclass, replace
+from typing import Any, Unpack
 
-from art.errors import CorruptCheckpointError, DestinationNotEmptyError, RemoteAccessError, RemoteError
+from art.errors import DestinationNotEmptyError
 from art.format import lineage
 from art.format.lineage import Asked
-from art.format.manifest import FileEntry, Hop, Manifest, read_manifest
+from art.format.manifest import FileEntry, Hop, Manifest, digest_bytes, read_manifest
 from art.names import ModelRef
-from art.remote import server_copy, transfer
+from art.remote import transfer
 from art.remote.checkpoint import RemoteCheckpoint, claim_key
-from art.remote.errors import MissingError
+from art.remote.copier import Copier, entries_of
 from art.remote.location import Patience
 from art.remote.objects import Objects
-from art.remote.server_copy import ServerCopier
 from art.remote.transfer import Meter, Progress
-from art.remote.write import PutFile, checkpoint_key, write
+from art.remote.write import PutFile, checkpoint_key, require_free, write
+from art.store.aside import SetAside
 from art.store.checkpoint import Checkpoint
 from art.store.stage import forked_manifest
-
-MAX_COPY_BYTES = 5 * 1024**3
-"""What S3 copies with one request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,113 +33,61 @@ class Copied:
 
     manifest: Manifest
     url: str
-    repeated: bool
+    repeated: bool = False
     """The very same fork was there already; nothing was done."""
-    copied_bytes: int
+    copied_bytes: int = 0
     """What the server copied by itself."""
-    streamed_bytes: int
+    streamed_bytes: int = 0
     """What went through this machine."""
-    seconds: float
+    set_aside: SetAside | None = None
+    seconds: float = 0.0
 
 
-class Copier:
-    """Moves objects from one place to another by the cheapest way that works, and counts which it was."""
+@dataclass(frozen=True, kw_only=True)
+class Receiver:
+    """The model of a bucket that a fork begins, as it is before."""
 
-    def __init__(self, source: Objects, target: Objects, meter: Meter, patience: Patience) -> None:
-        self.source, self.target, self.meter = source, target, meter
-        self.patience = patience
-        self.copied_bytes = 0
-        self.streamed_bytes = 0
-
-    def copy(self, source_key: str, entry: FileEntry, target_key: str) -> None:
-        """Copy one file to where nothing lies; raises `CorruptCheckpointError` for wrong bytes that pass here."""
-        try:
-            if self._on_the_server(source_key, entry.size_bytes, target_key) and self._has_arrived(target_key, entry):
-                self.copied_bytes += entry.size_bytes
-                self.meter.add(entry.size_bytes)
-                return
-        except MissingError as error:
-            raise CorruptCheckpointError(
-                f"{self.source.place(source_key)} is gone, though its checkpoint needs it."
-            ) from error
-        stream = transfer.read_blocks(self.source, source_key, entry.size_bytes)
-        blocks = transfer.checked(stream, entry.blake3, str(self.source.place(source_key)))
-        transfer.send_blocks(self.target, target_key, blocks, entry.size_bytes, self.meter)
-        self.streamed_bytes += entry.size_bytes
-
-    def _on_the_server(self, source_key: str, size_bytes: int, target_key: str) -> bool:
-        is_one_client, is_s3 = self.target.shares_client(self.source), self.source.location.is_s3
-        in_parts = not is_one_client or size_bytes >= server_copy.WHOLE_COPY_BYTES
-        if is_s3 and in_parts and self._copier and self._by(self._copier, source_key, size_bytes, target_key):
-            return True
-        if not is_one_client or (is_s3 and size_bytes > MAX_COPY_BYTES):
-            return False
-        self.target.copy_from(self.source, source_key, target_key)
-        return True
-
-    @cached_property
-    def _copier(self) -> ServerCopier | None:
-        return ServerCopier.find(self.source.location, self.target.location, self.patience)
-
-    def _has_arrived(self, target_key: str, entry: FileEntry) -> bool:
-        """Tell whether a copy is there, whatever the server said; raises when it has another size."""
-        try:
-            found = self.target.size_bytes(target_key)
-        except MissingError:
-            return False
-        if found != entry.size_bytes:
-            raise CorruptCheckpointError(
-                f"{self.target.place(target_key)} was copied with {found:,} bytes, its manifest says "
-                f"{entry.size_bytes:,}. Delete it there, and fork again."
-            )
-        return True
-
-    def _by(self, copier: ServerCopier, source_key: str, size_bytes: int, target_key: str) -> bool:
-        try:
-            copier.copy(self.source.place(source_key), self.target.place(target_key), size_bytes)
-        except RemoteAccessError:
-            raise
-        except RemoteError:
-            # This server does not copy so; what is wrong otherwise, the next way will say.
-            return False
-        return True
+    objects: Objects
+    patience: Patience
+    model: ModelRef
+    newest: RemoteCheckpoint | None
+    clear: Callable[[str], SetAside | None]
+    """Sets aside everything that the model has, for a reason."""
 
 
 def fork_between(
     source_objects: Objects,
     source: RemoteCheckpoint,
-    target_objects: Objects,
-    destination: ModelRef,
+    receiver: Receiver,
     *,
-    newest: RemoteCheckpoint | None,
-    patience: Patience,
+    overwrite: bool = False,
     progress: Progress | None = None,
     **asked: Unpack[Asked],
 ) -> Copied:
-    """Begin a model in a bucket with a checkpoint of a bucket, at the same step.
+    """Begin a model in a bucket with a checkpoint of a bucket or of the Hub, at the same step.
 
-    `newest` is the destination's newest checkpoint. The same fork repeated does nothing; any other into a model
-    that has checkpoints raises `DestinationNotEmptyError`.
+    The same fork repeated does nothing; any other into a model that has checkpoints raises
+    `DestinationNotEmptyError`, unless the terms set those aside.
     """
     began = time.monotonic()
-    same_place = source_objects.location == target_objects.location
-    remote = None if same_place else str(source_objects.location)
-    hop = lineage.hop_from(source.ref, source.digest, remote=remote, **asked)
+    same_place = source_objects.location == receiver.objects.location
+    hop = lineage.hop_from(
+        source.ref, source.digest, remote=None if same_place else str(source_objects.location), **asked
+    )
     meter = Meter(source.size_bytes, progress)
-    copier = Copier(source_objects, target_objects, meter, patience)
+    copier = Copier(source_objects, receiver.objects, meter, receiver.patience)
 
     def describe() -> Manifest:
-        return source.manifest if not source.is_foreign else _with_digests(source_objects, source, copier)
+        if source.is_foreign:
+            copier.streamed_bytes += source.size_bytes
+        return source.manifest.model_copy(update={"files": entries_of(source_objects, source)})
 
     def put_file(entry: FileEntry, key: str) -> None:
         copier.copy(f"{source.key}/{entry.path}", entry, key)
 
-    manifest, repeated = _begin(target_objects, destination, hop, newest=newest, describe=describe, put_file=put_file)
-    url = str(target_objects.place(checkpoint_key(manifest.ref)))
-    return Copied(
-        manifest=manifest,
-        url=url,
-        repeated=repeated,
+    begun = _begin(receiver, hop, overwrite=overwrite, describe=describe, put_file=put_file)
+    return replace(
+        begun,
         copied_bytes=copier.copied_bytes,
         streamed_bytes=copier.streamed_bytes,
         seconds=time.monotonic() - began,
@@ -152,10 +96,9 @@ def fork_between(
 
 def fork_from_disk(
     source: Checkpoint,
-    objects: Objects,
-    destination: ModelRef,
+    receiver: Receiver,
     *,
-    newest: RemoteCheckpoint | None,
+    overwrite: bool = False,
     progress: Progress | None = None,
     **asked: Unpack[Asked],
 ) -> Copied:
@@ -165,47 +108,41 @@ def fork_from_disk(
     meter = Meter(source.manifest.size_bytes, progress)
 
     def put_file(entry: FileEntry, key: str) -> None:
-        transfer.send(objects, key, source.path / entry.path, entry, meter)
+        transfer.send(receiver.objects, key, source.path / entry.path, entry, meter)
 
-    manifest, repeated = _begin(
-        objects, destination, hop, newest=newest, describe=lambda: source.manifest, put_file=put_file
-    )
-    url = str(objects.place(checkpoint_key(manifest.ref)))
-    return Copied(
-        manifest=manifest,
-        url=url,
-        repeated=repeated,
-        copied_bytes=0,
-        streamed_bytes=meter.moved_bytes,
-        seconds=time.monotonic() - began,
-    )
+    begun = _begin(receiver, hop, overwrite=overwrite, describe=lambda: source.manifest, put_file=put_file)
+    return replace(begun, streamed_bytes=meter.moved_bytes, seconds=time.monotonic() - began)
 
 
 def _begin(
-    objects: Objects,
-    destination: ModelRef,
-    hop: Hop,
-    *,
-    newest: RemoteCheckpoint | None,
-    describe: Callable[[], Manifest],
-    put_file: PutFile,
-) -> tuple[Manifest, bool]:
-    """Write the fork, unless it is there; gives its manifest, and whether it was there."""
-    if newest:
-        _require_same_fork(newest, destination, hop, objects)
-        return newest.manifest, True
-    manifest, content = _adopted(objects, forked_manifest(describe(), hop, destination.at(hop.step)))
-    write(objects, manifest, content, put_file)
-    return manifest, False
-
-
-def _require_same_fork(newest: RemoteCheckpoint, destination: ModelRef, hop: Hop, objects: Objects) -> None:
-    forks = newest.manifest.ancestry
-    if not (forks and lineage.is_same_fork(forks[-1], hop)):
+    receiver: Receiver, hop: Hop, *, overwrite: bool, describe: Callable[[], Manifest], put_file: PutFile
+) -> Copied:
+    """Write the fork, unless it is there."""
+    objects, newest = receiver.objects, receiver.newest
+    if newest and _is_same_fork(newest, hop):
+        return _copied(objects, newest.manifest, repeated=True)
+    if newest and not overwrite:
         raise DestinationNotEmptyError(
-            f"{destination} cannot be forked into: it has step {newest.ref.step} in {objects.location}. "
-            "Choose a new name, or delete its checkpoints there first."
+            f"{receiver.model} cannot be forked into: it has step {newest.ref.step} in {objects.location}. "
+            "Choose a new name, or set its checkpoints aside with overwrite=True."
         )
+    described = forked_manifest(describe(), hop, receiver.model.at(hop.step))
+    manifest, content = _adopted(objects, described)
+    if newest and newest.ref.step < hop.step:
+        # What cannot be written is refused before anything makes way for it.
+        require_free(objects, manifest.ref, digest_bytes(content))
+    aside = receiver.clear(f"replaced by a fork at {hop.step}") if newest else None
+    write(objects, manifest, content, put_file)
+    return _copied(objects, manifest, set_aside=aside)
+
+
+def _copied(objects: Objects, manifest: Manifest, **told: Any) -> Copied:
+    return Copied(manifest=manifest, url=str(objects.place(checkpoint_key(manifest.ref))), **told)
+
+
+def _is_same_fork(newest: RemoteCheckpoint, hop: Hop) -> bool:
+    forks = newest.manifest.ancestry
+    return bool(forks) and lineage.is_same_fork(forks[-1], hop)
 
 
 def _adopted(objects: Objects, manifest: Manifest) -> tuple[Manifest, bytes]:
@@ -216,13 +153,3 @@ def _adopted(objects: Objects, manifest: Manifest) -> tuple[Manifest, bytes]:
         if (begun.files, begun.parent, begun.ancestry) == (manifest.files, manifest.parent, manifest.ancestry):
             return begun, there
     return manifest, manifest.to_bytes()
-
-
-def _with_digests(objects: Objects, source: RemoteCheckpoint, copier: Copier) -> Manifest:
-    """Read a foreign checkpoint once, for nobody wrote its digests down."""
-    entries: list[FileEntry] = []
-    for file in source.files:
-        digest = transfer.digest_of(objects, f"{source.key}/{file.name}", file.size_bytes)
-        entries.append(FileEntry(path=file.name, size_bytes=file.size_bytes, blake3=digest))
-        copier.streamed_bytes += file.size_bytes
-    return source.manifest.model_copy(update={"files": tuple(entries)})

@@ -34,6 +34,7 @@ from art.format.selection import Selection
 from art.names import CheckpointRef, ModelRef
 from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, describe_foreign
 from art.remote.clients import Clients, client_options, retry_options
+from art.remote.copy import Copied, fork_between
 from art.remote.deadline import patiently, within
 from art.remote.errors import MissingError
 from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_fork
@@ -45,6 +46,8 @@ from art.store.store import CheckpointStore
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
+
+    from art.remote.remote import Remote
 
 SCHEME = "hf"
 DEFAULT_REVISION = "main"
@@ -145,6 +148,26 @@ class Hub:
             checkpoint,
             destination,
             store,
+            overwrite=overwrite,
+            progress=progress,
+            **asked,
+        )
+
+    def fork(
+        self,
+        checkpoint: RemoteCheckpoint,
+        destination: ModelRef,
+        *,
+        to: Remote,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+        **asked: Unpack[Asked],
+    ) -> Copied:
+        """Begin a model in a bucket with the adapter: its bytes pass through this machine and are checked."""
+        return fork_between(
+            self._objects,
+            checkpoint,
+            to.receiver(destination),
             overwrite=overwrite,
             progress=progress,
             **asked,

@@ -7,44 +7,33 @@ how bytes move is `transfer`'s, what a server's refusal means `remote_errors`'.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
-from blake3 import blake3
-
-from art.errors import (
-    CheckpointNotFoundError,
-    ConfigurationError,
-    MetricNotFoundError,
-    ModelNotFoundError,
-)
+from art.errors import CheckpointNotFoundError, ConfigurationError, ConflictError
 from art.format import layout
 from art.format.lineage import Asked
 from art.format.manifest import FileEntry
-from art.format.pick import NEWEST, Best, Exact, Pick, candidates
-from art.format.pins import Pins, pin_line, read_pins
-from art.format.selection import Selection, Skipped, absence, choose
-from art.names import CheckpointRef, ModelRef, parse_step
+from art.format.pick import Exact
+from art.format.pins import pin_line
+from art.names import CheckpointRef, ModelRef
 from art.remote import transfer
-from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, claim_key, claims_key, look
+from art.remote.aside import Asides, Broken, made_way_for
+from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, claim_key
 from art.remote.clients import require_folder
-from art.remote.copy import Copied, fork_between, fork_from_disk
-from art.remote.errors import MissingError
+from art.remote.copy import Copied, Receiver, fork_between, fork_from_disk
 from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_file, fetch_fork
 from art.remote.history import add_lines, fetch_history, send_history
-from art.remote.location import Location, Patience, parse_location
+from art.remote.location import Patience, parse_location
 from art.remote.objects import Objects
+from art.remote.reading import RemoteReader
 from art.remote.transfer import Meter, Progress
 from art.remote.write import Written, checkpoint_key, checkpoints_key, write
-from art.store import foreign
+from art.store.aside import Cause, SetAside
 from art.store.checkpoint import Checkpoint
-from art.store.history import Entry, parse_line
 from art.store.store import CheckpointStore
-from art.store.wording import listed, listed_steps
-
-BLOCK_BYTES = 8 * 1024**2
+from art.store.wording import listed_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +53,8 @@ class Pushed:
         return self.sent_bytes / self.seconds if self.seconds else 0.0
 
 
-class Remote:
+class Remote(RemoteReader):
     """The checkpoints below one prefix of a bucket."""
-
-    def __init__(self, objects: Objects, patience: Patience | None = None) -> None:
-        self._objects = objects
-        self._patience = patience or Patience()
 
     @classmethod
     def open(cls, url_or_bucket: str, *, prefix: str | None = None, patience: Patience | None = None) -> Remote:
@@ -84,68 +69,6 @@ class Remote:
         if location.scheme == "file":
             require_folder(location)
         return cls(Objects(location, patience or Patience()), patience)
-
-    @property
-    def location(self) -> Location:
-        return self._objects.location
-
-    def __str__(self) -> str:
-        return str(self.location)
-
-    def models(self, project: str | None = None) -> list[ModelRef]:
-        """List the models of one project, or of all."""
-        projects = self._objects.folders("") if project is None else [project]
-        names = [(folder, name) for folder in projects for name in self._objects.folders(f"{folder}/{layout.MODELS}")]
-        if not names:
-            self._objects.require_server("")
-        return sorted(model for folder, name in names if (model := layout.model_at(folder, name)))
-
-    def steps(self, model: ModelRef) -> list[int]:
-        """List the steps that have a checkpoint, ours or foreign, lowest first; by the names of their files alone."""
-        files: dict[str, set[str]] = {}
-        for path in self._objects.files_below(checkpoints_key(model)):
-            folder, _, name = path.partition("/")
-            files.setdefault(folder, set()).add(name)
-        if not files:
-            self._objects.require_server(checkpoints_key(model))
-        ours = [name for name, found in files.items() if layout.MANIFEST in found]
-        others = layout.folders_by_step(name for name, found in files.items() if found >= set(foreign.FILES))
-        return sorted({*layout.folders_by_step(ours), *(set(others) - self._begun(model, others))})
-
-    def open_checkpoint(self, ref: CheckpointRef) -> RemoteCheckpoint:
-        """Open one checkpoint; raises `CheckpointNotFoundError` or `CorruptCheckpointError`."""
-        found = look(self._objects, ref, checkpoint_key(ref))
-        if isinstance(found, Skipped):
-            folders = self._folders(ref.model)
-            found = self._look(ref, folders) if ref.step in folders else found
-            if isinstance(found, Skipped):
-                raise self._absence(Exact(ref.step), ref.model, folders, [found] if ref.step in folders else [])
-        return found
-
-    def select(self, model: ModelRef, pick: Pick = NEWEST) -> Selection[RemoteCheckpoint]:
-        """Choose a checkpoint, the newest unless told.
-
-        Reads the manifest of the one it chooses and no other, except for the best, which reads them all.
-        """
-        if isinstance(pick, Exact):
-            return Selection(checkpoint=self.open_checkpoint(model.at(pick.step)), pick=pick, considered=1)
-        folders = self._folders(model)
-        scores = self._scores(model, pick.metric, folders) if isinstance(pick, Best) else {}
-        found = choose(pick, candidates(pick, folders, scores), lambda step: self._look(model.at(step), folders))
-        if isinstance(found, Selection):
-            return found
-        raise self._absence(pick, model, folders, found)
-
-    def measure(self, checkpoint: RemoteCheckpoint, name: str) -> tuple[int, str] | None:
-        """Read a file from the server; gives its size and its BLAKE3 digest, None when it is gone."""
-        size_bytes, digest = 0, blake3()
-        try:
-            for block in self._objects.stream(f"{checkpoint.key}/{name}", BLOCK_BYTES):
-                size_bytes += len(bytes(block))
-                digest.update(block)
-        except MissingError:
-            return None
-        return size_bytes, digest.hexdigest()
 
     def fetch(
         self, checkpoint: RemoteCheckpoint, store: CheckpointStore, *, progress: Progress | None = None
@@ -202,6 +125,7 @@ class Remote:
         destination: ModelRef,
         *,
         to: Remote | None = None,
+        overwrite: bool = False,
         progress: Progress | None = None,
         **asked: Unpack[Asked],
     ) -> Copied:
@@ -209,26 +133,74 @@ class Remote:
 
         The server copies the bytes where it can; the rest passes through this machine and is checked.
         """
-        target = to or self
+        receiver = (to or self).receiver(destination)
         return fork_between(
             self._objects,
             checkpoint,
-            target._objects,
-            destination,
-            newest=target.newest(destination),
-            patience=target._patience,
+            receiver,
+            overwrite=overwrite,
             progress=progress,
             **asked,
         )
 
-    def history(self, model: ModelRef) -> list[Entry]:
-        """Read the metrics that pushes of a model took along."""
-        content = self._objects.find(str(layout.history_path(model))) or b""
-        return [entry for line in content.split(b"\n") if (entry := parse_line(model, line))]
+    def receiver(self, model: ModelRef) -> Receiver:
+        """Say what a fork into a model of this bucket finds there."""
 
-    def pins(self, model: ModelRef) -> Pins:
-        """Read the pins of a model in the bucket."""
-        return read_pins((self._objects.find(str(layout.pins_path(model))) or b"").split(b"\n"))
+        def clear(reason: str) -> SetAside | None:
+            finished = self._asides(model).settle()
+            everything = [self.open_checkpoint(model.at(step)) for step in self.steps(model)]
+            if not everything:
+                return next(reversed(finished), None)
+            return self._asides(model).put(everything, Cause(reason=reason, kept=None))
+
+        return Receiver(
+            objects=self._objects, patience=self._patience, model=model, newest=self.newest(model), clear=clear
+        )
+
+    def rewind(self, checkpoint: RemoteCheckpoint) -> SetAside | None:
+        """Make a checkpoint its model's newest again. Later ones are set aside, never deleted; None if none were.
+
+        One that broke off is finished by the next rewind, restore or overwriting fork of the model.
+        """
+        model, step, asides = checkpoint.ref.model, checkpoint.ref.step, self._asides(checkpoint.ref.model)
+        finished = next((aside for aside in reversed(asides.settle()) if aside.kept == step), None)
+        if self.open_checkpoint(checkpoint.ref).digest != checkpoint.digest:
+            raise CheckpointNotFoundError(f"{checkpoint.url} was deleted or replaced meanwhile; nothing was changed.")
+        later = [self.open_checkpoint(model.at(number)) for number in self.steps(model) if number > step]
+        aside = asides.put(later, Cause(reason=f"rewound to {step}", kept=step)) if later else finished
+        if further := [number for number in self.steps(model) if number > step]:
+            raise ConflictError(
+                f"{model} got {listed_steps(further)} in {self} while it was rewound to {step}: another process pushes "
+                "it. Stop that one, then rewind again."
+            )
+        return aside
+
+    def set_aside(self, model: ModelRef) -> list[SetAside]:
+        """List what was set aside in the bucket and nobody brought back, oldest first."""
+        return self._asides(model).listed()
+
+    def restore(self, model: ModelRef, aside_id: int | None = None) -> SetAside:
+        """Bring back what was set aside, the last time unless told; what took its place is set aside in turn."""
+        asides = self._asides(model)
+        asides.settle()
+        chosen = asides.choose(aside_id)
+        place = [step for step in self.steps(model) if chosen.kept is None or step > chosen.kept]
+        if replaced := [step for step in place if not asides.has_brought_back(chosen, step)]:
+            cause = Cause(reason=made_way_for(chosen.id), kept=chosen.kept)
+            asides.put([self.open_checkpoint(model.at(step)) for step in replaced], cause)
+        asides.bring_back(chosen)
+        return chosen
+
+    def broken_asides(self, model: ModelRef) -> list[Broken]:
+        """List what rewinds that broke off long ago left, which nobody misses."""
+        return self._asides(model).broken()
+
+    def sweep(self, model: ModelRef) -> list[Broken]:
+        """Finish the moves that were begun, and delete what `broken_asides` lists; gives what was deleted."""
+        return self._asides(model).sweep()
+
+    def _asides(self, model: ModelRef) -> Asides:
+        return Asides(self._objects, self._patience, model)
 
     def set_pin(self, ref: CheckpointRef, digest: str | None, *, pinned: bool) -> None:
         """Pin a checkpoint in the bucket, or take its pin out."""
@@ -248,35 +220,17 @@ class Remote:
         checkpoint: Checkpoint,
         destination: ModelRef,
         *,
+        overwrite: bool = False,
         progress: Progress | None = None,
         **asked: Unpack[Asked],
     ) -> Copied:
         """Begin a model in this bucket with a checkpoint of this disk."""
         return fork_from_disk(
             checkpoint,
-            self._objects,
-            destination,
-            newest=self.newest(destination),
+            self.receiver(destination),
+            overwrite=overwrite,
             progress=progress,
             **asked,
-        )
-
-    def read(self, checkpoint: RemoteCheckpoint, name: str) -> bytes:
-        """Read one small file of a checkpoint."""
-        return self._objects.read(f"{checkpoint.key}/{name}")
-
-    def newest(self, model: ModelRef) -> RemoteCheckpoint | None:
-        """Open the newest checkpoint, None when the model has none."""
-        found = self._newest_first(model, self._folders(model))
-        return next((checkpoint for checkpoint in found if isinstance(checkpoint, RemoteCheckpoint)), None)
-
-    def size_bytes(self, ref: CheckpointRef) -> int:
-        """Give how many bytes lie at a step, whole or not."""
-        folder = self._folders(ref.model).get(ref.step)
-        return (
-            sum(item.size_bytes for item in self._objects.all(f"{checkpoints_key(ref.model)}/{folder}"))
-            if folder
-            else 0
         )
 
     def delete(self, ref: CheckpointRef) -> None:
@@ -288,40 +242,6 @@ class Remote:
         self._objects.delete([f"{key}/{layout.MANIFEST}"])
         self._objects.delete([item.key for item in self._objects.all(key)])
         self._objects.delete([claim_key(ref)])
-
-    def _begun(self, model: ModelRef, steps: Collection[int]) -> set[int]:
-        """Give the steps that a push of ours began: without a manifest they are not whole, and not foreign either."""
-        claims = self._objects.files(claims_key(model)) if steps else {}
-        return {step for name in claims if (step := parse_step(name.removesuffix(".json"))) is not None}
-
-    def _folders(self, model: ModelRef) -> Mapping[int, str]:
-        return layout.folders_by_step(self._objects.folders(checkpoints_key(model)))
-
-    def _look(self, ref: CheckpointRef, folders: Mapping[int, str]) -> RemoteCheckpoint | Skipped:
-        return look(self._objects, ref, f"{checkpoints_key(ref.model)}/{folders[ref.step]}")
-
-    def _newest_first(self, model: ModelRef, folders: Mapping[int, str]) -> Iterator[RemoteCheckpoint | Skipped]:
-        for step in candidates(NEWEST, folders, {}):
-            yield self._look(model.at(step), folders)
-
-    def _scores(self, model: ModelRef, metric: str, folders: Mapping[int, str]) -> Mapping[int, float]:
-        found = [item for item in self._newest_first(model, folders) if isinstance(item, RemoteCheckpoint)]
-        metrics = {item.ref.step: item.manifest.metrics for item in found}
-        scores = {step: score for step, named in metrics.items() if (score := named.get(metric)) is not None}
-        if found and not scores:
-            known = sorted({name for named in metrics.values() for name in named})
-            raise MetricNotFoundError(f"No checkpoint of {model} in {self} has {metric!r}; they have {known}.")
-        return scores
-
-    def _absence(
-        self, pick: Pick, model: ModelRef, folders: Mapping[int, str], skipped: Sequence[Skipped] = ()
-    ) -> ModelNotFoundError | CheckpointNotFoundError:
-        if not folders:
-            known = [str(other) for other in self.models(model.project)]
-            has = f"project {model.project} has {listed(known)}" if known else f"project {model.project} has no models"
-            return ModelNotFoundError(f"There is no model {model} in {self}; {has} there.")
-        has = f"it has {listed_steps(sorted(folders))}"
-        return CheckpointNotFoundError(absence(pick, model, skipped, where=f" in {self}", has=has))
 
     def _pushed(self, checkpoint: Checkpoint, written: Written, seconds: float) -> Pushed:
         url = str(self._objects.place(checkpoint_key(checkpoint.ref)))

@@ -112,11 +112,18 @@ def checked(blocks: Iterable[Buffer], digest: str, where: str) -> Iterator[bytes
         raise CorruptCheckpointError(f"{where} was altered: its digest is {seen.hexdigest()}, not {digest}.")
 
 
-def digest_of(objects: Objects, key: str, size_bytes: int) -> str:
-    """Give the BLAKE3 digest of an object, read through memory; raises `MissingError`."""
-    digest = hasher()
+def digest_of(objects: Objects, key: str, size_bytes: int, *, sha256: str | None = None) -> str:
+    """Give the BLAKE3 digest of an object, read through memory.
+
+    Raises `MissingError`, and `CorruptCheckpointError` where its SHA-256 is known and is another one.
+    """
+    digest, known = hasher(), hashlib.sha256()
     for block in read_blocks(objects, key, size_bytes):
         digest.update(block)
+        if sha256:
+            known.update(block)
+    if sha256 and known.hexdigest() != sha256:
+        raise CorruptCheckpointError(f"{objects.place(key)} arrived with SHA-256 {known.hexdigest()}, not {sha256}.")
     return digest.hexdigest()
 
 

@@ -51,14 +51,14 @@ def write(objects: Objects, manifest: Manifest, content: bytes, put_file: PutFil
     if there is not None:
         _require_same_manifest(objects, manifest_key, there, digest)
         return Written(manifest=manifest, digest=digest, sent_bytes=0, there_bytes=manifest.size_bytes)
-    begun = _require_free(objects, ref, digest)
+    begun = require_free(objects, ref, digest)
     # Before the claim: a step that cannot be written stays as it is, claimed by nobody.
     there = _require_same_files(objects, manifest)
     if not begun:
         create_or_same(objects, claim_key(ref), content)
     missing = [entry for entry in manifest.files if entry.path not in there]
     for entry in missing:
-        _write_file(objects, ref, entry, put_file)
+        write_file(objects, checkpoint_key(ref), entry, put_file)
     create_or_same(objects, manifest_key, content)
     sent = sum(entry.size_bytes for entry in missing)
     return Written(manifest=manifest, digest=digest, sent_bytes=sent, there_bytes=manifest.size_bytes - sent)
@@ -89,8 +89,8 @@ def create_or_same(objects: Objects, key: str, content: bytes) -> None:
             return
 
 
-def _require_free(objects: Objects, ref: CheckpointRef, digest: str) -> bool:
-    """Tell whether this very checkpoint was begun before; raises when another one was."""
+def require_free(objects: Objects, ref: CheckpointRef, digest: str) -> bool:
+    """Tell whether this very checkpoint was begun before; raises `CheckpointExistsError` when another one was."""
     key = claim_key(ref)
     there = objects.find(key)
     if there is None:
@@ -113,8 +113,8 @@ def _require_same_files(objects: Objects, manifest: Manifest) -> set[str]:
     return {entry.path for entry in entries}
 
 
-def _write_file(objects: Objects, ref: CheckpointRef, entry: FileEntry, put_file: PutFile) -> None:
-    folder = checkpoint_key(ref)
+def write_file(objects: Objects, folder: str, entry: FileEntry, put_file: PutFile) -> None:
+    """Write one file of a folder that is ours; one that is there already with the same bytes counts as written."""
     for last in (False, True):
         try:
             put_file(entry, f"{folder}/{entry.path}")

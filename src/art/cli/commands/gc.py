@@ -24,7 +24,9 @@ def collect(
     where: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODEL]", autocompletion=complete_name, help="With --keep: one model, or a bucket's URL; else all."
+            metavar="[MODEL]",
+            autocompletion=complete_name,
+            help="A bucket's URL; with --keep also one model. Else all.",
         ),
     ] = None,
     keep: Annotated[str | None, typer.Option(metavar="POLICIES", help="Delete checkpoints that none keeps.")] = None,
@@ -39,21 +41,22 @@ def collect(
     if keep is not None:
         _keep(invocation, where, keep, dry_run=dry_run, yes=yes)
         return
-    if where is not None:
-        raise typer.BadParameter("A model or a bucket belongs to --keep; debris is deleted below the whole root.")
-    _sweep(invocation, dry_run=dry_run)
+    if where is not None and not addresses.is_place(where):
+        raise typer.BadParameter("A model belongs to --keep; debris is deleted below the whole root or bucket.")
+    _sweep(invocation, where, dry_run=dry_run)
 
 
-def _sweep(invocation: Invocation, *, dry_run: bool) -> None:
+def _sweep(invocation: Invocation, url: str | None, *, dry_run: bool) -> None:
     from art.cli.render import garbage as render
     from art.ops.garbage import collect_garbage, find_garbage
+    from art.remote.remote import Remote
 
-    store = invocation.existing_store
+    store = invocation.existing_store if url is None else Remote.open(url)
     garbage = find_garbage(store) if dry_run else collect_garbage(store)
     if invocation.as_json:
         output.print_json(render.document(garbage, dry_run=dry_run))
     else:
-        output.print_lines(render.lines(garbage, root=store.root, dry_run=dry_run))
+        output.print_lines(render.lines(garbage, root=None if url else invocation.root, dry_run=dry_run))
 
 
 def _keep(invocation: Invocation, where: str | None, keep: str, *, dry_run: bool, yes: bool) -> None:

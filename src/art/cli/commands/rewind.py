@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from art.cli.addresses import Address
 from art.cli.completion import name_argument
 from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
-    from art.cli.addresses import Address
-    from art.names import CheckpointRef
+    from art.ops.rewind import Standing
 
 
 def rewind(
@@ -26,35 +26,28 @@ def rewind(
     as_json: AsJson = False,
 ) -> None:
     """Make an earlier step the newest again. Later ones are set aside, never deleted; --undo brings them back."""
+    from art.ops import rewind as ops
+
     invocation = settle(context, root, project, as_json)
-    address = invocation.local_address(model, "rewind")
+    address = invocation.address(model)
+    place = invocation.place(address.url)
     if undo:
-        _restore(invocation, address, aside_id)
+        if address.step is not None:
+            raise typer.BadParameter(f"--undo takes a model; write {Address(address.url, address.model, None)}.")
+        _report(invocation, address, ops.restore(place, address.model, aside_id), "brought_back")
         return
     if address.ref is None:
-        raise typer.BadParameter(f"{model} names no step; write {address.model}@500.")
+        raise typer.BadParameter(f"{model} names no step; write {address}@500.")
     if aside_id is not None:
         raise typer.BadParameter("--id belongs to --undo.")
-    store = invocation.existing_store
-    checkpoint = store.open(address.ref)
-    aside = store.rewind(checkpoint)
-    _report_moved(invocation, checkpoint.ref, "set_aside", aside.steps if aside else (), aside.id if aside else None)
+    _report(invocation, address, ops.rewind(place, address.ref), "set_aside")
 
 
-def _restore(invocation: Invocation, address: "Address", aside_id: int | None) -> None:
-    if address.step is not None:
-        raise typer.BadParameter(f"--undo takes a model; write {address.model}.")
-    store = invocation.existing_store
-    aside = store.restore(address.model, aside_id)
-    newest = address.model.at(store.steps(address.model)[-1])
-    _report_moved(invocation, newest, "brought_back", aside.steps, aside.id)
-
-
-def _report_moved(
-    invocation: Invocation, ref: "CheckpointRef", what: str, steps: tuple[int, ...], aside_id: int | None
-) -> None:
+def _report(invocation: Invocation, address: Address, standing: "Standing", what: str) -> None:
     from art.cli.render import wording
 
+    ref, steps = standing.ref, standing.steps
+    aside_id = standing.moved.id if standing.moved else None
     if invocation.as_json:
         output.print_json({"model": str(ref.model), "newest": ref.step, what: list(steps), "id": aside_id})
         return
@@ -64,5 +57,6 @@ def _report_moved(
     else:
         lines.append("  nothing was later; nothing changed")
     if steps and what == "set_aside":
-        lines.append(f"  bring them back with: art rewind --undo {ref.model} --id {aside_id}")
+        model = Address(address.url, ref.model, None)
+        lines.append(f"  bring them back with: art rewind --undo {model} --id {aside_id}")
     output.print_lines(lines)

@@ -12,10 +12,10 @@ from art.cli.render import wording
 from art.ops.garbage import Garbage
 
 
-def lines(garbage: Garbage, *, root: Path, dry_run: bool) -> Iterator[Text]:
+def lines(garbage: Garbage, *, root: Path | None, dry_run: bool) -> Iterator[Text]:
     """Yield a line for each folder, the sum, and what is left alone."""
     for folder in garbage.debris:
-        yield Text(f"{wording.size(folder.freed_bytes):>10}  {folder.path.relative_to(root)}")
+        yield Text(f"{wording.size(folder.freed_bytes):>10}  {_shown(folder.path, root)}")
     if garbage.debris:
         verb, frees = ("Would delete", "frees") if dry_run else ("Deleted", "freed")
         folders = wording.count(len(garbage.debris), "folder")
@@ -23,7 +23,7 @@ def lines(garbage: Garbage, *, root: Path, dry_run: bool) -> Iterator[Text]:
     else:
         yield Text("Nothing to delete.")
     for folder in garbage.unknown:
-        where = folder.path.relative_to(root)
+        where = _shown(folder.path, root)
         yield Text(f"Left alone: {where}, which is no checkpoint, but not debris of artfork's either.")
     for model, problem in garbage.problems.items():
         yield Text(f"Left alone: {model}, which cannot be listed: {problem}", "red")
@@ -38,3 +38,7 @@ def document(garbage: Garbage, *, dry_run: bool) -> dict[str, Any]:
         "left_alone": [{"ref": str(folder.ref), "path": str(folder.path)} for folder in garbage.unknown],
         "problems": [{"model": str(model), "problem": problem} for model, problem in garbage.problems.items()],
     }
+
+
+def _shown(path: Path | str, root: Path | None) -> Path | str:
+    return path.relative_to(root) if isinstance(path, Path) and root else path

@@ -1,0 +1,342 @@
+"""What a rewind or an overwriting fork takes out of the way in a bucket, and how it comes back.
+
+A bucket has no rename and no lock. So what is set aside is copied first, into a numbered folder that nobody else writes
+(`journal.json` claims its number). When every copy is whole, `record.json` says so. Only then the originals are
+deleted, and the journal last. What breaks off before the record has changed nothing; what breaks off behind it is
+finished by the next one who comes. An original is deleted only while it is the very checkpoint that was copied.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from art.errors import ArtError, CheckpointNotFoundError, ConflictError, CorruptCheckpointError, RemoteUnavailableError
+from art.format import layout
+from art.format.json import canonical_json, parse_as
+from art.format.manifest import FileEntry, read_manifest, utc_now
+from art.names import ModelRef, parse_step
+from art.remote import transfer
+from art.remote.checkpoint import RemoteCheckpoint, claim_key
+from art.remote.copier import Copier, entries_of
+from art.remote.errors import TakenError
+from art.remote.location import Patience
+from art.remote.objects import Object, Objects
+from art.remote.transfer import Meter
+from art.remote.write import checkpoints_key, create_or_same, write, write_file
+from art.store import foreign, journal
+from art.store.aside import Cause, SetAside, choose_aside
+
+GIVEN_UP_AFTER = timedelta(days=1)
+"""A rewind that has copied nothing for so long is not going on."""
+
+
+class Record(journal.Record):
+    """What was set aside together, as on a disk; `moves` are keys below the prefix."""
+
+    owner: str = ""
+    """Tells two writers of one number apart."""
+    foreign: tuple[int, ...] = ()
+    """The steps among them that another program wrote: these have no manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shelf:
+    """A numbered folder of what was set aside, as a listing shows it."""
+
+    id: int
+    files: Mapping[str, Object]
+    """Its own: the record and the journal."""
+    steps: Mapping[int, Mapping[str, Object]]
+    """The files of each step, by their paths."""
+
+    @property
+    def is_recorded(self) -> bool:
+        return layout.RECORD in self.files
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether its originals may still be in their place."""
+        return self.is_recorded and layout.JOURNAL in self.files
+
+    def held(self, record: Record) -> tuple[int, ...]:
+        """Give the steps that are whole here, lowest first."""
+        whole = [step for step, files in self.steps.items() if layout.MANIFEST in files]
+        others = [step for step in record.foreign if self.steps.get(step, {}).keys() >= set(foreign.FILES)]
+        return tuple(sorted({*whole, *others}))
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What a rewind that broke off left: copies of checkpoints that are in their place."""
+
+    url: str
+    keys: tuple[str, ...]
+    size_bytes: int
+
+
+def made_way_for(aside_id: int) -> str:
+    """Say why something was set aside: another was brought back."""
+    return f"made way for {aside_id}"
+
+
+class Asides:
+    """What was set aside of one model of a bucket."""
+
+    def __init__(self, objects: Objects, patience: Patience, model: ModelRef) -> None:
+        self._objects, self._patience, self._model = objects, patience, model
+        self._folder = f"{layout.model_path(model)}/{layout.SET_ASIDE}"
+
+    def listed(self) -> list[SetAside]:
+        """List what nobody brought back, oldest first."""
+        found = [self._aside(shelf) for shelf in self._shelves() if shelf.is_recorded]
+        return [aside for aside in found if aside.steps or aside.problem]
+
+    def choose(self, aside_id: int | None) -> SetAside:
+        """Choose what is brought back: the last, or one whose bringing back broke off; raises when it is not there."""
+        candidates = self.listed()
+        if aside_id is None and candidates:
+            reason = candidates[-1].reason
+            aside_id = next((other.id for other in candidates if reason == made_way_for(other.id)), None)
+        return choose_aside(candidates, self._model, aside_id)
+
+    def put(self, checkpoints: Sequence[RemoteCheckpoint], cause: Cause) -> SetAside:
+        """Set checkpoints aside: all of them, or none when this raises before the record is written."""
+        record = self._begin(checkpoints, cause)
+        try:
+            for checkpoint, (_, target) in zip(checkpoints, record.moves, strict=True):
+                self._copy(checkpoint, target)
+            create_or_same(self._objects, f"{self._shelf_key(record.id)}/{layout.RECORD}", _content(record))
+        except ArtError:
+            with suppress(ArtError):
+                self._give_up(record.id)
+            raise
+        self._finish(record)
+        steps = tuple(checkpoint.ref.step for checkpoint in checkpoints)
+        return SetAside(id=record.id, time=record.time, reason=record.reason, kept=record.kept, steps=steps)
+
+    def settle(self) -> list[SetAside]:
+        """Finish what was recorded and not finished; gives what that was."""
+        pending = [shelf for shelf in self._shelves() if shelf.is_pending]
+        for shelf in pending:
+            self._finish(self._record(shelf.id))
+        return [self._aside(shelf) for shelf in pending]
+
+    def has_brought_back(self, aside: SetAside, step: int) -> bool:
+        """Tell whether a step in its place came from here, when an earlier attempt broke off."""
+        for source, target in self._record(aside.id).moves:
+            if _step(source) != step:
+                continue
+            if step not in aside.steps:
+                return True
+            there, kept = (self._objects.find(f"{key}/{layout.MANIFEST}") for key in (source, target))
+            return there is not None and there == kept
+        return False
+
+    def bring_back(self, aside: SetAside) -> None:
+        """Put checkpoints back into their place, the lowest first; each leaves here once it is whole there."""
+        record = self._record(aside.id)
+        for step in aside.steps:
+            target = f"{self._shelf_key(aside.id)}/{layout.step_name(step)}"
+            self._write_back(step, target, is_foreign=step in record.foreign)
+            self._empty(target)
+
+    def broken(self) -> list[Broken]:
+        """List what rewinds left that broke off long ago, before anything was changed."""
+        return [self._broken(shelf) for shelf in self._shelves() if not shelf.is_recorded and _is_old(shelf)]
+
+    def sweep(self) -> list[Broken]:
+        """Finish what was recorded, and delete what is broken; gives what was deleted."""
+        self.settle()
+        broken = self.broken()
+        for each in broken:
+            self._objects.delete(each.keys)
+        return broken
+
+    def _shelf_key(self, aside_id: int) -> str:
+        return f"{self._folder}/{layout.step_name(aside_id)}"
+
+    def _shelves(self) -> list[Shelf]:
+        files: dict[int, dict[str, Object]] = {}
+        steps: dict[int, dict[int, dict[str, Object]]] = {}
+        for path, item in self._objects.files_below(self._folder).items():
+            number, _, rest = path.partition("/")
+            name, inside, file = rest.partition("/")
+            aside_id, step = parse_step(number), parse_step(name)
+            if aside_id is None or number != layout.step_name(aside_id):
+                continue
+            files.setdefault(aside_id, {})
+            if not inside:
+                files[aside_id][name] = item
+            elif step is not None:
+                steps.setdefault(aside_id, {}).setdefault(step, {})[file] = item
+        return [Shelf(id=each, files=files[each], steps=steps.get(each, {})) for each in sorted(files)]
+
+    def _aside(self, shelf: Shelf) -> SetAside:
+        try:
+            record = self._record(shelf.id)
+        except CorruptCheckpointError as error:
+            steps, reason = tuple(sorted(shelf.steps)), "its record is damaged"
+            return SetAside(id=shelf.id, time="", reason=reason, kept=None, steps=steps, problem=str(error))
+        steps = shelf.held(record)
+        return SetAside(id=record.id, time=record.time, reason=record.reason, kept=record.kept, steps=steps)
+
+    def _record(self, aside_id: int) -> Record:
+        """Read a record; raises `CorruptCheckpointError` for one that names anything but steps of this model."""
+        key = f"{self._shelf_key(aside_id)}/{layout.RECORD}"
+        where = str(self._objects.place(key))
+        record = parse_as(Record, self._objects.read(key), where=where, what="a record", max_bytes=journal.MAX_BYTES)
+        for source, target in record.moves:
+            step = _step(source)
+            if step is None or source.rpartition("/")[0] != checkpoints_key(self._model):
+                raise CorruptCheckpointError(f"{where} names {source!r}, which is no step of {self._model}.")
+            if target != f"{self._shelf_key(aside_id)}/{layout.step_name(step)}" or record.id != aside_id:
+                raise CorruptCheckpointError(
+                    f"{where} names {target!r}, which is not its own. Another program wrote it."
+                )
+        return record
+
+    def _begin(self, checkpoints: Sequence[RemoteCheckpoint], cause: Cause) -> Record:
+        """Claim a number that nobody has."""
+        number = max((shelf.id for shelf in self._shelves()), default=0)
+        while True:
+            number += 1
+            record = Record(
+                id=number,
+                time=utc_now(),
+                reason=cause.reason,
+                kept=cause.kept,
+                moves=tuple(
+                    (each.key, f"{self._shelf_key(number)}/{layout.step_name(each.ref.step)}") for each in checkpoints
+                ),
+                owner=secrets.token_hex(8),
+                foreign=tuple(each.ref.step for each in checkpoints if each.is_foreign),
+            )
+            if self._is_ours(f"{self._shelf_key(number)}/{layout.JOURNAL}", _content(record)):
+                return record
+
+    def _is_ours(self, key: str, content: bytes) -> bool:
+        try:
+            self._objects.create(key, content)
+        except (TakenError, RemoteUnavailableError) as error:
+            # The answer may have been lost only: then what lies there is ours.
+            there = self._objects.find(key)
+            if there is None and isinstance(error, RemoteUnavailableError):
+                raise
+            return there == content
+        return True
+
+    def _copy(self, checkpoint: RemoteCheckpoint, target: str) -> None:
+        """Copy a checkpoint, its manifest last; raises `ConflictError` when it was replaced meanwhile."""
+        self._copy_files(entries_of(self._objects, checkpoint), checkpoint.key, target)
+        if checkpoint.content is None:
+            return
+        if self._objects.find(f"{checkpoint.key}/{layout.MANIFEST}") != checkpoint.content:
+            raise ConflictError(f"{checkpoint.url} was deleted or replaced meanwhile; nothing was changed.")
+        create_or_same(self._objects, f"{target}/{layout.MANIFEST}", checkpoint.content)
+
+    def _copy_files(self, entries: Iterable[FileEntry], source: str, target: str) -> None:
+        copier = self._copier()
+        for entry in entries:
+            write_file(
+                self._objects, target, entry, lambda entry, key: copier.copy(f"{source}/{entry.path}", entry, key)
+            )
+
+    def _copier(self) -> Copier:
+        return Copier(self._objects, self._objects, Meter(0, None), self._patience)
+
+    def _give_up(self, aside_id: int) -> None:
+        """Delete what was copied under a number of our own."""
+        shelf = next((shelf for shelf in self._shelves() if shelf.id == aside_id), None)
+        if shelf and not shelf.is_recorded:
+            self._objects.delete(self._broken(shelf).keys)
+
+    def _finish(self, record: Record) -> None:
+        """Delete the originals, the newest first: whoever reads meanwhile sees a shorter run, and never a torn one."""
+        for source, target in sorted(record.moves, key=lambda move: _step(move[0]) or 0, reverse=True):
+            self._take_out(source, target, is_foreign=_step(source) in record.foreign)
+        self._objects.delete([f"{self._shelf_key(record.id)}/{layout.JOURNAL}"])
+
+    def _take_out(self, source: str, target: str, *, is_foreign: bool) -> None:
+        """Delete an original, the manifest first and the claim last, as long as it is what was copied."""
+        kept = self._objects.files_below(target)
+        manifest = None if is_foreign else self._objects.find(f"{target}/{layout.MANIFEST}")
+        ref = self._model.at(_step(source) or 0)
+        claim = self._objects.find(claim_key(ref))
+        if not self._is_copied(source, manifest, claim, is_foreign=is_foreign):
+            return
+        self._require_whole(target, manifest, kept)
+        self._objects.delete([f"{source}/{layout.MANIFEST}"])
+        for path, item in self._objects.files_below(source).items():
+            if path in kept and kept[path].size_bytes == item.size_bytes:
+                self._objects.delete([item.key])
+        if claim is not None and claim == manifest == self._objects.find(claim_key(ref)):
+            self._objects.delete([claim_key(ref)])
+
+    def _is_copied(self, source: str, manifest: bytes | None, claim: bytes | None, *, is_foreign: bool) -> bool:
+        there = self._objects.find(f"{source}/{layout.MANIFEST}")
+        if manifest is None and not is_foreign:
+            return False  # it was brought back already
+        if there is not None or claim is not None:
+            return (claim if there is None else there) == manifest
+        return True
+
+    def _require_whole(self, target: str, manifest: bytes | None, kept: Mapping[str, Object]) -> None:
+        if manifest is None:
+            return
+        where = str(self._objects.place(target))
+        for entry in read_manifest(manifest, where=where).files:
+            if entry.path not in kept or kept[entry.path].size_bytes != entry.size_bytes:
+                raise CorruptCheckpointError(f"{where} has no whole {entry.path}; its original stays, nothing is lost.")
+
+    def _write_back(self, step: int, source: str, *, is_foreign: bool) -> None:
+        ref, copier = self._model.at(step), self._copier()
+        if is_foreign:
+            files = self._objects.files_below(source)
+            entries = [_entry(self._objects, files[name]) for name in foreign.FILES]
+            self._copy_files(entries, source, f"{checkpoints_key(self._model)}/{layout.step_name(step)}")
+            return
+        content = self._objects.read(f"{source}/{layout.MANIFEST}")
+        manifest = read_manifest(content, where=str(self._objects.place(source)))
+        if manifest.ref != ref:
+            raise CheckpointNotFoundError(f"{self._objects.place(source)} holds {manifest.ref}, which is not {ref}.")
+        write(self._objects, manifest, content, lambda entry, key: copier.copy(f"{source}/{entry.path}", entry, key))
+
+    def _empty(self, target: str) -> None:
+        """Delete what was brought back: first what makes it count."""
+        for first in (layout.MANIFEST, layout.ADAPTER_CONFIG):
+            self._objects.delete([f"{target}/{first}"])
+        self._objects.delete([item.key for item in self._objects.all(target)])
+
+    def _broken(self, shelf: Shelf) -> Broken:
+        items = [*_below(shelf), *shelf.files.values()]  # the journal last: it holds the number
+        key = self._shelf_key(shelf.id)
+        return Broken(
+            str(self._objects.place(key)), tuple(item.key for item in items), sum(item.size_bytes for item in items)
+        )
+
+
+def _below(shelf: Shelf) -> Iterator[Object]:
+    for files in shelf.steps.values():
+        yield from files.values()
+
+
+def _is_old(shelf: Shelf) -> bool:
+    items = [*_below(shelf), *shelf.files.values()]
+    return all(datetime.now(UTC) - item.modified > GIVEN_UP_AFTER for item in items)
+
+
+def _entry(objects: Objects, item: Object) -> FileEntry:
+    digest = transfer.digest_of(objects, item.key, item.size_bytes)
+    return FileEntry(path=item.name, size_bytes=item.size_bytes, blake3=digest)
+
+
+def _content(record: Record) -> bytes:
+    return canonical_json(record.model_dump(mode="json"))
+
+
+def _step(key: str) -> int | None:
+    return parse_step(key.rpartition("/")[2])

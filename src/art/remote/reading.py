@@ -1,0 +1,159 @@
+"""The checkpoints below one prefix of a bucket, to read: list, open, select, measure. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from blake3 import blake3
+
+from art.errors import (
+    CheckpointNotFoundError,
+    MetricNotFoundError,
+    ModelNotFoundError,
+)
+from art.format import layout
+from art.format.pick import NEWEST, Best, Exact, Pick, candidates
+from art.format.pins import Pins, read_pins
+from art.format.selection import Selection, Skipped, absence, choose
+from art.names import CheckpointRef, ModelRef, parse_step
+from art.remote.checkpoint import RemoteCheckpoint, claims_key, look
+from art.remote.errors import MissingError
+from art.remote.location import Location, Patience
+from art.remote.objects import Objects
+from art.remote.write import checkpoint_key, checkpoints_key
+from art.store import foreign
+from art.store.history import Entry, parse_line
+from art.store.wording import listed, listed_steps
+
+BLOCK_BYTES = 8 * 1024**2
+
+
+class RemoteReader:
+    """The checkpoints below one prefix of a bucket, to read."""
+
+    def __init__(self, objects: Objects, patience: Patience | None = None) -> None:
+        self._objects = objects
+        self._patience = patience or Patience()
+
+    @property
+    def location(self) -> Location:
+        return self._objects.location
+
+    def __str__(self) -> str:
+        return str(self.location)
+
+    def models(self, project: str | None = None) -> list[ModelRef]:
+        """List the models of one project, or of all."""
+        projects = self._objects.folders("") if project is None else [project]
+        names = [(folder, name) for folder in projects for name in self._objects.folders(f"{folder}/{layout.MODELS}")]
+        if not names:
+            self._objects.require_server("")
+        return sorted(model for folder, name in names if (model := layout.model_at(folder, name)))
+
+    def steps(self, model: ModelRef) -> list[int]:
+        """List the steps that have a checkpoint, ours or foreign, lowest first; by the names of their files alone."""
+        files: dict[str, set[str]] = {}
+        for path in self._objects.files_below(checkpoints_key(model)):
+            folder, _, name = path.partition("/")
+            files.setdefault(folder, set()).add(name)
+        if not files:
+            self._objects.require_server(checkpoints_key(model))
+        ours = [name for name, found in files.items() if layout.MANIFEST in found]
+        others = layout.folders_by_step(name for name, found in files.items() if found >= set(foreign.FILES))
+        return sorted({*layout.folders_by_step(ours), *(set(others) - self._begun(model, others))})
+
+    def open_checkpoint(self, ref: CheckpointRef) -> RemoteCheckpoint:
+        """Open one checkpoint; raises `CheckpointNotFoundError` or `CorruptCheckpointError`."""
+        found = look(self._objects, ref, checkpoint_key(ref))
+        if isinstance(found, Skipped):
+            folders = self._folders(ref.model)
+            found = self._look(ref, folders) if ref.step in folders else found
+            if isinstance(found, Skipped):
+                raise self._absence(Exact(ref.step), ref.model, folders, [found] if ref.step in folders else [])
+        return found
+
+    def select(self, model: ModelRef, pick: Pick = NEWEST) -> Selection[RemoteCheckpoint]:
+        """Choose a checkpoint, the newest unless told.
+
+        Reads the manifest of the one it chooses and no other, except for the best, which reads them all.
+        """
+        if isinstance(pick, Exact):
+            return Selection(checkpoint=self.open_checkpoint(model.at(pick.step)), pick=pick, considered=1)
+        folders = self._folders(model)
+        scores = self._scores(model, pick.metric, folders) if isinstance(pick, Best) else {}
+        found = choose(pick, candidates(pick, folders, scores), lambda step: self._look(model.at(step), folders))
+        if isinstance(found, Selection):
+            return found
+        raise self._absence(pick, model, folders, found)
+
+    def newest(self, model: ModelRef) -> RemoteCheckpoint | None:
+        """Open the newest checkpoint, None when the model has none."""
+        found = self._newest_first(model, self._folders(model))
+        return next((checkpoint for checkpoint in found if isinstance(checkpoint, RemoteCheckpoint)), None)
+
+    def read(self, checkpoint: RemoteCheckpoint, name: str) -> bytes:
+        """Read one small file of a checkpoint."""
+        return self._objects.read(f"{checkpoint.key}/{name}")
+
+    def measure(self, checkpoint: RemoteCheckpoint, name: str) -> tuple[int, str] | None:
+        """Read a file from the server; gives its size and its BLAKE3 digest, None when it is gone."""
+        size_bytes, digest = 0, blake3()
+        try:
+            for block in self._objects.stream(f"{checkpoint.key}/{name}", BLOCK_BYTES):
+                size_bytes += len(bytes(block))
+                digest.update(block)
+        except MissingError:
+            return None
+        return size_bytes, digest.hexdigest()
+
+    def size_bytes(self, ref: CheckpointRef) -> int:
+        """Give how many bytes lie at a step, whole or not."""
+        folder = self._folders(ref.model).get(ref.step)
+        return (
+            sum(item.size_bytes for item in self._objects.all(f"{checkpoints_key(ref.model)}/{folder}"))
+            if folder
+            else 0
+        )
+
+    def history(self, model: ModelRef) -> list[Entry]:
+        """Read the metrics that pushes of a model took along."""
+        content = self._objects.find(str(layout.history_path(model))) or b""
+        return [entry for line in content.split(b"\n") if (entry := parse_line(model, line))]
+
+    def pins(self, model: ModelRef) -> Pins:
+        """Read the pins of a model in the bucket."""
+        return read_pins((self._objects.find(str(layout.pins_path(model))) or b"").split(b"\n"))
+
+    def _begun(self, model: ModelRef, steps: Collection[int]) -> set[int]:
+        """Give the steps that a push of ours began: without a manifest they are not whole, and not foreign either."""
+        claims = self._objects.files(claims_key(model)) if steps else {}
+        return {step for name in claims if (step := parse_step(name.removesuffix(".json"))) is not None}
+
+    def _folders(self, model: ModelRef) -> Mapping[int, str]:
+        return layout.folders_by_step(self._objects.folders(checkpoints_key(model)))
+
+    def _look(self, ref: CheckpointRef, folders: Mapping[int, str]) -> RemoteCheckpoint | Skipped:
+        return look(self._objects, ref, f"{checkpoints_key(ref.model)}/{folders[ref.step]}")
+
+    def _newest_first(self, model: ModelRef, folders: Mapping[int, str]) -> Iterator[RemoteCheckpoint | Skipped]:
+        for step in candidates(NEWEST, folders, {}):
+            yield self._look(model.at(step), folders)
+
+    def _scores(self, model: ModelRef, metric: str, folders: Mapping[int, str]) -> Mapping[int, float]:
+        found = [item for item in self._newest_first(model, folders) if isinstance(item, RemoteCheckpoint)]
+        metrics = {item.ref.step: item.manifest.metrics for item in found}
+        scores = {step: score for step, named in metrics.items() if (score := named.get(metric)) is not None}
+        if found and not scores:
+            known = sorted({name for named in metrics.values() for name in named})
+            raise MetricNotFoundError(f"No checkpoint of {model} in {self} has {metric!r}; they have {known}.")
+        return scores
+
+    def _absence(
+        self, pick: Pick, model: ModelRef, folders: Mapping[int, str], skipped: Sequence[Skipped] = ()
+    ) -> ModelNotFoundError | CheckpointNotFoundError:
+        if not folders:
+            known = [str(other) for other in self.models(model.project)]
+            has = f"project {model.project} has {listed(known)}" if known else f"project {model.project} has no models"
+            return ModelNotFoundError(f"There is no model {model} in {self}; {has} there.")
+        has = f"it has {listed_steps(sorted(folders))}"
+        return CheckpointNotFoundError(absence(pick, model, skipped, where=f" in {self}", has=has))
