@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
@@ -74,6 +74,13 @@ class Records(Protocol):
     def read_state(self, model: AnyModel) -> dict[str, Any] | None: ...
 
     def describe(self, model: AnyModel, settings: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A backend that can show in a notebook where a model stands."""
+
+    def draw(self, model: AnyModel) -> str: ...
 
 
 class Backend(Records, Protocol):

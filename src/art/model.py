@@ -20,7 +20,8 @@ from pydantic import (
 )
 from typing_extensions import TypeVar
 
-from art.backend import Backend, TrainResult
+from art import drawing
+from art.backend import Backend, Draws, TrainResult
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.dev import InternalModelConfig, OpenAIServerConfig
 from art.dev.meaning import adapter_fields, ignore, without_meaning
@@ -123,6 +124,11 @@ class Model(Recorded, Generic[ConfigT]):
         state = super().__getstate__()
         private: dict[str, Any] = {**(state["__pydantic_private__"] or {}), "_backend": None, "_clients": None}
         return {**state, "__pydantic_private__": private}
+
+    def _repr_html_(self) -> str:
+        if isinstance(self._backend, Draws):
+            return self._backend.draw(self)
+        return drawing.box(repr(self), facts={"registered": "no" if self._backend is None else "yes"})
 
     async def register(self, backend: Backend) -> None:
         """Bind the model to a backend."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from art.errors import ConfigurationError
 

@@ -28,6 +28,7 @@ from pydantic import (
     ValidationError,
 )
 
+from art import drawing
 from art.durations import DurationTracker
 from art.errors import TrainingDataError
 from art.failures import FailedRollout, read_failure
@@ -153,6 +154,10 @@ class Trajectory(History):
         self.metrics["duration"] = (datetime.now(self.start_time.tzinfo) - self.start_time).total_seconds()
         return self
 
+    def _repr_html_(self) -> str:
+        facts = {"reward": drawing.number(self.reward), **self.metrics}
+        return drawing.box("Trajectory", drawing.turns(self.messages()), facts=facts)
+
     def for_logging(self) -> dict[str, Any]:
         """Give what a log or a tracker shows; each message says whether training may learn from it."""
         shown = [
@@ -247,6 +252,17 @@ class TrajectoryGroup(BaseModel):
             self.trajectories += returned(result)
         except TrainingDataError as error:
             self.exceptions.append(FailedRollout.of(error))
+
+    def _repr_html_(self) -> str:
+        ranked = sorted(self.trajectories, key=lambda trajectory: trajectory.reward)
+        rewards = drawing.strip([trajectory.reward for trajectory in ranked], label="rewards")
+        answers = [
+            drawing.folded(f"reward {drawing.number(trajectory.reward)}", drawing.turns(trajectory.messages()))
+            for trajectory in ranked
+        ]
+        facts = {"trajectories": len(self), "failed": len(self.exceptions), "pending": len(self._pending)}
+        known = {name: count for name, count in facts.items() if count or name == "trajectories"}
+        return drawing.box("TrajectoryGroup", rewards, *answers, facts={**known, **self.metrics})
 
     def log(self, message: str) -> None:
         """Keep a line of text with the group."""

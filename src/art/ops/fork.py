@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from art import drawing
 from art.errors import ConfigurationError, DestinationNotEmptyError, NotFoundError
 from art.format.lineage import Asked
 from art.format.manifest import Manifest
@@ -128,6 +129,14 @@ class ForkReport:
     @property
     def repeated(self) -> bool:
         return self.outcome is Outcome.REPEATED
+
+    def _repr_html_(self) -> str:
+        moved = {"shared": self.shared_bytes, "copied": self.copied_bytes, "fetched": self.fetched_bytes}
+        facts: dict[str, object] = {"outcome": self.outcome, "from": self.source, "pick": self.pick}
+        facts.update({f"bytes {name}": f"{size_bytes:,}" for name, size_bytes in moved.items() if size_bytes})
+        if self.manifest.reset:
+            facts["starts afresh"] = ", ".join(self.manifest.reset)
+        return drawing.box(str(self.ref), facts=facts)
 
 
 def fork(request: ForkRequest, *, watch: Watch = unwatched) -> ForkReport:
