@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -14,9 +14,12 @@ from art.errors import ModelNotFoundError
 
 
 def load_base(
-    base_model: str, *, device: torch.device, dtype: torch.dtype
+    base_model: str, *, device: torch.device, dtype: torch.dtype | Literal["auto"]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Read a causal language model and its tokenizer, ready to be shared; raises `ModelNotFoundError`."""
+    """Read a causal language model and its tokenizer, ready to be shared; raises `ModelNotFoundError`.
+
+    With `dtype="auto"` the weights stay as they were saved.
+    """
     try:
         with _quiet():
             tokenizer: Any = AutoTokenizer.from_pretrained(base_model)

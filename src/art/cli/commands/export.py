@@ -1,31 +1,90 @@
-"""`art export`: writes a model's whole past into a tracker."""
+"""`art export`: a checkpoint as other programs load it, or a model's whole past into a tracker."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from art.cli.completion import name_argument
-from art.cli.invocation import AsJson, Project, Root, settle
+from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 from art.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from art.local.exporting import Exported
 
 
 def export(
     context: typer.Context,
-    model: Annotated[str, name_argument("MODEL", "Whose history is written.")],
-    to: Annotated[str, typer.Option("--to", metavar="TRACKER", help="trackio, wandb, mlflow, tensorboard or jsonl.")],
-    metrics_only: Annotated[bool, typer.Option("--metrics-only", metavar="", help="Leave out rollouts.")] = False,
+    model: Annotated[str, name_argument("MODEL[@STEP]", "With --to a whole MODEL.")],
+    folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="A new folder, or an empty one.")] = None,
+    merge: Annotated[bool, typer.Option("--merge", metavar="", help="A whole model, the adapter merged in.")] = False,
+    base_model: Annotated[str | None, typer.Option(help="Where the base model lies now, for --merge.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="TRACKER", help="trackio, wandb, mlflow, tensorboard or jsonl.")
+    ] = None,
+    metrics_only: Annotated[bool, typer.Option("--metrics-only", metavar="", help="With --to: no rollouts.")] = False,
     root: Root = None,
     project: Project = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a model's whole past into a tracker, as a run of its own; a fork's with what it inherited."""
+    """Write a checkpoint's adapter, or a merged model, into a folder for other programs.
+
+    With --to: write a model's whole past into a tracker, as a run of its own; a fork's with what it inherited.
+    """
+    invocation = settle(context, root, project, as_json)
+    if (to is None) == (folder is None):
+        raise typer.BadParameter("Name a FOLDER for a checkpoint, or --to TRACKER for a whole past.")
+    if folder is None and (merge or base_model):
+        raise typer.BadParameter("--merge and --base-model belong to a FOLDER.")
+    if folder is not None and metrics_only:
+        raise typer.BadParameter("--metrics-only belongs to --to.")
+    if base_model and not merge:
+        raise typer.BadParameter("--base-model belongs to --merge.")
+    if folder is not None:
+        _export_folder(invocation, model, folder.absolute(), merge=merge, base_model=base_model)
+    elif to is not None:
+        _export_past(invocation, model, to, metrics_only=metrics_only)
+
+
+def _export_folder(invocation: Invocation, model: str, folder: Path, *, merge: bool, base_model: str | None) -> None:
+    from art.local.exporting import export_adapter, export_merged
+
+    address, store = invocation.local_address(model, "export"), invocation.existing_store
+    checkpoint = store.open(address.ref) if address.ref else store.select(address.model).checkpoint
+    with output.working(f"writing {folder}"):
+        if merge:
+            exported = export_merged(store, checkpoint, folder, base_model=base_model)
+        else:
+            exported = export_adapter(store, checkpoint, folder)
+    if invocation.as_json:
+        output.print_json(_folder_document(str(checkpoint.ref), folder, exported))
+    else:
+        output.print_lines(_folder_lines(str(checkpoint.ref), folder, exported))
+
+
+def _folder_document(ref: str, folder: Path, exported: "Exported") -> dict[str, object]:
+    merged = exported.merged
+    about = {"dtype": merged.dtype, "layers": merged.layers, "lost": merged.lost} if merged else None
+    return {"ref": ref, "folder": str(folder), "size_bytes": exported.size_bytes, "merged": about}
+
+
+def _folder_lines(ref: str, folder: Path, exported: "Exported") -> list[str]:
+    from art.cli.render import wording
+
+    what = f"a {exported.merged.dtype} model" if exported.merged else "an adapter"
+    lines = [f"{ref} -> {folder}: {what}, {wording.size(exported.size_bytes)}"]
+    if exported.merged and exported.merged.lost > 0:
+        lines.append(f"  rounding to {exported.merged.dtype} took {exported.merged.lost:.1%} of the update")
+    return lines
+
+
+def _export_past(invocation: Invocation, model: str, to: str, *, metrics_only: bool) -> None:
     from art.cli.render import wording
     from art.format import layout
     from art.ops.telling import Report, Teller
     from art.track.known import maker
 
-    invocation = settle(context, root, project, as_json)
     store, address = invocation.existing_store, invocation.local_address(model, "export")
     if address.ref:
         raise typer.BadParameter(f"A whole past is written; leave the step out: {address.model}.")

@@ -1,0 +1,78 @@
+"""A checkpoint for other programs: its adapter as PEFT opens it, or a whole model with the adapter merged in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from art.errors import ConfigurationError, IncompatibleError
+from art.format.kinds import ADAPTER
+from art.format.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from art.store import disk
+from art.store.checkpoint import Checkpoint
+from art.store.store import CheckpointStore
+
+if TYPE_CHECKING:
+    from art.adapter.merged import Merged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written."""
+
+    size_bytes: int
+    merged: Merged | None = None
+
+
+def export_adapter(store: CheckpointStore, checkpoint: Checkpoint, folder: Path) -> Exported:
+    """Write the two files that PEFT and servers open, every byte of them verified; raises as `export_merged` does."""
+
+    def write(unfinished: Path) -> None:
+        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+            shutil.copy2(checkpoint.path / name, unfinished / name)
+
+    return Exported(size_bytes=_written(store, checkpoint, folder, write))
+
+
+def export_merged(
+    store: CheckpointStore, checkpoint: Checkpoint, folder: Path, *, base_model: str | None = None
+) -> Exported:
+    """Write the base model with the adapter merged in; `base_model` is where it lies now, if not where it lay.
+
+    Raises `ConfigurationError` for a folder with something in it, `IncompatibleError` for a checkpoint of another
+    trainer, `CorruptCheckpointError` for a damaged one; then the folder is not made.
+    """
+    from art.adapter.merged import write_merged
+
+    known = checkpoint.manifest.base_model
+    found = base_model or (known.id if known else None)
+    if found is None:
+        raise ConfigurationError(f"{checkpoint.ref} does not say which base model it is for; name it: --base-model.")
+    written: list[Merged] = []
+    size_bytes = _written(
+        store, checkpoint, folder, lambda unfinished: written.append(write_merged(found, checkpoint.path, unfinished))
+    )
+    return Exported(size_bytes=size_bytes, merged=written[0])
+
+
+def _written(store: CheckpointStore, checkpoint: Checkpoint, folder: Path, write: Callable[[Path], None]) -> int:
+    if checkpoint.manifest.kind != ADAPTER:
+        raise IncompatibleError(
+            f"{checkpoint.ref} is of kind {checkpoint.manifest.kind}; take its files out with art checkout."
+        )
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise ConfigurationError(f"{folder} is there already; name a folder that is new or empty.")
+    store.verify(checkpoint)
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
+    try:
+        disk.make_folders(unfinished)
+        write(unfinished)
+        if not disk.publish(unfinished, folder):
+            raise ConfigurationError(f"{folder} was filled meanwhile; nothing was changed.")
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return sum(path.stat().st_size for path in disk.files_below(folder))
