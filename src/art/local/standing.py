@@ -35,10 +35,12 @@ class Standing:
         self.store = store
         self._on_corrupt = on_corrupt
         self._remote = remote
-        self._root = self._identity()
+        self._root: tuple[int, int] | None = None
+        """Which folder the root is; None before the first model is opened, and while there is none."""
 
     def settle(self, model: ModelRef) -> None:
-        """Do what was asked for about a damaged newest checkpoint, before anything else reads it."""
+        """Note which folder the root is, and do what was asked for about a damaged newest checkpoint of a model."""
+        self._root = self._root or self._identity()
         if self._on_corrupt != "raise":
             self.newest_sound(model, None)
 
