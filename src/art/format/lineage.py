@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from art.errors import ConfigurationError
 from art.format.kinds import RESETTABLE
-from art.format.manifest import Hop, Manifest
+from art.format.manifest import Hop, Manifest, Merge
 from art.format.pick import NEWEST, Pick, is_asked_again
 from art.names import CheckpointRef, ModelRef
 
@@ -60,6 +60,8 @@ class Asked(TypedDict, total=False):
     reset: Collection[str]
     settings: Mapping[str, JsonValue]
     """What the branch is begun to try."""
+    merge: Merge | None
+    """The other parent, where there are two."""
 
 
 def hop_from(source: CheckpointRef, digest: str | None, *, remote: str | None = None, **asked: Unpack[Asked]) -> Hop:
@@ -77,6 +79,7 @@ def hop_from(source: CheckpointRef, digest: str | None, *, remote: str | None = 
         pick=asked.get("pick", NEWEST),
         reset=tuple(sorted(reset)),
         settings=dict(asked.get("settings", {})),
+        merge=asked.get("merge"),
     )
 
 
@@ -84,7 +87,7 @@ def is_same_fork(done: Hop, asked: Hop) -> bool:
     """Tell whether a fork asks for what was done: of the same checkpoint, or again of a source that moved on."""
     if (done.ref.model, done.remote, done.reset) != (asked.ref.model, asked.remote, asked.reset):
         return False
-    if done.settings != asked.settings:
+    if (done.settings, done.merge) != (asked.settings, asked.merge):
         return False
     if done.step == asked.step:
         return done.digest == asked.digest

@@ -26,6 +26,7 @@ from art.format.fields import Count, Digest, FilePath, Number, Time, colliding, 
 from art.format.json import canonical_json, parse_object, typed
 from art.format.kinds import ADAPTER, PARTS
 from art.format.layout import MANIFEST
+from art.format.merge import Method
 from art.format.pick import NEWEST, Pick, limit_of, pick_of
 from art.names import CheckpointRef, ModelRef
 
@@ -102,6 +103,13 @@ class Parent(_Value):
         return ModelRef(self.project, self.model).at(self.step)
 
 
+class Merge(_Value):
+    """The other parent of a branch that began with two, and how they became one."""
+
+    other: Parent
+    method: Method
+
+
 class Hop(Parent):
     """A fork that lies in a checkpoint's past: where it left another model, and how it was asked for."""
 
@@ -111,6 +119,7 @@ class Hop(Parent):
     reset: tuple[str, ...] = ()
     settings: dict[str, JsonValue] = {}
     """What the branch was begun to try; empty where nobody said."""
+    merge: Merge | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -123,7 +132,8 @@ class Hop(Parent):
     def _without_unsaid(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # A hop of which nothing is said keeps its bytes, and with them the identity of every checkpoint behind it.
         fields: dict[str, Any] = write(self)
-        return fields if self.settings else {name: value for name, value in fields.items() if name != "settings"}
+        unsaid = {name for name, is_said in (("settings", self.settings), ("merge", self.merge)) if not is_said}
+        return {name: value for name, value in fields.items() if name not in unsaid}
 
 
 class Manifest(_Value):

@@ -293,6 +293,7 @@ def _origin_document(lane: Lane) -> Json | None:
         "remote": hop.remote,
         "changed": [[change.key, change.before, change.after] for change in lane.changes],
         "reset": list(hop.reset),
+        "merged_with": str(hop.merge.other.ref) if hop.merge else None,
     }
 
 

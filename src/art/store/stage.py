@@ -91,7 +91,7 @@ class Stage:
             model=self.ref.model.name,
             step=self.ref.step,
             created_at=utc_now(),
-            files=tuple(_protected(self.path, path) for path in sorted(disk.files_below(self.path))),
+            files=self.staged(),
             parent=_parent_of(parent.ref, parent.digest) if parent else None,
             ancestry=parent.manifest.ancestry if parent else (),
             **details,
@@ -99,6 +99,10 @@ class Stage:
         disk.write_file(self.path / layout.MANIFEST, manifest.to_bytes())
         is_own = manifest.parent is not None and manifest.parent.ref.model == self.ref.model
         return self._store.publish(self.path, manifest, after=manifest.parent if is_own else None)
+
+    def staged(self) -> tuple[FileEntry, ...]:
+        """Describe the files that were written; nobody writes them from here on."""
+        return tuple(_protected(self.path, path) for path in sorted(disk.files_below(self.path)))
 
     def commit_fork(
         self, source: Manifest, hop: Hop, *, share_from: Checkpoint | None = None, overwrite: bool = False

@@ -17,6 +17,7 @@ from rich.text import Text
 from art.cli.render import wording
 from art.cli.render.graph import Beside, GraphLine, Problem, Stroke, draw
 from art.format.certificates import Edge
+from art.format.manifest import Hop
 from art.names import ModelRef
 from art.ops.condense import Gap
 from art.ops.tree import Branch, BranchStep, Origin, Whereabouts
@@ -203,7 +204,7 @@ def _notes(step: BranchStep, branch: Branch, *, in_graph: bool) -> Iterator[tupl
         yield "no update: all groups had equal rewards", "yellow"
     origin = branch.origin
     if origin and origin.hop.step == step.step:
-        yield "fork" + "".join(f", {part} reset" for part in origin.hop.reset), "magenta"
+        yield _beginning(origin.hop, branch.model), "magenta"
         # A fork that reset the optimizer has said so.
         if step.edge is not None and "optimizer" not in origin.hop.reset:
             yield EDGES[step.edge]
@@ -217,6 +218,16 @@ def _notes(step: BranchStep, branch: Branch, *, in_graph: bool) -> Iterator[tupl
     elif forks:
         named = [other.name if other.project == project else str(other) for other in forks]
         yield f"forked by {', '.join(named)}", "magenta"
+
+
+def _beginning(hop: Hop, model: ModelRef) -> str:
+    """Say how a branch began: as a fork of one checkpoint, or as the merge of two, which resets everything else."""
+    if hop.merge:
+        other = hop.merge.other.ref
+        named = str(other) if other.model.project != model.project else f"{other.model.name}@{other.step}"
+        return f"merged with {named} ({hop.merge.method})"
+    tries = f", {', '.join(f'{name}={value}' for name, value in hop.settings.items())}" if hop.settings else ""
+    return "fork" + tries + "".join(f", {part} reset" for part in hop.reset)
 
 
 def _gap(gap: Gap, branch: Branch, scale: Scale | None, *, in_graph: bool) -> Text:

@@ -101,7 +101,7 @@ const TreeRow = ({ row, top }) => {
   if (row.folded) return html`<button class="row folded" style=${{ top: `${top}px`, height: `${height}px`, paddingLeft: `${16 + row.level * 17}px` }} onClick=${() => set({ unfolded: true })}>${foldedWords(row.folded)}</button>`;
   const { each, level } = row, key = id(each), isFocus = key === S.focus, colour = colourOf(key);
   const state = each.is_running && each.state === "healthy" ? "running" : each.state;
-  const changed = [...(each.forked_from?.changed || []).map(change), ...(each.forked_from?.reset || []).map((part) => `${part} reset`)].join(" · ");
+  const changed = [...(each.forked_from?.changed || []).map(change), ...(each.forked_from?.reset || []).map((part) => `${part} reset`), ...(each.forked_from?.merged_with ? [`merged with ${clean(each.forked_from.merged_with)}`] : [])].join(" · ");
   const words = `${clean(each.model)}, ${each.is_running ? "running, " : ""}${STATE_WORDS[each.state]}, reward ${value(each.newest_value)}${changed ? `, changed ${changed}` : ""}`;
   return html`<div class=${`row ${isFocus ? "focus" : ""}`} role="treeitem" aria-level=${level + 1} aria-selected=${isFocus} aria-label=${words} tabindex=${isFocus ? 0 : -1}
       style=${{ top: `${top}px`, height: `${height}px` }} onClick=${(event) => { if (event.target.tagName !== "INPUT") focusOn(key, event); }}>
