@@ -93,6 +93,8 @@ def test_what_is_not_here_says_what_to_use_instead(statement: str):
     ("statement", "instead"),
     [
         ("from art.metrics import track_api_cost", r"add_response_cost"),
+        ("from art.utils.trajectory_logging import read_trajectory_groups_parquet", r"lines of JSON.*pyarrow"),
+        ("from art.utils.trajectory_logging import write_trajectory_groups_parquet", r"serialize_trajectory_groups"),
         ("from art.utils.benchmarking.charts import training_progress_chart", "art log --metric"),
     ],
 )

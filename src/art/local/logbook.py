@@ -68,7 +68,8 @@ class Logbook:
     def judged_by(self, model: ModelRef, metric: str | None) -> str | None:
         """Give the metric that tells the best step, by default `val/reward` or else `train/reward`.
 
-        None where nothing was logged; raises `MetricNotFoundError` for a metric that was asked for and never was.
+        None where nothing was logged and nothing trained; raises `MetricNotFoundError` for a metric that was asked for
+        and never was logged.
         """
         segments = self._store.segments(model)
         names = [metric] if metric else ["val/reward", "train/reward"]
@@ -78,6 +79,8 @@ class Logbook:
         if metric is None:
             return None
         known = sorted({name for entry in self._history.read_lineage(segments) for name in entry.metrics})
+        if not known and self._store.newest(model) is None:
+            return None  # a loop that cleans up before its first step
         raise MetricNotFoundError(f"{model} has no metric {metric!r}; it has {', '.join(known) or 'none'}.")
 
     def _newest(self, model: ModelRef) -> int:

@@ -1,0 +1,1 @@
+"""What `learning.py` compares: tasks, the sides that learn them, and the picture of what came of it."""
