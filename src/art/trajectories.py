@@ -9,13 +9,11 @@ import asyncio
 import copy
 import math
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Self, TypeAlias, cast
 
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 from openai.types.chat.chat_completion import Choice
-from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenLogprob
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -32,6 +30,13 @@ from art import drawing
 from art.durations import DurationTracker
 from art.errors import TrainingDataError
 from art.failures import FailedRollout, read_failure
+from art.sampled import STAYS_WITH_LITELLM, TOKEN_ID_PREFIX, SampledTokens, not_finite, sampled_tokens
+
+__all__ = [
+    "STAYS_WITH_LITELLM", "TOKEN_ID_PREFIX", "FailedRollout", "History", "LegacyHistory", "MessageOrChoice", "Messages",
+    "MessagesAndChoices", "MetadataValue", "Rollout", "SampledTokens", "Scalar", "Tools", "Trajectory",
+    "TrajectoryGroup", "as_choice", "get_messages", "has_choice", "mean_reward", "not_a", "returned", "sampled_tokens",
+]  # fmt: skip
 
 Messages: TypeAlias = list[ChatCompletionMessageParam]
 MessageOrChoice: TypeAlias = ChatCompletionMessageParam | Choice
@@ -41,8 +46,6 @@ Scalar: TypeAlias = float | int | bool
 MetadataValue: TypeAlias = Scalar | str | None
 Rollout: TypeAlias = "Trajectory | Sequence[Trajectory]"
 """What a rollout returns."""
-TOKEN_ID_PREFIX = "token_id:"
-STAYS_WITH_LITELLM = "provider_specific_fields"
 
 
 def _read_choices(items: Any) -> Any:
@@ -77,11 +80,6 @@ def _write_choices(items: Iterable[object]) -> list[Any]:
     return [choice.model_dump(mode="json") if choice else item for item, choice in found]
 
 
-def _not_finite(reward: Any) -> Any:
-    """Read a reward that JSON had no number for: what cannot be learned from is not made learnable by writing it."""
-    return math.nan if reward is None else reward
-
-
 def _without_nulls(metrics: Any) -> Any:
     """Leave out the metrics that were not finite when they were written: JSON has null for those."""
     if not isinstance(metrics, dict):
@@ -106,7 +104,7 @@ class History(BaseModel):
         return get_messages(self.messages_and_choices)
 
 
-Reward = Annotated[float, BeforeValidator(_not_finite)]
+Reward = Annotated[float, BeforeValidator(not_finite)]
 LegacyHistory = History
 """ART's newer name of a conversation."""
 
@@ -276,61 +274,6 @@ def returned(result: object) -> list[Trajectory]:
         if not isinstance(trajectory, Trajectory):
             raise not_a("rollout", Trajectory, trajectory)
     return cast("list[Trajectory]", found)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampledTokens:
-    """What our inference says about how a `Choice` was sampled; travels as extra fields of the choice.
-
-    `prompt_ids` is None when another server sampled it and did not say.
-    """
-
-    prompt_ids: tuple[int, ...] | None
-    token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    """Log-probability of each token under the sampling temperature, before top_p and top_k cut."""
-    temperature: float
-    version: str | None = None
-    """Which weights answered, as our inference names them: `project/model#publication@step`."""
-
-    def as_fields(self) -> dict[str, Any]:
-        """The extra fields of the choice, in JSON types."""
-        fields: dict[str, Any] = {
-            "prompt_token_ids": list(self.prompt_ids or ()),
-            "token_ids": list(self.token_ids),
-            "token_logprobs": list(self.logprobs),
-            "temperature": self.temperature,
-        }
-        return fields if self.version is None else {**fields, "version": self.version}
-
-
-def sampled_tokens(choice: Choice) -> SampledTokens | None:
-    """Read how a choice was sampled: our own extra fields, or what stays of them where a client rebuilt the choice.
-
-    That is `logprobs` whose tokens are spelled `token_id:123`, as ART's server does, or vLLM's `token_ids` beside them.
-    """
-    extra = choice.model_extra or {}
-    if "token_logprobs" not in extra:
-        extra = {**((choice.message.model_extra or {}).get(STAYS_WITH_LITELLM) or {}), **extra}
-    content = (choice.logprobs.content if choice.logprobs else None) or []
-    token_ids = extra.get("token_ids") or _spelled_ids(content)
-    logprobs = extra.get("token_logprobs") or [entry.logprob for entry in content]
-    if "token_logprobs" not in extra and not (token_ids and content):
-        return None
-    first = content[0].model_extra or {} if content else {}
-    return SampledTokens(
-        prompt_ids=tuple(extra["prompt_token_ids"]) if extra.get("prompt_token_ids") else None,
-        token_ids=tuple(token_ids),
-        logprobs=tuple(map(_not_finite, logprobs)),
-        temperature=float(extra.get("temperature", first.get("temperature", 1.0))),
-        version=extra.get("version"),
-    )
-
-
-def _spelled_ids(content: Sequence[ChatCompletionTokenLogprob]) -> list[int]:
-    """Give the ids that the tokens are spelled as; none where one of them is text."""
-    ids = [entry.token.removeprefix(TOKEN_ID_PREFIX) for entry in content if entry.token.startswith(TOKEN_ID_PREFIX)]
-    return [int(each) for each in ids] if len(ids) == len(content) and all(map(str.isdecimal, ids)) else []
 
 
 def has_choice(history: History) -> bool:
