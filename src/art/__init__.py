@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
     from art.errors import ArtError
     from art.gather import gather_trajectories, gather_trajectory_groups, trajectory_group_batches
+    from art.guard import Guard
     from art.local import LocalBackend
     from art.model import Model, TrainableModel
     from art.names import CheckpointRef, ModelRef
@@ -40,6 +41,7 @@ _HOME = {
     "ArtError": "art.errors",
     "Backend": "art.backend",
     "CheckpointRef": "art.names",
+    "Guard": "art.guard",
     "History": "art.trajectories",
     "LoRAConfig": "art.config",
     "LocalBackend": "art.local",
@@ -74,6 +76,7 @@ __all__ = [
     "ArtError",
     "Backend",
     "CheckpointRef",
+    "Guard",
     "History",
     "LoRAConfig",
     "LocalBackend",

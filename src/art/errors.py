@@ -29,6 +29,8 @@ Each class is also the standard library's error it specialises, so that code tha
     ├── NotRegisteredError      (RuntimeError)       a model without a backend
     ├── BackendClosedError      (RuntimeError)
     ├── TrackerError            (OSError)            a tracker did not take what it was told
+    ├── GuardError          (RuntimeError)       a guard stopped a run that went wrong
+    ├── WebhookError        (OSError)            a guard's webhook did not take what it was told
     ├── JudgeError              (RuntimeError)       a judge model did not answer, or not as it was asked
     └── InferenceError          (RuntimeError)       the sampler failed
         ├── QueueFullError                           too many requests are waiting
@@ -146,6 +148,14 @@ class BackendClosedError(ArtError, RuntimeError):
 
 class TrackerError(ArtError, OSError):
     """A tracker did not take what it was told; the history has it, and it is told again."""
+
+
+class GuardError(ArtError, RuntimeError):
+    """A guard stopped a run that went wrong; nothing was trained, and nothing is lost."""
+
+
+class WebhookError(ArtError, OSError):
+    """The webhook of a guard did not take what it was told."""
 
 
 class JudgeError(ArtError, RuntimeError):

@@ -15,6 +15,7 @@ from art.backend import AnyModel, Inference, Trainable, TrainResult
 from art.config import TrainConfig, TrainSFTConfig
 from art.errors import BackendClosedError, ConfigurationError
 from art.format.pick import Mode, Pick, pick_of
+from art.guard import Guard
 from art.http.limits import Limits
 from art.http.server import Listen
 from art.local import moving, words
@@ -47,8 +48,8 @@ class LocalBackend:
     seed, the step and its content. It costs inference some speed; see docs/concepts/exactness.md.
     With a `remote` (a bucket, or a URL such as `s3://bucket/prefix`) every committed checkpoint is pushed there in the
     background, and a model that is not on this disk resumes from there; closing waits until all is pushed.
-    The trackers in `report_to` are told of every history in the background (docs/guides/trackers.md), and what no
-    policy of `keep` keeps is deleted after each commit (docs/guides/retention.md).
+    The trackers in `report_to` are told of every history in the background (docs/guides/trackers.md), what no policy of
+    `keep` keeps is deleted after each commit (docs/guides/retention.md), and a `guard` ends what goes wrong.
     With `ranks` above 1 so many processes train together, bit for bit as one would; see docs/guides/scaling.md.
     A newest checkpoint that is damaged raises, unless `on_corrupt` has it repaired or stands at the previous one.
     Inference answers on `host` to requests that carry `api_key`, a random one unless it is given.
@@ -74,6 +75,7 @@ class LocalBackend:
         report_rollouts: bool = True,
         keep: str | Iterable[str] | None = None,
         on_corrupt: OnCorrupt = "raise",
+        guard: Guard | None = None,
     ) -> None:
         key = secrets.token_urlsafe(24) if api_key is None else api_key
         self._listen = Listen(key=key, host=host, limits=Limits(body_bytes=max_request_bytes))
@@ -84,7 +86,7 @@ class LocalBackend:
         self._models: list[AnyModel] = []
         mirrored = moving.open_remote(remote, None) if remote else None
         self._following = Following.of(
-            self.store, remote=mirrored, report_to=report_to, report_rollouts=report_rollouts, keep=keep
+            self.store, remote=mirrored, report_to=report_to, report_rollouts=report_rollouts, keep=keep, guard=guard
         )
         self._sessions = Sessions(
             Standing(self.store, on_corrupt, remote=mirrored),
@@ -149,9 +151,8 @@ class LocalBackend:
         # None stands where a judge gave a group up.
         groups = [group for group in trajectory_groups if group is not None]
         config = self._settling.train(model, config, settings)
-        result = await self._sessions.in_training_thread(self._session(model).train, groups, config)
-        for trajectory in (trajectory for group in groups for trajectory in group):
-            trajectory.learned_at = result.step - 1
+        self._require_open()
+        result = await self._sessions.train(model, groups, config=config)
         if verbose:
             words.say(words.step_line(model.ref, result))
         return result
@@ -186,8 +187,7 @@ class LocalBackend:
     ) -> None:
         """Write groups, means and `metrics` at `step` or the newest one; what training has written not again."""
         self._require_open()
-        write = functools.partial(self._logbook.write, split=split, metrics=metrics, step=step)
-        await asyncio.to_thread(write, model.ref, groups)
+        await asyncio.to_thread(self._logbook.write, model.ref, groups, split=split, metrics=metrics, step=step)
         self._following.logged(model.ref)
 
     async def get_step(self, model: AnyModel) -> int:

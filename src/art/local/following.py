@@ -9,7 +9,10 @@ import logging
 from collections.abc import Iterable
 from contextlib import ExitStack
 
+from art.errors import ConfigurationError
+from art.guard import Guard
 from art.local.follower import Follower
+from art.local.guarding import Guarding
 from art.local.mirror import Mirror
 from art.local.reports import Reports, ReportTo, reports_of
 from art.names import CheckpointRef, ModelRef
@@ -25,8 +28,17 @@ _log = logging.getLogger("art")
 class Following:
     """Everything that a backend does after a commit, off the training thread."""
 
-    def __init__(self, store: CheckpointStore, *, mirror: Mirror | None, reports: Reports, tidy: Tidy | None) -> None:
+    def __init__(
+        self,
+        store: CheckpointStore,
+        *,
+        mirror: Mirror | None,
+        reports: Reports,
+        tidy: Tidy | None,
+        guarding: Guarding | None,
+    ) -> None:
         self._store = store
+        self.guarding = guarding
         self._mirror = mirror
         self._reports = reports
         self._tidy = tidy
@@ -40,11 +52,19 @@ class Following:
         report_to: ReportTo | Iterable[ReportTo] | None,
         report_rollouts: bool,
         keep: str | Iterable[str] | None,
+        guard: Guard | None,
     ) -> Following:
         """Make what a user asked for; raises `ConfigurationError` for a tracker or a policy that is none."""
+        if remote and guard and guard.action == "fork":
+            raise ConfigurationError(
+                "A guard that forks takes a model's steps again, and a bucket keeps the first checkpoint of each: it "
+                "would refuse them. Let the guard stop, or leave remote out."
+            )
         mirror = Mirror(remote, store) if remote else None
         reports = Reports(store, reports_of(report_to, store.root, rollouts=report_rollouts))
-        return cls(store, mirror=mirror, reports=reports, tidy=Tidy(store, policies_of(keep), mirror) if keep else None)
+        tidy = Tidy(store, policies_of(keep), mirror) if keep else None
+        guarding = Guarding(store, guard) if guard else None
+        return cls(store, mirror=mirror, reports=reports, tidy=tidy, guarding=guarding)
 
     def catch_up(self, model: ModelRef) -> None:
         """Queue what an earlier process left to be pushed."""
@@ -77,6 +97,8 @@ class Following:
         with ExitStack() as stack:
             # The last one that is named here ends first.
             stack.callback(self._reports.close)
+            if self.guarding:
+                stack.callback(self.guarding.close)
             if self._tidy:
                 stack.callback(self._tidy.close)
             if self._mirror:

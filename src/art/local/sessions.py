@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
-from art.backend import AnyModel, Trainable
+from art.backend import AnyModel, Trainable, TrainResult
+from art.config import TrainConfig
 from art.dev.meaning import ignore, without_meaning
 from art.errors import NotRegisteredError
 from art.http.server import Listen
@@ -22,6 +23,7 @@ from art.local.standing import Standing
 from art.local.stopping import stop_at_sigterm
 from art.names import ModelRef
 from art.store.checkpoint import Checkpoint
+from art.trajectories import TrajectoryGroup
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,6 +75,27 @@ class Sessions:
         """Let a model that is registered stand at its newest checkpoint, after another one came to be that."""
         if session := self._open.get(model.ref):
             await self.in_training_thread(session.resume)
+
+    async def train(self, model: AnyModel, groups: Sequence[TrajectoryGroup], *, config: TrainConfig) -> TrainResult:
+        """Take a training step, under the guard if there is one; see `LocalBackend.train`."""
+        return await self.in_training_thread(self._train, self.of(model), model.ref, groups=groups, config=config)
+
+    def _train(
+        self, session: Session, model: ModelRef, *, groups: Sequence[TrajectoryGroup], config: TrainConfig
+    ) -> TrainResult:
+        guarding = self._following.guarding
+        if guarding:
+            guarding.before(model)
+            config = guarding.config(model, config)
+        result = session.train(groups, config)
+        for trajectory in (trajectory for group in groups for trajectory in group):
+            trajectory.learned_at = result.step - 1
+        back = guarding.after(model, config) if guarding else None
+        if back is None or guarding is None:
+            return result
+        session.resume()
+        metrics = {**result.metrics, "guard_forks": float(guarding.forks(model))}
+        return TrainResult(back.ref.step, metrics, back.path)
 
     async def in_training_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         run = functools.partial(function, *args, **kwargs)

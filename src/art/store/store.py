@@ -134,13 +134,14 @@ class CheckpointStore(CheckpointReader):
             reason = "damaged: " + "; ".join(damages[number].problem for number in later)
             return put_aside(self.root, model, later, Cause(reason=reason, kept=step, damaged=True))
 
-    def rewind(self, checkpoint: Checkpoint) -> SetAside | None:
+    def rewind(self, checkpoint: Checkpoint, *, why: str = "") -> SetAside | None:
         """Make a checkpoint its model's newest again. Later ones are set aside, never deleted; None if none were."""
         model, step = checkpoint.ref.model, checkpoint.ref.step
         with self._alone(model) as names:
             self._require(checkpoint, self._look(checkpoint.ref, names))
             later = {number: name for number, name in names.items() if number > step}
-            return put_aside(self.root, model, later, Cause(reason=f"rewound to {step}", kept=step)) if later else None
+            reason = f"rewound to {step}: {why}" if why else f"rewound to {step}"
+            return put_aside(self.root, model, later, Cause(reason=reason, kept=step)) if later else None
 
     def set_aside(self, model: ModelRef) -> list[SetAside]:
         """List what was set aside and nobody brought back, oldest first."""
