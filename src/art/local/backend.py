@@ -33,6 +33,7 @@ from art.local.settling import Settling
 from art.local.standing import OnCorrupt, Standing
 from art.names import ModelRef
 from art.ops.fork import ForkReport, ForkRequest, fork, if_exists
+from art.ops.moving import Moved
 from art.ops.place import open_remote
 from art.ops.plan import plan
 from art.remote.hub import Hub
@@ -269,7 +270,7 @@ class LocalBackend:
         prefix: str | None = None,
         verbose: bool = False,
         delete: bool = False,
-    ) -> moving.Moved:
+    ) -> Moved:
         """Write the model's checkpoints to a bucket, `BACKUP_BUCKET` unless one is named; what is there is kept.
 
         Pushing again completes what was interrupted. A different checkpoint under a taken step raises
@@ -291,7 +292,7 @@ class LocalBackend:
         verbose: bool = False,
         delete: bool = False,
         only_step: moving.Step = None,
-    ) -> moving.Moved:
+    ) -> Moved:
         """Bring the model's checkpoints here: all of them, one step, or the `"latest"`; every byte is checked."""
         self._require_open()
         remote = await asyncio.to_thread(moving.open_remote, s3_bucket, prefix)

@@ -10,9 +10,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from art.backend import TrainResult
 from art.format.kinds import PARTS
-from art.local.moving import Moved
 from art.names import ModelRef
 from art.ops.fork import ForkReport, Outcome
+from art.ops.moving import Moved
 from art.ops.place import Watch, unwatched
 from art.ops.update import is_without_signal
 from art.store.aside import SetAside

@@ -10,9 +10,7 @@ from art.cli.invocation import AsJson, Project, Root, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
-    from art.format.selection import Selection
-    from art.remote.checkpoint import RemoteCheckpoint
-    from art.remote.fetch import Fetched
+    from art.ops.moving import Moved
 
 
 def pull(
@@ -24,6 +22,7 @@ def pull(
 ) -> None:
     """Copy a checkpoint from a bucket to this disk, every byte checked."""
     from art.format.pick import pick_of
+    from art.ops.moving import MoveRequest, move
     from art.remote.remote import Remote
 
     invocation = settle(context, root, project, as_json)
@@ -31,34 +30,34 @@ def pull(
     if address.url is None:
         raise typer.BadParameter(f"{what} names no bucket; write s3://bucket/prefix{addresses.BETWEEN}{address}.")
     remote = Remote.open(address.url)
-    selection = remote.select(address.model, pick_of(step=address.step))
-    with output.byte_bar(f"pulling {selection.checkpoint.ref}") as show:
-        fetched = remote.fetch(selection.checkpoint, invocation.store, progress=show)
-        remote.fetch_history(invocation.store, address.model)
+    pick = pick_of(step=address.step)
+    request = MoveRequest(source=remote, destination=invocation.store, model=address.model, pick=pick)
+    moved = move(request, watch=output.byte_bar)
     if invocation.as_json:
-        output.print_json({"url": str(remote), **_document(selection, fetched)})
+        output.print_json({"url": str(remote), **_document(moved)})
     else:
-        output.print_lines(_lines(selection, fetched))
+        output.print_lines(_lines(moved))
 
 
-def _lines(selection: "Selection[RemoteCheckpoint]", fetched: "Fetched") -> Iterator[str]:
+def _lines(moved: "Moved") -> Iterator[str]:
     from art.cli.render import wording
 
-    cost = wording.moved("fetched", fetched.fetched_bytes, fetched.seconds)
-    reused = f", {wording.size(fetched.reused_bytes)} were here" if fetched.reused_bytes else ""
-    yield f"{fetched.checkpoint.ref}  {cost}{reused}"
-    yield f"  {fetched.checkpoint.path}"
-    for skip in selection.skipped:
+    (step,) = moved.checkpoints
+    reused = f", {wording.size(step.reused_bytes)} were here" if step.reused_bytes else ""
+    yield f"{step.ref}  {wording.moved('fetched', step.moved_bytes, step.seconds)}{reused}"
+    yield f"  {step.where}"
+    for skip in moved.skipped:
         yield f"  skipped step {skip.step}: {skip.reason}"
 
 
-def _document(selection: "Selection[RemoteCheckpoint]", fetched: "Fetched") -> dict[str, Any]:
+def _document(moved: "Moved") -> dict[str, Any]:
+    (step,) = moved.checkpoints
     return {
-        "ref": str(fetched.checkpoint.ref),
-        "path": str(fetched.checkpoint.path),
-        "digest": fetched.checkpoint.digest,
-        "fetched_bytes": fetched.fetched_bytes,
-        "reused_bytes": fetched.reused_bytes,
-        "skipped": [{"step": skip.step, "reason": skip.reason} for skip in selection.skipped],
-        "seconds": round(fetched.seconds, 6),
+        "ref": str(step.ref),
+        "path": step.where,
+        "digest": step.digest,
+        "fetched_bytes": step.moved_bytes,
+        "reused_bytes": step.reused_bytes,
+        "skipped": [{"step": skip.step, "reason": skip.reason} for skip in moved.skipped],
+        "seconds": round(step.seconds, 6),
     }

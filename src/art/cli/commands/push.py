@@ -1,6 +1,5 @@
 """`art push`: copies checkpoints to a bucket."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,10 +10,7 @@ from art.cli.invocation import AsJson, Project, Root, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
-    from art.cli.addresses import Address
-    from art.remote.remote import Pushed
-    from art.store.checkpoint import Checkpoint
-    from art.store.store import CheckpointStore
+    from art.ops.moving import Moved, MovedStep
 
 
 def push(
@@ -26,6 +22,8 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Copy checkpoints to a bucket. Pushing again completes what was interrupted; nothing there is replaced."""
+    from art.format.pick import Exact
+    from art.ops.moving import MoveRequest, move
     from art.remote.remote import Remote
 
     invocation = settle(context, root, project, as_json)
@@ -34,42 +32,29 @@ def push(
     store, address = invocation.existing_store, invocation.address(what)
     if address.url:
         raise typer.BadParameter(f"{what} lies in a bucket already; art pull brings it here.")
-    checkpoints = _named(store, address)
-    remote = Remote.open(url)
-    pushed: list[Pushed] = []
-    for checkpoint in checkpoints:
-        with output.byte_bar(f"pushing {checkpoint.ref}") as show:
-            pushed.append(remote.push(checkpoint, progress=show))
-        if not invocation.as_json:
-            output.print_lines([_line(pushed[-1])])
-    remote.push_history(store, address.model)
+    remote, pick = Remote.open(url), None if address.step is None else Exact(address.step)
+    request = MoveRequest(source=store, destination=remote, model=address.model, pick=pick)
+    moved = move(request, watch=output.byte_bar, each=lambda step: None if invocation.as_json else _tell(step))
     if invocation.as_json:
-        output.print_json({"url": str(remote), "pushed": _document(pushed)})
+        output.print_json({"url": str(remote), "pushed": _document(moved)})
 
 
-def _named(store: "CheckpointStore", address: "Address") -> "list[Checkpoint]":
-    if address.ref:
-        return [store.open(address.ref)]
-    store.select(address.model)  # says so when there is none
-    return [store.open(address.model.at(step)) for step in store.steps(address.model)]
-
-
-def _line(pushed: "Pushed") -> str:
+def _tell(step: "MovedStep") -> None:
     from art.cli.render import wording
 
-    there = f", {wording.size(pushed.there_bytes)} were there" if pushed.there_bytes else ""
-    return f"{pushed.ref}  {wording.moved('sent', pushed.sent_bytes, pushed.seconds)}{there}"
+    there = f", {wording.size(step.reused_bytes)} were there" if step.reused_bytes else ""
+    output.print_lines([f"{step.ref}  {wording.moved('sent', step.moved_bytes, step.seconds)}{there}"])
 
 
-def _document(pushed: "Iterable[Pushed]") -> list[dict[str, object]]:
+def _document(moved: "Moved") -> list[dict[str, object]]:
     return [
         {
-            "ref": str(one.ref),
-            "url": one.url,
-            "digest": one.digest,
-            "sent_bytes": one.sent_bytes,
-            "there_bytes": one.there_bytes,
-            "seconds": round(one.seconds, 6),
+            "ref": str(step.ref),
+            "url": step.where,
+            "digest": step.digest,
+            "sent_bytes": step.moved_bytes,
+            "there_bytes": step.reused_bytes,
+            "seconds": round(step.seconds, 6),
         }
-        for one in pushed
+        for step in moved.checkpoints
     ]

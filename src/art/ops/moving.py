@@ -1,0 +1,148 @@
+"""Steps of a model from one place to another, under their own names: onto this disk, or into a bucket.
+
+What is there already is not moved again, and another checkpoint under a taken step is an error that names it. The
+model's history travels too. Gives values; wording is the caller's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from art.format.pick import Exact, Pick
+from art.format.selection import Skipped
+from art.names import CheckpointRef, ModelRef
+from art.ops.place import Watch, place_of, unwatched
+from art.remote.checkpoint import RemoteCheckpoint
+from art.remote.remote import Remote
+from art.remote.transfer import Progress
+from art.store.checkpoint import Checkpoint
+from art.store.store import CheckpointStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoveRequest:
+    """What is asked for: a push where the source is this disk, a pull where the destination is."""
+
+    source: CheckpointStore | Remote
+    destination: CheckpointStore | Remote
+    model: ModelRef
+    pick: Pick | None = None
+    """None is every step."""
+    deletes: bool = False
+    """Whether checkpoints of the destination that the source has not are deleted behind it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovedStep:
+    """One checkpoint in its new place."""
+
+    ref: CheckpointRef
+    where: str
+    digest: str | None
+    moved_bytes: int
+    reused_bytes: int
+    """What was there already."""
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """What a push or a pull did."""
+
+    checkpoints: tuple[MovedStep, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    """What was passed over to choose the one step."""
+    deleted: tuple[CheckpointRef, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        return tuple(each.ref.step for each in self.checkpoints)
+
+    @property
+    def moved_bytes(self) -> int:
+        return sum(each.moved_bytes for each in self.checkpoints)
+
+    @property
+    def reused_bytes(self) -> int:
+        """What was there already."""
+        return sum(each.reused_bytes for each in self.checkpoints)
+
+
+def move(
+    request: MoveRequest, *, watch: Watch = unwatched, each: Callable[[MovedStep], None] = lambda _: None
+) -> Moved:
+    """Bring steps of a model to another place; `each` hears of every one once it is whole there.
+
+    Raises `NotFoundError` where there is nothing to move, and `CheckpointExistsError` for another checkpoint under a
+    taken step: what came before it stays.
+    """
+    started = time.perf_counter()
+    moved, skipped = list[MovedStep](), ()
+    verb = "pushing" if isinstance(request.source, CheckpointStore) else "pulling"
+    if request.pick is None:
+        # Says what there is, where that is nothing.
+        request.source.select(request.model)
+        picks: list[Pick] = [Exact(step) for step in request.source.steps(request.model)]
+    else:
+        picks = [request.pick]
+    for pick in picks:
+        selection = place_of(request.source).select(request.model, pick)
+        skipped = selection.skipped
+        with watch(f"{verb} {selection.checkpoint.ref}") as progress:
+            moved.append(_move_one(selection.checkpoint, request.destination, request.source, progress))
+        each(moved[-1])
+    _move_history(request)
+    deleted = tuple(_delete_others(request)) if request.deletes else ()
+    return Moved(checkpoints=tuple(moved), skipped=skipped, deleted=deleted, seconds=time.perf_counter() - started)
+
+
+def _move_one(
+    checkpoint: Checkpoint | RemoteCheckpoint,
+    destination: CheckpointStore | Remote,
+    source: CheckpointStore | Remote,
+    progress: Progress | None,
+) -> MovedStep:
+    match checkpoint, destination, source:
+        case Checkpoint(), Remote(), _:
+            pushed = destination.push(checkpoint, progress=progress)
+            return MovedStep(
+                ref=checkpoint.ref,
+                where=pushed.url,
+                digest=pushed.digest,
+                moved_bytes=pushed.sent_bytes,
+                reused_bytes=pushed.there_bytes,
+                seconds=pushed.seconds,
+            )
+        case RemoteCheckpoint(), CheckpointStore(), Remote():
+            fetched = source.fetch(checkpoint, destination, progress=progress)
+            return MovedStep(
+                ref=checkpoint.ref,
+                where=fetched.checkpoint.where,
+                digest=fetched.checkpoint.digest,
+                moved_bytes=fetched.fetched_bytes,
+                reused_bytes=fetched.reused_bytes,
+                seconds=fetched.seconds,
+            )
+        case _:
+            raise AssertionError("one side of a move is this disk, and the other a bucket")
+
+
+def _move_history(request: MoveRequest) -> None:
+    match request.source, request.destination:
+        case CheckpointStore() as store, Remote() as remote:
+            remote.push_history(store, request.model)
+        case Remote() as remote, CheckpointStore() as store:
+            remote.fetch_history(store, request.model)
+        case _:
+            pass
+
+
+def _delete_others(request: MoveRequest) -> list[CheckpointRef]:
+    others = sorted(set(request.destination.steps(request.model)) - set(request.source.steps(request.model)))
+    refs = [request.model.at(step) for step in others]
+    for ref in refs:
+        place_of(request.destination).delete(ref)
+    return refs
