@@ -7,11 +7,14 @@ import pytest
 
 import art
 from art.errors import ConfigurationError
+from art.format.pick import Best
 from art.local import LocalBackend
 from art.names import ModelRef
+from art.remote.remote import Remote
 from art.store.history import History
 from art.store.store import CheckpointStore
-from store.conftest import write_run
+from remote.proxy import FaultProxy
+from store.conftest import write_checkpoint, write_run
 
 MAIN = ModelRef("shop", "agent-1")
 VALUES = {1: 0.5, 2: 0.1, 3: 0.9, 4: 0.3}
@@ -54,3 +57,32 @@ def test_nothing_is_deleted_where_it_is_unclear_what_is_better(tmp_path: Path):
         after_deleting(tmp_path, "val/length")
 
     assert CheckpointStore(tmp_path).steps(MAIN) == list(VALUES)
+
+
+def test_the_best_in_a_bucket_is_found_without_reading_every_manifest(
+    proxy: FaultProxy, moto_bucket: str, tmp_path: Path
+):
+    store, remote = CheckpointStore(tmp_path), Remote.open(f"s3://{moto_bucket}")
+    for checkpoint in write_run(store, MAIN, *range(1, 13)):
+        remote.push(checkpoint)
+    for step in range(13):
+        History(tmp_path).append(MAIN, step, split="val", metrics={"loss": abs(step - 4)})
+    remote.push_history(store, MAIN)
+    proxy.forget()
+
+    best = remote.select(MAIN, Best("val/loss")).checkpoint
+
+    assert best.ref.step == 4
+    assert len(proxy.requests) <= 6
+
+
+def test_a_history_that_stopped_before_the_newest_checkpoint_does_not_choose(tmp_path: Path):
+    (tmp_path / "bucket").mkdir()
+    store, remote = CheckpointStore(tmp_path / "root"), Remote.open(f"file://{tmp_path}/bucket")
+    run = write_run(store, MAIN, 1, 2)
+    History(store.root).append(MAIN, 1, split="train", metrics={"reward": 0.9})
+    remote.push_history(store, MAIN)
+    for checkpoint in (*run, *(write_checkpoint(store, MAIN, step, parent=run[-1], reward=0.7) for step in (5,))):
+        remote.push(checkpoint)
+
+    assert remote.select(MAIN, Best("reward")).checkpoint.ref.step == 5

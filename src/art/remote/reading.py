@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from blake3 import blake3
 
@@ -12,6 +13,7 @@ from art.errors import (
     ModelNotFoundError,
 )
 from art.format import layout
+from art.format.lineage import segments
 from art.format.pick import NEWEST, Best, Exact, Pick, candidates
 from art.format.pins import Pins, read_pins
 from art.format.selection import Selection, Skipped, absence, choose
@@ -22,7 +24,7 @@ from art.remote.location import Location, Patience
 from art.remote.objects import Objects
 from art.remote.write import checkpoint_key, checkpoints_key
 from art.store import foreign
-from art.store.history import Entry, parse_line
+from art.store.history import Entry, History, parse_line
 from art.store.wording import listed, listed_steps
 
 BLOCK_BYTES = 8 * 1024**2
@@ -75,7 +77,8 @@ class RemoteReader:
     def select(self, model: ModelRef, pick: Pick = NEWEST) -> Selection[RemoteCheckpoint]:
         """Choose a checkpoint, the newest unless told.
 
-        Reads the manifest of the one it chooses and no other, except for the best, which reads them all.
+        Reads the manifest of the one it chooses and no other. For the best it also reads the newest one's and the
+        history, and all manifests where the history does not reach the newest, or knows nothing of the metric.
         """
         if isinstance(pick, Exact):
             return Selection(checkpoint=self.open_checkpoint(model.at(pick.step)), pick=pick, considered=1)
@@ -140,6 +143,8 @@ class RemoteReader:
             yield self._look(model.at(step), folders)
 
     def _scores(self, model: ModelRef, metric: str, folders: Mapping[int, str]) -> Mapping[int, float]:
+        if told := self._told_scores(model, metric, folders):
+            return told
         found = [item for item in self._newest_first(model, folders) if isinstance(item, RemoteCheckpoint)]
         metrics = {item.ref.step: item.manifest.metrics for item in found}
         scores = {step: score for step, named in metrics.items() if (score := named.get(metric)) is not None}
@@ -147,6 +152,16 @@ class RemoteReader:
             known = sorted({name for named in metrics.values() for name in named})
             raise MetricNotFoundError(f"No checkpoint of {model} in {self} has {metric!r}; they have {known}.")
         return scores
+
+    def _told_scores(self, model: ModelRef, metric: str, folders: Mapping[int, str]) -> Mapping[int, float]:
+        """Give what the history says of a metric; nothing where it was pushed before the newest checkpoint was."""
+        looked = self._newest_first(model, folders)
+        newest = next((item for item in looked if isinstance(item, RemoteCheckpoint)), None)
+        history = _History(self)
+        # The update that led to a checkpoint is told at the step before it.
+        if newest is None or all(entry.step < newest.ref.step - 1 for entry in history.read(model)):
+            return {}
+        return history.scores(segments(model, newest.manifest), metric)
 
     def _absence(
         self, pick: Pick, model: ModelRef, folders: Mapping[int, str], skipped: Sequence[Skipped] = ()
@@ -157,3 +172,17 @@ class RemoteReader:
             return ModelNotFoundError(f"There is no model {model} in {self}; {has} there.")
         has = f"it has {listed_steps(sorted(folders))}"
         return CheckpointNotFoundError(absence(pick, model, skipped, where=f" in {self}", has=has))
+
+
+class _History(History):
+    """The histories of a bucket, each read once."""
+
+    def __init__(self, remote: RemoteReader) -> None:
+        super().__init__(Path())
+        self._remote = remote
+        self._kept: dict[ModelRef, list[Entry]] = {}
+
+    def read(self, model: ModelRef) -> list[Entry]:
+        if model not in self._kept:
+            self._kept[model] = self._remote.history(model)
+        return self._kept[model]
