@@ -161,3 +161,23 @@ def test_a_past_is_stitched_at_the_fork():
 
     assert joined.points("train/reward") == [(0, 0.1), (1, 0.25), (2, 0.3)]
     assert joined.points("val/reward") == [(1, 0.5)]
+
+
+def test_a_trainer_that_drifts_from_its_sampler_is_found_where_it_began():
+    distance = [*[0.001] * 20, 0.02, *[0.2] * 6]
+
+    found = judge(series(train_reward=learning(27, 0.01, 6), train_approx_kl=distance))
+
+    assert (found.state, found.onset, found.last_good) == (State.DRIFTED, 21, 20)
+
+
+@pytest.mark.parametrize("distance", [[0.02] * 40, [0.001] * 30 + [0.2] * 4, [0.001] * 30 + [0.04] * 10, [0.2] * 6])
+def test_a_steady_a_short_or_a_small_distance_is_no_drift(distance: list[float]):
+    assert not judge(series(train_reward=learning(40, 0.01, 7), train_approx_kl=distance)).is_alarm
+
+
+def test_a_solved_task_is_not_silent_because_one_step_was_luckier():
+    rewards = [0.3, 0.6, 0.9, 1.02, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    run = series(train_reward=rewards, train_groups=[4.0] * 10, train_groups_without_signal=[0.0] * 4 + [4.0] * 6)
+
+    assert not judge(run).is_alarm

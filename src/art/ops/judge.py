@@ -28,10 +28,15 @@ NOISE_LOST = 6.0
 """Times the standard error of the mean of the last values."""
 STEPS_OF_A_TOTAL_LOSS, STEPS_OF_A_LOSS = 2, 5
 SILENT_STEPS = 5
+SOLVED = 0.05
+"""How far below its level a reward may be, as a share of it, and count as that of a solved task."""
 LOOK_BACK = 10
 CALM_STEPS = 5
 """A signal has a level to leave only after so many steps before the look back."""
 LEAST_NOISE = 0.01
+DRIFT = "train/approx_kl"
+DRIFT_FACTOR, LEAST_DRIFT = 10.0, 0.05
+"""Times its median before, and nats a token, that trainer and sampler must be apart for as long as a loss takes."""
 
 
 class State(StrEnum):
@@ -41,6 +46,8 @@ class State(StrEnum):
     COLLAPSED = "collapsed"
     HELD_OUT_FELL = "held-out fell"
     NO_SIGNAL = "no signal"
+    DRIFTED = "drifted"
+    """Trainer and sampler no longer find the same answers likely."""
     UNKNOWN = "unknown"
     """There is no reward in its history."""
 
@@ -70,7 +77,7 @@ class Judgement:
 
     @property
     def is_alarm(self) -> bool:
-        return self.state in (State.COLLAPSED, State.HELD_OUT_FELL, State.NO_SIGNAL)
+        return self.state in (State.COLLAPSED, State.HELD_OUT_FELL, State.NO_SIGNAL, State.DRIFTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +114,8 @@ def judge(series: Series) -> Judgement:
         return _alarm(State.COLLAPSED, series, rewards, fall)
     if fall := fall_of(held_out):
         return _alarm(State.HELD_OUT_FELL, series, held_out, fall)
-    if silent := _silence(series, rewards):
-        return silent
+    if found := _drift(series, rewards) or _silence(series, rewards):
+        return found
     return Judgement(state=State.HEALTHY if rewards or held_out else State.UNKNOWN, now=now)
 
 
@@ -211,6 +218,29 @@ def _is_out(signal: Signal, value: float, level: float) -> bool:
     return value > max(signal.factor * level, signal.least)
 
 
+def _drift(series: Series, rewards: Sequence[Point]) -> Judgement | None:
+    """Find that the trainer has been far from the sampler for some steps, and was not before."""
+    points = series.points(DRIFT)
+    before, after = points[:-STEPS_OF_A_LOSS], points[-STEPS_OF_A_LOSS:]
+    if len(before) < CALM_STEPS:
+        return None
+    level = median(value for _, value in before)
+    bound = max(DRIFT_FACTOR * level, LEAST_DRIFT)
+    if min(value for _, value in after) < bound:
+        return None
+    calm = max(place for place, (_, value) in enumerate(points) if value < bound)
+    onset, value = points[calm + 1]
+    text = "trainer and sampler drifted apart"
+    return Judgement(
+        state=State.DRIFTED,
+        onset=onset,
+        last_good=max((step for step, _ in rewards if step < onset), default=None),
+        level=level,
+        now=points[-1][1],
+        evidence=(Evidence(metric=DRIFT, step=onset, value=value, baseline=level, text=text),),
+    )
+
+
 def _silence(series: Series, rewards: Sequence[Point]) -> Judgement | None:
     """Find that no group has differed in reward for some steps, though the reward was better before."""
     groups, silent = series.points("train/groups"), dict(series.points("train/groups_without_signal"))
@@ -220,9 +250,10 @@ def _silence(series: Series, rewards: Sequence[Point]) -> Judgement | None:
         return None
     heard = [step for step, _ in groups if step not in set(quiet)]
     onset = min(step for step in quiet if step > max(heard, default=-1))
-    level = max(value for _, value in rewards)
-    if rewards[-1][1] >= level - LEAST_NOISE * max(abs(level), 1.0):
-        return None  # solved: every answer is as good as the best
+    # A mean, for the best single step of a solved task was a lucky one.
+    level, _ = _best_level([value for _, value in rewards])
+    if rewards[-1][1] >= level - SOLVED * max(abs(level), 1.0):
+        return None  # solved: every answer is about as good as the best
     text = "all answers of every group earn the same"
     seen = Evidence(metric="train/groups_without_signal", step=onset, value=silent[onset], baseline=0.0, text=text)
     good = max((step for step in heard if step < onset), default=None)

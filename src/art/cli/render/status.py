@@ -13,10 +13,16 @@ from art.ops.documents import fork_command
 from art.ops.judge import State
 from art.ops.lanes import Alarm, Lane, Life, Overview
 
-ICONS = {State.COLLAPSED: ("✕", "red"), State.HELD_OUT_FELL: ("▲", "yellow"), State.NO_SIGNAL: ("▲", "yellow")}
+ICONS = {
+    State.COLLAPSED: ("✕", "red"),
+    State.HELD_OUT_FELL: ("▲", "yellow"),
+    State.NO_SIGNAL: ("▲", "yellow"),
+    State.DRIFTED: ("▲", "yellow"),
+}
 WHAT = {
     State.COLLAPSED: "collapsed at step {onset}: reward {level} → {now}",
     State.HELD_OUT_FELL: "held-out reward fell from step {onset}: {level} → {now}",
+    State.DRIFTED: "trainer and sampler drifted apart from step {onset}: {level} → {now} nats a token",
     State.NO_SIGNAL: "learns nothing since step {onset}: all answers of a group earn the same",
 }
 PROMPTS_SHOWN = 8

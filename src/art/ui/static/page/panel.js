@@ -32,6 +32,7 @@ const Why = () => {
 const whyWords = (each, alert) => {
   const life = each.is_running ? "It is still running." : each.last_time ? `Its last step was written at ${each.last_time.slice(0, 16).replace("T", " ")} UTC.` : "";
   if (!alert) return each.newest_value === null ? `There is no reward in its history. ${life}` : `Reward ${value(each.newest_value)} at step ${each.newest}, best ${value(each.best_value)} at step ${each.best ?? "–"}. ${life}`;
+  if (alert.state === "drifted") return `The trainer's distance from the sampler rose from ${value(alert.level)} to ${value(alert.now)} nats a token; from step ${alert.onset} on it has not come back. ${life}`;
   const what = alert.state === "held-out fell" ? "Held-out reward" : "Reward";
   const answered = alert.answered_by ? ` It was answered by ${clean(nameOf(alert.answered_by))}.` : "";
   return `${what} fell from ${value(alert.level)} to ${value(alert.now)}; from step ${alert.onset} on it has not come back. ${life}${answered}`;

@@ -1,7 +1,7 @@
 // The tree of branches on the step axis: one lane each, forks joined to the curve that they left.
 const LANE = () => (phone() ? 36 : 28);
 const MANY = 40, BEST = 5, OVERSCAN = 6;
-const ICONS = { healthy: "✓", collapsed: "✕", "held-out fell": "▲", "no signal": "▲", unknown: "·" };
+const ICONS = { healthy: "✓", collapsed: "✕", "held-out fell": "▲", "no signal": "▲", drifted: "▲", unknown: "·" };
 
 const parentOf = (each) => (each.forked_from ? `${each.forked_from.project}/${each.forked_from.model}` : null);
 // Latest fork first: then no connector crosses a sibling's lane.

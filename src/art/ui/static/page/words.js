@@ -3,7 +3,7 @@ const { html, render, useEffect, useLayoutEffect, useRef } = htmPreact;
 
 const STATE_WORDS = {
   healthy: "healthy", collapsed: "collapsed", "held-out fell": "held-out reward fell",
-  "no signal": "learns nothing any more", unknown: "without rewards",
+  "no signal": "learns nothing any more", drifted: "trainer and sampler drifted apart", unknown: "without rewards",
 };
 const METRIC_WORDS = {
   "train/reward": ["reward", "training"], "val/reward": ["reward", "held out"], "train/entropy": ["entropy", ""],
