@@ -12,7 +12,7 @@ import art
 ROOT = Path(__file__).parents[2]
 FETCHED = re.compile(r"""<(?:script|img|link)\b[^>]*?(?:src|href)=["']https?://[^>]*>""")
 # Types that Sphinx cannot describe, and packages whose names are listed on their own.
-NO_DOCSTRING = {"Messages", "MessagesAndChoices", "Tools", "dev", "errors", "local", "types", "utils"}
+NO_DOCSTRING = {"Messages", "MessagesAndChoices", "Tools", "branches", "dev", "errors", "local", "types", "utils"}
 
 
 @pytest.fixture(scope="module")
