@@ -47,4 +47,6 @@ def _section(command: str) -> str:
 def _options(command: str) -> Iterator[str]:
     program = typer.main.get_command(app)
     for parameter in program.commands[command].params:  # pyright: ignore
-        yield from (name for name in parameter.opts if name.startswith("--"))
+        # What is on unless one says otherwise is named by the word that turns it off.
+        names = parameter.secondary_opts if parameter.default is True else parameter.opts
+        yield from (name for name in names if name.startswith("--"))
