@@ -1,4 +1,4 @@
-"""Several ways on from one good checkpoint: a branch per learning rate, trained side by side, compared in a table.
+"""Several ways on from one good checkpoint: a branch per learning rate, compared in a table.
 
     .venv/bin/python examples/branches.py [BASE_MODEL]
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import art
+from art.branches import Branch
 from art.local import LocalBackend
 from yes_no_maybe import base_model, evaluate, train
 
@@ -22,13 +23,10 @@ FORK_STEP, LAST_STEP = 2, 5
 LEARNING_RATES = (5e-5, 5e-4, 2e-2)
 
 
-async def branch(backend: LocalBackend, learning_rate: float) -> tuple[str, float]:
-    """Fork the trunk and go on; gives the branch's name and the mean reward it ends with."""
-    model = art.TrainableModel(name=f"lr-{learning_rate:g}", project="examples", base_model=base_model())
-    await backend._experimental_fork_checkpoint(model, from_model="trunk", not_after_step=FORK_STEP)
-    await model.register(backend)
-    await train(model, until=LAST_STEP, learning_rate=learning_rate)
-    return model.name, await evaluate(model)
+async def go_on(branch: Branch) -> float:
+    """Train a branch; gives the mean reward it ends with."""
+    await train(branch.model, until=LAST_STEP, learning_rate=branch.config.learning_rate)
+    return await evaluate(branch.model)
 
 
 async def main() -> None:
@@ -37,7 +35,12 @@ async def main() -> None:
         await trunk.register(backend)
         await train(trunk, until=FORK_STEP, learning_rate=5e-4)
         before = await evaluate(trunk)
-        results = await asyncio.gather(*(branch(backend, rate) for rate in LEARNING_RATES))
+
+    variants = {f"lr-{rate:g}": {"learning_rate": rate} for rate in LEARNING_RATES}
+    report = await art.fork_many(f"examples/trunk@{FORK_STEP}", variants, go_on, backend={"path": ROOT})
+    for failed in report.failed:
+        print(f"{failed.model}: {failed.problem}")
+    results = [(result.name, float(str(result.value))) for result in report.results if result.value is not None]
 
     table = Table("branch", f"reward at step {FORK_STEP}", f"at step {LAST_STEP}")
     for name, after in sorted(results, key=lambda result: result[1], reverse=True):

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 import art
@@ -121,10 +120,10 @@ def test_a_killed_raylet_costs_the_step_it_was_in_and_no_bit(cluster: Any, root:
         )
         while not (root / "worker").exists():
             await asyncio.sleep(0.05)
-            assert not training_.done()
-        worker = psutil.Process(int((root / "worker").read_text()))
-        raylet = next(each for each in worker.parents() if each.name() == "raylet")
-        raylet.kill()
+            assert not training_.done(), training_.result()
+        identity = (root / "worker").read_text()
+        node = next(each for each in cluster.worker_nodes if each.node_id == identity)
+        await asyncio.to_thread(cluster.remove_node, node, allow_graceful=False)
         return await training_
 
     (result,) = asyncio.run(body()).results

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import digits
 from art.branches import Branch
@@ -50,11 +51,16 @@ async def learn_and_be_killed(branch: Branch) -> int:
 
 
 async def learn_slowly(branch: Branch) -> None:
-    """Wait in the second step of the first worker until it is killed; say which process waits."""
+    """Wait in the second step of the first worker until its machine is lost; say which machine of Ray's that is."""
+    import importlib
+
+    ray: Any = importlib.import_module("ray")
     async for step in branch.steps():
         groups = await digits.gather(branch.model)
         mark = Path(branch.backend.store.root, "worker")
         if step > branch.first and not mark.exists():
-            mark.write_text(str(os.getpid()))
+            fresh = mark.with_name("worker.new")
+            fresh.write_text(ray.get_runtime_context().get_node_id())
+            fresh.rename(mark)
             await asyncio.sleep(600)
         await branch.train(groups)

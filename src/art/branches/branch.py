@@ -24,7 +24,7 @@ from art.store.store import CheckpointStore
 from art.trajectories import TrajectoryGroup
 
 if TYPE_CHECKING:
-    from art.local import LocalBackend
+    import art.local.backend
 
 VARIABLE = "ART_BRANCH"
 """The environment variable that tells a script of `art sweep` its task."""
@@ -35,7 +35,7 @@ SECONDS, TOKENS = f"{SPLIT}/seconds", "train/tokens"
 class Branch:
     """One branch of many. `model` is registered and stands at the fork, or where an earlier worker left it."""
 
-    def __init__(self, task: Task, model: TrainableModel, backend: LocalBackend) -> None:
+    def __init__(self, task: Task, model: TrainableModel, backend: art.local.backend.LocalBackend) -> None:
         self.model = model
         self.backend = backend
         self._task = task
@@ -97,7 +97,7 @@ def used_by(store: CheckpointStore, model: ModelRef, *, first: int) -> Used:
 
 
 @asynccontextmanager
-async def opened(task: Task, backend: LocalBackend) -> AsyncGenerator[Branch]:
+async def opened(task: Task, backend: art.local.backend.LocalBackend) -> AsyncGenerator[Branch]:
     """Begin a branch, or go on with it, over a backend that is open."""
     manifest: Manifest = await asyncio.to_thread(begin, task)
     base_model = manifest.base_model.id if manifest.base_model else task.base_model
