@@ -25,12 +25,12 @@ VLLM := .venv-vllm
 FUZZ := .venv-fuzz
 FUZZERS := atheris==3.0.0 schemathesis==4.32.5
 FUZZ_SECONDS ?= 120
-FUZZ_TARGETS := documents files trained requests
+FUZZ_TARGETS := documents files places trained requests
 OF_LOWEST := tests/test_names.py tests/test_visible.py tests/store tests/cli tests/ops
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-long fuzz test-lowest test-trackers test-ray test-frameworks test-vllm check style bench gpu clean
+.PHONY: help demo docs test test-long fuzz reliability test-lowest test-trackers test-ray test-frameworks test-vllm check style bench gpu clean
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -87,6 +87,9 @@ fuzz: $(FUZZ)/made  ## look for more faults in what comes from outside, for FUZZ
 		(cd tests && HF_HUB_OFFLINE=1 ../$(FUZZ)/bin/python -m fuzz.run $$target $$(($(FUZZ_SECONDS) / $(words $(FUZZ_TARGETS))))) || exit 1; \
 	done
 	@$(FUZZ)/bin/python -m pytest -q tests/fuzz/test_door.py
+
+reliability: $(VENV)/test-installed  ## count every figure of docs/reliability.md; ONLY=power counts one part (20 minutes)
+	@$(BIN)/python bench/reliability.py $(addprefix --only ,$(ONLY))
 
 check: style  ## the checks and the quick tests, for the inner loop (2 minutes)
 	@echo "== quick tests"

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 CORPUS = Path(__file__).with_name("corpus")
-TARGETS = ("documents", "files", "trained", "requests")
+TARGETS = ("documents", "files", "places", "trained", "requests")
 
 
 def opened(name: str, folder: Path) -> Callable[[bytes], None]:
@@ -17,6 +17,10 @@ def opened(name: str, folder: Path) -> Callable[[bytes], None]:
         from . import files, world
 
         return partial(files.check, world.write_world(folder / "world"), folder)
+    if name == "places":
+        from . import places
+
+        return partial(places.check, places.write_bucket(folder), folder)
     if name == "trained":
         from . import trained
 

@@ -93,7 +93,7 @@ def test_a_changed_request_is_answered_or_refused_and_no_neighbour_waits(
     for answer in answers:
         check_answer(answer)
     statuses = {answer.status_code for answer in answers}
-    record_property("requests", len(answers))
+    record_property("fuzzed requests over HTTP", len(answers))
     assert {200, 400} <= statuses
     assert max(waits) < PATIENCE_S
 

@@ -17,7 +17,7 @@ from . import documents
 from .mutation import INPUT_BYTES
 from .targets import CORPUS, TARGETS, opened
 
-EXAMPLES = {"documents": 3000, "files": 160, "trained": 300, "requests": 800}
+EXAMPLES = {"documents": 3000, "files": 160, "places": 60, "trained": 300, "requests": 800}
 SOURCES = st.binary(min_size=INPUT_BYTES, max_size=INPUT_BYTES)
 Check = Callable[[bytes], None]
 

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -60,13 +60,18 @@ def killed(place: Path, worlds: dict[str, Path]) -> dict[str, Path]:
 
 @pytest.mark.parametrize("operation", CHANGING)
 def test_an_operation_killed_anywhere_happened_or_did_not(
-    worlds: dict[str, Path], killed: dict[str, Path], operation: str, place: Path
+    worlds: dict[str, Path],
+    killed: dict[str, Path],
+    operation: str,
+    place: Path,
+    record_property: Callable[[str, object], None],
 ):
     copies = copies_of(killed[operation], place)
     before, after = seen(worlds[operation]), seen(copies[-1])
 
     found = [seen(copy) for copy in copies]
 
+    record_property("crash points", len(copies) - 1)
     assert before != after
     assert before in found
     assert all(state in (before, after) for state in found)
@@ -75,7 +80,7 @@ def test_an_operation_killed_anywhere_happened_or_did_not(
 @pytest.mark.parametrize("how", ["ENOSPC", "interrupt"])
 @pytest.mark.parametrize("operation", CHANGING)
 def test_an_operation_that_fails_anywhere_happened_or_did_not(
-    worlds: dict[str, Path], place: Path, operation: str, how: str
+    worlds: dict[str, Path], place: Path, operation: str, how: str, record_property: Callable[[str, object], None]
 ):
     folder = place / how / operation
     stop_everywhere(operation, how, {worlds[operation]: folder})
@@ -83,6 +88,7 @@ def test_an_operation_that_fails_anywhere_happened_or_did_not(
 
     before, after = seen(worlds[operation]), seen(copies[-1])
 
+    record_property("injected errors", len(copies) - 1)
     for copy in copies:
         assert seen(copy) in (before, after), copy.name
 

@@ -164,8 +164,8 @@ def seen_in_bucket(root: Path) -> object:
     for model in remote.models():
         found = [remote.open_checkpoint(model.at(step)) for step in remote.steps(model)]
         for checkpoint in found:
-            entries = {entry.path: entry.blake3 for entry in checkpoint.manifest.files}
-            assert {file.name: remote.digest(checkpoint, file)[1] for file in checkpoint.files} == entries
+            entries = {entry.path: (entry.size_bytes, entry.blake3) for entry in checkpoint.manifest.files}
+            assert {name: remote.measure(checkpoint, name) for name in checkpoint.names} == entries
         lines = [(entry.step, entry.metrics) for entry in remote.history(model)]
         if found or lines:
             seen[model] = [(c.ref.step, c.manifest.files, c.manifest.parent) for c in found], lines
@@ -254,5 +254,5 @@ def test_after_a_power_failure_an_operation_happened_or_did_not(
             scene.act(left, other)
             assert scene.seen(left) == after
         shutil.rmtree(left)
-    record_property("states", count)
+    record_property("replays of a power failure", count)
     assert count > 2

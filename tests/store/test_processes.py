@@ -16,7 +16,7 @@ from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint, write_run
 
-PROCESSES = 4
+PROCESSES, ACTS = 4, 25
 MAIN, BRANCH = ModelRef("shop", "main"), ModelRef("shop", "branch")
 spawn = multiprocessing.get_context("spawn")
 begin: Barrier | None = None
@@ -69,7 +69,7 @@ def do_anything(root: Path, seed: int) -> list[str]:
     """Commit, fork, rewind, restore, delete and collect in any order; tell what was no error of ours."""
     store, chance, problems = CheckpointStore(root), random.Random(seed), list[str]()
     wait()
-    for number in range(25):
+    for number in range(ACTS):
         model = chance.choice([MAIN, BRANCH])
         try:
             match chance.choice(["commit", "commit", "fork", "overwrite", "rewind", "restore", "delete", "collect"]):
@@ -119,12 +119,15 @@ def append_many(root: Path, writer: int) -> None:
         history.append(MAIN, step, split="train", metrics={"writer": writer})
 
 
-def test_of_forks_of_different_sources_into_one_model_exactly_one_wins(tmp_path: Path):
+def test_of_forks_of_different_sources_into_one_model_exactly_one_wins(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+):
     store = CheckpointStore(tmp_path)
     write_run(store, MAIN, *range(1, PROCESSES + 1))
 
     outcomes = at_once(fork_many, *((tmp_path, [step] * 8) for step in range(1, PROCESSES + 1)))
 
+    record_property("races", PROCESSES * 8)
     for number, found in enumerate(zip(*outcomes, strict=True)):  # type: ignore[arg-type]
         assert Counter(found) == {"forked": 1, "refused": PROCESSES - 1}
         winner = store.select(ModelRef("shop", f"branch-{number}"))
@@ -134,20 +137,24 @@ def test_of_forks_of_different_sources_into_one_model_exactly_one_wins(tmp_path:
     assert store.debris() == []
 
 
-def test_of_the_same_fork_in_many_processes_one_is_made_and_the_others_find_it(tmp_path: Path):
+def test_of_the_same_fork_in_many_processes_one_is_made_and_the_others_find_it(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+):
     store = CheckpointStore(tmp_path)
     write_checkpoint(store, MAIN, 5)
 
     outcomes = at_once(fork_many, *((tmp_path, [5] * 8),) * PROCESSES)
 
+    record_property("races", PROCESSES * 8)
     for found in zip(*outcomes, strict=True):  # type: ignore[arg-type]
         assert Counter(found) == {"forked": 1, "repeated": PROCESSES - 1}
     assert store.debris() == []
 
 
-def test_of_commits_of_one_step_exactly_one_wins(tmp_path: Path):
+def test_of_commits_of_one_step_exactly_one_wins(tmp_path: Path, record_property: Callable[[str, object], None]):
     outcomes = at_once(commit_many, *((tmp_path, list(range(1, 9))),) * PROCESSES)
 
+    record_property("races", PROCESSES * 8)
     for found in zip(*outcomes, strict=True):  # type: ignore[arg-type]
         assert Counter(found) == {"committed": 1, "refused": PROCESSES - 1}
     store = CheckpointStore(tmp_path)
@@ -156,9 +163,10 @@ def test_of_commits_of_one_step_exactly_one_wins(tmp_path: Path):
     assert store.debris() == []
 
 
-def test_processes_that_do_anything_leave_a_sound_root(tmp_path: Path):
+def test_processes_that_do_anything_leave_a_sound_root(tmp_path: Path, record_property: Callable[[str, object], None]):
     problems = at_once(do_anything, *((tmp_path, seed) for seed in range(PROCESSES)))
 
+    record_property("races", PROCESSES * ACTS)
     assert problems == [[]] * PROCESSES
     store = CheckpointStore(tmp_path)
     store.collect()
