@@ -76,7 +76,7 @@ def test_a_gradient_that_is_another_is_refused() -> None:
 
 def test_a_model_that_disagrees_is_not_loaded(tmp_path: Path) -> None:
     folder = write_small_model(tmp_path / "diffllama", family="diffllama")
-    bases = Bases(device="cpu", dtype="float32", max_rows=4)
+    bases = Bases(device="cpu", dtype="float32")
 
     with pytest.raises(ConfigurationError, match=r"DiffLlama.* nats off"):
         bases.open(str(folder))

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from art.errors import ModelNotFoundError
 from art.http.app import create_app
+from art.http.catalogue import Catalogue
 from art.http.limits import Limits
 from art.http.server import Listen, Server
 from art.names import ModelRef
@@ -38,20 +39,19 @@ class Served:
     """An engine behind HTTP, with names that a backend would resolve."""
 
     def __init__(
-        self, engine: Engine, tokenizer: PreTrainedTokenizerFast, *, limits: Limits | None = None, **options: Any
+        self,
+        engine: Engine,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        limits: Limits | None = None,
+        list_names: Callable[[], list[str]] | None = None,
+        run_seed: int | None = None,
     ) -> None:
         self.engine = engine
         self.names = {"agent": BASE}
-        options = {"model_names": lambda: list(self.names)} | options
         listen = Listen(key=KEY, limits=limits or Limits())
-        app = create_app(
-            engine,
-            tokenizer,
-            resolve=self._resolve,
-            access=listen.access,
-            limits=listen.limits,
-            **options,
-        )
+        self.list_names = list_names or (lambda: list(self.names))
+        app = create_app(Catalogue(engine, _Names(self), run_seed=run_seed), tokenizer, listen=listen)
         self._server = Server(app, listen)
         self._server.start()
         self.base_url = self._server.base_url
@@ -92,10 +92,22 @@ class Served:
     def stop(self) -> None:
         self._server.stop()
 
-    async def _resolve(self, name: str) -> Version:
-        if name not in self.names:
-            raise ModelNotFoundError(f"No model {name}; there are {', '.join(self.names)}.")
-        return self.names[name]
+
+class _Names:
+    """What the names mean. Nothing is retired here."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    def names(self) -> list[str]:
+        return self._served.list_names()
+
+    @contextmanager
+    def lease(self, name: str) -> Iterator[Version]:
+        names = self._served.names
+        if name not in names:
+            raise ModelNotFoundError(f"No model {name}; there are {', '.join(names)}.")
+        yield names[name]
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def test_listing_models_runs_beside_the_event_loop(base: PreTrainedModel, tokeni
         async with client_of(served) as client:
             return await slowest_health(client, asyncio.ensure_future(client.get("/models")))
 
-    with serving(base, tokenizer, model_names=list_slowly) as served:
+    with serving(base, tokenizer, list_names=list_slowly) as served:
         assert asyncio.run(run(served)) < PROMPT_S
 
 

@@ -1,6 +1,6 @@
 """The OpenAI-compatible application: its routes, who is let in, and what every refusal looks like.
 
-Knows HTTP and the sampler; not where versions come from: `resolve` turns the name in a request into one.
+Knows HTTP and what the catalogue offers; not where versions come from.
 """
 
 from __future__ import annotations
@@ -18,49 +18,31 @@ from transformers import PreTrainedTokenizerBase
 
 from art.errors import ArtError
 from art.http.body import Bodies
+from art.http.catalogue import Catalogue
 from art.http.chat import ChatFormat
 from art.http.grammar import Grammars
-from art.http.guard import Access, Guard
-from art.http.limits import Limits
+from art.http.guard import Guard
 from art.http.metrics import Counting, Metrics
 from art.http.preparation import Preparation
 from art.http.refusal import RequestError, as_request_error
-from art.http.seeds import DerivedSeeds
+from art.http.server import Listen
 from art.http.service import Service
-from art.sample.sampler import Sampler
-from art.sample.version import Version
 
 CLIENT_GONE = 499
 
 
 def create_app(
-    sampler: Sampler,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    resolve: Callable[[str], Awaitable[Version]],
-    model_names: Callable[[], list[str]],
-    access: Access,
-    limits: Limits,
-    run_seed: int | None = None,
-    max_context: int | None = None,
+    catalogue: Catalogue, tokenizer: PreTrainedTokenizerBase, *, listen: Listen, max_context: int | None = None
 ) -> Starlette:
-    """Build the application over a sampler.
-
-    `resolve` gives the version that a name in a request means, and raises `NotFoundError`; `model_names` is called in a
-    thread. With `run_seed`, requests without a seed get one that follows from it, the version's step and the request's
-    content.
-    """
+    """Build the application. Conversations may have `max_context` tokens, or as many as the sampler has room for."""
     metrics, preparation = Metrics(), Preparation()
-    chat = ChatFormat(tokenizer)
+    chat, sampler = ChatFormat(tokenizer), catalogue.sampler
     service = Service(
-        sampler=sampler,
+        catalogue=catalogue,
         chat=chat,
         grammars=Grammars(chat, sampler.stop_ids | chat.stop_ids),
-        resolve=resolve,
-        model_names=model_names,
-        seeds=None if run_seed is None else DerivedSeeds(run_seed),
         context=min(max_context or sampler.context_length, sampler.context_length),
-        bodies=Bodies(limits),
+        bodies=Bodies(listen.limits),
         metrics=metrics,
         preparation=preparation,
     )
@@ -72,7 +54,10 @@ def create_app(
 
     return Starlette(
         routes=_routes(service),
-        middleware=[Middleware(Counting, metrics=metrics), Middleware(Guard, access=access, limits=limits)],
+        middleware=[
+            Middleware(Counting, metrics=metrics),
+            Middleware(Guard, access=listen.access, limits=listen.limits),
+        ],
         exception_handlers=_handlers(),  # pyright: ignore[reportArgumentType] - each takes the error it is named for
         lifespan=lifespan,
     )

@@ -39,26 +39,40 @@ class Listen:
     def access(self) -> Access:
         return Access(self.key, self.host)
 
+    def bind(self) -> socket.socket:
+        """Take the port; raises `InferenceError` where it cannot be had."""
+        listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((self.host, self.port))
+            listener.listen(LISTEN_BACKLOG)
+        except OSError as error:
+            listener.close()
+            raise InferenceError(
+                f"The inference server cannot listen on {self.host}:{self.port}: {error}. Choose another port, or 0."
+            ) from error
+        return listener
+
 
 class Server:
     """An HTTP server in a thread."""
 
     def __init__(self, app: ASGIApp, listen: Listen) -> None:
         self._app = app
-        self._limits = listen.limits
-        self._host, self._port = listen.host, listen.port
+        self._listen = listen
+        self._port = listen.port
         self._uvicorn: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def base_url(self) -> str:
         """The address that OpenAI's client takes as `base_url`."""
-        host = ANY_ADDRESS.get(self._host, self._host)
+        host = ANY_ADDRESS.get(self._listen.host, self._listen.host)
         return f"http://[{host}]:{self._port}/v1" if ":" in host else f"http://{host}:{self._port}/v1"
 
-    def start(self) -> None:
-        """Serve; returns when requests are answered. Raises `InferenceError` where the port cannot be had."""
-        listener = self._bind()
+    def start(self, listener: socket.socket | None = None) -> None:
+        """Serve on a port that was bound, or bind it; returns when requests are answered. Raises `InferenceError`."""
+        listener = listener or self._listen.bind()
         self._port = listener.getsockname()[1]
         started = threading.Event()
         self._uvicorn = _Announcing(self._config(), started)
@@ -68,7 +82,7 @@ class Server:
         started.wait()
         if not self._uvicorn.started:
             self._thread.join()
-            raise InferenceError(f"The inference server did not start on {self._host}:{self._port}.")
+            raise InferenceError(f"The inference server did not start on {self._listen.host}:{self._port}.")
 
     def stop(self) -> None:
         """Let running requests finish for a few seconds, then end. May be called again."""
@@ -79,7 +93,8 @@ class Server:
         self._uvicorn = self._thread = None
 
     def _config(self) -> uvicorn.Config:
-        protocol: Any = functools.partial(Connection, limits=self._limits, resting=Resting(self._limits.resting))
+        limits = self._listen.limits
+        protocol: Any = functools.partial(Connection, limits=limits, resting=Resting(limits.resting))
         return uvicorn.Config(
             self._app,
             http=protocol,
@@ -90,21 +105,8 @@ class Server:
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
-            timeout_keep_alive=self._limits.keep_alive_s,  # pyright: ignore[reportArgumentType] - seconds, for a timer
+            timeout_keep_alive=limits.keep_alive_s,  # pyright: ignore[reportArgumentType] - seconds, for a timer
         )
-
-    def _bind(self) -> socket.socket:
-        listener = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((self._host, self._port))
-            listener.listen(LISTEN_BACKLOG)
-        except OSError as error:
-            listener.close()
-            raise InferenceError(
-                f"The inference server cannot listen on {self._host}:{self._port}: {error}. Choose another port, or 0."
-            ) from error
-        return listener
 
     @staticmethod
     def _serve(server: uvicorn.Server, listener: socket.socket, started: threading.Event) -> None:

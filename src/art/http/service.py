@@ -1,23 +1,23 @@
 """What each route does: a request becomes a prompt, a generation, and an answer.
 
-Knows the sampler, the chat format and OpenAI's requests; not who is let in. Runs in the server's event loop, and leaves
-to threads whatever takes long: parsing, templates, tokenising, writing, listing.
+Knows the catalogue, the chat format and OpenAI's requests; not who is let in. Runs in the server's event loop, and
+leaves to threads whatever takes long: parsing, templates, tokenising, writing, listing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass
 from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from art.errors import NotFoundError
 from art.http.answer import Answer
 from art.http.body import Bodies
+from art.http.catalogue import Catalogue
 from art.http.chat import ChatFormat
 from art.http.codecs import CHAT, RESPONSES, TEXT, Codec
 from art.http.grammar import Grammars, offered
@@ -25,19 +25,16 @@ from art.http.metrics import MEDIA_TYPE, Metrics
 from art.http.preparation import Preparation
 from art.http.protocol import SamplingRequest
 from art.http.refusal import RequestError
-from art.http.seeds import DerivedSeeds
 from art.http.stream import EventStream, Whole, unless_gone
 from art.http.thinking import Split
 from art.http.writing import Asked, Json, Writer
 from art.sample.generation import Generation
-from art.sample.sampler import Sampler
 from art.sample.sampling import GREEDY_BELOW, Sampling
 from art.sample.shaping import NewShaper, Penalties
 from art.sample.version import Version
 
 DEFAULT_MAX_TOKENS = 4096
 """What a request that names no limit may sample, where the context has room for it."""
-RESOLVE_ATTEMPTS = 5
 ANSWER_BYTES_PER_TOKEN = 100
 
 
@@ -53,14 +50,11 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """Answers requests from one sampler."""
+    """Answers requests for what a catalogue names."""
 
-    sampler: Sampler
+    catalogue: Catalogue
     chat: ChatFormat
     grammars: Grammars
-    resolve: Callable[[str], Awaitable[Version]]
-    model_names: Callable[[], list[str]]
-    seeds: DerivedSeeds | None
     context: int
     bodies: Bodies
     metrics: Metrics
@@ -99,31 +93,31 @@ class Service:
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if name not in await asyncio.to_thread(self.model_names):
+        if name not in await asyncio.to_thread(self.catalogue.names):
             message = f"The model {name!r} is not served here; GET /v1/models lists those that are."
             raise RequestError(message, status=404, param="model", code="model_not_found")
         return JSONResponse(_entry(name))
 
     def _list(self) -> bytes:
-        return json.dumps({"object": "list", "data": [_entry(name) for name in self.model_names()]}).encode()
+        return json.dumps({"object": "list", "data": [_entry(name) for name in self.catalogue.names()]}).encode()
 
     async def health(self, _: Request) -> Response:
-        return JSONResponse({"status": "ok", **asdict(self.sampler.load())})
+        return JSONResponse({"status": "ok", **asdict(self.catalogue.sampler.load())})
 
     async def show_metrics(self, _: Request) -> Response:
-        return Response(self.metrics.text(self.sampler.load()), media_type=MEDIA_TYPE)
+        return Response(self.metrics.text(self.catalogue.sampler.load()), media_type=MEDIA_TYPE)
 
     def _prepare(self, body: bytes, codec: Codec) -> Prepared:
         asked = codec.parse(body)
         prompt_ids = codec.prompt_ids(asked, self.chat, self.context)
-        content = asked.content() if self.seeds else ""
+        content = asked.content() if self.catalogue.derives_seeds else ""
         return Prepared(asked=asked, prompt_ids=prompt_ids, content=content, shapers=self._shapers(asked))
 
     def _shapers(self, asked: SamplingRequest) -> tuple[NewShaper, ...]:
         """Give what shapes the logits; raises `RequestError` where the sampler does not let anything do that."""
         grammar = self.grammars.shaper(asked)
         shapers = (*_penalties(asked, len(self.chat.tokenizer)), *([grammar] if grammar else []))
-        if shapers and not self.sampler.traits.shapes_logits:
+        if shapers and not self.catalogue.sampler.traits.shapes_logits:
             message = "The sampler behind this server applies no penalties, no logit_bias and no form of an answer."
             raise RequestError(f"{message} Leave them out of the request.", code="unsupported_value")
         return shapers
@@ -141,26 +135,14 @@ class Service:
             shapers=prepared.shapers,
             seed=asked.seed,
             top_logprobs=asked.shown_logprobs or 0,
-            stop_ids=self.sampler.stop_ids | self.chat.stop_ids,
+            stop_ids=self.catalogue.sampler.stop_ids | self.chat.stop_ids,
         )
 
     async def _submit(self, prepared: Prepared, sampling: Sampling) -> tuple[Generation, Version]:
-        asked, content = prepared.asked, prepared.content
-        for attempt in range(RESOLVE_ATTEMPTS):
-            version = await self.resolve(asked.model)
-            derives = self.seeds if sampling.seed is None else None
-            seeded = replace(sampling, seed=derives.peek(version, content)) if derives else sampling
-            try:
-                generation = self.sampler.submit(version, prepared.prompt_ids, sampling=seeded, n=asked.n or 1)
-            except NotFoundError:
-                # Retired between the two calls, because training has just published the next one.
-                if attempt == RESOLVE_ATTEMPTS - 1:
-                    raise
-                continue
-            if derives:
-                derives.take(version, content)
-            return generation, version
-        raise AssertionError
+        asked = prepared.asked
+        return await self.catalogue.submit(
+            asked.model, prepared.prompt_ids, sampling=sampling, n=asked.n or 1, content=prepared.content
+        )
 
     async def _answered(self, generation: Generation, asked: Asked) -> AsyncIterator[tuple[int, Answer, Split]]:
         """Yield each choice whenever it grows, with the text that it can show now."""

@@ -18,7 +18,7 @@ from art.format.pick import Mode, Pick, pick_of
 from art.guard import Guard
 from art.http.limits import Limits
 from art.http.server import Listen
-from art.local import moving, words
+from art.local import moving, transfers, words
 from art.local.bases import Bases
 from art.local.compatible import check_fits
 from art.local.following import Following
@@ -26,17 +26,20 @@ from art.local.interrupted import say_it_in_one_line
 from art.local.logbook import Logbook
 from art.local.pruning import prune
 from art.local.reports import ReportTo
+from art.local.samplers import OWN, Samplers
 from art.local.seeds import Seeds
 from art.local.session import Session
 from art.local.sessions import Sessions
 from art.local.settling import Settling
 from art.local.standing import OnCorrupt, Standing
+from art.local.transfers import Pulling
 from art.names import ModelRef
 from art.ops.fork import ForkReport, ForkRequest, fork, if_exists
 from art.ops.moving import Moved
 from art.ops.place import open_remote
 from art.ops.plan import plan
 from art.remote.hub import Hub
+from art.sample.base import NewSampler
 from art.store.history import History
 from art.store.store import CheckpointStore
 from art.trajectories import Trajectory, TrajectoryGroup
@@ -53,6 +56,7 @@ class LocalBackend:
     `keep` keeps is deleted after each commit (docs/guides/retention.md), and a `guard` ends what goes wrong.
     With `ranks` above 1 so many processes train together, bit for bit as one would; see docs/guides/scaling.md.
     A newest checkpoint that is damaged raises, unless `on_corrupt` has it repaired or stands at the previous one.
+    A `sampler` of your own may answer instead of our engine: a function that makes one; see docs/guides/extending.md.
     Inference answers on `host` to requests that carry `api_key`, a random one unless it is given.
     """
 
@@ -67,6 +71,7 @@ class LocalBackend:
         max_rows: int = 64,
         max_cache_bytes: int | None = None,
         ranks: int = 1,
+        sampler: str | NewSampler = OWN,
         remote: str | None = None,
         in_process: bool = True,
         host: str = "127.0.0.1",
@@ -78,12 +83,12 @@ class LocalBackend:
         on_corrupt: OnCorrupt = "raise",
         guard: Guard | None = None,
     ) -> None:
-        key = secrets.token_urlsafe(24) if api_key is None else api_key
-        self._listen = Listen(key=key, host=host, limits=Limits(body_bytes=max_request_bytes))
+        self._listen = _listen(api_key, host=host, body_bytes=max_request_bytes)
         self.store = CheckpointStore(path)
         self.history = History(self.store.root)
         self._logbook = Logbook(self.store)
-        self._bases = Bases(device=device, dtype=dtype, max_rows=max_rows, max_cache_bytes=max_cache_bytes, ranks=ranks)
+        samplers = Samplers(chosen=sampler, exact=deterministic, max_rows=max_rows, max_cache_bytes=max_cache_bytes)
+        self._bases = Bases(device=device, dtype=dtype, ranks=ranks, samplers=samplers)
         self._models: list[AnyModel] = []
         mirrored = moving.open_remote(remote, None) if remote else None
         self._following = Following.of(
@@ -131,8 +136,7 @@ class LocalBackend:
         self._models.append(model)
         if not model.trainable:
             return None
-        session = await self._sessions.attach(model, port)
-        return Inference(session.base_url, self._listen.key)
+        return Inference(await self._sessions.attach(model, port), self._listen.key)
 
     async def train(
         self,
@@ -277,12 +281,9 @@ class LocalBackend:
         `CheckpointExistsError`, naming the key. `delete` removes checkpoints there that are not here.
         """
         self._require_open()
-        remote = await asyncio.to_thread(moving.open_remote, s3_bucket, prefix)
-        bar = words.bar(verbose=verbose)
-        moved = await asyncio.to_thread(moving.push, self.store, remote, model.ref, delete=delete, bar=bar)
-        if verbose:
-            words.say(words.moved_line(f"{model.ref} -> {remote}", moved))
-        return moved
+        return await asyncio.to_thread(
+            transfers.push, self.store, model.ref, bucket=s3_bucket, prefix=prefix, delete=delete, verbose=verbose
+        )
 
     async def _experimental_pull_from_s3(
         self,
@@ -295,13 +296,9 @@ class LocalBackend:
     ) -> Moved:
         """Bring the model's checkpoints here: all of them, one step, or the `"latest"`; every byte is checked."""
         self._require_open()
-        remote = await asyncio.to_thread(moving.open_remote, s3_bucket, prefix)
-        bar = words.bar(verbose=verbose)
-        pull = functools.partial(moving.pull, self.store, remote, model.ref, only=only_step, delete=delete, bar=bar)
-        moved = await asyncio.to_thread(pull)
+        pulling = Pulling(self.store, bucket=s3_bucket, prefix=prefix, verbose=verbose)
+        moved = await asyncio.to_thread(pulling.pull, model.ref, only=only_step, delete=delete)
         await self._sessions.resume(model)
-        if verbose:
-            words.say(words.moved_line(f"{remote} -> {model.ref}", moved))
         return moved
 
     async def _experimental_pull_model_checkpoint(
@@ -316,17 +313,9 @@ class LocalBackend:
     ) -> str:
         """Make one checkpoint present here and give its folder; with `local_path`, that of a copy."""
         self._require_open()
-        has_bucket = bool(s3_bucket) or moving.has_default_bucket()
-        remote = await asyncio.to_thread(moving.open_remote, s3_bucket, prefix) if has_bucket else None
         target = Path(local_path) if local_path is not None else None
-        bar = words.bar(verbose=verbose)
-        present = functools.partial(
-            moving.pull_checkpoint, self.store, remote, model.ref, step=step, local_path=target, bar=bar
-        )
-        folder = await asyncio.to_thread(present)
-        if verbose:
-            words.say(f"{model.ref}: {folder}")
-        return str(folder)
+        pulling = Pulling(self.store, bucket=s3_bucket, prefix=prefix, verbose=verbose)
+        return str(await asyncio.to_thread(pulling.pull_checkpoint, model.ref, step=step, local_path=target))
 
     async def _experimental_deploy(self, *_: Any, **__: Any) -> None:
         """Deploying is not done here; raises `ConfigurationError` that says what to use instead."""
@@ -347,3 +336,8 @@ class LocalBackend:
         if not self._closed:
             self._closed = True
             self._sessions.close()
+
+
+def _listen(api_key: str | None, *, host: str, body_bytes: int) -> Listen:
+    key = secrets.token_urlsafe(24) if api_key is None else api_key
+    return Listen(key=key, host=host, limits=Limits(body_bytes=body_bytes))

@@ -15,8 +15,8 @@ from art.adapter.loading import load_base
 from art.errors import ConfigurationError
 from art.format.manifest import BaseModelInfo
 from art.local.agreement import check_agreement
-from art.sample.own.engine import Engine
-from art.sample.version import BASE
+from art.local.samplers import Samplers
+from art.sample.sampler import Sampler
 from art.train.fingerprint import base_fingerprint
 
 _log = logging.getLogger("art")
@@ -25,12 +25,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """A base model, its tokenizer, and the engine that samples from it."""
+    """A base model, its tokenizer, and what samples from it."""
 
     info: BaseModelInfo
     module: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    engine: Engine
+    sampler: Sampler
     ranks: int = 1
     """How many processes train over it."""
 
@@ -43,15 +43,14 @@ class Bases:
         *,
         device: str,
         dtype: str | None,
-        max_rows: int,
-        max_cache_bytes: int | None = None,
         ranks: int = 1,
+        samplers: Samplers | None = None,
     ) -> None:
         self._device = choose_device(device)
         check_ranks(ranks, self._device)
         self._ranks = ranks
         self._dtype = choose_dtype(dtype, self._device)
-        self._max_rows, self._max_cache_bytes = max_rows, max_cache_bytes
+        self._samplers = samplers or Samplers()
         self._lock = threading.Lock()
         self._open: dict[str, Base] = {}
 
@@ -66,10 +65,10 @@ class Bases:
             return self._open[base_model]
 
     def close(self) -> None:
-        """Stop every engine."""
+        """Stop every sampler."""
         with self._lock:
             for base in self._open.values():
-                base.engine.close()
+                base.sampler.close()
             self._open.clear()
 
     def _load(self, base_model: str) -> Base:
@@ -80,10 +79,8 @@ class Bases:
             revision=getattr(module.config, "_commit_hash", None),
             fingerprint=base_fingerprint(module, tokenizer),
         )
-        engine = Engine(module, tokenizer, max_rows=self._max_rows, max_cache_bytes=self._max_cache_bytes)
-        base = Base(info=info, module=module, tokenizer=tokenizer, engine=engine, ranks=self._ranks)
-        base.engine.publish(BASE, None)
-        return base
+        sampler = self._samplers.open(base_model, module, tokenizer)
+        return Base(info=info, module=module, tokenizer=tokenizer, sampler=sampler, ranks=self._ranks)
 
 
 def choose_device(device: str) -> torch.device:

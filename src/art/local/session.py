@@ -1,13 +1,11 @@
-"""One registered model: its trainer, the weights that inference serves, and the checkpoint both stand at.
+"""One model in training: its trainer, and the checkpoint that it stands at.
 
 Synchronous; the backend hops over with threads. A session is always at a committed checkpoint, or at step 0: a step
-that fails anywhere leaves it there.
+that fails anywhere leaves it there. Knows neither what samples nor what listens.
 """
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +17,9 @@ from pydantic import JsonValue
 from art.adapter.files import lora_config_of, read_adapter_shape
 from art.backend import Trainable, TrainResult
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
-from art.dev.meaning import context_length
-from art.errors import ArtError, ConfigurationError, ModelNotFoundError
+from art.errors import ArtError, ConfigurationError
 from art.format.json import canonical_json
 from art.format.manifest import finite_metrics, utc_now
-from art.http.app import create_app
-from art.http.server import Listen, Server
 from art.local.ages import ages
 from art.local.bases import Base
 from art.local.compatible import (
@@ -36,11 +31,9 @@ from art.local.compatible import (
     shape_of,
 )
 from art.local.learners import open_learner
-from art.local.seeds import Seeds
+from art.local.past import open_past
 from art.local.standing import Standing
-from art.names import split_step
 from art.ops.recording import as_line, learned_from
-from art.sample.version import BASE, Version
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
 from art.store.liveness import ENDED, Beacon
@@ -48,12 +41,14 @@ from art.train.fingerprint import LIBRARIES
 from art.train.learner import Learner
 from art.trajectories import Trajectory, TrajectoryGroup
 
-EARLIER_VERSIONS = 2
 _log = logging.getLogger("art")
 
 
 class Session:
-    """Trains and serves one model. `on_commit` is called with every checkpoint that was written."""
+    """Trains one model. `publish` is called with the step and the adapter's folder that it stands at from then on.
+
+    `on_commit` is called with every checkpoint that was written. It stands nowhere before `resume`.
+    """
 
     def __init__(
         self,
@@ -61,8 +56,8 @@ class Session:
         base: Base,
         standing: Standing,
         *,
-        seeds: Seeds,
-        listen: Listen,
+        seed: int,
+        publish: Callable[[int, Path | None], None],
         on_commit: Callable[[Checkpoint], None],
     ) -> None:
         self._model = model
@@ -70,35 +65,14 @@ class Session:
         self._standing = standing
         self._store = store = standing.store
         self._history = History(store.root)
-        self._seed = seeds.training
-        self._on_commit = on_commit
+        self._seed = seed
+        self._publish, self._on_commit = publish, on_commit
         self._training = threading.Lock()
-        self._serving = threading.Lock()
-        self._publications = itertools.count()
-        self._versions: dict[int, Version] = {}
         self._parent: Checkpoint | None = None
         self._beacon = Beacon(store.root, model.ref, utc_now())
         self._lora = adapter_shape(model, None)
         self._trainer = self._new_trainer()
-        self._environment = self._trainer.environment()
         self._settled = False
-        self._resume()
-        app = create_app(
-            base.engine,
-            base.tokenizer,
-            resolve=self._resolve,
-            model_names=self._names,
-            access=listen.access,
-            limits=listen.limits,
-            run_seed=seeds.requests,
-            max_context=context_length(model.settings),
-        )
-        self._server = Server(app, listen)
-        self._server.start()
-
-    @property
-    def base_url(self) -> str:
-        return self._server.base_url
 
     def attach(self, model: Trainable) -> None:
         """Serve another object of the same model from here on: its state is the one that is saved."""
@@ -130,13 +104,11 @@ class Session:
             return self._train(groups, config, lambda: self._trainer.train_on_answers(trajectories, config))
 
     def close(self) -> None:
-        """Stop answering, and let go of the weights."""
-        self._server.stop()
+        """Let go of the weights that are trained."""
         if self._beacon.is_lit:
             self._beacon.beat(ENDED)
-        with self._training, self._serving:
+        with self._training:
             self._trainer.close()
-            self._retire(*self._versions)
 
     def _stand(self) -> None:
         if self._moved():
@@ -157,15 +129,15 @@ class Session:
         self._settled = False
         metrics = step_of()
         self._standing.require_root(self._model.ref, self._parent)
-        step = self._step + 1
+        step, environment = self._step + 1, self._trainer.environment()
         with self._store.stage(self._model.ref.at(step)) as stage:
             self._trainer.save(stage.path)
             checkpoint = stage.commit(
                 parent=self._parent,
                 base_model=self._base.info,
                 lora=shape_of(self._lora),
-                libraries={name: str(self._environment[name]) for name in LIBRARIES},
-                environment={name: value for name, value in self._environment.items() if name not in LIBRARIES}
+                libraries={name: str(environment[name]) for name in LIBRARIES},
+                environment={name: value for name, value in environment.items() if name not in LIBRARIES}
                 | {"seed": self._seed},
                 metrics=finite_metrics(metrics),
                 settings=config.model_dump(mode="json"),
@@ -179,7 +151,7 @@ class Session:
         """Do what follows a commit. The step is safe: what fails is said here, and made good by the next start."""
 
         def serve() -> None:
-            self._serve()
+            self._publish(self._step, checkpoint.path)
             self._settled = True
 
         def record() -> None:
@@ -223,7 +195,7 @@ class Session:
         else:
             self._trainer.start()
         self._parent = newest
-        self._serve()
+        self._publish(self._step, newest.path if newest else None)
         self._settled = True
 
     def _shape(self, newest: Checkpoint | None) -> LoRAConfig:
@@ -257,7 +229,7 @@ class Session:
         if isinstance(asked, Path):
             return asked
         # A negative number counts back from here; before the first step lies the base.
-        checkpoint = self._earlier(asked if asked >= 0 else max(0, self._step + asked))
+        checkpoint = open_past(self._store, self._model.ref, step=asked if asked >= 0 else max(0, self._step + asked))
         return checkpoint and checkpoint.path
 
     def _record(self, lines: Sequence[str], checkpoint: Checkpoint) -> None:
@@ -274,64 +246,3 @@ class Session:
         trained = (entry.step for entry in self._history.read(model) if entry.split == "train")
         if is_own_step and step not in trained:
             self._history.append(model, step, split="train", metrics=newest.manifest.metrics)
-
-    def _serve(self) -> None:
-        """Let new requests see the checkpoint's adapter; running ones finish on the old."""
-        with self._serving:
-            before = list(self._versions)
-            self._publish(self._step, self._parent.path if self._parent else None)
-            self._retire(*(step for step in before if step != self._step))
-
-    def _publish(self, step: int, adapter: Path | None) -> Version:
-        version = Version(model=self._model.ref, publication=next(self._publications), step=step)
-        self._base.engine.publish(version, adapter)
-        self._retire(step)
-        self._versions[step] = version
-        return version
-
-    def _retire(self, *steps: int) -> None:
-        for step in steps:
-            if version := self._versions.pop(step, None):
-                self._base.engine.retire(version)
-
-    def _names(self) -> list[str]:
-        name = self._model.ref.name
-        earlier = (f"{name}@{step}" for step in self._store.steps(self._model.ref))
-        return [name, self._model.base_model, *earlier]
-
-    async def _resolve(self, name: str) -> Version:
-        return await asyncio.to_thread(self._find_version, name)
-
-    def _find_version(self, name: str) -> Version:
-        """Give the weights that a request's model name asks for; an earlier step's are read from its checkpoint."""
-        ref, base_model = self._model.ref, self._model.base_model
-        if name == base_model:
-            return BASE
-        plain, step = split_step(name)
-        if plain not in (ref.name, str(ref)):
-            raise ModelNotFoundError(
-                f"This server serves {ref.name!r}, its steps ({ref.name}@500) and {base_model!r}, not {name!r}."
-            )
-        with self._serving:
-            wanted = self._step if step is None else step
-            return self._versions.get(wanted) or self._load_earlier(wanted)
-
-    def _load_earlier(self, step: int) -> Version:
-        adapter = self._earlier_adapter(step)
-        earlier = [other for other in self._versions if other != self._step]
-        self._retire(*earlier[: len(earlier) + 1 - EARLIER_VERSIONS])
-        return self._publish(step, adapter)
-
-    def _earlier_adapter(self, step: int) -> Path | None:
-        checkpoint = self._earlier(step)
-        # An adapter that was not trained changes nothing.
-        return checkpoint.path if checkpoint else None
-
-    def _earlier(self, step: int) -> Checkpoint | None:
-        """Open and check a step of the model's past; None is step 0, the base model."""
-        is_forked_at_0 = any(0 in segment for segment in self._store.segments(self._model.ref)[1:])
-        if step == 0 and not is_forked_at_0 and not self._store.find(self._model.ref.at(0)):
-            return None
-        checkpoint = self._store.ancestor(self._model.ref, step)
-        self._store.verify(checkpoint)
-        return checkpoint

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from art.backend import AnyModel, Trainable, TrainResult
 from art.config import TrainConfig
-from art.dev.meaning import ignore, without_meaning
+from art.dev.meaning import context_length, ignore, without_meaning
 from art.errors import NotRegisteredError
-from art.http.server import Listen
-from art.local.bases import Bases
+from art.http.app import create_app
+from art.http.catalogue import Catalogue
+from art.http.server import Listen, Server
+from art.local.bases import Base, Bases
 from art.local.following import Following
+from art.local.naming import Naming
 from art.local.neighbours import say_neighbours
+from art.local.past import open_past
+from art.local.published import Published
+from art.local.registration import Registration
 from art.local.seeds import Seeds
 from art.local.session import Session
 from art.local.standing import Standing
@@ -46,35 +54,35 @@ class Sessions:
         self._following = following
         self._listen = listen
         self._seeds = seeds
-        self._open: dict[ModelRef, Session] = {}
+        self._open: dict[ModelRef, Registration] = {}
         self._opening = asyncio.Lock()
         # All training in one thread: OpenMP keeps a team of threads, and malloc an arena, for every thread that
         # computes; spread over a pool they added up to gigabytes.
         self._training = ThreadPoolExecutor(1, thread_name_prefix="art-train")
 
-    async def attach(self, model: AnyModel, port: int) -> Session:
-        """Let a model's session serve this object; the first object of a model opens the session."""
+    async def attach(self, model: AnyModel, port: int) -> str:
+        """Let a model's session serve this object, the first object of a model opening it; gives the server's URL."""
         trainable: Trainable = model  # pyright: ignore[reportAssignmentType] - `trainable` was asked
         async with self._opening:
-            session = self._open.get(model.ref)
-            if session is None:
-                session = await self.in_training_thread(self._new, trainable, port)
+            registration = self._open.get(model.ref)
+            if registration is None:
+                registration = await self.in_training_thread(self._new, trainable, port)
                 stop_at_sigterm()
-                self._open[model.ref] = session
-            await self.in_training_thread(session.attach, trainable)
+                self._open[model.ref] = registration
+            await self.in_training_thread(registration.session.attach, trainable)
         self._following.logged(model.ref)
-        return session
+        return registration.server.base_url
 
     def of(self, model: AnyModel) -> Session:
         """Give a model's session; raises `NotRegisteredError` when it has none."""
         if model.ref not in self._open:
             raise NotRegisteredError(f"{model.ref} is not registered; call `await model.register(backend)` first.")
-        return self._open[model.ref]
+        return self._open[model.ref].session
 
     async def resume(self, model: AnyModel) -> None:
         """Let a model that is registered stand at its newest checkpoint, after another one came to be that."""
-        if session := self._open.get(model.ref):
-            await self.in_training_thread(session.resume)
+        if registration := self._open.get(model.ref):
+            await self.in_training_thread(registration.session.resume)
 
     async def train(self, model: AnyModel, groups: Sequence[TrajectoryGroup], *, config: TrainConfig) -> TrainResult:
         """Take a training step, under the guard if there is one; see `LocalBackend.train`."""
@@ -98,7 +106,7 @@ class Sessions:
         return TrainResult(back.ref.step, metrics, back.path)
 
     async def in_training_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        run = functools.partial(function, *args, **kwargs)
+        run = partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._training, run)
 
     def close(self) -> None:
@@ -109,19 +117,39 @@ class Sessions:
         self._training.shutdown()
         self._following.close()
 
-    def _new(self, model: Trainable, port: int) -> Session:
+    def _new(self, model: Trainable, port: int) -> Registration:
         say_neighbours(self._standing.store.root, model.ref)
         self._standing.settle(model.ref)
         self._following.catch_up(model.ref)
         ignore(f"{model.ref}: _internal_config", without_meaning(model.settings))
-        return Session(
+        listen = replace(self._listen, port=port)
+        # The port first: where it is taken, no model is loaded for nothing.
+        with ExitStack() as undoing:
+            listener = undoing.enter_context(listen.bind())
+            registration = self._assemble(model, self._bases.open(model.base_model), listen)
+            registration.start(listener)
+            undoing.pop_all()
+        return registration
+
+    def _assemble(self, model: Trainable, base: Base, listen: Listen) -> Registration:
+        """Put together what a model is trained and served by; starts nothing."""
+        published = Published(model.ref, base.sampler, find_adapter=partial(self._find_adapter, model.ref))
+        session = Session(
             model,
-            self._bases.open(model.base_model),
+            base,
             self._standing,
-            seeds=self._seeds,
-            listen=replace(self._listen, port=port),
+            seed=self._seeds.training,
+            publish=published.serve,
             on_commit=self._committed,
         )
+        naming = Naming(model.ref, model.base_model, store=self._standing.store, published=published)
+        catalogue = Catalogue(base.sampler, naming, run_seed=self._seeds.requests)
+        app = create_app(catalogue, base.tokenizer, listen=listen, max_context=context_length(model.settings))
+        return Registration(session=session, published=published, server=Server(app, listen))
+
+    def _find_adapter(self, model: ModelRef, step: int) -> Path | None:
+        checkpoint = open_past(self._standing.store, model, step=step)
+        return checkpoint and checkpoint.path
 
     def _committed(self, checkpoint: Checkpoint) -> None:
         self._following.committed(checkpoint.ref)

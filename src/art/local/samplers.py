@@ -1,0 +1,67 @@
+"""Which sampler answers over a base: our own engine, or what the backend was given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from art.errors import ArtError, ConfigurationError
+from art.sample.base import LoadedBase, NewSampler
+from art.sample.own.engine import Engine
+from art.sample.sampler import Sampler
+from art.sample.version import BASE
+
+OWN = "own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samplers:
+    """Makes a sampler for each base model of a backend."""
+
+    chosen: str | NewSampler = OWN
+    exact: bool = False
+    """Whether runs are to repeat, so that seeds have to be exact."""
+    max_rows: int = 64
+    max_cache_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.chosen, str):
+            _named(self.chosen)
+
+    def open(self, base_model: str, module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Sampler:
+        """Make a sampler that serves the base; whoever asked closes it. Raises an `ArtError`."""
+        base = LoadedBase(
+            id=base_model,
+            module=module,
+            tokenizer=tokenizer,
+            max_rows=self.max_rows,
+            max_cache_bytes=self.max_cache_bytes,
+        )
+        make = _named(self.chosen) if isinstance(self.chosen, str) else self.chosen
+        sampler = make(base)
+        try:
+            self._check(sampler)
+            sampler.publish(BASE, None)
+        except ArtError:
+            sampler.close()
+            raise
+        return sampler
+
+    def _check(self, sampler: Sampler) -> None:
+        if self.exact and not sampler.traits.exact_seeds:
+            raise ConfigurationError(
+                f"deterministic=True needs a sampler whose seeds are exact, and {type(sampler).__name__}'s are not. "
+                f"Leave deterministic out, or sample with sampler={OWN!r}."
+            )
+
+
+def _named(name: str) -> NewSampler:
+    """Give what makes the sampler of this name; raises `ConfigurationError` for one that none has."""
+    if name == OWN:
+        return _own
+    raise ConfigurationError(f"sampler={name!r} is not known; use {OWN!r}, or a function that makes one.")
+
+
+def _own(base: LoadedBase) -> Sampler:
+    return Engine(base.module, base.tokenizer, max_rows=base.max_rows, max_cache_bytes=base.max_cache_bytes)

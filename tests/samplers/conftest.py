@@ -1,0 +1,48 @@
+"""A small base model, adapters over it, and samplers that end with the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from adapters import write_random_adapter
+from art.sample.base import LoadedBase, NewSampler
+from art.sample.sampler import Sampler
+from art.sample.version import BASE
+from small import byte_tokenizer, small_causal_lm
+
+
+@pytest.fixture(scope="package")
+def base() -> LoadedBase:
+    tokenizer = byte_tokenizer()
+    return LoadedBase(id="small", module=small_causal_lm(tokenizer).eval(), tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="package")
+def adapter(base: LoadedBase, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Gives the folder of an adapter with numbers of its own for each step."""
+    root, written = tmp_path_factory.mktemp("adapters"), dict[int, Path]()
+
+    def write(step: int) -> Path:
+        if step not in written:
+            written[step] = write_random_adapter(root / str(step), base.module, seed=step)
+        return written[step]
+
+    return write
+
+
+@pytest.fixture
+def opened(base: LoadedBase) -> Iterator[Callable[[NewSampler], Sampler]]:
+    """Makes samplers that serve the base, and closes them."""
+    samplers: list[Sampler] = []
+
+    def make(new: NewSampler) -> Sampler:
+        samplers.append(new(base))
+        samplers[-1].publish(BASE, None)
+        return samplers[-1]
+
+    yield make
+    for sampler in samplers:
+        sampler.close()
