@@ -14,7 +14,7 @@ from art.sample.vllm.connection import Address
 from art.sample.vllm.launch import Launch
 from art.sample.vllm.sampler import VLLMSampler
 
-VOCABULARY = 259
+KEY, VOCABULARY = "sk-tests", 259
 ON_A_CPU = ("--max-model-len", "1024", "--enforce-eager")
 _publications = itertools.count()
 

@@ -15,7 +15,7 @@ from art.sample.vllm.launch import HOST, Launch
 from art.sample.vllm.sampler import VLLMSampler
 from small import write_small_model
 
-from .asking import launch_of, sampler_of
+from .asking import KEY, launch_of, sampler_of
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,15 @@ def launch(model: Path) -> Launch:
 
 @pytest.fixture
 def address(launch: Launch) -> Address:
-    return Address(scheme="http", host=HOST, port=launch.port)
+    return Address(scheme="http", host=HOST, port=launch.port, key=KEY)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def known_key() -> Iterator[None]:
+    """Let the servers that are started have a key that the tests know."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_API_KEY", KEY)
+        yield
 
 
 @pytest.fixture(scope="session")

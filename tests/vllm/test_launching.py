@@ -158,7 +158,6 @@ def test_stopping_ends_what_a_server_has_started(tmp_path: Path):
     process.stop()
 
     assert all(ended(pid) for pid in pids)
-    process.forget_log()
 
 
 def test_a_server_ends_when_the_process_that_started_it_is_killed(tmp_path: Path):

@@ -30,7 +30,7 @@ from art.sample.vllm.launch import HOST, Launch, environment, program
 from art.sample.vllm.process import Process
 from art.sample.vllm.sampler import VLLMSampler
 
-from .asking import ON_A_CPU, begin, finish, launch_of, new_version, prompt_of, sample, sampler_of
+from .asking import KEY, ON_A_CPU, begin, finish, launch_of, new_version, prompt_of, sample, sampler_of
 
 pytestmark = pytest.mark.vllm
 
@@ -101,9 +101,21 @@ def test_a_stop_token_is_an_answers_last_and_only_what_is_asked_for_stops(sample
     assert cut[-1].finish_reason == "stop"
 
 
-def test_a_seed_gives_every_choice_its_own_tokens_and_these_again(sampler: VLLMSampler):
-    answers = [asyncio.run(sample(sampler, prompt_of(10), n=3, seed=2**64 - 1)) for _ in range(2)]
+def test_a_seed_is_refused_where_the_server_would_end_over_it(sampler: VLLMSampler):
+    async def run() -> None:
+        begin(sampler, prompt_of(3), seed=1)
 
+    with pytest.raises(ConfigurationError, match="Leave the seed out"):
+        asyncio.run(run())
+
+
+def test_a_seed_gives_every_choice_its_own_tokens_and_these_again(sampler: VLLMSampler, address: Address):
+    running = sampler_of(address)
+    running.publish(BASE, None)
+
+    answers = [asyncio.run(sample(running, prompt_of(10), n=3, seed=2**64 - 1)) for _ in range(2)]
+
+    running.close()
     tokens = [[[token.drawn.token_id for token in answer] for answer in each.values()] for each in answers]
     assert tokens[0] == tokens[1]
     assert len({tuple(answer) for answer in tokens[0]}) == 3
@@ -260,14 +272,14 @@ def test_a_server_without_our_options_is_refused_with_all_that_it_lacks(model: P
     launch = launch_of(model)
     port = launch.free_port()
     command = [*program(), str(model), "--host", HOST, "--port", str(port), "--dtype", "float32", *ON_A_CPU]
-    bare = {name: value for name, value in environment().items() if name != "VLLM_ALLOW_RUNTIME_LORA_UPDATING"}
+    left_out = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_API_KEY")
+    bare = {name: value for name, value in environment().items() if name not in left_out}
     process = Process(command, bare)
     address = Address.parse(f"http://{HOST}:{port}/v1")
     try:
         said = told(address, process)
     finally:
         process.stop()
-        process.forget_log()
 
     for lacking in ("--logprobs-mode processed_logprobs", "--enable-lora", "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"):
         assert lacking in said
@@ -311,7 +323,7 @@ def told(address: Address, process: Process) -> str:
 
 
 def get(address: Address, path: str) -> httpx.Response:
-    return httpx.get(f"{address}{path}")
+    return httpx.get(f"{address}{path}", headers={"Authorization": f"Bearer {KEY}"})
 
 
 def names(address: Address) -> list[str]:

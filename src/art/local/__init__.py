@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from art.local.backend import LocalBackend
+    from art.sample.vllm.factory import VLLM
 
-__all__ = ["LocalBackend"]
+__all__ = ["VLLM", "LocalBackend"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from art.local.backend import LocalBackend
 
         return LocalBackend
+    if name == "VLLM":
+        from art.sample.vllm.factory import VLLM
+
+        return VLLM
     raise AttributeError(f"module 'art.local' has no attribute {name!r}")

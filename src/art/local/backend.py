@@ -26,7 +26,7 @@ from art.local.interrupted import say_it_in_one_line
 from art.local.logbook import Logbook
 from art.local.pruning import prune
 from art.local.reports import ReportTo
-from art.local.samplers import OWN, Samplers
+from art.local.samplers import OWN, Chosen, Samplers
 from art.local.seeds import Seeds
 from art.local.session import Session
 from art.local.sessions import Sessions
@@ -39,7 +39,6 @@ from art.ops.moving import Moved
 from art.ops.place import open_remote
 from art.ops.plan import plan
 from art.remote.hub import Hub
-from art.sample.base import NewSampler
 from art.store.history import History
 from art.store.store import CheckpointStore
 from art.trajectories import Trajectory, TrajectoryGroup
@@ -56,7 +55,8 @@ class LocalBackend:
     `keep` keeps is deleted after each commit (docs/guides/retention.md), and a `guard` ends what goes wrong.
     With `ranks` above 1 so many processes train together, bit for bit as one would; see docs/guides/scaling.md.
     A newest checkpoint that is damaged raises, unless `on_corrupt` has it repaired or stands at the previous one.
-    A `sampler` of your own may answer instead of our engine: a function that makes one; see docs/guides/extending.md.
+    With `sampler="vllm"`, or the address of a vLLM server, that answers instead of our engine (docs/guides/vllm.md). It
+    may also be a function that makes a sampler of your own (docs/guides/extending.md).
     Inference answers on `host` to requests that carry `api_key`, a random one unless it is given.
     """
 
@@ -71,7 +71,7 @@ class LocalBackend:
         max_rows: int = 64,
         max_cache_bytes: int | None = None,
         ranks: int = 1,
-        sampler: str | NewSampler = OWN,
+        sampler: Chosen = OWN,
         remote: str | None = None,
         in_process: bool = True,
         host: str = "127.0.0.1",

@@ -49,6 +49,15 @@ def check_same(model: Trainable, registered: Trainable) -> None:
         raise LoRAShapeMismatchError(f"{model.ref} is registered with another LoRA adapter than this object asks for.")
 
 
+def check_rank(model: Trainable, lora: LoRAConfig, *, most: int | None) -> None:
+    """Check that the sampler takes adapters of this rank; raises `LoRAShapeMismatchError`. None is any rank."""
+    if most is not None and lora.rank > most:
+        raise LoRAShapeMismatchError(
+            f"{model.ref} has adapters of rank {lora.rank}, and the sampler takes at most {most}. Let it take larger "
+            f"ones: LocalBackend(sampler=VLLM(max_rank={lora.rank})), or --max-lora-rank of a server that you start."
+        )
+
+
 def names_layers_by_pattern(manifest: Manifest) -> bool:
     """Tell whether an adapter that another program wrote says by a regular expression which layers it is on."""
     return (

@@ -25,6 +25,7 @@ from art.local.bases import Base
 from art.local.compatible import (
     adapter_shape,
     check_base,
+    check_rank,
     check_same,
     check_shape,
     names_layers_by_pattern,
@@ -186,6 +187,7 @@ class Session:
             check_base(self._model, newest.manifest, self._base.info)
             check_shape(self._model, newest.manifest)
         lora = self._shape(newest)
+        check_rank(self._model, lora, most=self._base.sampler.traits.max_rank)
         if lora != self._lora:
             self._lora = lora
             self._trainer.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,6 +23,14 @@ class LoadedBase:
     """How many answers are sampled at once."""
     max_cache_bytes: int | None = None
     """What keys and values may take; None is no bound."""
+
+
+def stop_ids_of(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Give the tokens that end an answer according to a model and its tokenizer."""
+    sources = (module.generation_config, module.config.get_text_config(), tokenizer)
+    named: list[Any] = [getattr(source, "eos_token_id", None) for source in sources]
+    ids = [each for one in named for each in (one if isinstance(one, list) else [one])]
+    return frozenset(each for each in ids if isinstance(each, int))
 
 
 NewSampler = Callable[[LoadedBase], Sampler]

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +22,7 @@ from art.adapter.adapted import AdaptedModel
 from art.adapter.attention import use_own_attention
 from art.adapter.files import read_adapter
 from art.errors import ConfigurationError, InferenceError, NotFoundError, QueueFullError
+from art.sample.base import stop_ids_of
 from art.sample.generation import Generation
 from art.sample.own.cache import FINAL_GROWTH, capacity_of
 from art.sample.own.cohort import Cohort
@@ -93,10 +93,7 @@ class Engine:
     @property
     def stop_ids(self) -> frozenset[int]:
         """The tokens that end an answer according to the model and its tokenizer."""
-        sources = (self._adapted.model.generation_config, self._config, self._tokenizer)
-        named: list[Any] = [getattr(source, "eos_token_id", None) for source in sources]
-        ids = [each for one in named for each in (one if isinstance(one, list) else [one])]
-        return frozenset(each for each in ids if isinstance(each, int))
+        return stop_ids_of(self._adapted.model, self._tokenizer)
 
     @property
     def traits(self) -> Traits:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 from dataclasses import dataclass
 
 from art.errors import ConfigurationError
 
-PYTHON = "VLLM_PYTHON"
+PYTHON, KEY = "VLLM_PYTHON", "VLLM_API_KEY"
 HOST = "127.0.0.1"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What `--max-lora-rank` may be."""
@@ -23,6 +24,8 @@ class Launch:
 
     base: str
     dtype: str
+    revision: str | None = None
+    """Of the base on the Hub; None is the newest one, or that of a folder."""
     is_on_gpu: bool = False
     port: int = 0
     """0 is a free one."""
@@ -46,10 +49,13 @@ class Launch:
             "--host", HOST, "--port", str(port),
             "--dtype", self.dtype,
             "--enable-lora", "--max-lora-rank", str(self.rank_allowed), "--max-loras", str(self.max_loras),
+            # Each server draws its own numbers: the default is the same for all.
+            "--seed", str(secrets.randbits(31)),
             "--max-num-seqs", str(self.max_rows),
             "--logprobs-mode", "processed_logprobs",
             # Otherwise the model's own file would set top_p, or a limit of tokens, unasked.
             "--generation-config", "vllm",
+            *(("--revision", self.revision) if self.revision else ()),
             *shared, *self.options,
         ]  # fmt: skip
 
@@ -85,11 +91,15 @@ def program() -> list[str]:
         return [found, "serve"]
     raise ConfigurationError(
         "sampler='vllm' found no vLLM. Its pins exclude ours, so install it into an environment of its own, and set "
-        f"{PYTHON} to that environment's Python, or put its `vllm` on the path; docs/guides/scaling.md says how."
+        f"{PYTHON} to that environment's Python, or put its `vllm` on the path; docs/guides/vllm.md says how."
     )
 
 
 def environment() -> dict[str, str]:
-    """Give the variables that the server gets: ours, without what belongs to our Python."""
+    """Give the variables that the server gets: ours, without what belongs to our Python, and with a key.
+
+    Whoever has the key may let the server read any folder.
+    """
     kept = {name: value for name, value in os.environ.items() if name not in OURS}
-    return {**kept, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+    key = os.environ.get(KEY) or secrets.token_urlsafe(24)
+    return {**kept, KEY: key, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}

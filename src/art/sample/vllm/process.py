@@ -21,6 +21,7 @@ class Process:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         handle, name = tempfile.mkstemp(prefix="art-vllm-", suffix=".log")
         self.log = Path(name)
+        self._keeps_log = False
         with open(handle, "wb") as log:  # noqa: PTH123 - an open descriptor, not a path
             self._keeper = subprocess.Popen(  # noqa: S603 - a list, and no shell
                 [sys.executable, "-I", keeper.__file__, *command],
@@ -40,6 +41,7 @@ class Process:
     def stop(self) -> None:
         """End it and all that it started. May be called again."""
         assert self._keeper.stdin is not None
+        self._keeps_log = self._keeps_log or self.exit_status is not None
         with suppress(BrokenPipeError):
             self._keeper.stdin.close()
         try:
@@ -47,9 +49,13 @@ class Process:
         except subprocess.TimeoutExpired:
             self._keeper.kill()
             self._keeper.wait()
+        if not self._keeps_log:
+            self.log.unlink(missing_ok=True)
 
-    def forget_log(self) -> None:
-        self.log.unlink(missing_ok=True)
+    def keep_log(self) -> Path:
+        """Leave the log where it is; without this, stopping a command that runs removes it."""
+        self._keeps_log = True
+        return self.log
 
     def last_words(self) -> str:
         """Give the last line that names an error, or else the last line."""

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from concurrent.futures import CancelledError
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
@@ -85,7 +86,7 @@ class VLLMSampler:
 
     def retire(self, version: Version) -> None:
         if self._published.retire(version) and (loop := self._running_loop()):
-            asyncio.run_coroutine_threadsafe(self._unload(version), loop)
+            loop.call_soon_threadsafe(self._begin_unload, version)
 
     def submit(self, version: Version, prompt_ids: Sequence[int], *, sampling: Sampling, n: int = 1) -> Generation:
         prompt = tuple(prompt_ids)
@@ -127,6 +128,11 @@ class VLLMSampler:
             )
         if min(prompt) < 0 or max(prompt) >= self._vocabulary:
             raise ConfigurationError(f"The prompt has token ids beyond the vocabulary of {self._vocabulary}.")
+        if sampling.seed is not None and any(isinstance(each, Launch) and not each.is_on_gpu for each in self._sources):
+            raise ConfigurationError(
+                "vLLM on a CPU fails over a seed when it computes a prompt in pieces. Leave the seed out, or sample "
+                "with sampler='own', whose seeds are exact."
+            )
         if sampling.is_truncated and not sampling.is_greedy:
             raise ConfigurationError(
                 "vLLM's log-probabilities are those after top_p, top_k and min_p have cut, and training needs those "
@@ -154,7 +160,10 @@ class VLLMSampler:
         except InferenceError:
             work.close()
             raise
-        return asyncio.run_coroutine_threadsafe(work, loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(work, loop).result()
+        except CancelledError:
+            raise InferenceError("The sampler was closed before it was done.") from None
 
     def _running_loop(self) -> asyncio.AbstractEventLoop | None:
         return None if self._closed else self._loop
@@ -184,6 +193,11 @@ class VLLMSampler:
         self._adapted.discard(version)
         if name:
             await _all(server.unload(name) for server in self._servers)
+
+    def _begin_unload(self, version: Version) -> None:
+        unloading = asyncio.ensure_future(self._unload(version))
+        self._unloading.add(unloading)
+        unloading.add_done_callback(self._unloading.discard)
 
     def _begin(self, generation: Generation, version: Version) -> None:
         tasks = self._tasks[generation] = {}
@@ -223,9 +237,7 @@ class VLLMSampler:
             del self._tasks[generation]
             self._unplaced.pop(generation, None)
         if self._published.end(version):
-            unloading = asyncio.ensure_future(self._unload(version))
-            self._unloading.add(unloading)
-            unloading.add_done_callback(self._unloading.discard)
+            self._begin_unload(version)
 
     def _wake(self, generation: Generation) -> None:
         if loop := self._running_loop():
@@ -242,7 +254,12 @@ class VLLMSampler:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._unloading, return_exceptions=True)
         await _all(server.close() for server in self._servers)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _all(works: Iterable[Awaitable[Result]]) -> list[Result]:
@@ -254,10 +271,11 @@ async def _all(works: Iterable[Awaitable[Result]]) -> list[Result]:
     return [result for result in results if not isinstance(result, BaseException)]
 
 
-def _seeds(generation: Generation) -> list[int]:
-    """Give each choice a seed of its own."""
-    asked = generation.sampling.seed
-    seed = secrets.randbits(64) if asked is None else asked
+def _seeds(generation: Generation) -> Sequence[int | None]:
+    """Give each choice a seed of its own, where the request has one."""
+    seed = generation.sampling.seed
+    if seed is None:
+        return [None] * generation.n
     return [int.from_bytes(blake3(f"{seed}/{choice}".encode()).digest(length=8)) for choice in range(generation.n)]
 
 

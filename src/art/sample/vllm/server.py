@@ -16,7 +16,7 @@ from typing import Any
 from art.errors import InferenceError, SamplerLostError
 from art.sample.vllm.client import Client, not_loaded
 from art.sample.vllm.connection import Address
-from art.sample.vllm.launch import HOST, Launch, environment
+from art.sample.vllm.launch import HOST, KEY, Launch, environment
 from art.sample.vllm.process import Process
 from art.sample.vllm.suitable import Suitable, check_suitable
 from art.sample.vllm.wire import Piece
@@ -97,7 +97,9 @@ class Server:
     def lose(self, error: SamplerLostError) -> None:
         """Take it that the server is gone, and bring it back."""
         if self._starting and self._starting.done() and not _failed(self._starting):
-            _log.warning("%s", error)
+            # Its log says why, if anything does.
+            log = f" Its log is {self._process.keep_log()}." if self._process else ""
+            _log.warning("%s%s", error, log)
             self._begin_start()
 
     async def close(self) -> None:
@@ -113,10 +115,7 @@ class Server:
     async def _stop(self) -> None:
         if self._process is None:
             return
-        was_running = self._process.exit_status is None
         await asyncio.to_thread(self._process.stop)
-        if was_running:
-            self._process.forget_log()
         self._process = None
 
     async def _start(self) -> Suitable:
@@ -143,10 +142,10 @@ class Server:
     async def _launch(self, launch: Launch) -> Client:
         await self._stop()
         started = time.monotonic()
-        port = launch.free_port()
-        process = self._process = await asyncio.to_thread(Process, launch.command(port), environment())
+        port, variables = launch.free_port(), environment()
+        process = self._process = await asyncio.to_thread(Process, launch.command(port), variables)
         _log.info("Starting vLLM for %s; its log is %s.", launch.base, process.log)
-        client = Client(Address(scheme="http", host=HOST, port=port))
+        client = Client(Address(scheme="http", host=HOST, port=port, key=variables[KEY]))
         while not await client.is_healthy():
             status = process.exit_status
             if status is not None:
@@ -155,9 +154,10 @@ class Server:
                     f"Its log is {process.log}."
                 )
             if time.monotonic() - started > launch.timeout_s:
+                log = process.keep_log()
                 await asyncio.to_thread(process.stop)
                 raise InferenceError(
-                    f"vLLM did not answer within {launch.timeout_s:g} s, and was stopped. Its log is {process.log}."
+                    f"vLLM did not answer within {launch.timeout_s:g} s, and was stopped. Its log is {log}."
                 )
             await asyncio.sleep(POLL_S)
         _log.info("vLLM answers after %.0f s.", time.monotonic() - started)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from art.errors import InferenceError
+from art.errors import InferenceError, SamplerLostError
 from art.sample.generation import FinishReason, Token
 from art.sample.sampling import Drawn, Sampling
 
@@ -33,7 +33,7 @@ class Piece:
             yield Token(choice, drawn, self.finish_reason if place == last else None)
 
 
-def completion(prompt_ids: Sequence[int], *, sampling: Sampling, seed: int) -> dict[str, Any]:
+def completion(prompt_ids: Sequence[int], *, sampling: Sampling, seed: int | None = None) -> dict[str, Any]:
     """Give the request for one choice, without the model's name. Whatever a server could set by itself is said."""
     return {
         "prompt": list(prompt_ids),
@@ -41,7 +41,7 @@ def completion(prompt_ids: Sequence[int], *, sampling: Sampling, seed: int) -> d
         "temperature": 0.0 if sampling.is_greedy else sampling.temperature,
         "top_p": 1.0, "top_k": 0, "min_p": 0.0,
         "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0,
-        "seed": seed % (1 << SEED_BITS),
+        "seed": None if seed is None else seed % (1 << SEED_BITS),
         "ignore_eos": True, "stop_token_ids": sorted(sampling.stop_ids),
         "logprobs": sampling.top_logprobs,
         "return_token_ids": True, "return_tokens_as_token_ids": True,
@@ -52,13 +52,15 @@ def completion(prompt_ids: Sequence[int], *, sampling: Sampling, seed: int) -> d
 def read_piece(line: bytes, *, top: int) -> Piece | None:
     """Read a line of the stream, with so many of the likeliest tokens; None for a line without tokens.
 
-    Raises `InferenceError` for a failure that it tells.
+    Raises `InferenceError` for a failure that it tells, `SamplerLostError` where the server's engine has ended.
     """
     if not line.startswith(MARK) or line == MARK + END:
         return None
     event = json.loads(line[len(MARK) :])
     if "error" in event:
-        raise InferenceError(f"vLLM failed over this request: {message_of(event)}")
+        message = message_of(event)
+        failed = SamplerLostError if is_lost(message) else InferenceError
+        raise failed(f"vLLM failed over this request: {message}")
     if not event.get("choices"):
         return None
     [choice] = event["choices"]
