@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from art.names import ModelRef
-from art.sample.base import LoadedBase
+from art.sample.base import LoadedBase, NewSampler
 from art.sample.own.engine import Engine
 from art.sample.sampler import Sampler
 from art.sample.sampling import Sampling
 from art.sample.version import BASE, Version
 
+PAGE = Path(__file__).parents[2] / "docs/guides/extending.md"
 PROMPT = tuple(range(40, 52))
 AGENT = ModelRef("shop", "agent")
 Sampled = dict[int, list[tuple[int, float]]]
@@ -21,8 +24,19 @@ def version(step: int) -> Version:
     return Version(model=AGENT, publication=step, step=step)
 
 
+def of_the_page(base: LoadedBase) -> Sampler:
+    """Make the sampler that the page on extending shows: what is read there is what is asked here."""
+    code = PAGE.read_text().partition("## A sampler\n")[2].partition("```python\n")[2].partition("```")[0]
+    namespace: dict[str, Any] = {"__name__": "page"}
+    exec(compile("from __future__ import annotations\n" + code, str(PAGE), "exec"), namespace)
+    return namespace["GenerateSampler"](base)
+
+
 def own(base: LoadedBase) -> Engine:
     return Engine(base.module, base.tokenizer)
+
+
+SAMPLERS: dict[str, NewSampler] = {"own": own, "generate": of_the_page}
 
 
 async def ask(

@@ -6,18 +6,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from adapters import write_random_adapter
+from art.adapter.loading import load_base
 from art.sample.base import LoadedBase, NewSampler
 from art.sample.sampler import Sampler
 from art.sample.version import BASE
-from small import byte_tokenizer, small_causal_lm
 
 
 @pytest.fixture(scope="package")
-def base() -> LoadedBase:
-    tokenizer = byte_tokenizer()
-    return LoadedBase(id="small", module=small_causal_lm(tokenizer).eval(), tokenizer=tokenizer)
+def base(small_model: Path) -> LoadedBase:
+    module, tokenizer = load_base(str(small_model), device=torch.device("cpu"), dtype=torch.float32)
+    return LoadedBase(id=str(small_model), module=module, tokenizer=tokenizer)
 
 
 @pytest.fixture(scope="package")
