@@ -110,6 +110,14 @@ def test_a_model_shows_its_verdict_its_curve_and_the_way_out(tmp_path: Path):
     assert "none yet" in read(draw_model(store, ModelRef("shop", "nobody"))).text
 
 
+def test_a_registered_model_asks_its_backend(tmp_path: Path):
+    model = art.TrainableModel(name="agent", project="shop", base_model="base")
+    model._backend = art.LocalBackend(path=tmp_path)
+
+    assert "shop/agent" in read(model._repr_html_()).text
+    assert "none yet" in read(model._repr_html_()).text
+
+
 def test_a_fork_shows_where_it_came_from_and_what_it_moved(tmp_path: Path):
     tell(tmp_path, story=tuple(branch for branch in STORY if branch.name == "agent-001"))
     store = CheckpointStore(tmp_path)

@@ -36,6 +36,7 @@ PUBLIC = [
     "ArtError",
     "Backend",
     "CheckpointRef",
+    "Guard",
     "History",
     "LoRAConfig",
     "LocalBackend",

@@ -38,6 +38,7 @@ from art.ops.fork import ForkReport, ForkRequest, fork, if_exists
 from art.ops.moving import Moved
 from art.ops.place import open_remote
 from art.ops.plan import plan
+from art.ops.portrait import draw_model
 from art.remote.hub import Hub
 from art.store.history import History
 from art.store.store import CheckpointStore
@@ -323,6 +324,10 @@ class LocalBackend:
             "artfork does not deploy models. A checkpoint folder is a PEFT adapter: serve it with vLLM "
             "(`--lora-modules name=FOLDER`) or any other server that loads LoRA adapters."
         )
+
+    def draw(self, model: AnyModel) -> str:
+        """Show in a notebook where a model stands: its verdict, its curve, and the way out where it went wrong."""
+        return draw_model(self.store, model.ref)
 
     def _session(self, model: AnyModel) -> Session:
         self._require_open()
