@@ -44,6 +44,7 @@ class Served:
         tokenizer: PreTrainedTokenizerFast,
         *,
         limits: Limits | None = None,
+        max_context: int | None = None,
         list_names: Callable[[], list[str]] | None = None,
         run_seed: int | None = None,
     ) -> None:
@@ -51,7 +52,9 @@ class Served:
         self.names = {"agent": BASE}
         listen = Listen(key=KEY, limits=limits or Limits())
         self.list_names = list_names or (lambda: list(self.names))
-        app = create_app(Catalogue(engine, _Names(self), run_seed=run_seed), tokenizer, listen=listen)
+        app = create_app(
+            Catalogue(engine, _Names(self), run_seed=run_seed), tokenizer, listen=listen, max_context=max_context
+        )
         self._server = Server(app, listen)
         self._server.start()
         self.base_url = self._server.base_url
