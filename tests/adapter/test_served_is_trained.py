@@ -29,7 +29,9 @@ OF_THE_CHANGE = 0.05
 COMPARED = 500
 """How many tokens' log-probabilities are compared."""
 # Long enough that a step of this size moves some bfloat16 numbers on the way: they are 10,000 times as coarse.
-PROMPTS = [f"{word}, and then say what comes after it, in {number} words or more" for number, word in enumerate("abcd")]
+PROMPTS = [
+    f"{word}, and then say what comes after it, in {number} words or more" for number, word in enumerate("abcdefgh")
+]
 
 
 @pytest.fixture(scope="module", params=["small", pytest.param("smollm2", marks=pytest.mark.slow)])

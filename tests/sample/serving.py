@@ -117,12 +117,14 @@ class _Names:
 def serving(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, **options: Any) -> Iterator[Served]:
     """Serve a model from an engine of its own."""
     engine = Engine(model, tokenizer)
-    engine.publish(BASE, None)
-    served = Served(engine, tokenizer, **options)
     try:
-        yield served
+        engine.publish(BASE, None)
+        served = Served(engine, tokenizer, **options)
+        try:
+            yield served
+        finally:
+            served.stop()
     finally:
-        served.stop()
         engine.close()
 
 
