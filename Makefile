@@ -77,9 +77,9 @@ test-frameworks: $(VENV)/test-installed  ## the script of every agent framework,
 test-vllm: $(VENV)/test-installed $(VLLM)/made  ## sampling with a real vLLM server, on the CPU (a few minutes)
 	@VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(BIN)/python -m pytest -m vllm tests $(PYTEST_ARGS)
 
-$(VLLM)/made: $(VENV)/made tests/vllm/install.sh tests/vllm/requirements.txt
+$(VLLM)/made: $(VENV)/made tests/vllm_server/install.sh tests/vllm_server/requirements.txt
 	@echo "== installing vLLM into $(VLLM) (2 GB)"
-	@tests/vllm/install.sh $(BIN)/python $(VLLM)
+	@tests/vllm_server/install.sh $(BIN)/python $(VLLM)
 
 fuzz: $(FUZZ)/made  ## look for more faults in what comes from outside, for FUZZ_SECONDS (default 120)
 	@for target in $(FUZZ_TARGETS); do \
