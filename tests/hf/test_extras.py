@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from art.errors import CorruptCheckpointError, IncompatibleError
 from art.hf.extras import Extras, file_name, needed_by
@@ -90,7 +91,41 @@ def test_the_extras_of_another_trainer_or_of_none_are_refused(trained: Path, tmp
     content[8] = ord("x")
     (tmp_path / file_name(0)).write_bytes(content)
 
-    with pytest.raises(CorruptCheckpointError, match="is damaged"):
+    with pytest.raises(CorruptCheckpointError, match=file_name(0)):
+        Extras(trainer_of(torch.nn.Linear(1, 1))).load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "tensors"),
+    [
+        ("", {}),
+        ("[]", {}),
+        ('{"counters": {"_step": "x"}, "metrics": {}, "buffer": null}', {}),
+        ('{"counters": {"__class__": 1}, "metrics": {}, "buffer": null}', {}),
+        ('{"counters": {}, "metrics": {"loss": ["x"]}, "buffer": null}', {}),
+        ('{"counters": {}, "metrics": {}, "buffer": [{"ids": [1]}]}', {}),
+        ('{"counters": {}, "metrics": {}, "buffer": []}', {"buffer.7.ids": torch.zeros(1)}),
+        ('{"counters": {}, "metrics": {}, "buffer": [{}]}', {"buffer.x.ids": torch.zeros(1)}),
+    ],
+)
+def test_extras_that_no_branch_wrote_are_named_and_change_nothing(
+    tmp_path: Path, said: str, tensors: dict[str, torch.Tensor]
+):
+    save_file({"t": torch.zeros(1), **tensors}, tmp_path / file_name(0), metadata={"artfork": said})
+    trainer = trainer_of(torch.nn.Linear(1, 1))
+    before = dict(vars(trainer))
+
+    with pytest.raises(CorruptCheckpointError, match=file_name(0)):
+        Extras(trainer).load(tmp_path)
+
+    assert vars(trainer) == before
+
+
+def test_extras_behind_a_link_are_not_read(tmp_path: Path):
+    (tmp_path / "elsewhere").write_bytes(b"x")
+    (tmp_path / file_name(0)).symlink_to("elsewhere")
+
+    with pytest.raises(CorruptCheckpointError, match="symbolic link"):
         Extras(trainer_of(torch.nn.Linear(1, 1))).load(tmp_path)
 
 

@@ -12,10 +12,14 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from art.errors import CorruptCheckpointError, IncompatibleError
-from art.format.json import parse_object
+from art.format.json import parse_as, shown
+from art.format.safetensors import read_header
+from art.store import regular
 
 if TYPE_CHECKING:
     import torch
@@ -25,13 +29,25 @@ RANDOM_STATE = "rng_state*.pth"
 SAMPLER, LOSS = "sampler", "loss"
 BUFFER, REFERENCE = "buffer.", "reference."
 COUNTERS = ("_step", "_total_train_tokens", "_total_loss_scalar", "_globalstep_last_logged")
-"""Numbers that a Trainer or TRL counts, and does not save."""
 _log = logging.getLogger("art")
 
 
 def file_name(rank: int) -> str:
     """Name the file of one rank."""
     return f"artfork_extras_{rank}.safetensors"
+
+
+class Said(BaseModel):
+    """What stands beside the tensors."""
+
+    model_config = ConfigDict(strict=True)
+
+    counters: dict[
+        Literal["_step", "_total_train_tokens", "_total_loss_scalar", "_globalstep_last_logged"], int | float
+    ]
+    """Numbers that a Trainer or TRL counts, and does not save."""
+    metrics: dict[str, list[float]]
+    buffer: list[dict[str, bool | int | float | str | None]] | None
 
 
 @dataclass
@@ -73,18 +89,22 @@ class Extras:
         if not path.exists():
             return False
         tensors, said = _read(path)
-        for name, value in said.get("counters", {}).items():
-            if name in COUNTERS and hasattr(self.trainer, name):
-                setattr(self.trainer, name, value)
-        for name, values in said.get("metrics", {}).items():
-            self.trainer._metrics["train"][name] = list(values)
-        if LOSS in tensors:
-            self.trainer._tr_loss = tensors[LOSS].to(self.trainer._tr_loss.device)
-        _give_buffer(self.trainer, tensors, said.get("buffer"))
+        batches = _batches_of(tensors, said, path)
         _give_reference(self.trainer, tensors, path)
         # A fork that resets the random state draws another order of the data, too.
         if SAMPLER in tensors and any(folder.glob(RANDOM_STATE)):
-            _give_sampler(self.trainer, tensors[SAMPLER])
+            _give_sampler(self.trainer, tensors[SAMPLER], path)
+        if LOSS in tensors:
+            _check_alike(tensors[LOSS], self.trainer._tr_loss, f"The loss in {path}")
+            self.trainer._tr_loss = tensors[LOSS].to(self.trainer._tr_loss.device)
+        for name, value in said.counters.items():
+            if hasattr(self.trainer, name):
+                setattr(self.trainer, name, value)
+        for name, values in said.metrics.items():
+            self.trainer._metrics["train"][name] = list(values)
+        if batches is not None:
+            device = self.trainer.args.device
+            self.trainer._buffered_inputs = [_on(device, batch) for batch in batches]
         return True
 
     def _sampler_state(self) -> torch.Tensor | None:
@@ -106,16 +126,23 @@ def needed_by(settings: Any) -> list[str]:
     return lacks
 
 
-def _read(path: Path) -> tuple[Mapping[str, torch.Tensor], dict[str, Any]]:
+def _read(path: Path) -> tuple[Mapping[str, torch.Tensor], Said]:
     from safetensors import SafetensorError, safe_open
 
+    file = regular.find_opened(path)
+    if file is None:
+        raise CorruptCheckpointError(f"{path} went away while it was read.")
+    with file:
+        # Shapes are checked before memory is taken.
+        read_header(path.stat().st_size, file.read, where=str(path))
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
     except SafetensorError as error:
         raise CorruptCheckpointError(f"{path} is damaged: {error}.") from error
-    return tensors, parse_object(metadata.get(METADATA, "").encode(), where=f"the metadata of {path}")
+    content = metadata.get(METADATA, "").encode()
+    return tensors, parse_as(Said, content, where=f"the metadata of {path}", what="what a branch saves")
 
 
 def _generator_of(trainer: Any) -> torch.Generator | None:
@@ -131,9 +158,15 @@ def _generator_of(trainer: Any) -> torch.Generator | None:
     return generator if isinstance(generator, torch.Generator) and not hasattr(sampler, "set_epoch") else None
 
 
-def _give_sampler(trainer: Any, state: torch.Tensor) -> None:
+def _give_sampler(trainer: Any, state: torch.Tensor, path: Path) -> None:
     if (generator := _generator_of(trainer)) is not None:
+        _check_alike(state, generator.get_state(), f"The state of the sampler in {path}")
         generator.set_state(state)
+
+
+def _check_alike(found: torch.Tensor, wanted: torch.Tensor, what: str) -> None:
+    if (found.dtype, found.shape) != (wanted.dtype, wanted.shape):
+        raise IncompatibleError(f"{what} is none of this Trainer's; name another model.")
 
 
 def _metrics_of(trainer: Any) -> dict[str, list[float]]:
@@ -165,16 +198,23 @@ def _buffer_of(trainer: Any) -> tuple[dict[str, torch.Tensor], list[dict[str, An
     return tensors, plain
 
 
-def _give_buffer(trainer: Any, tensors: Mapping[str, torch.Tensor], plain: Any) -> None:
-    if plain is None:
-        return
-    device = trainer.args.device
-    batches = [dict(batch) for batch in plain]
+def _batches_of(tensors: Mapping[str, torch.Tensor], said: Said, path: Path) -> list[dict[str, Any]] | None:
+    """Put the generated batches together again; None where there were none."""
+    if said.buffer is None:
+        return None
+    batches: list[dict[str, Any]] = [dict(batch) for batch in said.buffer]
+    places = {f"{BUFFER}{index}.": batch for index, batch in enumerate(batches)}
     for name, tensor in tensors.items():
         if name.startswith(BUFFER):
-            index, _, field_name = name.removeprefix(BUFFER).partition(".")
-            batches[int(index)][field_name] = tensor.to(device)
-    trainer._buffered_inputs = batches
+            place = next((place for place in places if name.startswith(place)), None)
+            if place is None:
+                raise CorruptCheckpointError(f"{path} is damaged: {shown(name)} is of a batch that is not there.")
+            places[place][name.removeprefix(place)] = tensor
+    return batches
+
+
+def _on(device: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
 
 
 def _reference_of(trainer: Any) -> dict[str, torch.Tensor]:
