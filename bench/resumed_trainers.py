@@ -17,7 +17,7 @@ from pathlib import Path
 
 from resumed_trainer import AT, CASES, STEPS
 
-from art.ops.certify import Certificate, Script, Verdict, certify
+from art.ops.certify import Certification, Finding, ResumedScript, certify
 
 SCRIPT = Path(__file__).with_name("resumed_trainer.py")
 HEAD = """\
@@ -44,22 +44,22 @@ def main(names: list[str]) -> None:
 def certified(case: str, how: str) -> str:
     words = shlex.join([sys.executable, str(SCRIPT), case])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    script = Script(command=f"{words} {{out}} {{resume}} {how}", at=AT, end=STEPS, environment=environment)
+    script = ResumedScript(command=f"{words} {{out}} {{resume}} {how}", at=AT, end=STEPS, environment=environment)
     with tempfile.TemporaryDirectory() as folder:
         return worded(certify(script, Path(folder)))
 
 
-def worded(certificate: Certificate) -> str:
+def worded(certificate: Certification) -> str:
     resumed = certificate.resumed
     match certificate.verdict:
-        case Verdict.EXACT:
+        case Finding.EXACT:
             return "exact"
-        case Verdict.STATE_EXACT:
+        case Finding.STATE_EXACT:
             names = sorted({name for _, name in resumed.figures})
             return f"state exact, log differs: {', '.join(f'`{name}`' for name in names[:3])}"
-        case Verdict.DIFFERS:
+        case Finding.DIFFERS:
             return f"**differs from step {resumed.first_step} on**, {len(resumed.pieces)} of {resumed.of} pieces"
-        case Verdict.NOT_DETERMINISTIC:
+        case Finding.NOT_DETERMINISTIC:
             return f"not deterministic from step {certificate.again.first_step} on"
 
 

@@ -8,25 +8,25 @@ from pathlib import Path
 import pytest
 
 from art.errors import ConfigurationError, CorruptCheckpointError
-from art.ops.certify import Certificate, Script, Verdict, certify
+from art.ops.certify import Certification, Finding, ResumedScript, certify
 from art.ops.contents import Name, pieces_of
 
 SCRIPTED = Path(__file__).with_name("scripted.py")
 
 
-def script(how: str) -> Script:
+def script(how: str) -> ResumedScript:
     words = shlex.join([sys.executable, "-X", "utf8", str(SCRIPTED)])
-    return Script(command=f"{words} {{out}} {{resume}} {how}", at=3, end=6)
+    return ResumedScript(command=f"{words} {{out}} {{resume}} {how}", at=3, end=6)
 
 
-def certified(how: str, folder: Path) -> Certificate:
+def certified(how: str, folder: Path) -> Certification:
     return certify(script(how), folder / "work")
 
 
 def test_a_resume_that_continues_is_exact_and_its_weights_alone_are_not(tmp_path: Path):
     certificate = certified("right", tmp_path)
 
-    assert certificate.verdict is Verdict.EXACT
+    assert certificate.verdict is Finding.EXACT
     assert (certificate.resumed.steps, certificate.resumed.of, certificate.resumed.compared_figures) == (
         (4, 5, 6),
         5,
@@ -40,7 +40,7 @@ def test_a_resume_that_continues_is_exact_and_its_weights_alone_are_not(tmp_path
 def test_a_forgotten_momentum_is_named_with_its_first_step(tmp_path: Path):
     certificate = certified("forgets", tmp_path)
 
-    assert (certificate.verdict, certificate.is_state_exact) == (Verdict.DIFFERS, False)
+    assert (certificate.verdict, certificate.is_state_exact) == (Finding.DIFFERS, False)
     assert certificate.resumed.first_step == 4
     assert certificate.resumed.pieces == (Name("model.safetensors", "w"), Name("optimizer.pt", "data/0"))
 
@@ -48,14 +48,14 @@ def test_a_forgotten_momentum_is_named_with_its_first_step(tmp_path: Path):
 def test_tokens_that_are_counted_afresh_are_told_from_a_wrong_state(tmp_path: Path):
     certificate = certified("counts", tmp_path)
 
-    assert (certificate.verdict, certificate.is_state_exact) == (Verdict.STATE_EXACT, True)
+    assert (certificate.verdict, certificate.is_state_exact) == (Finding.STATE_EXACT, True)
     assert certificate.resumed.figures == ((4, "tokens"), (5, "tokens"), (6, "tokens"))
 
 
 def test_a_run_that_is_no_run_twice_cannot_be_judged(tmp_path: Path):
     certificate = certified("random", tmp_path)
 
-    assert certificate.verdict is Verdict.NOT_DETERMINISTIC
+    assert certificate.verdict is Finding.NOT_DETERMINISTIC
     assert certificate.again.first_step == 4
 
 
@@ -82,7 +82,7 @@ def test_a_script_that_cannot_be_judged_is_told_why(tmp_path: Path, how: str, sa
 )
 def test_a_command_that_cannot_be_run_is_refused_before_it_is(command: str, at: int, said: str):
     with pytest.raises(ConfigurationError, match=said):
-        Script(command=command, at=at, end=6)
+        ResumedScript(command=command, at=at, end=6)
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path):
@@ -97,7 +97,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path):
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(ConfigurationError, match="no-such-program cannot be run"):
-        certify(Script(command="no-such-program {out} {resume}", at=1, end=2), tmp_path / "work")
+        certify(ResumedScript(command="no-such-program {out} {resume}", at=1, end=2), tmp_path / "work")
 
 
 def test_a_damaged_archive_is_named(tmp_path: Path):

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Merged:
+class WholeModel:
     """What a merge wrote."""
 
     dtype: str
@@ -34,7 +34,7 @@ class Merged:
 
 
 @torch.no_grad()
-def write_merged(base_model: str, adapter: Path, folder: Path, *, dtype: torch.dtype | None = None) -> Merged:
+def write_merged(base_model: str, adapter: Path, folder: Path, *, dtype: torch.dtype | None = None) -> WholeModel:
     """Write a base model with an adapter merged in, and its tokenizer, as transformers loads them.
 
     `dtype` is the base's own unless one is given. Raises `ModelNotFoundError` for a base out of reach, and what
@@ -55,7 +55,7 @@ def write_merged(base_model: str, adapter: Path, folder: Path, *, dtype: torch.d
     module.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     share = (lost / wanted) ** 0.5 if wanted else 0.0
-    return Merged(dtype=str(module.dtype).removeprefix("torch."), layers=len(parts), lost=share)
+    return WholeModel(dtype=str(module.dtype).removeprefix("torch."), layers=len(parts), lost=share)
 
 
 def _update(layer: Any, part: LowRank) -> Tensor:

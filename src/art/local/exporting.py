@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING
 from art.errors import ConfigurationError, IncompatibleError
 from art.format.kinds import ADAPTER
 from art.format.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from art.ops.folders import new_folder
 from art.store import disk
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
 
 if TYPE_CHECKING:
-    from art.adapter.merged import Merged
+    from art.adapter.merged import WholeModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Exported:
     """What was written."""
 
     size_bytes: int
-    merged: Merged | None = None
+    merged: WholeModel | None = None
 
 
 def export_adapter(store: CheckpointStore, checkpoint: Checkpoint, folder: Path) -> Exported:
@@ -52,7 +52,7 @@ def export_merged(
     found = base_model or (known.id if known else None)
     if found is None:
         raise ConfigurationError(f"{checkpoint.ref} does not say which base model it is for; name it: --base-model.")
-    written: list[Merged] = []
+    written: list[WholeModel] = []
     size_bytes = _written(
         store, checkpoint, folder, lambda unfinished: written.append(write_merged(found, checkpoint.path, unfinished))
     )
@@ -64,15 +64,7 @@ def _written(store: CheckpointStore, checkpoint: Checkpoint, folder: Path, write
         raise IncompatibleError(
             f"{checkpoint.ref} is of kind {checkpoint.manifest.kind}; take its files out with art checkout."
         )
-    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise ConfigurationError(f"{folder} is there already; name a folder that is new or empty.")
     store.verify(checkpoint)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
-    try:
-        disk.make_folders(unfinished)
+    with new_folder(folder) as unfinished:
         write(unfinished)
-        if not disk.publish(unfinished, folder):
-            raise ConfigurationError(f"{folder} was filled meanwhile; nothing was changed.")
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return sum(path.stat().st_size for path in disk.files_below(folder))

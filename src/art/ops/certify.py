@@ -23,7 +23,7 @@ OUT, RESUME = "{out}", "{resume}"
 LAST_LINES = 15
 
 
-class Verdict(StrEnum):
+class Finding(StrEnum):
     """What a certificate says."""
 
     EXACT = "exact"
@@ -33,7 +33,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class RunComparison:
     """One run against the whole one, at the steps behind the resume that both saved."""
 
     steps: tuple[int, ...]
@@ -57,34 +57,34 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Certificate:
+class Certification:
     """What was found about a script that was resumed at a step and ran to another one."""
 
     at: int
     end: int
-    again: Comparison
-    resumed: Comparison
-    weights_only: Comparison | None
+    again: RunComparison
+    resumed: RunComparison
+    weights_only: RunComparison | None
     """None where it was not tried, for the reason in `not_tried`."""
     not_tried: str = ""
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Finding:
         if not self.again.is_same_state:
-            return Verdict.NOT_DETERMINISTIC
+            return Finding.NOT_DETERMINISTIC
         if not self.resumed.is_same_state:
-            return Verdict.DIFFERS
+            return Finding.DIFFERS
         # Figures that differ from one run to the next tell nothing about the resume.
         afresh = set(self.resumed.figures) - set(self.again.figures)
-        return Verdict.STATE_EXACT if afresh else Verdict.EXACT
+        return Finding.STATE_EXACT if afresh else Finding.EXACT
 
     @property
     def is_state_exact(self) -> bool:
-        return self.verdict in (Verdict.EXACT, Verdict.STATE_EXACT)
+        return self.verdict in (Finding.EXACT, Finding.STATE_EXACT)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Script:
+class ResumedScript:
     """A command with `{out}` and `{resume}` in its words, and the steps between which a resume lies."""
 
     command: str
@@ -115,7 +115,7 @@ def ignored(_: str) -> None:
     """Tell nobody what runs."""
 
 
-def certify(script: Script, folder: Path, *, told: Callable[[str], None] = ignored) -> Certificate:
+def certify(script: ResumedScript, folder: Path, *, told: Callable[[str], None] = ignored) -> Certification:
     """Run a script four times below a new folder, and compare what it saved; `told` hears what runs.
 
     Raises `ConfigurationError` when the script fails, or saves no checkpoint at the two steps.
@@ -129,7 +129,7 @@ def certify(script: Script, folder: Path, *, told: Callable[[str], None] = ignor
     start = runs.saved(whole)[script.at]
     resumed = _compared(script, whole, runs.run("resumed", start))
     weights_only, reason = _weights_only(runs, whole, start)
-    return Certificate(
+    return Certification(
         at=script.at, end=script.end, again=again, resumed=resumed, weights_only=weights_only, not_tried=reason
     )
 
@@ -137,7 +137,7 @@ def certify(script: Script, folder: Path, *, told: Callable[[str], None] = ignor
 class _Runs:
     """The runs of a script, each in a folder of its own."""
 
-    def __init__(self, script: Script, folder: Path, told: Callable[[str], None]) -> None:
+    def __init__(self, script: ResumedScript, folder: Path, told: Callable[[str], None]) -> None:
         self.script, self.folder, self._told = script, folder, told
 
     def run(self, name: str, start: Path | None = None, without: frozenset[str] = frozenset()) -> Path:
@@ -176,7 +176,7 @@ class _Runs:
         return copy
 
 
-def _weights_only(runs: _Runs, whole: Path, start: Path) -> tuple[Comparison | None, str]:
+def _weights_only(runs: _Runs, whole: Path, start: Path) -> tuple[RunComparison | None, str]:
     paths = [path.relative_to(start).as_posix() for path in disk.files_below(start)]
     kind = kind_of(paths)
     parts = resettable(kind)
@@ -189,12 +189,12 @@ def _weights_only(runs: _Runs, whole: Path, start: Path) -> tuple[Comparison | N
     return _compared(runs.script, whole, out), ""
 
 
-def _compared(script: Script, whole: Path, other: Path) -> Comparison:
+def _compared(script: ResumedScript, whole: Path, other: Path) -> RunComparison:
     these, those = checkpoints_in(whole), checkpoints_in(other)
     steps = tuple(sorted(step for step in set(these) & set(those) if script.at < step <= script.end))
     logs = [figures_of(saved[script.end], after=script.at) for saved in (these, those)]
     first_step, pieces, of = _first_difference(steps, (whole, these), (other, those))
-    return Comparison(
+    return RunComparison(
         steps=steps,
         first_step=first_step,
         pieces=pieces,

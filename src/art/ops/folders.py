@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,19 +104,30 @@ def checkout(checkpoint: Checkpoint, folder: Path) -> int:
     They are the user's own, to be changed. Every digest is checked on the way. Raises `ConfigurationError` for a folder
     with something in it, `CorruptCheckpointError` for a damaged file; then the folder is not made.
     """
-    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise ConfigurationError(f"{folder} is there already; name a folder that is new or empty.")
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
-    try:
+    with new_folder(folder) as unfinished:
         for entry in checkpoint.manifest.files:
             check_size(checkpoint.path, entry)
             take_out(checkpoint.path / entry.path, unfinished / entry.path)
             check_file(unfinished, entry)
+    return checkpoint.manifest.size_bytes
+
+
+@contextmanager
+def new_folder(folder: Path) -> Generator[Path]:
+    """Yield a folder to write in, which becomes `folder` at the end, or nothing of it does.
+
+    Raises `ConfigurationError` for one with something in it.
+    """
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise ConfigurationError(f"{folder} is there already; name a folder that is new or empty.")
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
+    try:
+        disk.make_folders(unfinished)
+        yield unfinished
         if not disk.publish(unfinished, folder):
             raise ConfigurationError(f"{folder} was filled meanwhile; nothing was changed.")
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return checkpoint.manifest.size_bytes
 
 
 def _paths_of(folder: Path) -> Sequence[str]:

@@ -29,10 +29,10 @@ def certify(
     Every tensor and every logged figure is compared; nothing is unpickled. {resume} is empty where a run begins.
     """
     from art.cli.render import certify as render
-    from art.ops.certify import Script, certify, ignored
+    from art.ops.certify import ResumedScript, certify, ignored
 
     invocation = settle(context, root, project, as_json)
-    script = Script(command=command, at=at, end=end)
+    script = ResumedScript(command=command, at=at, end=end)
     with tempfile.TemporaryDirectory(prefix="art-certify-") as temporary:
         folder = work.absolute() if work else Path(temporary)
         certificate = certify(script, folder, told=ignored if invocation.as_json else output.say)

@@ -6,25 +6,25 @@ from collections.abc import Iterator
 from typing import Any
 
 from art.cli.render import wording
-from art.ops.certify import Certificate, Comparison, Verdict
+from art.ops.certify import Certification, Finding, RunComparison
 
 SHOWN = 6
 
 
-def lines(certificate: Certificate) -> Iterator[str]:
+def lines(certificate: Certification) -> Iterator[str]:
     """Give the verdict, then one line for each comparison with the whole run, and the first pieces that differ."""
     yield f"{certificate.verdict}: {_meaning(certificate)}"
     compared = {"again": certificate.again, "resumed": certificate.resumed, "weights only": certificate.weights_only}
     for name, comparison in compared.items():
         yield f"  {name:<13}{_words(comparison) if comparison else f'not tried: {certificate.not_tried}'}"
     verdict, told = certificate.verdict, certificate.resumed
-    if verdict is Verdict.NOT_DETERMINISTIC:
+    if verdict is Finding.NOT_DETERMINISTIC:
         told = certificate.again
     yield from _shown([str(piece) for piece in told.pieces])
     yield from _shown([f"{name} at step {step}" for step, name in told.figures])
 
 
-def document(certificate: Certificate) -> dict[str, Any]:
+def document(certificate: Certification) -> dict[str, Any]:
     """Give the certificate as an object."""
     weights_only = certificate.weights_only
     return {
@@ -38,20 +38,20 @@ def document(certificate: Certificate) -> dict[str, Any]:
     }
 
 
-def _meaning(certificate: Certificate) -> str:
+def _meaning(certificate: Certification) -> str:
     at, first = certificate.at, certificate.resumed.first_step
     match certificate.verdict:
-        case Verdict.NOT_DETERMINISTIC:
+        case Finding.NOT_DETERMINISTIC:
             return f"two whole runs differ from step {certificate.again.first_step} on, so no resume can be judged."
-        case Verdict.DIFFERS:
+        case Finding.DIFFERS:
             return f"a resume at step {at} trains something else from step {first} on."
-        case Verdict.STATE_EXACT:
+        case Finding.STATE_EXACT:
             return f"a resume at step {at} has the state of a run that never stopped, and logs other figures."
-        case Verdict.EXACT:
+        case Finding.EXACT:
             return f"a resume at step {at} is the run that never stopped."
 
 
-def _words(comparison: Comparison) -> str:
+def _words(comparison: RunComparison) -> str:
     figures = f"{len(comparison.figures)} of {wording.count(comparison.compared_figures, 'figure')} differ"
     if comparison.first_step is not None:
         pieces = wording.count(comparison.of, "piece")
@@ -67,7 +67,7 @@ def _shown(names: list[str]) -> Iterator[str]:
         yield f"    and {len(names) - SHOWN} more"
 
 
-def _document(comparison: Comparison) -> dict[str, Any]:
+def _document(comparison: RunComparison) -> dict[str, Any]:
     return {
         "steps": list(comparison.steps),
         "first_step": comparison.first_step,
