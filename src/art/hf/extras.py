@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -28,7 +28,8 @@ METADATA = "artfork"
 RANDOM_STATE = "rng_state*.pth"
 SAMPLER, LOSS = "sampler", "loss"
 BUFFER, REFERENCE = "buffer.", "reference."
-COUNTERS = ("_step", "_total_train_tokens", "_total_loss_scalar", "_globalstep_last_logged")
+Counter = Literal["_step", "_total_train_tokens", "_total_loss_scalar", "_globalstep_last_logged"]
+"""Numbers that a Trainer or TRL counts, and does not save."""
 _log = logging.getLogger("art")
 
 
@@ -42,10 +43,7 @@ class Said(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    counters: dict[
-        Literal["_step", "_total_train_tokens", "_total_loss_scalar", "_globalstep_last_logged"], int | float
-    ]
-    """Numbers that a Trainer or TRL counts, and does not save."""
+    counters: dict[Counter, int | float]
     metrics: dict[str, list[float]]
     buffer: list[dict[str, bool | int | float | str | None]] | None
 
@@ -72,7 +70,9 @@ class Extras:
             tensors[LOSS] = loss
         if (sampler := self._sampler_state()) is not None:
             tensors[SAMPLER] = sampler
-        counters = {name: value for name in COUNTERS if (value := getattr(self.trainer, name, None)) is not None}
+        counters = {
+            name: value for name in get_args(Counter) if (value := getattr(self.trainer, name, None)) is not None
+        }
         said = {"counters": counters, "metrics": _metrics_of(self.trainer), "buffer": buffer}
         path = folder / file_name(self.trainer.args.process_index)
         unfinished = path.with_suffix(".unfinished")
