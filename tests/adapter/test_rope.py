@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from art.adapter.rope import rope_limit
 from art.config import TrainConfig
+from art.errors import ConfigurationError
 from art.sample.own.engine import Engine
 from art.sample.sampling import Sampling
 from art.sample.version import BASE
@@ -53,6 +54,23 @@ def own_logp(base: PreTrainedModel, ids: tuple[int, ...], at: int) -> float:
 def test_the_limit_is_read_from_the_configuration(base: PreTrainedModel):
     assert rope_limit(base.config) == LIMIT
     assert rope_limit(small_causal_lm(byte_tokenizer()).config) is None
+
+
+def test_layers_of_several_kinds_have_the_least_of_their_limits(base: PreTrainedModel):
+    full = {**base.config.rope_parameters, "original_max_position_embeddings": 2 * LIMIT}
+    layers = {"full_attention": full, "sliding_attention": base.config.rope_parameters}
+
+    assert rope_limit(type(base.config)(rope_parameters=layers)) == LIMIT
+
+
+def test_positions_that_a_longer_text_changes_for_good_are_refused():
+    rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10_000.0}
+    base = small_causal_lm(byte_tokenizer(), family="llama", rope_parameters=rope).eval()
+
+    with pytest.raises(ConfigurationError, match="dynamic NTK"):
+        Engine(base, byte_tokenizer())
+    with pytest.raises(ConfigurationError, match="dynamic NTK"):
+        Scorer(base)
 
 
 def test_short_and_long_rows_are_trained_on_apart(base: PreTrainedModel):

@@ -74,6 +74,15 @@ def test_a_gradient_that_is_another_is_refused() -> None:
         check_agreement(base)
 
 
+def test_a_window_that_only_a_mask_tells_of_is_refused_before_a_conversation_is_as_long() -> None:
+    base = small_causal_lm(byte_tokenizer(), family="doge", sliding_window=600).eval()
+
+    with pytest.raises(ConfigurationError, match="a window that only a mask tells of"):
+        check_agreement(base)
+
+    assert base.config.sliding_window == 600
+
+
 def test_a_model_that_disagrees_is_not_loaded(tmp_path: Path) -> None:
     folder = write_small_model(tmp_path / "diffllama", family="diffllama")
     bases = Bases(device="cpu", dtype="float32")

@@ -118,6 +118,22 @@ def test_a_seed_repeats_bit_for_bit_whatever_else_is_in_the_batch(
     assert all(each == alone for each in mixed)
 
 
+@pytest.mark.parametrize("family", ["mixtral", "granitemoe"])
+def test_a_seed_repeats_where_experts_see_only_the_rows_that_chose_them(
+    engines: Callable[..., Engine], tokenizer: PreTrainedTokenizerFast, family: str
+) -> None:
+    model = small_causal_lm(tokenizer, family=family, hidden_size=128, intermediate_size=256, num_local_experts=4)
+    engine = engines(model.eval(), tokenizer)
+    probes = [{"prompt": prompt_of(5 + 4 * seed, seed=seed), "seed": seed, "max_tokens": 12} for seed in range(6)]
+
+    async def together():
+        return await asyncio.gather(*(sample(engine, **probe) for probe in probes))
+
+    alone = [asyncio.run(sample(engine, **probe)) for probe in probes]
+
+    assert asyncio.run(together()) == alone
+
+
 def test_different_seeds_and_choices_differ(engine: Engine) -> None:
     async def run():
         return [await sample(engine, prompt_of(5), seed=seed, n=2, max_tokens=20) for seed in (1, 2)]

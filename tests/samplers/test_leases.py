@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -10,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from art.errors import CorruptCheckpointError, NotFoundError
+from art.errors import CorruptCheckpointError, LoRAShapeMismatchError, NotFoundError
 from art.http.catalogue import Catalogue
 from art.local.published import EARLIER_VERSIONS, Published
+from art.sample.base import LoadedBase
 from art.sample.own.engine import Engine
 from art.sample.sampling import Sampling
 from art.sample.version import Version
@@ -46,6 +49,31 @@ class Held:
         self.may_begin.wait()
         with self._published.lease(None) as version:
             yield version
+
+
+class Trusting(Engine):
+    """A sampler elsewhere, which may take an adapter for what it is not: it serves the base instead."""
+
+    def publish(self, version: Version, adapter: Path | None) -> None:
+        super().publish(version, None)
+
+
+def test_whoever_samples_gets_no_adapter_that_means_more_than_is_implemented(base: LoadedBase, adapter, tmp_path: Path):
+    folder = shutil.copytree(adapter(1), tmp_path / "pissa")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "init_lora_weights": "pissa"}))
+    sampler = Trusting(base.module, base.tokenizer)
+    published = Published(AGENT, sampler, find_adapter=lambda _: folder)
+    published.serve(2, adapter(2))
+
+    with pytest.raises(LoRAShapeMismatchError, match="init_lora_weights"):
+        published.serve(3, folder)
+    with pytest.raises(LoRAShapeMismatchError, match="init_lora_weights"), published.lease(1):
+        pass
+
+    with published.lease(None) as version:
+        assert version.step == 2
+    sampler.close()
 
 
 def test_a_version_stays_until_its_last_lease_ends(engine: Engine, published: Published, adapter):

@@ -37,8 +37,7 @@ class AdaptedModel:
         self.sizes = sizes_of(layers)
         self._low_ranks: LowRanks = {}
         self._spans: Sequence[Span] = ()
-        config = self.model.config.get_text_config(decoder=True)
-        self.keeps_rows = not any(getattr(config, name, None) for name in EXPERTS)
+        self.keeps_rows = not _has_experts(self.model)
         """Whether every layer sees all rows of a pass, in their order; experts see some of them."""
         self._dropout = 0.0
         for name, layer in layers.items():
@@ -110,6 +109,13 @@ class _Addition:
 
     def __call__(self, _: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> Tensor:
         return self._adapted.add(self._name, inputs[0], y)
+
+
+def _has_experts(model: PreTrainedModel) -> bool:
+    config = model.config.get_text_config(decoder=True)
+    # Newer families keep all experts of a layer in one tensor, under whatever name their configuration has for it.
+    in_one = any(parameter.ndim == 3 for parameter in model.parameters())
+    return in_one or any(getattr(config, name, None) for name in EXPERTS)
 
 
 def _sharing_copy(base: PreTrainedModel) -> PreTrainedModel:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
 from art.adapter.reasons import known_reason
+from art.adapter.rope import is_dynamic
 from art.errors import ConfigurationError, InferenceError
 
 NAME = "art"
@@ -46,8 +47,8 @@ def use_own_attention(model: PreTrainedModel) -> None:
     """Route the model's attention through the forward pass; raises `ConfigurationError` where that would be wrong."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ATTENTION_KINDS)
-    shared = getattr(config, "num_kv_shared_layers", 0)
-    if not getattr(model, "_supports_attention_backend", False) or not kinds <= ATTENTION_KINDS or shared:
+    is_other = not kinds <= ATTENTION_KINDS or getattr(config, "num_kv_shared_layers", 0) or is_dynamic(model.config)
+    if is_other or not getattr(model, "_supports_attention_backend", False):
         reason = known_reason(model) or (
             "its attention is neither plain nor sliding-window attention over keys and values of its own"
         )

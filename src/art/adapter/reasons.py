@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
+from art.adapter.rope import is_dynamic
+
 LATENT = (
     "it keeps a latent cache: keys and values come out of one compressed vector (kv_lora_rank), with heads of two sizes"
 )
@@ -14,6 +16,7 @@ SINKS = "its attention has sinks: a learned score that takes probability and giv
 DYNAMIC = "its attention masks are dynamic: which keys a token sees depends on what they hold"
 STATES = "some layers keep a running state instead of keys and values, as linear attention and state spaces do"
 CHUNKS = "some layers attend within chunks of a fixed size"
+STRETCHED = "its positions are stretched with every token beyond a length (dynamic NTK), and stay so for shorter texts"
 SHARED = "some layers use the keys and values of other layers"
 
 
@@ -26,6 +29,7 @@ def known_reason(model: PreTrainedModel) -> str | None:
         SINKS: any("sink" in name for name, _ in model.named_parameters()),
         DYNAMIC: getattr(config, "keep_window_size", None) or getattr(config, "index_topk", None),
         STATES: any("linear" in kind or "mamba" in kind or "conv" in kind or "recurrent" in kind for kind in kinds),
+        STRETCHED: is_dynamic(model.config),
         CHUNKS: any("chunk" in kind for kind in kinds),
         SHARED: getattr(config, "num_kv_shared_layers", 0),
     }

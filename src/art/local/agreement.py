@@ -19,6 +19,7 @@ from art.adapter.lora import TrainedAdapter
 from art.adapter.reasons import known_reason
 from art.config import LoRAConfig
 from art.errors import ConfigurationError
+from art.local.windows import hides_a_window
 from art.sample.own.cache import Prompt, Row, Rows
 from art.sample.own.forward import decode, prefill
 from art.train import tokenize
@@ -58,6 +59,8 @@ def check_agreement(base: PreTrainedModel) -> None:
     _compare_gradients(base, gradient, own_gradient, conversations)
     served = (conversations[0], conversations[2])
     _compare(base, "sampling", lambda: _served_logp(base, served), torch.stack([own_N[0][:2], own_N[2][:2]]))
+    if hides_a_window(base, conversations[0].token_ids):
+        raise _disagreement(base, "training", "a layer sees a window that only a mask tells of")
 
 
 def _conversations(vocabulary: int) -> list[_Conversation]:

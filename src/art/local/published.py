@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from art.adapter.files import read_adapter_shape
 from art.names import ModelRef
 from art.sample.sampler import Sampler
 from art.sample.version import Version
@@ -95,6 +96,9 @@ class Published:
             self._sampler.retire(version)
 
     def _publish(self, step: int, adapter: Path | None) -> None:
+        if adapter is not None:
+            # Whoever samples: a server of others may leave out what it does not understand.
+            read_adapter_shape(adapter)
         version = Version(model=self._model, publication=next(self._numbers), step=step)
         self._sampler.publish(version, adapter)
         self._retire(step)

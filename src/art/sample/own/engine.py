@@ -77,6 +77,8 @@ class Engine:
         self._closed = False
         self._turn_s = 0.0
         places = exact_places or (EXACT_PLACES_CPU if base.device.type == "cpu" else max_rows)
+        # An expert computes the rows that chose it: how many they are depends on the neighbours, also in a full pass.
+        places = places if self._adapted.keeps_rows else 1
         self._worker = Worker(
             self._adapted,
             exact_places=places,
