@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from art.names import CheckpointRef, ModelRef
-from art.ops import documents
+from art.ops import disk_documents, documents
 from art.ops.compare import compare
+from art.ops.keep import policies_of
 from art.ops.lanes import Life, Overview, read_overview
+from art.ops.retention import plan_retention
 from art.ops.rollouts import read_rollouts
 from art.store.store import CheckpointStore
 
+from .gallery import show_everything
 from .story import Branch, tell
 
 FALLEN, GAMED = ModelRef("shop", "agent-004"), ModelRef("shop", "agent-005")
@@ -124,3 +127,25 @@ def test_damage_is_a_lane_and_not_the_end(tmp_path: Path):
 
 def test_an_empty_root_has_no_lanes(tmp_path: Path):
     assert documents.tree_document(read_overview(CheckpointStore(tmp_path)))["models"] == []
+
+
+def test_a_clean_up_is_told_as_the_plan_of_its_policies(store: CheckpointStore):
+    plan = plan_retention(store, store.models(), policies_of("newest:1"))
+    told = disk_documents.cleanup_document(plan, rule="newest:1")
+
+    assert told["freed_bytes"] == sum(row["freed_bytes"] for row in told["rows"]) == plan.removal.freed_bytes > 0
+    assert sum(row["goes"] for row in told["rows"]) == len(plan.removal.refs)
+    assert told["command"] == 'art gc --keep "newest:1" --plan'
+    first = next(row for row in told["rows"] if row["model"] == "shop/agent-001")
+    assert {"newest", "shop/agent-002 was forked here"} <= set(first["why"])
+
+
+def test_a_tree_tells_merges_pins_certificates_and_what_was_set_aside(tmp_path: Path):
+    tree = documents.tree_document(read_overview(show_everything(tmp_path)))
+    lanes = {entry["model"]: entry for entry in tree["models"]}
+
+    assert lanes["agent-merged"]["forked_from"]["merged_with"] == "shop/agent-008@76"
+    assert lanes["agent-002"]["pinned"] == [50]
+    assert lanes["agent-002"]["certified"] == [[40, 40], [50, 50], [60, 60]]
+    assert lanes["agent-003"]["set_aside"][0]["steps"] == [[59, 64]]
+    assert lanes["imported-art"]["foreign"] == [[3, 3]]

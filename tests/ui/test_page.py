@@ -16,6 +16,7 @@ from art.store.store import CheckpointStore
 from art.ui.server import write_file
 
 from .conftest import TOKEN, Page, served
+from .gallery import show_everything
 from .story import Branch, group, tell, write_checkpoint
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -198,6 +199,36 @@ def test_a_link_shows_a_colleague_the_same_view(browser: playwright.Browser, pag
         address = visit.tab.url
     with Visit(browser, address) as visit:
         visit.wait("h2", "agent-004@69")
+
+
+def test_a_merge_a_pin_damage_and_a_rewind_are_drawn_and_said(browser: playwright.Browser, tmp_path: Path):
+    with served(show_everything(tmp_path)) as page, Visit(browser, page.url + "#m=shop/agent-merged") as visit:
+        visit.wait("h3", "Merged from agent-006@80 and agent-008@76")
+        assert visit.tab.locator("path.merge").count() == 1
+        assert visit.tab.locator("g.pin").count() == 1
+        visit.tab.goto(page.url + "#m=shop/agent-008&t=step&s=90")
+        visit.wait(".badge", "damaged")
+        visit.tab.wait_for_selector("path.damaged", state="attached")
+        visit.tab.goto(page.url + "#m=shop/agent-003&t=why")
+        visit.wait(".command", "art rewind shop/agent-003 --undo")
+
+
+def test_the_disk_says_what_other_policies_would_free(browser: playwright.Browser, page: Page):
+    with Visit(browser, page.url + "#t=disk") as visit:
+        visit.wait(".command", 'art gc --keep "newest:2, best:train/reward" --plan')
+        visit.tab.fill(".fields.two input", "newest:1")
+        visit.tab.keyboard.press("Tab")
+        visit.wait(".command", 'art gc --keep "newest:1" --plan')
+        visit.wait(".split", "could go")
+        goes = [int(cell) for cell in visit.tab.locator("tbody tr td:nth-of-type(2)").all_inner_texts()]
+
+        assert goes[0] == 38
+        visit.tab.fill(".fields.two input", "everything")
+        visit.tab.keyboard.press("Tab")
+        visit.wait(".red", "is no policy")
+        # Chromium tells of every refusal by itself.
+        assert all("400" in problem for problem in visit.problems)
+        visit.problems.clear()
 
 
 @pytest.mark.slow

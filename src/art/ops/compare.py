@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from art.format.lineage import segments
 from art.names import CheckpointRef, ModelRef
-from art.ops.lanes import Change
+from art.ops.changes import Change, changes_between
 from art.ops.rollouts import RolloutGroup, read_rollouts
 from art.ops.series import Series, series_of, stitched
 from art.store.checkpoint import Checkpoint
@@ -51,7 +50,7 @@ def compare(store: CheckpointStore, first: CheckpointRef, second: CheckpointRef)
         first=first,
         second=second,
         part_at=_part_at(one, other),
-        settings=tuple(_changes(one.manifest.settings, other.manifest.settings)),
+        settings=tuple(changes_between(one.manifest.settings, other.manifest.settings)),
         metrics={name: (before.get(name), after.get(name)) for name in names},
         prompts=tuple(_paired(store, first, second)),
     )
@@ -84,11 +83,6 @@ def _stretches(checkpoint: Checkpoint) -> dict[ModelRef, tuple[int, int]]:
     newest = checkpoint.ref.step
     parts = segments(checkpoint.ref.model, checkpoint.manifest)
     return {part.model: (part.first, newest if part.last is None else part.last) for part in parts}
-
-
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    keys = sorted(before.keys() | after.keys())
-    return [Change(key, before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)]
 
 
 def _paired(store: CheckpointStore, first: CheckpointRef, second: CheckpointRef) -> list[PairedPrompt]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from art.format import layout
 from art.names import ModelRef
+from art.ops.garbage import BLOCK_BYTES
 from art.ops.tree import Branch
 from art.store.store import CheckpointStore
 
@@ -20,7 +21,7 @@ class BranchUse:
     model: ModelRef
     checkpoints: int
     kept_bytes: int
-    """Of its checkpoints, without what an earlier branch of the list has too."""
+    """The blocks of its checkpoints, without those that an earlier branch of the list has too."""
     aside_bytes: int
     """Of what rewinds set aside."""
 
@@ -42,7 +43,7 @@ def _new_bytes(folder: Path, seen: set[tuple[int, int]]) -> int:
         status = entry.stat(follow_symlinks=False)
         if (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
-            total += status.st_size
+            total += status.st_blocks * BLOCK_BYTES
     return total
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from art.format.certificates import Edge, edge_of
 from art.names import CheckpointRef
 from art.ops.compare import Comparison, PairedPrompt
-from art.ops.disk_use import BranchUse
 from art.ops.judge import REWARD
 from art.ops.lanes import Alarm, Lane, Life, Overview
 from art.ops.rollouts import Rollout, RolloutGroup, Turn
@@ -106,6 +105,7 @@ def lane_document(lane: Lane, metric: str) -> Json:
         "last_good": lane.last_good,
         "checkpoints": ranges(branch.steps),
         "certified": ranges(branch.certified),
+        "pinned": list(branch.pinned),
         "forked_from": _origin_document(lane),
         "problems": {str(step): opened.problem for step, opened in branch.opened.items() if opened.problem},
         "problem": branch.problem,
@@ -153,21 +153,6 @@ def step_document(
         else None,
         "rollout_steps": ranges(recorded),
     }
-
-
-def disk_document(uses: Sequence[BranchUse]) -> Json:
-    """Give what each branch keeps on the disk."""
-    rows = [
-        {
-            "model": str(use.model),
-            "checkpoints": use.checkpoints,
-            "kept_bytes": use.kept_bytes,
-            "aside_bytes": use.aside_bytes,
-        }
-        for use in uses
-    ]
-    kept, aside = sum(use.kept_bytes for use in uses), sum(use.aside_bytes for use in uses)
-    return {"schema": SCHEMA, "kept_bytes": kept, "aside_bytes": aside, "rows": rows}
 
 
 def rollouts_document(ref: CheckpointRef, split: str, groups: Iterable[RolloutGroup]) -> Json:
@@ -291,7 +276,7 @@ def _origin_document(lane: Lane) -> Json | None:
         "attach": origin.attach,
         "edge": _edge(lane.branch, hop.step),
         "remote": hop.remote,
-        "changed": [[change.key, change.before, change.after] for change in lane.changes],
+        "changed": [[change.key, change.before, change.after] for change in lane.branch.changes],
         "reset": list(hop.reset),
         "merged_with": str(hop.merge.other.ref) if hop.merge else None,
     }

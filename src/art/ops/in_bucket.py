@@ -100,8 +100,8 @@ class InBucket:
         except ArtError as error:
             return str(error)
 
-    def freed_bytes(self, refs: Collection[CheckpointRef]) -> int:
-        return sum(map(self._bucket.size_bytes, refs))
+    def freed_bytes(self, refs: Collection[CheckpointRef]) -> dict[CheckpointRef, int]:
+        return {ref: self._bucket.size_bytes(ref) for ref in refs}
 
     def rewind(self, checkpoint: RemoteCheckpoint) -> SetAside | None:
         return self._bucket.rewind(checkpoint)

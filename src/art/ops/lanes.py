@@ -5,13 +5,11 @@ A reading of the tree, the histories and the signs of life. Gives values and kno
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
-from art.errors import ArtError
 from art.format.lineage import segments
 from art.format.manifest import Manifest
 from art.names import ModelRef
@@ -24,7 +22,6 @@ from art.store.liveness import find_run
 from art.store.store import CheckpointStore
 
 OLD_AFTER = timedelta(hours=24)
-NOT_A_CHANGE = frozenset({"total_steps"})
 
 
 class Life(StrEnum):
@@ -34,15 +31,6 @@ class Life(StrEnum):
     ANSWERED = "answered"
     """A healthy branch was forked before the fall."""
     OLD = "old"
-
-
-@dataclass(frozen=True)
-class Change:
-    """A setting that a fork changed."""
-
-    key: str
-    before: Any
-    after: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +45,6 @@ class Lane:
     """Its own rows behind those of its ancestors."""
     judgement: Judgement
     is_running: bool
-    changes: tuple[Change, ...]
 
     @property
     def model(self) -> ModelRef:
@@ -128,7 +115,6 @@ def _lane(store: CheckpointStore, branch: Branch, histories: Histories, *, level
         past=past,
         judgement=judge(past),
         is_running=run is not None and run.is_alive(now),
-        changes=tuple(changes_at_fork(store, branch)),
     )
 
 
@@ -144,29 +130,6 @@ def _levels(branches: Iterable[Branch]) -> dict[ModelRef, int]:
         source = branch.origin.hop.ref.model if branch.origin else None
         levels[branch.model] = levels[source] + 1 if source in levels else 0
     return levels
-
-
-def changes_at_fork(store: CheckpointStore, branch: Branch) -> list[Change]:
-    """Tell which settings the first step after a fork was made with that the step before it was not."""
-    if branch.origin is None:
-        return []
-    step = branch.origin.hop.step
-    first = next((number for number in branch.steps if number > step), None)
-    before, after = (_settings(store, branch.model, number) for number in (step, first))
-    if not before or not after:
-        return []
-    keys = [key for key in after if key not in NOT_A_CHANGE and before.get(key) != after[key]]
-    return [Change(key, before.get(key), after[key]) for key in keys]
-
-
-def _settings(store: CheckpointStore, model: ModelRef, step: int | None) -> Mapping[str, Any]:
-    if step is None:
-        return {}
-    try:
-        checkpoint = store.find(model.at(step))
-    except ArtError:
-        return {}
-    return checkpoint.manifest.settings if checkpoint else {}
 
 
 def _alarms(lanes: Iterable[Lane], now: datetime) -> list[Alarm]:

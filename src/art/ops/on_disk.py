@@ -102,9 +102,11 @@ class OnDisk:
         folder = self.store.folders(ref.model).get(ref.step)
         return (folder, stamp(folder)) if folder else None
 
-    def freed_bytes(self, refs: Collection[CheckpointRef]) -> int:
-        folders = {model: self.store.folders(model) for model in {ref.model for ref in refs}}
-        return sum(freed_bytes(folders[ref.model][ref.step] for ref in refs).values())
+    def freed_bytes(self, refs: Collection[CheckpointRef]) -> dict[CheckpointRef, int]:
+        by_model = {model: self.store.folders(model) for model in {ref.model for ref in refs}}
+        folders = {ref: by_model[ref.model][ref.step] for ref in refs}
+        freed = freed_bytes(folders.values())
+        return {ref: freed[folder] for ref, folder in folders.items()}
 
     def rewind(self, checkpoint: Checkpoint) -> SetAside | None:
         return self.store.rewind(checkpoint)

@@ -86,8 +86,8 @@ class Place(Protocol[AnyHeld]):
         """Bring back what was set aside, the last time unless told; what took its place is set aside in turn."""
         ...
 
-    def freed_bytes(self, refs: Collection[CheckpointRef]) -> int:
-        """Tell what the place gets back when checkpoints are deleted together."""
+    def freed_bytes(self, refs: Collection[CheckpointRef]) -> dict[CheckpointRef, int]:
+        """Tell what the place gets back when checkpoints are deleted together, at each of them."""
         ...
 
     def delete(self, ref: CheckpointRef) -> None:

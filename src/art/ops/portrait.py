@@ -20,7 +20,7 @@ def draw_model(store: CheckpointStore, model: ModelRef) -> str:
     if lane.branch.origin:
         hop = lane.branch.origin.hop
         facts["forked from"] = f"{hop.project}/{hop.model}@{hop.step}"
-    facts.update({change.key: f"{change.before} → {change.after}" for change in lane.changes})
+    facts.update({change.key: f"{change.before} → {change.after}" for change in lane.branch.changes})
     if lane.branch.best is not None:
         facts["best"] = lane.branch.best
     return drawing.box(str(model), *_curves(lane), _way_out(lane), facts=facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -48,7 +48,12 @@ class Removal:
 
     refs: tuple[CheckpointRef, ...]
     kept: tuple[CheckpointRef, ...]
-    freed_bytes: int
+    freed: Mapping[CheckpointRef, int]
+    """Bytes, at each checkpoint that will be deleted; a file that several of them share counts at the first."""
+
+    @property
+    def freed_bytes(self) -> int:
+        return sum(self.freed.values())
 
 
 def plan_removal(where: AnyPlace, ranges: Sequence[StepRange], keep: Keep) -> Removal:

@@ -51,7 +51,7 @@ def plan_retention(
         kept = why_kept(policies, facts)
         reasons |= {model.at(step): why for step, why in kept.items()}
         doomed += [model.at(step) for step in facts.steps if step not in kept]
-    removal = Removal(refs=tuple(doomed), kept=tuple(sorted(reasons)), freed_bytes=place.freed_bytes(doomed))
+    removal = Removal(refs=tuple(doomed), kept=tuple(sorted(reasons)), freed=place.freed_bytes(doomed))
     return Retention(removal=removal, reasons=reasons)
 
 

@@ -16,7 +16,9 @@ from art.errors import ArtError
 from art.format.certificates import Certificate, Certificates, Edge, edge_of
 from art.format.lineage import segments
 from art.format.manifest import Hop, Manifest
+from art.format.pins import Pins
 from art.names import CheckpointRef, ModelRef
+from art.ops.changes import Change, changes_of_fork
 from art.ops.condense import Gap, condense
 from art.ops.place import AnyPlace, Place, place_of
 from art.ops.update import is_without_signal
@@ -81,9 +83,14 @@ class Branch:
     best: int | None
     origin: Origin | None
     forks: Mapping[int, tuple[ModelRef, ...]]
+    merges: Mapping[int, tuple[CheckpointRef, ...]]
+    """The steps that were merged into other branches, and where those begin."""
     set_aside: tuple[SetAside, ...]
+    changes: tuple[Change, ...]
+    """What its first step was made with that the step it was forked from was not."""
     certified: tuple[int, ...]
     """The steps whose edge is certified."""
+    pinned: tuple[int, ...]
     problem: str | None
     """Why the model could not be listed, or not whole."""
 
@@ -100,6 +107,7 @@ class _Draft:
     scores: dict[int, float] = field(default_factory=dict[int, float])
     set_aside: list[SetAside] = field(default_factory=list[SetAside])
     certificates: Certificates = field(default_factory=dict[str, Certificate])
+    pins: Pins = field(default_factory=Pins)
     problem: str | None = None
 
     def at(self, step: int) -> BranchStep:
@@ -116,6 +124,20 @@ class _Draft:
     def certified(self) -> list[int]:
         steps = sorted({each.step for each in self.certificates.values()} & set(self.steps))
         return [step for step in steps if self.at(step).edge is Edge.CERTIFIED]
+
+    @property
+    def pinned(self) -> list[int]:
+        steps = sorted({step for step, _ in self.pins.checkpoints} & set(self.steps))
+        return [step for step in steps if self.pins.holds(step, self.at(step).digest)]
+
+    @property
+    def changes(self) -> list[Change]:
+        hop = self.hop
+        first = next((step for step in self.steps if step > hop.step), None) if hop else None
+        if hop is None or first is None or hop.step not in self.steps:
+            return []
+        before, after = (self.at(step).manifest for step in (hop.step, first))
+        return changes_of_fork(before.settings, after.settings) if before and after else []
 
     @property
     def best(self) -> int | None:
@@ -176,7 +198,7 @@ def _draft(place: Place[Any], model: ModelRef, metric: str) -> _Draft:
 def _draft_ends(place: Place[Any], model: ModelRef) -> _Draft:
     draft = _Draft(model=model, place=place)
     try:
-        draft.certificates = place.certificates(model)
+        draft.certificates, draft.pins = place.certificates(model), place.pins(model)
         draft.steps.extend(place.steps(model))
     except ArtError as error:
         draft.problem = str(error)
@@ -226,8 +248,8 @@ def _origin(hop: Hop, drafts: Mapping[ModelRef, _Draft]) -> Origin:
 
 
 def _branch(draft: _Draft, origins: Mapping[ModelRef, Origin], *, whole: bool) -> Branch:
-    forks = _forks(draft.model, origins)
-    matter = {step for step in (draft.newest, draft.best) if step is not None}
+    forks, merges = _forks(draft.model, origins), _merges(draft, origins)
+    matter = {step for step in (draft.newest, draft.best) if step is not None} | {*draft.pinned, *merges}
     matter |= {
         origin.attach
         for origin in origins.values()
@@ -245,8 +267,11 @@ def _branch(draft: _Draft, origins: Mapping[ModelRef, Origin], *, whole: bool) -
         best=draft.best,
         origin=origins.get(draft.model),
         forks=forks,
+        merges=merges,
         set_aside=tuple(draft.set_aside),
+        changes=tuple(draft.changes),
         certified=tuple(draft.certified),
+        pinned=tuple(draft.pinned),
         problem=draft.problem,
     )
 
@@ -258,6 +283,16 @@ def _forks(model: ModelRef, origins: Mapping[ModelRef, Origin]) -> dict[int, tup
         if origin.hop.ref.model == model and origin.attach is not None and origin.where is Whereabouts.HERE:
             forks[origin.attach] = (*forks.get(origin.attach, ()), other)
     return forks
+
+
+def _merges(draft: _Draft, origins: Mapping[ModelRef, Origin]) -> dict[int, tuple[CheckpointRef, ...]]:
+    """Map the steps of a model to the branches that they are the second parent of."""
+    merges: dict[int, tuple[CheckpointRef, ...]] = {}
+    for child, origin in origins.items():
+        second = origin.hop.merge.other if origin.hop.merge else None
+        if second and second.ref.model == draft.model and second.step in draft.steps:
+            merges[second.step] = (*merges.get(second.step, ()), child.at(origin.hop.step))
+    return merges
 
 
 def _sources_first(branches: list[Branch]) -> list[Branch]:

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from art.errors import ArtError, ConfigurationError, NotFoundError
 from art.names import CheckpointRef, ModelRef
 from art.store.history import TRAIN
-from art.ui.desk import Desk
+from art.ui.desk import KEPT, Desk
 from art.ui.guard import Guard
 from art.ui.shell import build_shell
 from art.ui.watch import Watch
@@ -53,6 +53,7 @@ def create_app(desk: Desk, *, port: int, token: str, allow_fork: bool = False) -
         Route("/api/rollouts/{project}/{name}/{step}", service.answer(service.rollouts)),
         Route("/api/compare", service.answer(service.comparison)),
         Route("/api/disk", service.answer(lambda _: desk.disk())),
+        Route("/api/cleanup", service.answer(lambda asked: desk.cleanup(asked.query_params.get("keep", KEPT)))),
         Route("/api/events", service.events),
     ]
     if allow_fork:

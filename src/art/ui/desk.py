@@ -11,11 +11,13 @@ from typing import Any
 
 from art.errors import ArtError, ModelNotFoundError
 from art.names import CheckpointRef, ModelRef
-from art.ops import documents
+from art.ops import disk_documents, documents
 from art.ops.compare import compare
 from art.ops.disk_use import read_disk_use
 from art.ops.histories import Histories
+from art.ops.keep import policies_of
 from art.ops.lanes import Lane, Overview, read_overview
+from art.ops.retention import plan_retention
 from art.ops.rollouts import read_rollouts, rollout_steps
 from art.store.history import TRAIN
 from art.store.store import CheckpointStore
@@ -30,6 +32,8 @@ METRICS = (
     "train/malformed",
     "train/truncated",
 )
+KEPT = "newest:2, best:train/reward"
+"""What a clean-up keeps of each branch where nobody says otherwise, beside what stays in any case."""
 Json = dict[str, Any]
 
 
@@ -79,7 +83,11 @@ class Desk:
         return documents.comparison_document(compare(self.store, first, second))
 
     def disk(self) -> Json:
-        return documents.disk_document(read_disk_use(self.store, [lane.branch for lane in self.overview().lanes]))
+        return disk_documents.disk_document(read_disk_use(self.store, [lane.branch for lane in self.overview().lanes]))
+
+    def cleanup(self, rule: str = KEPT) -> Json:
+        """Give what policies would delete of all branches that are shown."""
+        return disk_documents.cleanup_document(plan_retention(self.store, self.models(), policies_of(rule)), rule=rule)
 
     def models(self) -> Sequence[ModelRef]:
         return [lane.model for lane in self.overview().lanes]

@@ -51,7 +51,7 @@ def write_file(store: CheckpointStore, target: Path, *, project: str | None, rol
 
 
 def _later(desk: Desk, rollouts: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"disk": desk.disk()}
+    found: dict[str, Any] = {"disk": desk.disk(), "cleanup": desk.cleanup()}
     for model in desk.models():
         name = f"{model.project}/{model.name}"
         found[f"history/{name}"] = desk.history(model)

@@ -18,7 +18,7 @@ from art.cli.render import wording
 from art.cli.render.graph import Beside, GraphLine, Problem, Stroke, draw
 from art.format.certificates import Edge
 from art.format.manifest import Hop
-from art.names import ModelRef
+from art.names import CheckpointRef, ModelRef
 from art.ops.condense import Gap
 from art.ops.tree import Branch, BranchStep, Origin, Whereabouts
 from art.store.aside import SetAside
@@ -198,19 +198,23 @@ def _notes(step: BranchStep, branch: Branch, *, in_graph: bool) -> Iterator[tupl
         yield "newest", "bold"
     if step.step == branch.best:
         yield "best", "bold green"
+    if step.step in branch.pinned:
+        yield "pinned", "bold yellow"
     if step.is_foreign:
         yield "foreign", "yellow"
     if step.is_without_signal:
         yield "no update: all groups had equal rewards", "yellow"
     origin = branch.origin
     if origin and origin.hop.step == step.step:
-        yield _beginning(origin.hop, branch.model), "magenta"
+        yield _beginning(origin.hop, branch), "magenta"
         # A fork that reset the optimizer has said so.
         if step.edge is not None and "optimizer" not in origin.hop.reset:
             yield EDGES[step.edge]
     elif step.edge is not None and step.edge is not Edge.CONTINUES:
         # A step continues unless something else is said.
         yield EDGES[step.edge]
+    for child in branch.merges.get(step.step, ()):
+        yield f"┄┄▸ {_ref_name(child, branch.model)}", "magenta"
     project = branch.model.project
     forks = [other for other in branch.forks.get(step.step, ()) if not in_graph or other.project != project]
     if len(forks) > FORKS_NAMED:
@@ -220,13 +224,15 @@ def _notes(step: BranchStep, branch: Branch, *, in_graph: bool) -> Iterator[tupl
         yield f"forked by {', '.join(named)}", "magenta"
 
 
-def _beginning(hop: Hop, model: ModelRef) -> str:
-    """Say how a branch began: as a fork of one checkpoint, or as the merge of two, which resets everything else."""
+def _beginning(hop: Hop, branch: Branch) -> str:
+    """Say how a branch began: as the merge of two, which resets all but the weights, or as a fork that changed what."""
     if hop.merge:
-        other = hop.merge.other.ref
-        named = str(other) if other.model.project != model.project else f"{other.model.name}@{other.step}"
-        return f"merged with {named} ({hop.merge.method})"
-    tries = f", {', '.join(f'{name}={value}' for name, value in hop.settings.items())}" if hop.settings else ""
+        return f"merged with {_ref_name(hop.merge.other.ref, branch.model)} ({hop.merge.method})"
+    changes = {
+        change.key: f"{change.key} {_short(change.before)} → {_short(change.after)}" for change in branch.changes
+    }
+    declared = {name: f"{name}={value}" for name, value in hop.settings.items() if name not in changes}
+    tries = "".join(f", {words}" for words in (*declared.values(), *changes.values()))
     return "fork" + tries + "".join(f", {part} reset" for part in hop.reset)
 
 
@@ -246,8 +252,16 @@ def _set_aside(aside: SetAside, branch: Branch, now: datetime, *, in_graph: bool
     return text.append(f" (id {aside.id})", "dim")
 
 
+def _short(setting: object) -> str:
+    """Write a setting as briefly as it can be read: 3e-05 and not 0.00003."""
+    return "–" if setting is None else f"{setting:g}" if isinstance(setting, float) else str(setting)
+
+
 def _origin_name(origin: Origin, model: ModelRef) -> str:
-    ref = origin.hop.ref
+    return _ref_name(origin.hop.ref, model)
+
+
+def _ref_name(ref: CheckpointRef, model: ModelRef) -> str:
     return str(ref) if ref.model.project != model.project else f"{ref.model.name}@{ref.step}"
 
 
@@ -273,6 +287,8 @@ def _model_document(branch: Branch) -> dict[str, Any]:
         "newest": branch.newest,
         "best": branch.best,
         "forked_from": fork,
+        "changed": [[change.key, change.before, change.after] for change in branch.changes],
+        "pinned": list(branch.pinned),
         "checkpoints": [_step_document(step, branch) for _, step in sorted(branch.opened.items())],
         "set_aside": [asdict(aside) for aside in branch.set_aside],
     }

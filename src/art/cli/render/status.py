@@ -104,7 +104,7 @@ def _facts(lane: Lane) -> Iterator[str]:
     first = lane.judgement.evidence[0]
     yield f"first sign: {first.text} at {first.step}"
     if lane.branch.origin:
-        changes = ", ".join(f"{change.key} {change.after}" for change in lane.changes)
+        changes = ", ".join(f"{change.key} {change.after}" for change in lane.branch.changes)
         yield f"forked from {lane.branch.origin.hop.ref}" + (f" with {changes}" if changes else "")
 
 

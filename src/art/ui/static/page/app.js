@@ -22,13 +22,13 @@ const Verdict = () => {
       ${alert && healthy > 0 && `${healthy} other${healthy === 1 ? "" : "s"} running and healthy. `}
       ${(answered || alert) && answers.map((one) => html`<button class="link" onClick=${() => jump(id(one))}>${clean(one.model)}</button>’s drop was answered by ${clean(nameOf(one.answered_by))}. `)}
     </p></div>
-    ${!narrow() && html`<dl class="cost"><dt>steps</dt><dd>${steps.toLocaleString("en")}</dd><dt>compute</dt><dd>${duration(seconds)}</dd><dt>tokens</dt><dd>${amount(tokens)}</dd></dl>`}
+    ${!narrow() && html`<dl class="cost"><dt>steps</dt><dd>${steps.toLocaleString("en")}</dd><dt>compute</dt><dd>${duration(seconds)}</dd><dt>tokens</dt><dd>${amount(tokens)}</dd>${S.disk !== null && html`<dt>disk</dt><dd>${bytes(S.disk)}</dd>`}</dl>`}
     ${alert && alert.last_good !== null && html`<button class="fork" onClick=${() => set({ focus: id(alert), selected: family(id(alert)), tab: "fork", fork: alert.last_good })}>Fork from ${alert.last_good}</button>`}</header>`;
 };
 const Toolbar = () => html`<div class="toolbar"><b>${S.status.projects.map(clean).join(", ")}</b><span class="dim">${count(S.tree.models.length, "branch").replace("branchs", "branches")}, ${S.live === "live" ? html`<span class="live">live</span>` : `as of ${S.status.now.slice(0, 16).replace("T", " ")} UTC`}</span>
   ${geometry().card > 640 && html`<input id="find" type="search" placeholder="Find a branch or setting" aria-label="Find a branch or setting" value=${S.find} onInput=${(event) => set({ find: event.currentTarget.value })} />`}<span class="grow"></span>
   ${S.zoom ? html`<button class="plain" onClick=${() => set({ zoom: null })}>Whole axis</button>` : geometry().card > 800 && html`<span class="dim">drag in a chart to zoom</span>`}
-  <button class=${`plain ${S.smooth ? "on" : ""}`} aria-pressed=${S.smooth} onClick=${() => set({ smooth: !S.smooth })}>Smooth</button><button class="plain" onClick=${() => set({ dark: !S.dark })}>${S.dark ? "Light" : "Dark"}</button><button class="plain" onClick=${() => set({ help: true })}>Keys <kbd>?</kbd></button></div>`;
+  <button class=${`plain ${S.smooth ? "on" : ""}`} aria-pressed=${S.smooth} onClick=${() => set({ smooth: !S.smooth })}>Smooth</button><button class="plain" onClick=${() => set({ dark: !S.dark })}>${S.dark ? "Light" : "Dark"}</button>${!phone() && html`<button class="plain" onClick=${() => set({ help: true })}>Keys <kbd>?</kbd></button>`}</div>`;
 const Help = () => {
   const box = useRef(null);
   useEffect(() => { box.current?.showModal(); }, []);
@@ -44,6 +44,7 @@ const App = () => {
       ${!phone() && html`<${Panel} />`}</main>
     ${S.help && html`<${Help} />`}<div class="said-line" role="status" aria-live="polite">${S.said}</div>`;
 };
+const QUICKLY_MEASURED = 5000;
 let waiting = false;
 draw = () => { if (waiting) return; waiting = true; requestAnimationFrame(() => { waiting = false; render(html`<${App} />`, document.getElementById("app")); }); };
 const begin = async () => {
@@ -55,5 +56,7 @@ const begin = async () => {
   addEventListener("hashchange", () => { readAddress(); draw(); });
   draw();
   watch();
+  // Measuring reads every file's size: soon after the first picture where that is quick, and else when Disk is opened.
+  if (S.tree.models.reduce((sum, each) => sum + each.checkpoints.reduce((all, [low, high]) => all + high - low + 1, 0), 0) <= QUICKLY_MEASURED) setTimeout(() => need("disk"), 600);
 };
 begin();

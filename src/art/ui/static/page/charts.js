@@ -116,10 +116,11 @@ const yRange = (low, high) => {
 const ySplits = (plot, height) => {
   const { min, max } = plot.scales.y;
   if (height === TALL) { const size = nice((max - min) / 4); return Array.from({ length: 6 }, (_, place) => Math.ceil(min / size) * size + place * size).filter((each) => each <= max); }
-  const size = nice((max - min) / 1.2);
-  return size <= max ? [min, Math.floor(max / size) * size] : [min];
+  return [min, below(max)];
 };
 const nice = (rough) => { const power = 10 ** Math.floor(Math.log10(rough || 1)); return [1, 2, 2.5, 5, 10].map((each) => each * power).find((each) => each >= rough) || rough; };
+
+const below = (top) => { const power = 10 ** Math.floor(Math.log10(top || 1)); return [5, 2, 1].map((each) => each * power).find((each) => each <= top) || top; };
 
 const moveHair = (x) => {
   const hair = document.getElementById("hair");
@@ -155,6 +156,11 @@ const drawMarks = (plot, metric) => {
   }
   ctx.restore();
 };
+// Beside the end of its curve, or under it where the card ends.
+const nameAt = (part, ctx, x, y, bbox) => {
+  const ratio = devicePixelRatio, text = clean(nameOf(part.key)), wide = ctx.measureText(text).width, fits = x + wide + 6 * ratio < bbox.left + bbox.width + geometry().right * ratio;
+  return { part, text, wide, left: fits ? x + 6 * ratio : x - wide - 6 * ratio, top: fits ? y : y + 12 * ratio };
+};
 // Names at the curves' ends, pushed apart; the marks' names in the strip above.
 const drawNames = (plot, metric) => {
   const { ctx, bbox } = plot, ratio = devicePixelRatio, alert = S.focus && alertOf(S.focus);
@@ -169,12 +175,14 @@ const drawNames = (plot, metric) => {
   if (S.step !== null && S.focus) mark(S.step, `${clean(nameOf(S.focus))}@${S.step}`, css("--ink"), "left");
   if (!phone()) {
     const ends = drawnParts().filter(({ colour }) => colour >= 0).map((part) => ({ part, last: pointsOf(part, metric).filter(([step]) => inside(step)).pop() })).filter(({ last }) => last)
-      .map(({ part, last }) => ({ part, x: plot.valToPos(last[0], "x", true), y: plot.valToPos(last[1], "y", true) })).sort((a, b) => a.y - b.y);
-    ends.forEach((end, place) => { if (place) end.y = Math.max(end.y, ends[place - 1].y + 13 * ratio); });
-    for (const { part, x, y } of ends) {
-      const text = clean(nameOf(part.key)), wide = ctx.measureText(text).width, fits = x + wide + 6 * ratio < bbox.left + bbox.width + geometry().right * ratio;
-      ctx.textAlign = fits ? "left" : "right"; ctx.fillStyle = css(`--c${part.colour}`);
-      ctx.fillText(text, fits ? x + 6 * ratio : x - 6 * ratio, fits ? y : y + 12 * ratio);
+      .map(({ part, last }) => nameAt(part, ctx, plot.valToPos(last[0], "x", true), plot.valToPos(last[1], "y", true), bbox)).sort((a, b) => a.top - b.top);
+    // A name that would lie on one above it goes below that.
+    ends.forEach((end, place) => { for (const above of ends.slice(0, place)) if (end.left < above.left + above.wide && above.left < end.left + end.wide) end.top = Math.max(end.top, above.top + 13 * ratio); });
+    for (const { part, text, left, top } of ends) {
+      ctx.textAlign = "left"; ctx.fillStyle = css(`--c${part.colour}`);
+      // A rim in the card's colour, so that a name can be read over a curve.
+      ctx.strokeStyle = css("--card"); ctx.lineWidth = 3 * ratio; ctx.lineJoin = "round";
+      ctx.strokeText(text, left, top); ctx.fillText(text, left, top);
     }
   }
   ctx.restore();

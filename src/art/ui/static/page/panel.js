@@ -26,6 +26,7 @@ const Why = () => {
     ${alert && alert.last_good !== null && html`<${SamePrompt} each=${each} alert=${alert} />`}
     ${each.forked_from && html`<${Edge} each=${each} />`}
     ${Object.keys(each.problems).length > 0 && html`<${Problems} each=${each} />`}
+    ${each.set_aside.length > 0 && html`<${Asides} each=${each} />`}
     ${each.last_good !== null || !alert ? html`<${ForkBox} source=${each.last_good ?? each.newest} title=${alert ? "Go on from the last good step" : "Branch off"} />` : null}
     <${OtherAlarms} />`;
 };
@@ -61,12 +62,14 @@ const SamePrompt = ({ each, alert }) => {
   return null;
 };
 const Edge = ({ each }) => {
-  const { project, model: source, step, changed, reset, where, remote, edge } = each.forked_from;
-  return html`<div class="block"><h3>What changed at its fork from ${clean(project === each.project ? source : `${project}/${source}`)}@${step}</h3>
+  const { project, model: source, step, changed, reset, where, remote, edge, merged_with } = each.forked_from;
+  const from = `${clean(project === each.project ? source : `${project}/${source}`)}@${step}`;
+  return html`<div class="block"><h3>${merged_with ? `Merged from ${from} and ${clean(each.project === merged_with.slice(0, merged_with.indexOf("/")) ? nameOf(merged_with) : merged_with)}` : `What changed at its fork from ${from}`}</h3>
     ${changed.length ? html`<table class="plaintable">${changed.map(([key, before, after]) => html`<tr><th scope="row">${clean(key)}</th><td>${setting(before)} → <b>${setting(after)}</b></td></tr>`)}</table>` : html`<p class="dim">No setting that was written down.</p>`}
-    <p>${reset.length ? reset.map((part) => html`<span class="badge">${clean(part)} reset</span>`) : html`<span class="badge">carried everything</span>`}${edge && html`<span class=${`badge ${edge === "certified" ? "ok" : ""}`} title=${EDGE_WORDS[edge] || ""}>${clean(edge)}</span>`}${where !== "here" && html`<span class="badge">source ${where === "elsewhere" && remote ? `in ${clean(remote)}` : clean(where)}</span>`}</p></div>`;
+    <p>${reset.length ? reset.map((part) => html`<span class="badge">${clean(part)} reset</span>`) : html`<span class="badge">carried everything</span>`}${edge && html`<${EdgeBadge} edge=${edge} />`}${where !== "here" && html`<span class="badge">source ${where === "elsewhere" && remote ? `in ${clean(remote)}` : clean(where)}</span>`}</p></div>`;
 };
 const Problems = ({ each }) => html`<div class="block"><h3>Damaged steps</h3>${Object.entries(each.problems).map(([step, words]) => html`<p><b>${step}</b> ${clean(words)}</p>`)}<${Command} text=${`art verify ${id(each)}`} /></div>`;
+const Asides = ({ each }) => html`<div class="block"><h3>Set aside</h3>${each.set_aside.map((aside) => html`<p><b>${aside.steps.map(([low, high]) => (low === high ? low : `${low} … ${high}`)).join(", ")}</b> ${clean(aside.reason)} <span class="dim">${aside.time.slice(0, 16).replace("T", " ")} UTC</span></p>`)}<${Command} text=${`art rewind ${id(each)} --undo`} /></div>`;
 const OtherAlarms = () => {
   const others = S.status.alerts.filter((each) => id(each) !== S.focus && each.life !== "old").slice(0, 8);
   if (!others.length) return null;
@@ -81,13 +84,13 @@ const Step = () => {
   const rollouts = need(stepPath("rollouts", S.focus, step)), checkpoint = found.checkpoint, names = Object.keys(found.earned);
   return html`<div class="block"><div class="blockhead"><h2>${clean(each.model)}<span class="dim">@${step}</span></h2><span class="grow"></span>
         <button class="plain" aria-label="Step before" onClick=${() => openStep(step - 1)}>◂</button><button class="plain" aria-label="Next step" onClick=${() => openStep(step + 1)}>▸</button></div>
-      <p>${checkpoint ? html`<span class="badge ok">checkpoint, ${bytes(checkpoint.size_bytes)}</span>` : html`<span class="badge">no checkpoint here</span>`}
-        ${checkpoint?.edge && html`<span class=${`badge ${checkpoint.edge === "certified" ? "ok" : ""}`} title=${EDGE_WORDS[checkpoint.edge] || ""}>${clean(checkpoint.edge)}</span>`}${step === each.best && html`<span class="badge ok">best</span>`}${step === each.newest && html`<span class="badge">newest</span>`}${step === each.last_good && html`<span class="badge ok">last good</span>`}
+      <p>${checkpoint ? html`<span class="badge ok">checkpoint, ${bytes(checkpoint.size_bytes)}</span>` : !found.problem && html`<span class="badge">no checkpoint here</span>`}
+        ${checkpoint?.edge && html`<${EdgeBadge} edge=${checkpoint.edge} />`}${each.pinned.includes(step) && html`<span class="badge">pinned</span>`}${step === each.best && html`<span class="badge ok">best</span>`}${step === each.newest && html`<span class="badge">newest</span>`}${step === each.last_good && html`<span class="badge ok">last good</span>`}
         ${checkpoint?.foreign && html`<span class="badge">foreign</span>`}${found.problem && html`<span class="badge red">damaged</span>`}
         ${checkpoint && html`<button class="link" onClick=${() => set({ tab: "fork", fork: step })}>Fork from here</button>`}</p>
       ${found.problem && html`<p>${clean(found.problem)}</p><${Command} text=${`art verify ${id(each)}@${step}`} />`}</div>
     <div class="block">${names.length ? html`<table><thead><tr><th scope="col">earned by these weights</th><th scope="col">here</th><th scope="col">${found.before ? `step ${found.before.step}` : "before"}</th><th scope="col">change</th></tr></thead><tbody>
-      ${names.map((name) => { const here = found.earned[name], before = found.before?.metrics[name]; return html`<tr><th scope="row">${clean(name)}</th><td><b>${value(here)}</b></td><td>${value(before)}</td><td>${typeof before === "number" && typeof here === "number" ? `${here >= before ? "+" : "−"}${value(Math.abs(here - before))}` : "–"}</td></tr>`; })}</tbody></table>` : html`<p class="dim">Nothing was recorded at this step.</p>`}</div>
+      ${names.map((name) => { const here = found.earned[name], before = found.before?.metrics[name]; return html`<tr><th scope="row">${clean(name)}</th><td><b>${value(here)}</b></td><td>${value(before)}</td><td>${typeof before === "number" && typeof here === "number" ? here === before ? "0" : `${here > before ? "+" : "−"}${value(Math.abs(here - before))}` : "–"}</td></tr>`; })}</tbody></table>` : html`<p class="dim">Nothing was recorded at this step.</p>`}</div>
     ${rollouts?.groups?.length ? html`<${Rollouts} groups=${rollouts.groups} />` : html`<div class="block"><p class="dim">${rollouts ? nearest(found.rollout_steps, step) : "Reading ..."}</p></div>`}
     ${checkpoint && html`<${About} checkpoint=${checkpoint} />`}`;
 };
@@ -96,6 +99,8 @@ const EDGE_WORDS = {
   continues: "Everything that continuing needs came along; art replay proves it",
   "weights only": "The optimizer did not come along: another run",
 };
+const EDGE_SIGNS = { certified: "✓", continues: "≈", "weights only": "○" };
+const EdgeBadge = ({ edge }) => html`<span class=${`badge ${edge === "certified" ? "ok" : ""}`} title=${EDGE_WORDS[edge] || ""}>${EDGE_SIGNS[edge] || ""} ${clean(edge)}</span>`;
 const nearest = (ranges, step) => {
   if (!ranges.length) return "No rollouts were recorded for this branch.";
   const steps = ranges.flatMap(([low, high]) => [low, high, step >= low && step <= high ? step : low]);
@@ -110,8 +115,12 @@ const comparePair = () => {
   if (S.compare) return S.compare;
   const each = model(S.focus);
   if (!each) return null;
-  const second = `${S.focus}@${S.step ?? each.newest}`, other = chosen().find((key) => key !== S.focus);
-  if (each.last_good !== null && alertOf(S.focus)) return { a: `${S.focus}@${each.last_good}`, b: second };
+  const second = `${S.focus}@${S.step ?? each.newest}`, other = chosen().find((key) => key !== S.focus), alert = alertOf(S.focus);
+  if (alert && each.last_good !== null) {
+    // Where rollouts were kept of few steps, the nearest of those: the same prompts are what is compared.
+    const { good, bad } = recordedAround(S.focus, alert);
+    return { a: `${S.focus}@${Number.isFinite(good) ? good : each.last_good}`, b: S.step === null && Number.isFinite(bad) ? `${S.focus}@${bad}` : second };
+  }
   return { a: other ? `${other}@${model(other).newest}` : `${S.focus}@${each.best ?? each.newest}`, b: second };
 };
 const Compare = () => {
@@ -172,14 +181,18 @@ const ForkBox = ({ source, title, isView }) => {
 };
 const Command = ({ text, act }) => html`<div class="command"><pre data-command>${clean(text)}</pre><button onClick=${() => copy(text)}>Copy</button>${act && html`<button class="go" onClick=${act}>Fork</button>`}</div>`;
 
+const legendOf = (kind, words, size) => html`<i class=${`key ${kind}`}></i> ${words} <b>${bytes(Math.max(0, size))}</b>`;
 const Disk = () => {
   const found = need("disk");
   if (!found || found.error) return html`<${Waiting} found=${found} />`;
-  const all = found.kept_bytes + found.aside_bytes || 1;
-  return html`<div class="block"><h2>Disk</h2><div class="bar" aria-hidden="true"><i class="kept" style=${{ flexGrow: found.kept_bytes / all }}></i><i class="aside" style=${{ flexGrow: found.aside_bytes / all }}></i></div>
-      <p class="split"><span>checkpoints <b>${bytes(found.kept_bytes)}</b></span><span>set aside <b>${bytes(found.aside_bytes)}</b></span></p><p class="dim">A file that several branches share counts once, with the first of them.</p><${Command} text="art gc --dry-run" /></div>
-    <div class="block"><table><thead><tr><th scope="col">branch</th><th scope="col">checkpoints</th><th scope="col">own</th><th scope="col">set aside</th></tr></thead><tbody>
-      ${found.rows.map((row) => html`<tr><th scope="row">${clean(nameOf(row.model))}</th><td>${row.checkpoints}</td><td>${bytes(row.kept_bytes)}</td><td>${bytes(row.aside_bytes)}</td></tr>`)}</tbody></table></div>`;
+  const rule = S.keep || "newest:2, best:train/reward", plan = need(S.keep ? `cleanup?keep=${encodeURIComponent(rule)}` : "cleanup");
+  const goes = Math.min(found.kept_bytes, plan?.freed_bytes || 0);
+  return html`<div class="block"><h2>Disk</h2><div class="bar" aria-hidden="true"><i class="kept" style=${{ flexGrow: found.kept_bytes - goes }}></i><i class="going" style=${{ flexGrow: goes }}></i><i class="aside" style=${{ flexGrow: found.aside_bytes }}></i></div>
+      <p class="split"><span>${legendOf("kept", "stays", found.kept_bytes - goes)}</span><span>${plan?.rows ? legendOf("going", "could go", goes) : plan?.error ? "" : "planning ..."}</span><span>${legendOf("aside", "set aside", found.aside_bytes)}</span></p><p class="dim">A file that several branches share counts once, with the first of them.</p></div>
+    <div class="block"><h3>What a clean-up would free</h3><div class="fields two"><label>keep of each branch<input value=${rule} onChange=${(event) => set({ keep: event.currentTarget.value.trim() })} /></label></div>
+      ${plan?.error ? html`<p class="red">${clean(plan.error)}</p>` : html`<p class="dim">Beside that, in any case: the newest, what is pinned, what a branch was forked from, what is damaged or foreign. The command only lists; --yes in the place of --plan deletes.</p><${Command} text=${plan?.command || `art gc --keep "${rule}" --plan`} />`}</div>
+    <div class="block"><table><thead><tr><th scope="col">branch</th><th scope="col">stays</th><th scope="col">goes</th><th scope="col">frees</th><th scope="col">own</th><th scope="col">set aside</th></tr></thead><tbody>
+      ${found.rows.map((row) => { const of = plan?.rows?.find((each) => each.model === row.model); return html`<tr title=${of ? of.why.map(clean).join(", ") : ""}><th scope="row">${clean(nameOf(row.model))}</th><td>${of ? of.stays : row.checkpoints}</td><td>${of ? of.goes : "–"}</td><td><b>${of ? bytes(of.freed_bytes) : "–"}</b></td><td>${bytes(row.kept_bytes)}</td><td>${bytes(row.aside_bytes)}</td></tr>`; })}</tbody></table></div>`;
 };
 const Empty = () => html`<div class="block"><h2>No models yet</h2><p>They appear here by themselves.</p><pre>${`import art
 from art.local import LocalBackend

@@ -2,7 +2,7 @@
 const S = {
   status: null, tree: null, page: { allow_fork: false }, live: "", problem: null,
   focus: null, selected: [], tab: "why", step: null, compare: null, fork: null, rollout: null,
-  zoom: null, hover: null, smooth: false, dark: false, find: "", help: false, unfolded: false, width: 0, said: "",
+  zoom: null, hover: null, smooth: false, dark: false, find: "", help: false, keep: "", disk: null, unfolded: false, width: 0, said: "",
 };
 const COLOURS = 6;
 const documents = new Map();
@@ -15,15 +15,20 @@ const alertOf = (key) => S.status.alerts.find((each) => id(each) === key);
 const chosen = () => [...new Set([S.focus, ...S.selected])].filter((key) => key && model(key)).slice(0, COLOURS);
 const colourOf = (key) => chosen().indexOf(key);
 
+// What a new step may change: shown as it was until it was asked for again.
+const AGES = /^(step|rollouts|compare|disk|cleanup)/;
+const stale = new Set();
 // A document that came with the page, was fetched, or is being fetched: undefined until it is there.
 const need = (path) => {
-  if (documents.has(path)) return documents.get(path);
+  if (documents.has(path) && !stale.has(path)) return documents.get(path);
   if (!asked.has(path)) {
     asked.add(path);
-    fetchDocument(path).then((found) => { documents.set(path, found); asked.delete(path); draw(); });
+    stale.delete(path);
+    fetchDocument(path).then((found) => { arrived(path, found); asked.delete(path); draw(); });
   }
-  return undefined;
+  return documents.get(path);
 };
+const arrived = (path, found) => { documents.set(path, found); if (path === "disk" && !found.error) S.disk = found.kept_bytes + found.aside_bytes; };
 const isFile = () => location.protocol === "file:" || Boolean(document.getElementById("later"));
 const fetchDocument = async (path) => {
   if (isFile()) return { error: "This is not in the file; open the page of the store itself for it." };
@@ -43,7 +48,7 @@ const readInline = async () => {
   if (later) {
     const packed = Uint8Array.from(atob(later.textContent), (c) => c.charCodeAt(0));
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-    for (const [path, found] of Object.entries(JSON.parse(await new Response(stream).text()))) documents.set(path, found);
+    for (const [path, found] of Object.entries(JSON.parse(await new Response(stream).text()))) arrived(path, found);
   }
   Object.assign(S, { status: documents.get("status"), tree: documents.get("tree"), page: documents.get("page") || S.page });
 };
@@ -88,7 +93,7 @@ const watch = () => {
   source.onopen = () => set({ live: "live", problem: null });
   source.onerror = () => set({ live: "lost", problem: `Not connected since ${new Date().toTimeString().slice(0, 5)}, showing what was there.` });
   source.addEventListener("entry", (event) => { addEntry(JSON.parse(event.data)); });
-  source.addEventListener("overview", (event) => { const { status, tree } = JSON.parse(event.data); documents.delete("disk"); set({ status, tree }); });
+  source.addEventListener("overview", (event) => { const { status, tree } = JSON.parse(event.data); for (const path of documents.keys()) if (AGES.test(path)) stale.add(path); set({ status, tree }); });
 };
 const addEntry = (entry) => {
   const found = documents.get(historyPath(entry.model));

@@ -1,7 +1,18 @@
 // The tree of branches on the step axis: one lane each, forks joined to the curve that they left.
 const LANE = () => (phone() ? 36 : 28);
 const MANY = 40, BEST = 5, OVERSCAN = 6;
-const ICONS = { healthy: "✓", collapsed: "✕", "held-out fell": "▲", "no signal": "▲", drifted: "▲", unknown: "·" };
+// A state is a shape first and a colour second: a tick, a disc with a cross, a triangle, a disc with an arrow, a dashed box.
+const SHAPES = {
+  healthy: html`<path d="M3 8.5l3.2 3.2L13 4.8" />`, running: html`<circle cx="8" cy="8" r="6.6" /><path class="full" d="M6.3 4.9l5 3.1l-5 3.1z" />`,
+  collapsed: html`<circle class="full" cx="8" cy="8" r="7.2" /><path class="over" d="M5.4 5.4l5.2 5.2m0 -5.2l-5.2 5.2" />`,
+  warning: html`<path class="full" d="M8 1.2l7.2 13.2h-14.4z" /><path class="over" d="M8 5.8v4.2m0 1.4v1.3" />`, foreign: html`<rect x="2" y="2" width="12" height="12" stroke-dasharray="3 2" />`, unknown: html`<circle class="full" cx="8" cy="8" r="1.8" />`,
+};
+const shapeOf = (each) => {
+  if (each.foreign.length && !each.last_time) return "foreign";
+  if (["held-out fell", "no signal", "drifted"].includes(each.state)) return "warning";
+  return each.state === "collapsed" ? "collapsed" : each.is_running ? "running" : each.state;
+};
+const StateIcon = ({ each }) => html`<svg class=${`icon i-${shapeOf(each)}`} viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">${SHAPES[shapeOf(each)]}</svg>`;
 
 const parentOf = (each) => (each.forked_from ? `${each.forked_from.project}/${each.forked_from.model}` : null);
 // Latest fork first: then no connector crosses a sibling's lane.
@@ -80,6 +91,7 @@ const Tree = () => {
       <div style=${{ height: `${rows.length * height}px`, position: "relative" }}>
         <svg class="lanes" width=${card} height=${rows.length * height} aria-hidden="true">
           ${drawn.map((row, index) => row.each && html`<${Connector} each=${row.each} from=${place.get(parentOf(row.each))} to=${first + index} y=${y} />`)}
+          ${drawn.map((row, index) => row.each?.forked_from?.merged_with && html`<${MergeEdge} each=${row.each} from=${place.get(mergedModel(row.each))} to=${first + index} y=${y} />`)}
           ${drawn.map((row, index) => row.each && html`<${Lane} each=${row.each} top=${(first + index) * height} y=${y} />`)}
           ${S.hover !== null && html`<line class="hair" x1=${left + at(S.hover)} x2=${left + at(S.hover)} y1="0" y2=${rows.length * height} />`}
         </svg>
@@ -100,18 +112,23 @@ const TreeRow = ({ row, top }) => {
   const height = LANE();
   if (row.folded) return html`<button class="row folded" style=${{ top: `${top}px`, height: `${height}px`, paddingLeft: `${16 + row.level * 17}px` }} onClick=${() => set({ unfolded: true })}>${foldedWords(row.folded)}</button>`;
   const { each, level } = row, key = id(each), isFocus = key === S.focus, colour = colourOf(key);
-  const state = each.is_running && each.state === "healthy" ? "running" : each.state;
-  const changed = [...(each.forked_from?.changed || []).map(change), ...(each.forked_from?.reset || []).map((part) => `${part} reset`), ...(each.forked_from?.merged_with ? [`merged with ${clean(each.forked_from.merged_with)}`] : [])].join(" · ");
+  const changed = changedWords(each);
   const words = `${clean(each.model)}, ${each.is_running ? "running, " : ""}${STATE_WORDS[each.state]}, reward ${value(each.newest_value)}${changed ? `, changed ${changed}` : ""}`;
   return html`<div class=${`row ${isFocus ? "focus" : ""}`} role="treeitem" aria-level=${level + 1} aria-selected=${isFocus} aria-label=${words} tabindex=${isFocus ? 0 : -1}
       style=${{ top: `${top}px`, height: `${height}px` }} onClick=${(event) => { if (event.target.tagName !== "INPUT") focusOn(key, event); }}>
     <input type="checkbox" tabindex="-1" aria-label=${`Show ${clean(each.model)} in the charts`} class=${colour >= 0 ? `c${colour}` : ""} checked=${colour >= 0} onChange=${() => toggle(key)} />
     ${!phone() && Array.from({ length: level }, () => html`<i class="indent"></i>`)}
-    <span class=${`icon s-${state.replace(/[^a-z]/g, "")}`} aria-hidden="true">${each.foreign.length && !each.last_time ? "⬚" : state === "running" ? "▶" : ICONS[each.state]}</span>
+    <${StateIcon} each=${each} />
     <span class="name">${clean(each.model)}</span>
     ${!narrow() && changed && html`<span class="changed">${changed}</span>`}
     <span class="newest">${value(each.newest_value)}</span>
   </div>`;
+};
+// A merge resets everything but the weights: that it is one says so.
+const changedWords = ({ forked_from: origin }) => {
+  if (!origin) return "";
+  const began = origin.merged_with ? [`merged with ${clean(nameOf(origin.merged_with))}`] : origin.reset.map((part) => `${part} reset`);
+  return [...began, ...origin.changed.map(change)].join(" · ");
 };
 // A click on the axis opens the step under it; a click on the name opens the branch.
 const focusOn = (key, event) => {
@@ -131,6 +148,14 @@ const Connector = ({ each, from, to, y }) => {
   if (at(step) < 0 || at(step) > geometry().width) return null;
   const top = from * height + heightAt(source, step, y, height), bottom = to * height + heightAt(each, step, y, height);
   return html`<line class=${`link ${colour >= 0 ? `k${colour}` : ""}`} x1=${x} x2=${x} y1=${top} y2=${bottom} />`;
+};
+// The other parent of a merge: from its step on its own lane to where the child begins.
+const mergedModel = (each) => each.forked_from.merged_with.slice(0, each.forked_from.merged_with.lastIndexOf("@"));
+const MergeEdge = ({ each, from, to, y }) => {
+  const other = model(mergedModel(each)), step = Number(each.forked_from.merged_with.slice(each.forked_from.merged_with.lastIndexOf("@") + 1));
+  if (from === undefined || !other || !inside(step) || !inside(each.first)) return null;
+  const height = LANE(), { left } = geometry(), colour = colourOf(id(each));
+  return html`<path class=${`merge ${colour >= 0 ? `k${colour}` : ""}`} d=${`M${left + at(step)} ${from * height + heightAt(other, step, y, height)}L${left + at(each.first)} ${to * height + heightAt(each, each.first, y, height)}`}><title>${`merged with ${clean(each.forked_from.merged_with)}`}</title></path>`;
 };
 const inside = (step) => at(step) >= -1 && at(step) <= geometry().width + 1;
 const line = (steps, values, y, height, left) => {
@@ -153,15 +178,17 @@ const Lane = ({ each, top, y }) => {
     ${!path && html`<rect class="box" x=${left + at(each.first)} y="8" width=${Math.max(6, at(each.newest) - at(each.first))} height=${height - 16} />`}
     <path class="area" d=${area} /><path class="curve" d=${path} />
     ${each.set_aside.map((aside) => html`<path class="tail" d=${line(aside.spark[0], aside.spark[1], y, height, left)} />`)}
-    ${Object.keys(each.problems).filter((step) => inside(Number(step))).map((step) => html`<path class="damaged" d=${`M${left + at(Number(step)) - 4} ${height - 10}h8v8h-8zm0 8l8 -8`} />`)}
+    ${damagedOf(each).filter((step) => inside(Number(step))).map((step) => html`<path class="damaged" d=${`M${left + at(Number(step)) - 4} ${height - 10}h8v8h-8zm0 8l8 -8`} />`)}
     ${(each.certified || []).flatMap(([low, high]) => Array.from({ length: high - low + 1 }, (_, place) => low + place)).filter(inside).map((step) => html`<path class="certified" d=${tick(left + at(step), heightAt(each, step, y, height) - 7)}><title>${`step ${step}: certified`}</title></path>`)}
     ${each.forked_from && inside(each.first) && html`<${Diamond} x=${left + at(each.first)} y=${heightAt(each, each.first, y, height)} />`}
     ${bad && each.last_good !== null && inside(each.last_good) && html`<path class="flag" d=${`M${left + at(each.last_good)} ${height - 3}V4l-8 4l8 4`} />`}
     ${bad && inside(each.onset) && html`<path class=${`onset s-${each.state.replace(/[^a-z]/g, "")}`} d=${cross(left + at(each.onset), heightAt(each, each.onset, y, height))} />`}
-    ${inside(each.newest) && html`<circle class=${`end ${each.is_running ? "running" : ""} s-${each.state.replace(/[^a-z]/g, "")}`} cx=${end[0]} cy=${end[1]} r="3" />`}
+    ${(each.pinned || []).filter(inside).map((step) => html`<g class="pin" transform=${`translate(${left + at(step)} ${height - 3})`}><title>${`step ${step}: pinned`}</title><path d="M0 0v-6" /><circle cy="-8" r="2.6" /></g>`)}
+    ${path && inside(each.newest) && html`<circle class=${`end ${each.is_running ? "running" : ""} s-${each.state.replace(/[^a-z]/g, "")}`} cx=${end[0]} cy=${end[1]} r="3" />`}
     ${key === S.focus && S.step !== null && inside(S.step) && html`<g class="marker"><line x1=${left + at(S.step)} x2=${left + at(S.step)} y1="0" y2=${height} /><circle cx=${left + at(S.step)} cy=${heightAt(each, S.step, y, height)} r="3.5" /></g>`}
   </g>`;
 };
+const damagedOf = (each) => { const shown = documents.get(stepPath("step", id(each), S.step)); return [...Object.keys(each.problems), ...(shown?.problem ? [S.step] : [])]; };
 const Diamond = ({ x, y }) => html`<path class="fork" d=${`M${x} ${y - 5}l5 5l-5 5l-5 -5z`} />`;
 const tick = (x, y) => `M${x - 3} ${y}l2 2l4 -4`;
 const cross = (x, y) => `M${x - 3.5} ${y - 3.5}l7 7m0 -7l-7 7`;
