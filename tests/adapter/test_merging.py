@@ -1,44 +1,19 @@
 """The merge of two adapters against the same formulas on whole matrices."""
 
-import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from art.adapter.files import write_adapter
 from art.adapter.merging import merge_adapters
-from art.config import LoRAConfig
 from art.errors import LoRAShapeMismatchError
 from art.format.merge import Method
+from written_adapters import LAYERS, updates, write
 
-LAYERS = {"model.layers.0.q_proj": (24, 16), "model.layers.0.v_proj": (8, 16)}
-PREFIX = "base_model.model."
 CLOSE = 1e-5
 """Files hold float32."""
-
-
-def write(
-    folder: Path, seed: int, *, rank: int = 3, alpha: float = 6.0, layers: dict[str, tuple[int, int]] = LAYERS
-) -> Path:
-    draw = torch.Generator().manual_seed(seed)
-    tensors: dict[str, Tensor] = {}
-    for layer, (outputs, inputs) in layers.items():
-        tensors[f"{PREFIX}{layer}.lora_A.weight"] = torch.randn(rank, inputs, generator=draw)
-        tensors[f"{PREFIX}{layer}.lora_B.weight"] = torch.randn(outputs, rank, generator=draw)
-    folder.mkdir()
-    write_adapter(folder, tensors, LoRAConfig(rank=rank, alpha=alpha), base_name="tiny", fan_in_fan_out=False)
-    return folder
-
-
-def updates(folder: Path) -> dict[str, Tensor]:
-    config = json.loads((folder / "adapter_config.json").read_text())
-    tensors, scale = load_file(folder / "adapter_model.safetensors"), config["lora_alpha"] / config["r"]
-    halves = {layer: [tensors[f"{PREFIX}{layer}.lora_{half}.weight"] for half in "BA"] for layer in LAYERS}
-    return {layer: scale * low_B.double() @ low_A.double() for layer, (low_B, low_A) in halves.items()}
 
 
 def closest(update: Tensor, rank: int) -> tuple[Tensor, float]:

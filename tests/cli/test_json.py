@@ -53,6 +53,7 @@ def documents_of_runs(art: Art, root: Path) -> dict[str, Any]:
         "gc --keep": ("gc", "--keep", "newest:1", "--plan"),
         "suggest": ("suggest", "shop/agent-004"),
         "diff": ("diff", "shop/agent-002@51", "shop/agent-004@75"),
+        "show --rollouts": ("show", "shop/agent-004@75", "--rollouts"),
     }
     answers = {name: art(*words, "--json", root=root) for name, words in commands.items()}
     assert [answer.stderr for answer in answers.values() if answer.stderr] == []

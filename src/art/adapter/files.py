@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from art.adapter.adapted import LowRanks
 from art.adapter.product import ADAPTER_DTYPE, LowRank
 from art.config import LoRAConfig
 from art.errors import CorruptCheckpointError
@@ -22,6 +22,10 @@ from art.format.adapter import AdapterShape, LayerSize, read_shape, tensor_names
 from art.format.json import MAX_BYTES, parse_object, shown_name
 from art.format.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from art.format.safetensors import TensorEntry, read_header
+
+if TYPE_CHECKING:
+    # It brings transformers, which reading two files does not need.
+    from art.adapter.adapted import LowRanks
 
 
 def read_adapter_shape(folder: Path) -> AdapterShape:

@@ -7,6 +7,7 @@ import typer
 from art.cli.commands import (
     certify,
     commit,
+    diff,
     export,
     fork,
     gc,
@@ -46,7 +47,7 @@ COMMANDS = {
     "show": show.show,
     "status": status.status,
     "suggest": status.suggest,
-    "diff": status.diff,
+    "diff": diff.diff,
     "ui": ui.ui,
     "mcp": mcp.mcp,
     "verify": verify.verify,

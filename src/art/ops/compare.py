@@ -11,7 +11,7 @@ from art.ops.changes import Change, changes_between
 from art.ops.rollouts import RolloutGroup, read_rollouts
 from art.ops.series import Series, series_of, stitched
 from art.store.checkpoint import Checkpoint
-from art.store.history import TRAIN, History
+from art.store.history import TRAIN, VALIDATION, History
 from art.store.store import CheckpointStore
 
 
@@ -21,10 +21,17 @@ class PairedPrompt:
 
     first: RolloutGroup
     second: RolloutGroup
+    split: str = TRAIN
 
     @property
     def delta(self) -> float:
         return self.second.mean - self.first.mean
+
+    @property
+    def is_newly_malformed(self) -> bool:
+        """Tell whether more of the second's answers are malformed."""
+        first, second = (sum(each.is_malformed for each in group.rollouts) for group in (self.first, self.second))
+        return second / len(self.second.rollouts) > first / len(self.first.rollouts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +93,9 @@ def _stretches(checkpoint: Checkpoint) -> dict[ModelRef, tuple[int, int]]:
 
 
 def _paired(store: CheckpointStore, first: CheckpointRef, second: CheckpointRef) -> list[PairedPrompt]:
-    groups = {group.key: group for group in read_rollouts(store.root, first, TRAIN)}
-    others = read_rollouts(store.root, second, TRAIN)
-    pairs = [PairedPrompt(groups[group.key], group) for group in others if group.key in groups]
+    pairs: list[PairedPrompt] = []
+    for split in (TRAIN, VALIDATION):
+        groups = {group.key: group for group in read_rollouts(store.root, first, split)}
+        others = read_rollouts(store.root, second, split)
+        pairs += [PairedPrompt(groups[group.key], group, split) for group in others if group.key in groups]
     return sorted(pairs, key=lambda pair: pair.delta)

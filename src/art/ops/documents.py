@@ -322,6 +322,7 @@ def _turn_document(turn: Turn) -> Json:
 def _pair_document(pair: PairedPrompt) -> Json:
     return {
         "key": pair.first.key,
+        "split": pair.split,
         "delta": _short(pair.delta),
         "a": group_document(pair.first),
         "b": group_document(pair.second),

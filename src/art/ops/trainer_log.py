@@ -9,12 +9,11 @@ from typing import Any
 from art.format.json import parse_object
 from art.names import ModelRef
 from art.store import regular
-from art.store.history import TRAIN, History
+from art.store.history import TRAIN, VALIDATION, History
 
 STATE = "trainer_state.json"
 MAX_STATE_BYTES = 64 * 1024**2
 EVALUATED = "eval_"
-VALIDATION = "val"
 
 Line = Mapping[str, Any]
 

@@ -21,7 +21,7 @@ from art.format.manifest import finite_metrics, utc_now
 from art.names import ModelRef, check_name, parse_step
 from art.store import disk, regular
 
-TRAIN = "train"
+TRAIN, VALIDATION = "train", "val"
 """The split that training itself writes under."""
 MAX_LINE_BYTES = 256 * 1024**2
 """Of trajectories: a group of long ones with the probabilities of all their tokens fits."""

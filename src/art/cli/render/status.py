@@ -1,4 +1,4 @@
-"""Verdicts, suggestions and comparisons as lines for a terminal."""
+"""Verdicts and suggestions as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import datetime
 from rich.text import Text
 
 from art.cli.render import wording
-from art.ops.compare import Comparison, PairedPrompt
 from art.ops.documents import fork_command
 from art.ops.judge import State
 from art.ops.lanes import Alarm, Lane, Life, Overview
@@ -25,9 +24,6 @@ WHAT = {
     State.DRIFTED: "trainer and sampler drifted apart from step {onset}: {level} → {now} nats a token",
     State.NO_SIGNAL: "learns nothing since step {onset}: all answers of a group earn the same",
 }
-PROMPTS_SHOWN = 8
-PROMPT_WIDTH = 34
-RAIL_WIDTH = 24
 
 
 def status_lines(overview: Overview) -> Iterator[Text]:
@@ -53,28 +49,6 @@ def suggestion_lines(lane: Lane) -> Iterator[Text]:
         yield Text.assemble(f"  {seen.step:>6}  {seen.text}  ", (values, "dim"))
     if command := fork_command(lane):
         yield Text(f"  {command}", "bold")
-
-
-def comparison_lines(comparison: Comparison) -> Iterator[Text]:
-    """Yield where two checkpoints part, what differs, and the prompts with the worst change first."""
-    parted = f"they part at {comparison.part_at}" if comparison.part_at else "they have no past in common"
-    settings = [f"{change.key} {change.before} → {change.after}" for change in comparison.settings]
-    yield Text(" · ".join([parted, *(settings or ["the same settings"])]))
-    for name, (before, after) in comparison.metrics.items():
-        if before != after:
-            shown = " → ".join("–" if value is None else wording.value(value) for value in (before, after))
-            yield Text(f"  {name:<28} {shown}")
-    pairs = comparison.prompts
-    if not pairs:
-        return
-    worse, better = (sum(1 for pair in pairs if sign * pair.delta > 0) for sign in (-1, 1))
-    yield Text.assemble(
-        f"same {wording.count(len(pairs), 'prompt')}  ",
-        (f"▼ {worse} worse", "red"),
-        f"  = {len(pairs) - worse - better}  ",
-        (f"▲ {better} better", "green"),
-    )
-    yield from (_pair_line(pair) for pair in pairs[:PROMPTS_SHOWN])
 
 
 def _alarm_lines(alarm: Alarm, now: datetime) -> Iterator[Text]:
@@ -120,22 +94,3 @@ def _cost_line(overview: Overview) -> Text:
         f"{running} running and healthy, {len(healthy)} of {wording.count(len(lanes), 'model')} healthy",
         (f" · {wording.count(steps, 'step')} · {hours:.1f} h of training · {tokens:,} tokens", "dim"),
     )
-
-
-def _pair_line(pair: PairedPrompt) -> Text:
-    words = next((turn.text for turn in reversed(pair.first.prompt) if turn.role == "user"), pair.first.key)
-    words = " ".join(words.split())
-    short = words if len(words) <= PROMPT_WIDTH else words[: PROMPT_WIDTH - 1] + "…"
-    values = f"{wording.value(pair.first.mean)} → {wording.value(pair.second.mean)}"
-    return Text.assemble(
-        f"  {short:<{PROMPT_WIDTH}} ", (_rail(pair), "red" if pair.delta < 0 else "green"), f" {values}"
-    )
-
-
-def _rail(pair: PairedPrompt) -> str:
-    """Draw a rail from 0 to 1 with the first mean as ○ and the second as ●."""
-    first, second = (round(min(1.0, max(0.0, group.mean)) * (RAIL_WIDTH - 1)) for group in (pair.first, pair.second))
-    low, high = sorted((first, second))
-    rail = ["━" if low <= place <= high else " " for place in range(RAIL_WIDTH)]
-    rail[first], rail[second] = "○", "●"
-    return "".join(rail)
