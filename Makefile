@@ -14,9 +14,9 @@ LOWEST := .venv-lowest
 TRACKERS := .venv-trackers
 # Its pillow is older than the pinned one, so it has an environment of its own, over the other packages of .venv.
 TRACKIO := trackio==0.43.0
-# 214 MB, which no other test needs, so it has an environment of its own too.
+# 490 MB, which no other test needs, so it has an environment of its own too.
 RAY_VENV := .venv-ray
-RAY := ray==2.60.0
+RAY := ray[tune]==2.60.0
 # Frameworks have pins of their own, so their scripts are tried in an environment of their own.
 FRAMEWORKS := .venv-frameworks
 # vLLM's pins exclude ours.
@@ -64,7 +64,7 @@ test-ray: $(VENV)/test-installed  ## branches on real raylets: executor, kills, 
 	@for site in $(RAY_VENV)/lib/python*/site-packages; do \
 		echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" > $$site/rest.pth; \
 	done
-	@$(RAY_VENV)/bin/python -m pytest -q tests/branches/test_ray.py $(PYTEST_ARGS)
+	@$(RAY_VENV)/bin/python -m pytest -q tests/branches/test_ray.py tests/branches/test_tune.py $(PYTEST_ARGS)
 
 test-frameworks: $(VENV)/test-installed  ## the script of every agent framework, with its real package (a few minutes)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FRAMEWORKS)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import art
 from art.branches import Budget, Outcome, Ray, Report
 from art.branches.many import plan_tasks, run_tasks
 from art.branches.work import Script
+from art.errors import ConfigurationError
+from art.store.liveness import find_run
 
 from . import training
 from .conftest import NAMES, SOURCE, VARIANTS, weights
@@ -52,6 +56,16 @@ def fork_many(root: Path, train: Any, *, executor: Ray, variants: Any = VARIANTS
     return asyncio.run(
         art.fork_many(SOURCE, variants, train, executor=executor, budget=Budget(steps=steps), backend=backend)
     )
+
+
+def test_a_cluster_that_is_not_there_is_one_error_at_once(root: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    # Before the cluster of the other tests: a program that has a connection uses it.
+    assert not ray.is_initialized()
+
+    with pytest.raises(ConfigurationError, match=f"No Ray cluster answers at {address}"):
+        fork_many(root, training.learn, executor=Ray(address=address))
 
 
 def test_ray_gives_the_bits_of_one_after_the_other(cluster: Any, root: Path, in_turn: Path):
@@ -130,3 +144,30 @@ def test_a_killed_raylet_costs_the_step_it_was_in_and_no_bit(cluster: Any, root:
 
     assert (result.outcome, result.restarts) == (Outcome.FINISHED, 1)
     assert [weights(root, NAMES[0], step) for step in (3, 4)] == [weights(in_turn, NAMES[0], step) for step in (3, 4)]
+
+
+def test_who_stops_waiting_stops_the_workers(cluster: Any, root: Path):
+    async def body() -> None:
+        branches = asyncio.create_task(
+            art.fork_many(
+                SOURCE,
+                VARIANTS[:1],
+                training.learn_slowly,
+                executor=Ray(),
+                budget=Budget(steps=2),
+                backend={"path": str(root)},
+            )
+        )
+        while not (root / "worker").exists():
+            await asyncio.sleep(0.05)
+            assert not branches.done(), branches.result()
+        branches.cancel()
+        await branches
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(body())
+
+    run = find_run(root, art.ModelRef("shop", NAMES[0]))
+    assert run is not None
+    assert not run.is_alive(datetime.now(UTC))
+    assert fork_many(root, training.learn, executor=Ray(), variants=VARIANTS[:1]).results[0].step == 4

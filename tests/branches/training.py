@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import digits
+from art.backend import TrainResult
 from art.branches import Branch
 
 
@@ -64,3 +65,24 @@ async def learn_slowly(branch: Branch) -> None:
             fresh.rename(mark)
             await asyncio.sleep(600)
         await branch.train(groups)
+
+
+async def one_step(branch: Branch) -> TrainResult:
+    """Take one step, for a trial of Ray Tune."""
+    return await branch.train(await digits.gather(branch.model))
+
+
+async def one_step_and_be_killed(branch: Branch) -> TrainResult:
+    """Be killed once, in the second step; goes on when started again."""
+    groups = await digits.gather(branch.model)
+    mark = Path(branch.backend.store.root, "killed")
+    if await branch.model.get_step() > branch.first and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await branch.train(groups)
+
+
+async def one_step_that_earns_its_rate(branch: Branch) -> dict[str, float]:
+    """Take one step, and call the learning rate its reward."""
+    await one_step(branch)
+    return {"reward": float(str(branch.settings["learning_rate"]))}

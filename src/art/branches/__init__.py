@@ -6,6 +6,7 @@ from art.branches.many import Report, fork_many
 from art.branches.processes import Processes
 from art.branches.ray import Ray
 from art.branches.task import Budget, Outcome, Result, Used
+from art.branches.tune import tunable
 
 __all__ = [
     "Branch",
@@ -20,4 +21,5 @@ __all__ = [
     "Used",
     "fork_many",
     "here",
+    "tunable",
 ]

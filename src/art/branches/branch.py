@@ -96,14 +96,13 @@ def used_by(store: CheckpointStore, model: ModelRef, *, first: int) -> Used:
     )
 
 
-@asynccontextmanager
-async def opened(task: Task, backend: art.local.backend.LocalBackend) -> AsyncGenerator[Branch]:
+async def open_branch(task: Task, backend: art.local.backend.LocalBackend) -> Branch:
     """Begin a branch, or go on with it, over a backend that is open."""
     manifest: Manifest = await asyncio.to_thread(begin, task)
     base_model = manifest.base_model.id if manifest.base_model else task.base_model
     model = TrainableModel(name=task.name, project=task.project, base_model=base_model)
     await model.register(backend)
-    yield Branch(task, model, backend)
+    return Branch(task, model, backend)
 
 
 @asynccontextmanager
@@ -121,5 +120,5 @@ async def here(**backend: Any) -> AsyncGenerator[Branch]:
         )
     task = Task.from_json(told)
     settings: dict[str, Any] = {**task.backend, **backend}
-    async with LocalBackend(**settings) as opening, opened(task, opening) as branch:
-        yield branch
+    async with LocalBackend(**settings) as opening:
+        yield await open_branch(task, opening)

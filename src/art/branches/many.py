@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from art.branches.beginning import check_same_branch, find_twin_of_another_name, open_places
@@ -125,7 +126,8 @@ def plan_tasks(
             settings=dict(variant.settings),
             source=parent,
             base_model=manifest.base_model.id if manifest.base_model else "",
-            backend=dict(backend),
+            # A worker may have another working directory.
+            backend={**backend, "path": str(Path(str(backend.get("path", ".art"))).absolute())},
             budget=budget,
             threads=threads or _threads_of(manifest),
         )

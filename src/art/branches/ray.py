@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import socket
 import sys
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,9 @@ from art.branches.work import Script, Train, perform_alone, perform_script, resu
 from art.errors import ConfigurationError
 
 LOOK_S = 1.0
+CONNECT_S = 10.0
+GRACE_S = 15.0
+"""What workers have to finish their steps when all are told to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +45,19 @@ class Ray:
     patience_s: float = 30.0
 
     async def run(self, tasks: Sequence[Task], work: Train | Script) -> list[Result]:
-        return await asyncio.to_thread(self._run, tasks, work)
+        stop = threading.Event()
+        running = asyncio.ensure_future(asyncio.to_thread(self._run, tasks, work, stop))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait([running])
+            raise
 
-    def _run(self, tasks: Sequence[Task], work: Train | Script) -> list[Result]:
+    def _run(self, tasks: Sequence[Task], work: Train | Script, stop: threading.Event) -> list[Result]:
         ray = imported("ray")
         with _connected(ray, self.address):
-            return _Cluster(ray, self, work).run(tasks)
+            return _Cluster(ray, self, work).run(tasks, stop)
 
 
 @dataclass(kw_only=True)
@@ -66,13 +78,16 @@ class _Cluster:
     work: Train | Script
     _running: dict[Any, _Running] = field(default_factory=dict[Any, _Running], init=False)
 
-    def run(self, tasks: Sequence[Task]) -> list[Result]:
-        """Keep every branch with the cluster until it has a result."""
+    def run(self, tasks: Sequence[Task], stop: threading.Event) -> list[Result]:
+        """Keep every branch with the cluster until it has a result; gives nothing once it is told to stop."""
         results: dict[int, Result] = {}
         for place, task in enumerate(tasks):
             self._submit(_Running(place=place, task=task, stood=stands_at(task)))
         roomy = time.monotonic()
         while self._running:
+            if stop.is_set():
+                self._end()
+                return []
             done, _ = self.ray.wait([*self._running], timeout=LOOK_S)
             for reference in done:
                 running = self._running.pop(reference)
@@ -119,6 +134,15 @@ class _Cluster:
             return replace(lost, restarts=running.restarts)
         return replace(answer, restarts=running.restarts)
 
+    def _end(self) -> None:
+        """Let workers finish their steps, and end those that take longer than they may."""
+        for reference in self._running:
+            self.ray.cancel(reference)
+        _, late = self.ray.wait([*self._running], num_returns=len(self._running), timeout=GRACE_S)
+        for reference in late:
+            self.ray.cancel(reference, force=True)
+        self._running.clear()
+
     def _has_room(self, threads: int) -> bool:
         machines = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         return any(each.get("CPU", 0) >= threads and each.get("GPU", 0) >= self.asked.gpus for each in machines)
@@ -151,11 +175,29 @@ def _connected(ray: Any, address: str | None) -> Generator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
+    _check_answers(address or os.environ.get("RAY_ADDRESS", ""))
+    try:
+        ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
+    except ConnectionError as error:
+        raise ConfigurationError(f"No Ray cluster could be joined: {error}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Check that something listens at a cluster's address: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigurationError(
+            f"No Ray cluster answers at {address}: {error}. Start one there with `ray start --head`; or leave the "
+            "address out (and unset RAY_ADDRESS), and branches run on this machine."
+        ) from error
 
 
 def _work(task_text: str, work: Train | Script) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from art.branches.beginning import begin, open_places
-from art.branches.branch import VARIABLE, Branch, opened, used_by
+from art.branches.branch import VARIABLE, Branch, open_branch, used_by
 from art.branches.task import Outcome, Result, Task
 from art.branches.variants import Variant
 from art.errors import ArtError
@@ -142,8 +142,7 @@ def threads(count: int) -> Generator[None]:
 
 
 async def _trained(task: Task, train: Train, backend: LocalBackend) -> Any:
-    async with opened(task, backend) as branch:
-        return await train(branch)
+    return await train(await open_branch(task, backend))
 
 
 def _unapplied(task: Task, newest: Manifest) -> tuple[str, ...]:
