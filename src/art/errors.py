@@ -37,9 +37,14 @@ Each class is also the standard library's error it specialises, so that code tha
         └── SamplerLostError                         its server went away, and is asked or started again
 """
 
+from art.visible import visible
+
 
 class ArtError(Exception):
-    """The root of every error this library raises."""
+    """The root of every error this library raises. It may quote a stranger, and nothing in it acts on a terminal."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(visible, super().__str__().split("\n")))
 
 
 class InvalidNameError(ArtError, ValueError):
@@ -103,7 +108,7 @@ class StorageError(ArtError, OSError):
 
     def __str__(self) -> str:
         # What an OSError that was made with an errno prints has the number in front.
-        return self.strerror or super().__str__()
+        return visible(self.strerror) if self.strerror else super().__str__()
 
 
 class RemoteError(ArtError, OSError):

@@ -16,6 +16,7 @@ PIECE_OF_LOGITS = 2**24
 """Logits that are there at once in training."""
 PASSES = (16_384, 8_192, 4_096, 2_048, 1_024, 512)
 """Tokens of a pass that are tried, the most first."""
+MAX_COUNT = 2**31
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _NORMED_HEADS = {"qwen3", "gemma3", "gemma3_text", "olmo2", "olmo3"}
 
@@ -110,21 +111,30 @@ def longest_pass(dimensions: Dimensions, *, rank: int, room_bytes: int) -> int:
 def dimensions_of(config: Mapping[str, Any], dtype: Literal["float32", "bfloat16", "float16"]) -> Dimensions | None:
     """Read a model's configuration as transformers writes it; None for a kind that is not counted here."""
     text = config.get("text_config") or config
-    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-    values: list[Any] = [text.get(name) for name in names]
-    if not all(isinstance(value, int) and value > 0 for value in values) or any(text.get(name) for name in _EXPERTS):
+    if not isinstance(text, Mapping) or any(text.get(name) for name in _EXPERTS):
         return None
-    hidden, inner, layers, heads, vocabulary = values
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    hidden, inner, layers, heads, vocabulary = (_count(text.get(name)) for name in names)
+    if not (hidden and inner and layers and heads and vocabulary):
+        return None
+    key_heads, head = _count(text.get("num_key_value_heads") or heads), _count(text.get("head_dim") or hidden // heads)
+    if not (key_heads and head):
+        return None
     return Dimensions(
         hidden=hidden,
         inner=inner,
         layers=layers,
         heads=heads,
-        key_heads=text.get("num_key_value_heads") or heads,
-        head=text.get("head_dim") or hidden // heads,
+        key_heads=key_heads,
+        head=head,
         vocabulary=vocabulary,
         # Left out of a file where it is what transformers takes it for.
         is_tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", True))),
-        has_normed_heads=text.get("model_type") in _NORMED_HEADS,
+        has_normed_heads=str(text.get("model_type")) in _NORMED_HEADS,
         value_bytes=DTYPE_BYTES[dtype],
     )
+
+
+def _count(value: Any) -> int | None:
+    """Read a count as some model may have it; None for anything else."""
+    return value if type(value) is int and 0 < value <= MAX_COUNT else None

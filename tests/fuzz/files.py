@@ -22,6 +22,7 @@ from art.ops.rollouts import read_rollouts
 from art.ops.telling import Report, Teller
 from art.ops.trainer_log import metrics_of, read_log
 from art.ops.verify import verify
+from art.store.certificates import certificates_of
 from art.store.history import History
 from art.store.liveness import find_run
 from art.store.pins import pins_of
@@ -68,6 +69,8 @@ SUBJECTS = [
     Subject(f"{MODEL}/pins.jsonl", "lines"),
     Subject(f"{MODEL}/run.json", "json"),
     Subject(f"{MODEL}/trackers/jsonl.json", "json"),
+    Subject(f"{MODEL}/trackers/settings.jsonl", "lines"),
+    Subject(f"{MODEL}/certificates.jsonl", "lines"),
     Subject(f"{MODEL}/trajectories/train/0002.jsonl", "lines"),
     Subject("shop/models/stranger/journal.json", "json"),
     Subject("shop/models/stranger/checkpoints/0002/checkpoint.json", "json"),
@@ -171,7 +174,9 @@ def _questions(store: CheckpointStore) -> Iterator[Callable[[], Any]]:
     yield lambda: store.read(store.open(MAIN.at(2)), "trainer.json")
     yield lambda: history.scores(store.segments(MAIN), "reward")
     yield lambda: States(root).find(MAIN, store.open(MAIN.at(3)))
+    yield lambda: States(root).described(MAIN)
     yield lambda: pins_of(root, MAIN)
+    yield lambda: certificates_of(root, MAIN)
     yield lambda: find_run(root, MAIN)
     yield lambda: read_rollouts(root, MAIN.at(2), "train")
     yield lambda: metrics_of(read_log(root / MODEL / "checkpoints/0005"))

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from art.errors import ArtError
 from art.format import layout
+from art.format.certificates import Certificate
 from art.names import ModelRef
+from art.store.certificates import add_certificate
 from art.store.history import History
 from art.store.liveness import Beacon
 from art.store.pins import set_pin
@@ -79,10 +81,12 @@ def _write_notes(store: CheckpointStore, digest: str | None) -> None:
     line = group().model_dump_json()
     history.append_trajectories(MAIN, 2, split="train", trajectories=[line, line])
     States(store.root).append(MAIN, store.open(MAIN.at(3)), {"next": 7})
+    States(store.root).describe(MAIN, {"learning_rate": 1e-5})
+    replayed = Certificate(step=3, checkpoint=digest or "", same=("weights",), time="2026-01-01T00:00:00Z")
+    add_certificate(store.root, MAIN, replayed)
     set_pin(store.root, MAIN.at(3), digest, pinned=True)
     Beacon(store.root, MAIN, "2026-01-01T00:00:00Z").beat()
     cursor = store.root / layout.told_path(MAIN, "jsonl")
-    cursor.parent.mkdir()
     cursor.write_text(json.dumps({"run": "agent-1", "told": 1, "index": 1, "end": 0}))
 
 

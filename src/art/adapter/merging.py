@@ -24,6 +24,8 @@ from art.format.merge import Method
 
 LARGEST_WHOLE_SVD = 2048
 """Beyond it the leading directions are found by random projections, with a fixed seed."""
+MAX_WHOLE_ENTRIES = 2**30
+"""Of an update whose entries are looked at one by one: 8 GiB."""
 Factors = tuple[Tensor, Tensor]
 """Two matrices whose product is an update: O by some rank, and that rank by I."""
 Singular = tuple[Tensor, Tensor, Tensor]
@@ -34,14 +36,17 @@ def merge_adapters(first: Path, second: Path, target: Path, *, method: Method) -
     """Write the merge of two adapters' folders into a third; gives the share of the merged update that the rank keeps.
 
     It has the rank, the scale and the dropout of the first. The share is of the squares of all entries. Raises
-    `LoRAShapeMismatchError` for adapters on other layers.
+    `LoRAShapeMismatchError` for adapters on other layers, and `CorruptCheckpointError` for numbers that are not finite.
     """
     shapes = [read_adapter_shape(folder) for folder in (first, second)]
     _check_layers(*shapes)
     tensors: dict[str, Tensor] = {}
     kept = total = 0.0
     for layer, one, other in _layers([first, second], shapes):
+        for factors, shape in zip((one, other), shapes, strict=True):
+            _check_finite(factors, shape.where, layer)
         (low_A, low_B), squares = _cut(_combined(one, other, method), shapes[0])
+        _check_finite((low_A, low_B), "The merge", layer)
         name_A, name_B = tensor_names(layer)
         tensors[name_A], tensors[name_B] = low_A, low_B
         kept, total = kept + squares[0], total + squares[1]
@@ -71,8 +76,23 @@ def _layers(folders: list[Path], shapes: list[AdapterShape]) -> Iterator[tuple[s
             raise CorruptCheckpointError(f"{folders[0]} or {folders[1]} cannot be read: {error}") from error
 
 
+def _check_size(factors: Factors) -> None:
+    entries = factors[0].shape[0] * factors[1].shape[1]
+    if entries > MAX_WHOLE_ENTRIES:
+        raise LoRAShapeMismatchError(
+            f"Ties looks at every entry of an update, and a layer's has {entries:,}, of {MAX_WHOLE_ENTRIES:,} at most; "
+            "merge with linear or slerp. Nothing was written."
+        )
+
+
+def _check_finite(factors: Factors, where: str, layer: str) -> None:
+    if not all(bool(factor.isfinite().all()) for factor in factors):
+        raise CorruptCheckpointError(f"{where} has numbers that are not finite, in {named([layer])}.")
+
+
 def _combined(one: Factors, other: Factors, method: Method) -> Factors:
     if method.name == "ties":
+        _check_size(one)
         update_OI = _ties(one[0] @ one[1], other[0] @ other[1], method)
         return update_OI, torch.eye(update_OI.shape[1], dtype=update_OI.dtype)
     left, right = _slerp(one, other, method.weight) if method.name == "slerp" else (1 - method.weight, method.weight)

@@ -17,7 +17,7 @@ from art.branches.variants import Variants, variants_of, worded
 from art.branches.work import Script, Train
 from art.errors import ConfigurationError, ConflictError, IncompatibleError, NotFoundError
 from art.format.kinds import ADAPTER
-from art.format.manifest import Manifest, Parent
+from art.format.manifest import Parent, threads_of
 from art.format.pick import pick_of
 from art.names import CheckpointRef, ModelRef, split_step
 from art.ops.place import Held
@@ -129,7 +129,7 @@ def plan_tasks(
             # A worker may have another working directory.
             backend={**backend, "path": str(Path(str(backend.get("path", ".art"))).absolute())},
             budget=budget,
-            threads=threads or _threads_of(manifest),
+            threads=threads or threads_of(manifest.environment) or os.cpu_count() or 1,
         )
         for variant in found
     ]
@@ -143,11 +143,6 @@ def _select(source: str | CheckpointRef, store: CheckpointStore, remote: Remote 
     model = ModelRef.parse(text)
     place = store if remote is None or store.steps(model) else remote
     return place.select(model, pick_of(step=step)).checkpoint
-
-
-def _threads_of(manifest: Manifest) -> int:
-    threads = manifest.environment.get("threads")
-    return threads if type(threads) is int and threads > 0 else os.cpu_count() or 1
 
 
 def _check_free(task: Task, store: CheckpointStore, remote: Remote | None) -> None:

@@ -35,6 +35,7 @@ FORMAT_VERSION = 2
 MAX_BYTES = 16 * 1024**2
 """Of a manifest: fifty thousand forks in its past fit."""
 MAX_RANK = 2**16
+MAX_THREADS = 1024
 
 
 class _Value(BaseModel):
@@ -216,6 +217,12 @@ def check_format(fields: Mapping[str, Any], newest: int, *, where: str) -> None:
         raise FormatVersionError(
             f"{where} has format {version}; this release reads up to {newest}. Upgrade artfork to open it."
         )
+
+
+def threads_of(environment: Mapping[str, object]) -> int | None:
+    """Read with how many threads a step was computed; None where that is not said, or is no number of any machine."""
+    threads = environment.get("threads")
+    return threads if type(threads) is int and 0 < threads <= MAX_THREADS else None
 
 
 def digest_bytes(content: bytes) -> str:

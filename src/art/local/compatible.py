@@ -10,6 +10,7 @@ from art.config import ALL_LINEAR, LoRAConfig
 from art.errors import BaseModelMismatchError, IncompatibleError, LoRAShapeMismatchError
 from art.format.kinds import ADAPTER
 from art.format.manifest import BaseModelInfo, LoRAShape, Manifest
+from art.visible import visible
 
 _log = logging.getLogger("art")
 
@@ -23,7 +24,9 @@ def check_base(model: Trainable, manifest: Manifest, base: BaseModelInfo) -> Non
     trained_on = manifest.base_model
     if trained_on is None or trained_on.fingerprint is None or trained_on.fingerprint == base.fingerprint:
         if trained_on and trained_on.id not in ("", base.id):
-            _log.warning("%s was trained on %s; %s is taken for the same.", manifest.ref, trained_on.id, base.id)
+            _log.warning(
+                "%s was trained on %s; %s is taken for the same.", manifest.ref, visible(trained_on.id), base.id
+            )
         return
     raise BaseModelMismatchError(
         f"{manifest.ref} was trained on {trained_on.id} (fingerprint {trained_on.fingerprint[:12]}), "

@@ -11,6 +11,7 @@ from pathlib import Path
 from art.names import ModelRef
 from art.store.liveness import find_run
 from art.store.reach import Reach, lock_reach
+from art.visible import visible
 
 _log = logging.getLogger("art")
 
@@ -22,7 +23,7 @@ def say_neighbours(root: Path, model: ModelRef) -> None:
     if run is not None and is_other:
         _log.warning(
             "%s is trained by process %d on %s too, as it said at %s; each step is written by one of you only.",
-            *(model, run.pid, run.host, run.beat),
+            *(model, run.pid, visible(run.host), run.beat),
         )
     if reach is Reach.NOBODY:
         _log.warning("%s knows no locks: rewind, fork over and delete from one process at a time.", root)

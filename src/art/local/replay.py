@@ -14,6 +14,7 @@ from typing import Any
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.errors import ArtError
 from art.format.lineage import Segment
+from art.format.manifest import threads_of
 from art.local.ages import ages
 from art.names import CheckpointRef, ModelRef
 from art.ops import replay as operation
@@ -37,14 +38,14 @@ def replay(root: Path | str, ref: CheckpointRef, *, base_model: str | None = Non
 
 def run(rerun: Rerun) -> Ran:
     """Take a step in a new process."""
-    threads = str(rerun.environment.get("threads", ""))
+    threads = threads_of(rerun.environment)
     process = subprocess.run(
         [sys.executable, "-m", "art.local.replay"],
         input=json.dumps(asdict(rerun)),
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | ({THREADS: threads} if threads else {}),
+        env=os.environ | ({THREADS: str(threads)} if threads else {}),
     )
     if process.returncode:
         complaint = process.stderr.strip() or f"exit status {process.returncode}"

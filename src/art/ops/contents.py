@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from art.errors import ArtError, CorruptCheckpointError
-from art.format.json import parse
+from art.format.json import parse, shown_name
 from art.format.safetensors import read_header
 from art.ops import trainer_log
 from art.store import disk, regular
@@ -24,6 +25,8 @@ SETTINGS = frozenset({"training_args.bin", "README.md"})
 """What a run was told, and words about it: it names the run's own folder, and nothing continues from it."""
 MAX_JSON_BYTES = 64 * 1024**2
 CHUNK_BYTES = 4 * 1024**2
+ENCRYPTED = 0x1
+"""The bit of a member's flags."""
 STORED_BESIDE = re.compile(r"(version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)")
 """Members of torch's archive that tell of the archive itself."""
 CLOCK = re.compile(r"(?i)(^|[^a-z])(run)?time([^a-z]|$)|per_second|_s$")
@@ -79,8 +82,8 @@ def _pieces_in(path: Path, out: str) -> Iterator[tuple[str, str]]:
     with file:
         if path.suffix == ".safetensors":
             yield from _tensors(file, path)
-        elif zipfile.is_zipfile(file):
-            yield from _members(file, path)
+        elif (archive := _find_archive(file, path)) is not None:
+            yield from _members(archive, path)
         elif path.suffix == ".json":
             yield from _fields(path, out)
         else:
@@ -95,18 +98,38 @@ def _tensors(file: BinaryIO, path: Path) -> Iterator[tuple[str, str]]:
         yield name, f"{entry.dtype} {entry.shape} {_digest(file, entry.end - entry.begin)}"
 
 
-def _members(file: BinaryIO, path: Path) -> Iterator[tuple[str, str]]:
+def _find_archive(file: BinaryIO, path: Path) -> zipfile.ZipFile | None:
+    """Open an archive of torch's, whose members are neither compressed nor encrypted; None for any other file."""
+    if not zipfile.is_zipfile(file):
+        return None
     file.seek(0)
+    with _explained(path):
+        archive = zipfile.ZipFile(file)
+    members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & ENCRYPTED for member in members):
+        # What it becomes has no bound: it is compared as it is.
+        return None
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise CorruptCheckpointError(f"{path} is a damaged archive: its members are larger than it is.")
+    return archive
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, str]]:
+    for member in archive.infolist():
+        # The folder at the top is named after the file.
+        part = member.filename.partition("/")[2]
+        if not STORED_BESIDE.fullmatch(part):
+            with _explained(path), archive.open(member) as content:
+                digest = _digest(content, member.file_size)
+            yield part, digest
+
+
+@contextmanager
+def _explained(path: Path) -> Generator[None]:
     try:
-        with zipfile.ZipFile(file) as archive:
-            for member in archive.infolist():
-                # The folder at the top is named after the file.
-                part = member.filename.partition("/")[2]
-                if not STORED_BESIDE.fullmatch(part):
-                    with archive.open(member) as content:
-                        yield part, _digest(content, member.file_size)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise CorruptCheckpointError(f"{path} is a damaged archive: {error}.") from error
+        yield
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError) as error:
+        raise CorruptCheckpointError(f"{path} is a damaged archive: {shown_name(str(error))}.") from error
 
 
 def _fields(path: Path, out: str) -> Iterator[tuple[str, str]]:

@@ -83,7 +83,6 @@ def verify_continuation(
     if keep:
         path = store.root / layout.model_path(ref.model) / "continuation" / f"{layout.step_name(ref.step)}.json"
         regular.require_folders([path.parent])
-        path.parent.mkdir(exist_ok=True)
         disk.put_file(path, canonical_json(verdict.as_json()), store.staging)
     return verdict
 

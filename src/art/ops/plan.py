@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +12,10 @@ from art.config import LoRAConfig
 from art.errors import ConfigurationError, ModelNotFoundError
 from art.footprint import DTYPE_BYTES, PASSES, Dimensions, dimensions_of, pass_bytes
 from art.format.json import parse_object
+from art.store import regular
 
 GB = 10**9
+MAX_CONFIG_BYTES = 4 * 1024**2
 """As cards are sold."""
 BLOCK = 64
 """Tokens of keys and values that a row takes at once."""
@@ -158,10 +161,10 @@ def _settings(dimensions: Dimensions, rank: int, left: int) -> tuple[Setting, ..
 
 def _config_of(base_model: str) -> dict[str, Any]:
     path = Path(base_model) / "config.json" if Path(base_model).is_dir() else _of_the_hub(base_model)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelNotFoundError(f"{path} cannot be read: {error}") from error
+    # In the Hub's cache a file is a link.
+    content = regular.find(Path(os.path.realpath(path)), max_bytes=MAX_CONFIG_BYTES)
+    if content is None:
+        raise ModelNotFoundError(f"There is no {path}.")
     return parse_object(content, where=str(path))
 
 

@@ -194,7 +194,9 @@ class Teller:
         return told
 
     def _path(self, model: ModelRef) -> Path:
-        return self.store.root / layout.told_path(model, self.report.name)
+        path = self.store.root / layout.told_path(model, self.report.name)
+        regular.require_folders([path.parent])
+        return path
 
     def _read(self, model: ModelRef) -> Cursor | None:
         path = self._path(model)
@@ -204,9 +206,8 @@ class Teller:
         )
 
     def _write(self, model: ModelRef, cursor: Cursor) -> None:
-        path = self._path(model)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        disk.put_file(path, canonical_json(cursor.model_dump(mode="json")), self.store.root / layout.STAGING)
+        content = canonical_json(cursor.model_dump(mode="json"))
+        disk.put_file(self._path(model), content, self.store.root / layout.STAGING)
 
 
 def _newest(store: CheckpointStore, model: ModelRef) -> Manifest | None:

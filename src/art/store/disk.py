@@ -139,7 +139,9 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def put_file(path: Path, content: bytes, staging: Path) -> None:
-    """Write a small file as a whole or not at all, over one that is there."""
+    """Write a small file as a whole or not at all, over one that is there; makes the folder it lies in."""
+    with explained("write in", path.parent):
+        make_folders(path.parent)
     with new_staging(staging) as fresh:
         try:
             write_file(fresh / path.name, content)

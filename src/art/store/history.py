@@ -25,6 +25,9 @@ TRAIN, VALIDATION = "train", "val"
 """The split that training itself writes under."""
 MAX_LINE_BYTES = 256 * 1024**2
 """Of trajectories: a group of long ones with the probabilities of all their tokens fits."""
+MAX_HISTORY_BYTES = 1024**3
+MAX_TRAJECTORIES_BYTES = 16 * 1024**3
+"""Of one step under one split. A file with a hole in it claims terabytes, and takes none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +65,12 @@ class History:
 
     def read(self, model: ModelRef) -> list[Entry]:
         """Give a model's own entries in the order they were written; a line that a crash tore is left out."""
-        lines = _lines(self.root / layout.history_path(model))
+        lines = _lines(self.root / layout.history_path(model), max_bytes=MAX_HISTORY_BYTES)
         return [entry for line in lines if (entry := parse_line(model, line))]
 
     def lines_from(self, model: ModelRef, offset: int) -> Iterator[tuple[int, bytes]]:
         """Yield the whole lines from a byte of a model's history on, each with the byte that it begins at."""
-        file = regular.find_opened(self.root / layout.history_path(model))
+        file = regular.find_opened(self.root / layout.history_path(model), max_bytes=MAX_HISTORY_BYTES)
         if file is not None:
             with file:
                 file.seek(offset)
@@ -77,7 +80,7 @@ class History:
 
     def read_trajectories(self, model: ModelRef, step: int, *, split: str) -> Iterator[bytes]:
         """Yield the lines that were written at a step of a model, each a document, or what a crash left of one."""
-        yield from _lines(self._trajectories_path(model, step, split))
+        yield from _lines(self._trajectories_path(model, step, split), max_bytes=MAX_TRAJECTORIES_BYTES)
 
     def trajectory_steps(self, model: ModelRef, *, split: str) -> list[int]:
         """List the steps that have trajectories under a split, lowest first."""
@@ -117,12 +120,17 @@ class History:
         return path
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file; JSON may hold every other character than this one that ends a line of text."""
-    file = regular.find_opened(path)
+def _lines(path: Path, *, max_bytes: int) -> Iterator[bytes]:
+    """Yield the lines of a file; JSON may hold every other character than this one that ends a line of text.
+
+    Raises `CorruptCheckpointError` for a file or a line that is larger than any of ours.
+    """
+    file = regular.find_opened(path, max_bytes=max_bytes)
     if file is not None:
         with file:
             while line := file.readline(MAX_LINE_BYTES):
+                if len(line) == MAX_LINE_BYTES:
+                    raise CorruptCheckpointError(f"{path} has a line of more than {MAX_LINE_BYTES:,} bytes.")
                 yield line.removesuffix(b"\n")
 
 

@@ -28,26 +28,26 @@ _KINDS = (
 
 def find(path: Path, *, max_bytes: int) -> bytes | None:
     """Read a small file, None when there is none; raises `CorruptCheckpointError` for one that is none, or large."""
-    file = find_opened(path)
+    file = find_opened(path, max_bytes=max_bytes)
     if file is None:
         return None
     with file, explained("read", path):
-        size_bytes = os.fstat(file.fileno()).st_size
-        if size_bytes > max_bytes:
-            raise CorruptCheckpointError(f"{path} has {size_bytes:,} bytes, of {max_bytes:,} at most.")
         # One byte more than it has, so that the end is seen at once.
-        return file.read(size_bytes + 1)
+        return file.read(os.fstat(file.fileno()).st_size + 1)
 
 
-def find_opened(path: Path) -> BinaryIO | None:
+def find_opened(path: Path, *, max_bytes: int | None = None) -> BinaryIO | None:
     """Open a regular file to read, None when there is none; raises `CorruptCheckpointError` for anything else."""
     handle = _find_handle(path)
     if handle is None:
         return None
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
         os.close(handle)
-        raise _no_file(path, mode)
+        raise _no_file(path, found.st_mode)
+    if max_bytes is not None and found.st_size > max_bytes:
+        os.close(handle)
+        raise CorruptCheckpointError(f"{path} has {found.st_size:,} bytes, of {max_bytes:,} at most.")
     return open(handle, "rb", buffering=_BUFFER_BYTES)  # noqa: PTH123 - the handle is open already
 
 

@@ -46,6 +46,5 @@ def write_signature(root: Path, model: ModelRef, name: str, content: bytes) -> P
     """Write a signature as a whole or not at all; returns when it is on the disk."""
     path = root / layout.signatures_path(model) / name
     regular.require_folders([path.parent])
-    disk.make_folders(path.parent)
     disk.put_file(path, content, root / layout.STAGING)
     return path

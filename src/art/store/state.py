@@ -63,13 +63,13 @@ class States:
             line = json.dumps({"time": utc_now(), "settings": shown}, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"The settings of {model} cannot be written as JSON: {error}.") from error
-        disk.append_lines(self.root / layout.shown_path(model), [line.encode()])
+        disk.append_lines(self._shown_path(model), [line.encode()])
 
     def described(self, model: ModelRef) -> dict[str, JsonValue]:
         """Give the settings that were noted last, none where there are none."""
-        path = self.root / layout.shown_path(model)
-        lines = path.read_bytes().split(b"\n") if path.exists() else []
-        found = (note.get("settings") for note in map(_parse, reversed(lines)) if note is not None)
+        content = regular.find(self._shown_path(model), max_bytes=MAX_BYTES)
+        notes = filter(None, map(_parse, reversed((content or b"").split(b"\n"))))
+        found = (note.get("settings") for note in notes)
         return next((settings for settings in found if isinstance(settings, dict)), {})
 
     def _newest(self, model: ModelRef, digest: str | None) -> dict[str, JsonValue] | None:
@@ -80,6 +80,11 @@ class States:
                 state = note.get("state")
                 return state if isinstance(state, dict) else None
         return None
+
+    def _shown_path(self, model: ModelRef) -> Path:
+        path = self.root / layout.shown_path(model)
+        regular.require_folders([path.parent])
+        return path
 
     def _path(self, model: ModelRef) -> Path:
         return self.root / layout.state_path(model)

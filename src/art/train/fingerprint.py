@@ -15,6 +15,8 @@ import torch
 from blake3 import blake3
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from art.visible import visible
+
 logger = logging.getLogger(__name__)
 
 # What decides a model's shape and arithmetic in every release of transformers; the rest is how it is run.
@@ -62,7 +64,7 @@ def warn_of_change(then: Mapping[str, object], now: Mapping[str, object]) -> Non
     if changes:
         logger.warning(
             "Continuing works, but not bit for bit as it would have: %s since the checkpoint was written.",
-            ", ".join(changes),
+            visible(", ".join(changes)),
         )
 
 
