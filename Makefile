@@ -140,7 +140,7 @@ $(VENV)/demo-installed: $(VENV)/made pyproject.toml constraints.txt
 
 $(VENV)/test-installed: $(VENV)/demo-installed
 	@echo "== installing the tools of the tests"
-	@$(PIP) install -c constraints.txt -e '.[demo,aws,mcp,sign,wandb,mlflow,tensorboard]' --group dev --group agents
+	@$(PIP) install -c constraints.txt -e '.[demo,4bit,aws,mcp,sign,wandb,mlflow,tensorboard]' --group dev --group agents
 	@touch $@
 
 $(FUZZ)/made: $(VENV)/test-installed

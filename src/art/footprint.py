@@ -5,6 +5,7 @@ Arithmetic only: knows no file and no tensor. Tests compare it with bytes that a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +13,8 @@ from typing import Any, Literal
 ADAPTER_BYTES = 4
 """Of one value of an adapter or of a moment, whatever the base's precision is."""
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+SCALED_TOGETHER, SCALES_TOGETHER = 64, 256
+"""In 4 bits: numbers that share a scale of one byte, and scales that share one of four."""
 PIECE_OF_LOGITS = 2**24
 """Logits that are there at once in training."""
 PASSES = (16_384, 8_192, 4_096, 2_048, 1_024, 512)
@@ -36,6 +39,8 @@ class Dimensions:
     has_normed_heads: bool
     value_bytes: int
     """Of one value of the base."""
+    in_4bit: bool = False
+    """Whether the layers' matrices are held in 4 bits."""
 
     @property
     def linear_sizes(self) -> tuple[tuple[int, int], ...]:
@@ -46,10 +51,16 @@ class Dimensions:
 
     @property
     def base_bytes(self) -> int:
-        matrices = self.layers * sum(inputs * outputs for inputs, outputs in self.linear_sizes)
+        matrices = self.layers * sum(self._matrix_bytes(inputs * outputs) for inputs, outputs in self.linear_sizes)
         embeddings = self.vocabulary * self.hidden * (1 if self.is_tied else 2)
         norms = (2 * self.layers + 1) * self.hidden
-        return (matrices + embeddings + norms) * self.value_bytes
+        return matrices + (embeddings + norms) * self.value_bytes
+
+    def _matrix_bytes(self, values: int) -> int:
+        if not self.in_4bit:
+            return values * self.value_bytes
+        scales = math.ceil(values / SCALED_TOGETHER)
+        return values // 2 + scales + 4 * math.ceil(scales / SCALES_TOGETHER)
 
     def adapter_bytes(self, rank: int) -> int:
         return self.layers * rank * sum(map(sum, self.linear_sizes)) * ADAPTER_BYTES
@@ -57,6 +68,11 @@ class Dimensions:
     def key_value_bytes(self) -> int:
         """Give what a token of a conversation takes while it is sampled."""
         return 2 * self.layers * self.key_heads * self.head * self.value_bytes
+
+    def opened_bytes(self) -> int:
+        """Give what a layer's largest matrix takes while a product opens its 4 bits."""
+        largest = max(inputs * outputs for inputs, outputs in self.linear_sizes)
+        return largest * self.value_bytes if self.in_4bit else 0
 
     def layer_bytes(self, rank: int) -> int:
         """Give what a layer keeps of a token for the backward pass, unless it is computed again."""
@@ -95,7 +111,7 @@ def pass_bytes(dimensions: Dimensions, *, tokens: int, rank: int) -> PassBytes:
         kept=dimensions.layers * layer,
         again=dimensions.layers * tokens * dimensions.input_bytes(),
         # Most tensors of a layer have a gradient of the same size while their neighbours' are still there.
-        work=2 * layer + dimensions.head_bytes(),
+        work=2 * layer + dimensions.head_bytes() + dimensions.opened_bytes(),
     )
 
 
@@ -108,8 +124,13 @@ def longest_pass(dimensions: Dimensions, *, rank: int, room_bytes: int) -> int:
     return PASSES[-1]
 
 
-def dimensions_of(config: Mapping[str, Any], dtype: Literal["float32", "bfloat16", "float16"]) -> Dimensions | None:
-    """Read a model's configuration as transformers writes it; None for a kind that is not counted here."""
+def dimensions_of(
+    config: Mapping[str, Any], dtype: Literal["float32", "bfloat16", "float16"], *, in_4bit: bool = False
+) -> Dimensions | None:
+    """Read a model's configuration as transformers writes it; None for a kind that is not counted here.
+
+    Weights that were saved in 4 bits are held so, whether that is asked for or not.
+    """
     text = config.get("text_config") or config
     if not isinstance(text, Mapping) or any(text.get(name) for name in _EXPERTS):
         return None
@@ -132,6 +153,7 @@ def dimensions_of(config: Mapping[str, Any], dtype: Literal["float32", "bfloat16
         is_tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", True))),
         has_normed_heads=str(text.get("model_type")) in _NORMED_HEADS,
         value_bytes=DTYPE_BYTES[dtype],
+        in_4bit=in_4bit or bool((config.get("quantization_config") or {}).get("load_in_4bit")),
     )
 
 

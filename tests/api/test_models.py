@@ -81,7 +81,7 @@ def test_a_model_without_a_base_is_refused_at_once():
 
 def test_unknown_settings_are_named_in_one_warning(small_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     internal: Any = art.dev.InternalModelConfig(
-        init_args=art.dev.InitArgs(max_seq_length=512, load_in_4bit=True),  # pyright: ignore
+        init_args=art.dev.InitArgs(max_seq_length=512, fast_inference=True),  # pyright: ignore
         engine_args=art.dev.EngineArgs(enforce_eager=True),  # pyright: ignore
         peft_args=art.dev.PeftArgs(r=4, use_gradient_checkpointing="x"),  # pyright: ignore
         trainer_args=art.dev.TrainerArgs(max_grad_norm=0.5),
@@ -90,7 +90,7 @@ def test_unknown_settings_are_named_in_one_warning(small_model: Path, tmp_path: 
 
     messages = warnings_of(make(small_model, _internal_config=internal), tmp_path, caplog)
 
-    ignored = "engine_args.enforce_eager, init_args.load_in_4bit, peft_args.use_gradient_checkpointing, tinker_args"
+    ignored = "engine_args.enforce_eager, init_args.fast_inference, peft_args.use_gradient_checkpointing, tinker_args"
     assert messages == [f"api/agent: _internal_config: no meaning here, ignored: {ignored}"]
 
 

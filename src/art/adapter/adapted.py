@@ -120,7 +120,11 @@ def _has_experts(model: PreTrainedModel) -> bool:
 
 def _sharing_copy(base: PreTrainedModel) -> PreTrainedModel:
     """Copy the module tree but not its tensors; the copy's parameters are frozen, the base's flags stay as they are."""
-    memo: dict[int, object] = {
-        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False) for parameter in base.parameters()
-    }
+    memo: dict[int, object] = {}
+    for parameter in base.parameters():
+        # One of a class of its own, as 4 bits are, carries more than its numbers, and has no gradient to freeze.
+        is_plain = type(parameter) is nn.Parameter
+        memo[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False) if is_plain else parameter
+    states = (getattr(module, "quant_state", None) for module in base.modules())
+    memo.update((id(state), state) for state in states if state is not None)
     return copy.deepcopy(base, memo)

@@ -7,29 +7,38 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from art.errors import ModelNotFoundError
+from art.adapter import four_bits
+from art.errors import ConfigurationError, ModelNotFoundError
 
 
 def load_base(
-    base_model: str, *, device: torch.device, dtype: torch.dtype | Literal["auto"]
+    base_model: str, *, device: torch.device, dtype: torch.dtype | Literal["auto"], in_4bit: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Read a causal language model and its tokenizer, ready to be shared; raises `ModelNotFoundError`.
+    """Read a causal language model and its tokenizer, ready to be shared.
 
-    With `dtype="auto"` the weights stay as they were saved.
+    With `dtype="auto"` the weights stay as they were saved; `in_4bit` holds its layers in 4 bits. Raises
+    `ModelNotFoundError`, and `ConfigurationError` for weights in a form that is not implemented.
     """
     try:
         with _quiet():
             tokenizer: Any = AutoTokenizer.from_pretrained(base_model)
-            module: Any = AutoModelForCausalLM.from_pretrained(base_model, dtype=dtype)
+            config = AutoConfig.from_pretrained(base_model)
+            told = four_bits.loading(base_model, config, device=device, dtype=dtype, in_4bit=in_4bit)
+            module: Any = AutoModelForCausalLM.from_pretrained(base_model, dtype=dtype, **told)
+    except ConfigurationError:
+        raise
     except (OSError, ValueError) as error:
         raise ModelNotFoundError(
             f"The base model {base_model!r} cannot be loaded: {str(error).splitlines()[0]} "
             "Give a Hugging Face repository id that is in reach, or a folder that holds a causal language model."
         ) from error
-    return module.to(device).eval().requires_grad_(False), tokenizer
+    if not told:
+        module = module.to(device)
+    four_bits.settle(module)
+    return module.eval().requires_grad_(False), tokenizer
 
 
 @contextmanager

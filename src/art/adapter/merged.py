@@ -16,9 +16,11 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from art.adapter.files import read_adapter
+from art.adapter.four_bits import quantisation_of
 from art.adapter.layers import linear_layers, sizes_of
 from art.adapter.loading import load_base
 from art.adapter.product import LowRank
+from art.errors import ConfigurationError
 
 CPU = torch.device("cpu")
 
@@ -37,10 +39,14 @@ class WholeModel:
 def write_merged(base_model: str, adapter: Path, folder: Path, *, dtype: torch.dtype | None = None) -> WholeModel:
     """Write a base model with an adapter merged in, and its tokenizer, as transformers loads them.
 
-    `dtype` is the base's own unless one is given. Raises `ModelNotFoundError` for a base out of reach, and what
-    `read_adapter` does.
+    `dtype` is the base's own unless one is given. Raises `ModelNotFoundError` for a base out of reach,
+    `ConfigurationError` for one in 4 bits, and what `read_adapter` does.
     """
     module, tokenizer = load_base(base_model, device=CPU, dtype=dtype or "auto")
+    if kind := quantisation_of(module):
+        raise ConfigurationError(
+            f"{base_model!r} is in {kind}, which an adapter cannot be merged into; give the model that it came from."
+        )
     layers = linear_layers(module)
     parts = read_adapter(adapter, sizes_of(layers), device=CPU)
     wanted, lost = 0.0, 0.0

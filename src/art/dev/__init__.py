@@ -12,6 +12,7 @@ class InitArgs(TypedDict, total=False):
     """How the base model is loaded."""
 
     max_seq_length: int
+    load_in_4bit: bool
     dtype: str
 
 

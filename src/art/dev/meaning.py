@@ -9,7 +9,7 @@ from typing import Any
 PEFT_ARGS = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets"}
 TRAINER_ARGS = ("max_grad_norm", "weight_decay", "adam_beta1", "adam_beta2")
 MEANINGFUL: Mapping[str, Collection[str]] = {
-    "init_args": ("max_seq_length",),
+    "init_args": ("max_seq_length", "load_in_4bit"),
     "engine_args": ("max_model_len",),
     "peft_args": PEFT_ARGS,
     "trainer_args": TRAINER_ARGS,
@@ -47,6 +47,11 @@ def context_length(given: Mapping[str, Any]) -> int | None:
     """Give how many tokens a conversation may have, None where nothing is said."""
     said = (_section(given, "init_args").get("max_seq_length"), _section(given, "engine_args").get("max_model_len"))
     return min((length for length in said if length), default=None)
+
+
+def in_4bit(given: Mapping[str, Any]) -> bool:
+    """Say whether the base is to be held in 4 bits."""
+    return bool(_section(given, "init_args").get("load_in_4bit"))
 
 
 def _section(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -259,7 +259,7 @@ class LocalBackend:
             model=model.ref,
             reset=tuple(reset),
             if_exists=if_exists(overwrite=overwrite, continues=continue_if_exists),
-            check=functools.partial(check_fits, model, base_of=lambda: self._bases.open(model.base_model).info),
+            check=functools.partial(check_fits, model, base_of=lambda: self._sessions.base_of(model).info),
         )
         report = await asyncio.to_thread(fork, request, watch=words.bar(verbose=verbose))
         await asyncio.to_thread(self._following.hand_on, report.ref)

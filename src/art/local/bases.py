@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from art.adapter.four_bits import quantisation_of
 from art.adapter.loading import load_base
 from art.errors import ConfigurationError
 from art.format.manifest import BaseModelInfo
@@ -52,17 +53,17 @@ class Bases:
         self._dtype = choose_dtype(dtype, self._device)
         self._samplers = samplers or Samplers()
         self._lock = threading.Lock()
-        self._open: dict[str, Base] = {}
+        self._open: dict[tuple[str, bool], Base] = {}
 
-    def open(self, base_model: str) -> Base:
+    def open(self, base_model: str, *, in_4bit: bool = False) -> Base:
         """Give a base model, loading and trying it the first time.
 
         Raises `ModelNotFoundError`, and `ConfigurationError` for one that computes otherwise in our passes.
         """
         with self._lock:
-            if base_model not in self._open:
-                self._open[base_model] = self._load(base_model)
-            return self._open[base_model]
+            if (base_model, in_4bit) not in self._open:
+                self._open[base_model, in_4bit] = self._load(base_model, in_4bit=in_4bit)
+            return self._open[base_model, in_4bit]
 
     def close(self) -> None:
         """Stop every sampler."""
@@ -71,8 +72,10 @@ class Bases:
                 base.sampler.close()
             self._open.clear()
 
-    def _load(self, base_model: str) -> Base:
-        module, tokenizer = load_base(base_model, device=self._device, dtype=self._dtype)
+    def _load(self, base_model: str, *, in_4bit: bool) -> Base:
+        module, tokenizer = load_base(base_model, device=self._device, dtype=self._dtype, in_4bit=in_4bit)
+        if self._ranks > 1 and quantisation_of(module):
+            raise ConfigurationError(f"A base in 4 bits is trained in one process; leave ranks={self._ranks} out.")
         check_agreement(module)
         info = BaseModelInfo(
             id=base_model,

@@ -47,7 +47,8 @@ def take(leg: Leg) -> float:
     from art.train.trainer import Trainer
 
     device = choose_device("auto")
-    module, tokenizer = load_base(leg.base_model, device=device, dtype=choose_dtype(leg.dtype, device))
+    dtype = choose_dtype(leg.dtype, device)
+    module, tokenizer = load_base(leg.base_model, device=device, dtype=dtype, in_4bit=leg.in_4bit)
     trainer = Trainer(module, tokenizer, lora=LoRAConfig.model_validate(leg.lora), seed=0)
     if leg.checkpoint:
         trainer.load(Path(leg.checkpoint), reset=frozenset(leg.reset))

@@ -57,7 +57,7 @@ def take(rerun: Rerun) -> Ran:
     """Load the base model and the parent, take the step, save."""
     from art.errors import ConfigurationError
     from art.local.bases import choose_device, choose_dtype, load_base
-    from art.train.fingerprint import base_fingerprint
+    from art.train.fingerprint import QUANTISATION, base_fingerprint
     from art.train.trainer import Trainer
 
     then = rerun.environment
@@ -65,9 +65,8 @@ def take(rerun: Rerun) -> Ran:
         device = choose_device(str(then.get("device", "auto")))
     except ConfigurationError:
         device = choose_device("auto")  # what differs there is told
-    module, tokenizer = load_base(
-        rerun.base_model, device=device, dtype=choose_dtype(str(then.get("dtype", "float32")), device)
-    )
+    dtype = choose_dtype(str(then.get("dtype", "float32")), device)
+    module, tokenizer = load_base(rerun.base_model, device=device, dtype=dtype, in_4bit=QUANTISATION in then)
     lora = LoRAConfig.model_validate(rerun.lora)
     trainer = Trainer(module, tokenizer, lora=lora, seed=int(then.get("seed", 0)), base_name=rerun.base_model)
     if rerun.parent:

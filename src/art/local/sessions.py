@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from art.backend import AnyModel, Trainable, TrainResult
 from art.config import TrainConfig
-from art.dev.meaning import context_length, ignore, without_meaning
+from art.dev.meaning import context_length, ignore, in_4bit, without_meaning
 from art.errors import NotRegisteredError
 from art.http.app import create_app
 from art.http.catalogue import Catalogue
@@ -59,6 +59,10 @@ class Sessions:
         # All training in one thread: OpenMP keeps a team of threads, and malloc an arena, for every thread that
         # computes; spread over a pool they added up to gigabytes.
         self._training = ThreadPoolExecutor(1, thread_name_prefix="art-train")
+
+    def base_of(self, model: Trainable) -> Base:
+        """Give the base that a model is trained over, loading it the first time; raises as `Bases.open` does."""
+        return self._bases.open(model.base_model, in_4bit=in_4bit(model.settings))
 
     async def attach(self, model: AnyModel, port: int) -> str:
         """Let a model's session serve this object, the first object of a model opening it; gives the server's URL."""
@@ -126,7 +130,7 @@ class Sessions:
         # The port first: where it is taken, no model is loaded for nothing.
         with ExitStack() as undoing:
             listener = undoing.enter_context(listen.bind())
-            registration = self._assemble(model, self._bases.open(model.base_model), listen)
+            registration = self._assemble(model, self.base_of(model), listen)
             registration.start(listener)
             undoing.pop_all()
         return registration

@@ -53,6 +53,7 @@ class Leg:
 
     base_model: str
     dtype: str
+    in_4bit: bool
     lora: dict[str, Any]
     checkpoint: str | None
     reset: tuple[str, ...]
@@ -94,6 +95,7 @@ def _legs(checkpoint: Checkpoint, base_model: str | None) -> Callable[..., Leg]:
         Leg,
         base_model=base_model or (info.id if info else ""),
         dtype=str(checkpoint.manifest.environment.get("dtype", "float32")),
+        in_4bit="quantisation" in checkpoint.manifest.environment,
         lora=shape.model_dump() if shape else {},
     )
 

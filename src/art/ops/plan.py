@@ -49,6 +49,7 @@ class Plan:
 
     base_model: str
     dtype: Dtype
+    in_4bit: bool
     memory_bytes: int
     layers: int
     parts: tuple[Part, ...]
@@ -72,6 +73,8 @@ class Demand:
 
     dtype: Dtype = "bfloat16"
     """Of the base's weights."""
+    in_4bit: bool = False
+    """Whether its layers are held in 4 bits, and computed in that precision."""
     micro_batch_tokens: int = PASSES[0]
     rows: int = 64
     """Answers that are sampled at once."""
@@ -98,7 +101,7 @@ def plan(base_model: str, demand: Demand | None = None, *, gpu_memory: float) ->
     demand = demand or Demand()
     if not 0 < gpu_memory < math.inf:
         raise ConfigurationError(f"gpu_memory={gpu_memory} is no number of GB; a card has 24, 48, 80 or so.")
-    dimensions = dimensions_of(_config_of(base_model), demand.dtype)
+    dimensions = dimensions_of(_config_of(base_model), demand.dtype, in_4bit=demand.in_4bit)
     if dimensions is None:
         raise ConfigurationError(
             f"{base_model} is not counted: art plan knows decoders whose layers have attention and one feed-forward "
@@ -117,6 +120,7 @@ def plan(base_model: str, demand: Demand | None = None, *, gpu_memory: float) ->
     return Plan(
         base_model=base_model,
         dtype=demand.dtype,
+        in_4bit=dimensions.in_4bit,
         memory_bytes=memory_bytes,
         layers=dimensions.layers,
         parts=(*fixed, keys, one_pass),

@@ -15,6 +15,7 @@ import torch
 from blake3 import blake3
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from art.adapter.four_bits import PACKAGE, quantisation_of
 from art.visible import visible
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ ESSENTIAL = (
     "attn_logit_softcapping", "num_experts", "num_local_experts", "num_experts_per_tok", "moe_intermediate_size",
     "n_embd", "n_layer", "n_head", "n_inner",
 )  # fmt: skip
+QUANTISATION = "quantisation"
 LIBRARIES = ("torch", "transformers", "peft", "safetensors")
 
 
@@ -44,13 +46,16 @@ def base_fingerprint(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
 
 
 def environment(base: PreTrainedModel) -> dict[str, object]:
-    """Give what bit-equal continuation depends on."""
+    """Give what bit-equal continuation depends on; a base in plain numbers has no quantisation to name."""
+    kind = quantisation_of(base)
+    quantised = {QUANTISATION: kind, PACKAGE: version(PACKAGE)} if kind else {}
     return {
         "device": base.device.type,
         "device_name": torch.cuda.get_device_name(base.device) if base.device.type == "cuda" else "cpu",
         "dtype": str(base.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         **{library: version(library) for library in LIBRARIES},
+        **quantised,
     }
 
 

@@ -13,6 +13,7 @@ def plan(
     base_model: Annotated[str, typer.Argument(metavar="BASE_MODEL", help="A folder, or a repository of the Hub.")],
     gpu_memory: Annotated[float, typer.Option("--gpu-memory", metavar="GB", help="Of the card.")],
     dtype: Annotated[str, typer.Option("--dtype", help="Of the base's weights.")] = "bfloat16",
+    in_4bit: Annotated[bool, typer.Option("--load-in-4bit", help="Hold the base's layers in 4 bits.")] = False,
     micro_batch_tokens: Annotated[
         int, typer.Option("--micro-batch-tokens", help="Tokens of a training pass.")
     ] = 16_384,
@@ -31,6 +32,7 @@ def plan(
 
     demand = planning.Demand(
         dtype=dtype,  # pyright: ignore[reportArgumentType] - checked there
+        in_4bit=in_4bit,
         micro_batch_tokens=micro_batch_tokens,
         rows=rows,
         row_tokens=row_tokens,

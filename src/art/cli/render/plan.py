@@ -11,7 +11,7 @@ from art.ops.plan import GB, Plan
 
 def lines(plan: Plan) -> Iterator[str]:
     """Give a line for each part, the sum, and the settings that fit."""
-    yield f"{plan.base_model} in {plan.dtype}, GB"
+    yield f"{plan.base_model} in {plan.dtype}{' over 4 bits' if plan.in_4bit else ''}, GB"
     for part in plan.parts:
         yield f"{part.size_bytes / GB:9.2f}  {part.name:<16} {part.note}"
     yield f"{plan.total_bytes / GB:9.2f}  of {plan.memory_bytes / GB:g}: {'fits' if plan.fits else 'does not fit'}"

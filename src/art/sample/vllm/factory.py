@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from art.adapter.four_bits import quantisation_of
+from art.errors import ConfigurationError
 from art.sample.base import LoadedBase, stop_ids_of
 from art.sample.vllm.connection import Address
 from art.sample.vllm.launch import KEY, Launch
@@ -34,7 +36,15 @@ class VLLM:
     """How long the server may take to start."""
 
     def __call__(self, base: LoadedBase) -> VLLMSampler:
-        """Make a sampler over a base; it starts, or asks its servers, with its first use."""
+        """Make a sampler over a base; it starts, or asks its servers, with its first use.
+
+        Raises `ConfigurationError` for a base in 4 bits, whose numbers vLLM's kernels do not give.
+        """
+        if kind := quantisation_of(base.module):
+            raise ConfigurationError(
+                f"{base.id} is trained in {kind}, and a vLLM server would sample from other numbers. Leave sampler= "
+                "out, or load_in_4bit."
+            )
         key = os.environ.get(KEY)
         sources = [Address.parse(url, key=key) for url in self.urls] or [self._launch(base)]
         return VLLMSampler(
