@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.names import ModelRef
+from art.position import Positions
 from art.trajectories import Trajectory, TrajectoryGroup
 
 
@@ -54,6 +55,9 @@ class Trainable(AnyModel, Protocol):
     def settings(self) -> Mapping[str, Any]: ...
 
     state: JsonValue
+
+    @property
+    def positions(self) -> Positions: ...
 
 
 class Records(Protocol):

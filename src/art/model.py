@@ -26,6 +26,7 @@ from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.dev import InternalModelConfig, OpenAIServerConfig
 from art.dev.meaning import adapter_fields, ignore, without_meaning
 from art.errors import ConfigurationError, NotRegisteredError
+from art.position import Positions, Step
 from art.recorded import Recorded
 from art.settings import nearest, refused
 from art.trajectories import Trajectory, TrajectoryGroup
@@ -195,6 +196,7 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
 
     _lora: LoRAConfig | None = PrivateAttr(default=None)
     _internal_config: InternalModelConfig | None = PrivateAttr(default=None)
+    _positions: Positions = PrivateAttr(default_factory=Positions)
 
     def __init__(
         self,
@@ -222,6 +224,15 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
         """Give what was noted since the newest checkpoint, or else the `state` that the checkpoint carried."""
         noted = super().read_state()
         return noted if noted is not None else self.state if isinstance(self.state, dict) else None
+
+    @property
+    def positions(self) -> Positions:
+        """Where the model is in its data sets, as its newest checkpoint says."""
+        return self._positions
+
+    async def get_step(self) -> int:
+        """Give the newest step, 0 for an untrained model; `iterate_dataset` goes on from it where the data was left."""
+        return Step(await super().get_step(), self._positions)
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from tqdm.auto import tqdm
 
 from art.errors import ConfigurationError
+from art.position import Course, Place, Positions, Span, Standing, Step, identity_of, set_place, spans_from
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -146,10 +147,15 @@ def iterate_dataset(
     num_epochs: int = 1,
     initial_step: int = 0,
     use_tqdm: bool = True,
+    *,
+    model: Standing | None = None,
 ) -> Iterator[DatasetBatch[T]]:
-    """Cut a data set into the items of one step after another, from `initial_step` on; each epoch in its own order.
+    """Cut a data set into the items of one step after another, each epoch in its own order.
 
-    The order depends on the epoch alone, so that a run that starts again at a step sees the items it would have seen.
+    It begins where the data was left: with the `initial_step` that `model.get_step()` gave, or with `model`, at what
+    the newest checkpoint was not trained on yet, and with any other number at the batch of that number. When the model
+    is taken back meanwhile, by a guard, say, it goes back too. The order depends on the epoch alone. A batch counts as
+    done with the first call of `train` that gets groups made for it.
 
     >>> for batch in iterate_dataset(["a", "b", "c"], groups_per_step=2, initial_step=1, use_tqdm=False):
     ...     print(batch)
@@ -157,12 +163,37 @@ def iterate_dataset(
     """
     if groups_per_step < 1:
         raise ConfigurationError(f"groups_per_step is {groups_per_step}; it must be at least 1.")
-    steps_per_epoch = -(-len(dataset) // groups_per_step)
-    total = steps_per_epoch * num_epochs
-    for step in tqdm(range(initial_step, total), initial=initial_step, total=total, desc="steps", disable=not use_tqdm):
-        epoch, epoch_step = divmod(step, steps_per_epoch)
-        chosen = _order(len(dataset), epoch)[epoch_step * groups_per_step : (epoch_step + 1) * groups_per_step]
-        yield DatasetBatch(items=[dataset[index] for index in chosen], step=step, epoch=epoch, epoch_step=epoch_step)
+    course = Course(size=len(dataset), batch=groups_per_step, epochs=num_epochs)
+    positions = model.positions if model else initial_step.positions if isinstance(initial_step, Step) else Positions()
+    identity = identity_of(dataset)
+    origin = course.begin_of(int(initial_step))
+    with tqdm(total=course.batches, desc="steps", disable=not use_tqdm) as bar:
+        for span, left in _followed(course, positions, identity, origin):
+            step, epoch, epoch_step = course.number_of(span[0])
+            bar.update(step - bar.n)
+            order = _order(course.size, epoch)
+            items = [dataset[order[position - epoch * course.size]] for position in left]
+            place = identity and Place(dataset=identity, size=course.size, began=origin, span=span)
+            outer = set_place(place or None)
+            try:
+                yield DatasetBatch(items=items, step=step, epoch=epoch, epoch_step=epoch_step)
+            finally:
+                set_place(outer)
+        bar.update(course.batches - bar.n)
+
+
+def _followed(
+    course: Course, positions: Positions, identity: str | None, origin: int
+) -> Iterator[tuple[Span, list[int]]]:
+    """Yield the batches that are left; when the model was moved, those that are left where it stands now."""
+    moves = None
+    while moves != positions.moves:
+        moves = positions.moves
+        reached = positions.reached.get(identity or "")
+        for batch in spans_from(course, reached.front if reached else origin, reached):
+            yield batch
+            if moves != positions.moves:
+                break
 
 
 def _order(size: int, epoch: int) -> list[int]:

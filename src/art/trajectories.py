@@ -30,6 +30,7 @@ from art import drawing
 from art.durations import DurationTracker
 from art.errors import TrainingDataError
 from art.failures import FailedRollout, read_failure
+from art.position import Place, current_place
 from art.sampled import STAYS_WITH_LITELLM, TOKEN_ID_PREFIX, SampledTokens, not_finite, sampled_tokens
 
 __all__ = [
@@ -186,6 +187,7 @@ class TrajectoryGroup(BaseModel):
     logs: list[str] = []
 
     _pending: list[Awaitable[Rollout]] = PrivateAttr(default_factory=list)
+    _place: Place | None = PrivateAttr(default_factory=current_place)
 
     def __init__(
         self,
@@ -228,6 +230,11 @@ class TrajectoryGroup(BaseModel):
         for result in results:
             self.keep(result)
         return self
+
+    @property
+    def place(self) -> Place | None:
+        """The batch of `iterate_dataset` that the group was made for, None where there was none."""
+        return self._place
 
     @property
     def pending(self) -> list[Awaitable[Rollout]]:

@@ -52,6 +52,7 @@ def documents_of_runs(art: Art, root: Path) -> dict[str, Any]:
         "status": ("status",),
         "gc --keep": ("gc", "--keep", "newest:1", "--plan"),
         "suggest": ("suggest", "shop/agent-004"),
+        "data": ("data", "shop/agent-004"),
         "diff": ("diff", "shop/agent-002@51", "shop/agent-004@75"),
         "show --rollouts": ("show", "shop/agent-004@75", "--rollouts"),
     }

@@ -60,7 +60,7 @@ def names(experiments: Experiments) -> set[str]:
 def test_an_agent_reads_only_unless_it_is_allowed_more(store: CheckpointStore):
     reading = names(Experiments(store))
 
-    assert reading == {"status", "tree", "history", "step", "rollouts", "compare", "disk", "verify"}
+    assert reading == {"status", "tree", "history", "step", "rollouts", "compare", "data", "disk", "verify"}
     assert names(Experiments(store, allowed=PERMISSIONS)) - reading == {"fork", "rewind", "undo_rewind", "pin", "unpin"}
     assert names(Experiments(store, allowed=["pin"])) - reading == {"pin", "unpin"}
     with pytest.raises(ConfigurationError, match="delete cannot be allowed"):
@@ -76,6 +76,7 @@ def test_an_agent_reads_only_unless_it_is_allowed_more(store: CheckpointStore):
         ("step", {"ref": "shop/agent-002@51"}),
         ("rollouts", {"ref": "shop/agent-002@51"}),
         ("compare", {"first": "shop/agent-002@51", "second": "shop/agent-004@75"}),
+        ("data", {"ref": "shop/agent-004@75"}),
         ("disk", {}),
         ("verify", {"ref": "shop/agent-002@51"}),
     ],

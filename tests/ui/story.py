@@ -13,14 +13,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from art.format.manifest import BaseModelInfo, LoRAShape
+from art.format.manifest import BaseModelInfo, LearnedFrom, LoRAShape
+from art.format.seen import Seen, read_seen
 from art.names import ModelRef
+from art.ops.scenarios import digest_of
+from art.position import Place
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
 from art.store.liveness import RUNNING, Run, run_path
 from art.store.store import CheckpointStore
 
 PROMPTS = ("3 lamps please, delivered. What do I pay?", "6 kettles please, I pick them up. What do I pay?")
+SYSTEM = {"role": "system", "content": "You are the till of a small shop."}
+SCENARIOS = tuple(digest_of([SYSTEM, {"role": "user", "content": prompt}]) for prompt in PROMPTS)
 BASE = {"learning_rate": 1e-5, "loss": "ppo", "beta": 0.0, "epsilon": 0.2}
 STEP_TIME = timedelta(seconds=30)
 
@@ -80,9 +85,14 @@ def _tell_branch(
         source = store.open(ModelRef(model.project, branch.source).at(branch.at))
         parent = store.fork(source, model).checkpoint
     lines: list[bytes] = []
+    seen = seen_by(parent)
     for step in range(branch.at, branch.last):
         metrics = earned(branch, step)
-        parent = write_checkpoint(store, model, step + 1, parent=parent, settings=settings, reward=metrics["reward"])
+        place = Place(dataset="5eed", size=len(PROMPTS), began=0, span=(2 * step, 2 * step + 2))
+        seen = seen.after(SCENARIOS, [place])
+        parent = write_checkpoint(
+            store, model, step + 1, parent=parent, settings=settings, reward=metrics["reward"], seen=seen
+        )
         lines += [_line(began, step, "train", metrics)]
         if step % 4 == 0:
             held = metrics["reward"] * 0.9 if branch.gamed_at is None or step < branch.gamed_at else 0.2
@@ -139,20 +149,31 @@ def write_checkpoint(
     parent: Checkpoint | None,
     settings: Mapping[str, Any],
     reward: float,
+    seen: Seen | None = None,
 ) -> Checkpoint:
     """Commit a checkpoint of a few bytes."""
     config = {"peft_type": "LORA", "base_model_name_or_path": "tiny", "r": 8, "lora_alpha": 16, "target_modules": ["q"]}
     with store.stage(model.at(step)) as stage:
         (stage.path / "adapter_config.json").write_text(json.dumps(config))
         (stage.path / "adapter_model.safetensors").write_bytes(_safetensors(f"{model}@{step}".encode()))
-        (stage.path / "trainer.json").write_text(json.dumps({"step": step}))
+        told = {"step": step} if seen is None else {"step": step, "seen": seen.model_dump(mode="json")}
+        (stage.path / "trainer.json").write_text(json.dumps(told))
         return stage.commit(
             parent=parent,
             base_model=BaseModelInfo(id="tiny", fingerprint="f" * 64),
             lora=LoRAShape(rank=8, alpha=16, targets="all-linear"),
             metrics={"reward": reward},
             settings=dict(settings),
+            learned_from=seen and LearnedFrom(groups=len(SCENARIOS), blake3="0" * 64, scenarios=SCENARIOS),
         )
+
+
+def seen_by(checkpoint: Checkpoint | None) -> Seen:
+    """Give what a checkpoint of a story has seen."""
+    if checkpoint is None:
+        return Seen()
+    told = json.loads((checkpoint.path / "trainer.json").read_text())
+    return read_seen(told.get("seen"), step=checkpoint.ref.step, where="trainer.json")
 
 
 def group(prompt: str, reward: float, answer: Callable[[float], str] | None = None) -> str:
@@ -162,7 +183,7 @@ def group(prompt: str, reward: float, answer: Callable[[float], str] | None = No
     trajectories = [
         {
             "messages_and_choices": [
-                {"role": "system", "content": "You are the till of a small shop."},
+                SYSTEM,
                 {"role": "user", "content": prompt},
                 {
                     "index": 0,

@@ -7,6 +7,7 @@ import typer
 from art.cli.commands import (
     certify,
     commit,
+    data,
     diff,
     export,
     fork,
@@ -52,6 +53,7 @@ COMMANDS = {
     "mcp": mcp.mcp,
     "verify": verify.verify,
     "replay": replay.replay,
+    "data": data.data,
     "sign": sign.sign,
     "fork": fork.fork,
     "sweep": sweep.sweep,

@@ -28,6 +28,7 @@ from art.format.kinds import ADAPTER, PARTS
 from art.format.layout import MANIFEST
 from art.format.merge import Method
 from art.format.pick import NEWEST, Pick, limit_of, pick_of
+from art.format.seen import Key
 from art.names import CheckpointRef, ModelRef
 
 FORMAT_VERSION = 2
@@ -81,6 +82,13 @@ class LearnedFrom(_Value):
     """Of these lines, each with the newline that ends it."""
     trail: dict[str, Digest] = {}
     """Of the stages that the update went through, by name."""
+    scenarios: tuple[Key, ...] = ()
+    """What tells the scenario of each group from others, in their order; empty where nobody wrote it down."""
+
+    @model_serializer(mode="wrap")
+    def _without_unsaid(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = write(self)
+        return fields if self.scenarios else {name: value for name, value in fields.items() if name != "scenarios"}
 
 
 class Parent(_Value):

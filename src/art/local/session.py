@@ -19,7 +19,9 @@ from art.backend import Trainable, TrainResult
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.errors import ArtError, ConfigurationError
 from art.format.json import canonical_json
+from art.format.layout import TRAINER
 from art.format.manifest import finite_metrics, utc_now
+from art.format.seen import Seen, read_seen
 from art.local.ages import ages
 from art.local.bases import Base
 from art.local.compatible import (
@@ -35,6 +37,7 @@ from art.local.learners import open_learner
 from art.local.past import open_past
 from art.local.standing import Standing
 from art.ops.recording import as_line, learned_from
+from art.ops.scenarios import scenarios_of
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
 from art.store.liveness import ENDED, Beacon
@@ -71,6 +74,7 @@ class Session:
         self._training = threading.Lock()
         self._parent: Checkpoint | None = None
         self._beacon = Beacon(store.root, model.ref, utc_now())
+        self._seen = Seen()
         self._lora = adapter_shape(model, None)
         self._trainer = self._new_trainer()
         self._settled = False
@@ -82,6 +86,7 @@ class Session:
                 check_same(model, self._model)
                 self._model = model
                 model.state = self._trainer.state
+                model.positions.move(self._seen.reached)
 
     def resume(self) -> None:
         """Stand at the newest checkpoint: after a fork, a rewind, or another process's step."""
@@ -95,14 +100,16 @@ class Session:
             reference = self._reference(config)
             age_of = ages(self._store.segments(self._model.ref), here=self._step)
             step = partial(self._trainer.step, groups, config, reference=reference, age_of=age_of)
-            return self._train(groups, config, step)
+            return self._train(groups, config, step, scenarios=scenarios_of(groups))
 
     def train_sft(self, trajectories: Sequence[Trajectory], config: TrainSFTConfig) -> TrainResult:
         """Take a training step on the answers of conversations and commit it; errors are as in `train`."""
         with self._training:
             self._stand()
             groups = [TrajectoryGroup(trajectories)]
-            return self._train(groups, config, lambda: self._trainer.train_on_answers(trajectories, config))
+            step = partial(self._trainer.train_on_answers, trajectories, config)
+            each = [TrajectoryGroup([trajectory]) for trajectory in trajectories]
+            return self._train(groups, config, step, scenarios=scenarios_of(each))
 
     def close(self) -> None:
         """Let go of the weights that are trained."""
@@ -122,9 +129,12 @@ class Session:
         groups: Sequence[TrajectoryGroup],
         config: TrainConfig | TrainSFTConfig,
         step_of: Callable[[], Mapping[str, float]],
+        *,
+        scenarios: Sequence[str],
     ) -> TrainResult:
         lines = [as_line(group) for group in groups]
-        self._trainer.state = self._state()
+        seen = self._seen.after(scenarios, [group.place for group in groups if group.place and len(group)])
+        self._trainer.state, self._trainer.seen = self._state(), seen.model_dump(mode="json")
         # From here to the commit the trainer is ahead of its checkpoint; an error in between makes the next step
         # begin with a resume.
         self._settled = False
@@ -142,9 +152,10 @@ class Session:
                 | {"seed": self._seed},
                 metrics=finite_metrics(metrics),
                 settings=config.model_dump(mode="json"),
-                learned_from=learned_from(lines, self._trainer.trail),
+                learned_from=learned_from(lines, self._trainer.trail, scenarios),
             )
-        self._parent = checkpoint
+        self._parent, self._seen = checkpoint, seen
+        self._model.positions.commit(seen.reached)
         self._after_commit(checkpoint, lines)
         return TrainResult(step, metrics, checkpoint.path)
 
@@ -196,6 +207,10 @@ class Session:
             self._load(newest)
         else:
             self._trainer.start()
+            self._seen = Seen()
+        moved = (newest and newest.digest) != (self._parent and self._parent.digest)
+        place = self._model.positions.move if moved else self._model.positions.commit
+        place(self._seen.reached)
         self._parent = newest
         self._publish(self._step, newest.path if newest else None)
         self._settled = True
@@ -211,6 +226,9 @@ class Session:
         if checkpoint.is_foreign:
             _log.warning("%s has no manifest; these parts start afresh: %s.", checkpoint.ref, ", ".join(afresh))
         self._model.state = self._trainer.state
+        where = str(checkpoint.path / TRAINER)
+        seen = read_seen(self._trainer.seen, step=checkpoint.ref.step, where=where)
+        self._seen = seen.without_positions() if "state" in checkpoint.manifest.reset else seen
         self._complete_history(checkpoint)
 
     def _new_trainer(self) -> Learner:

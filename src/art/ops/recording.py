@@ -87,9 +87,14 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[TrajectoryGroup]:
         yield group
 
 
-def learned_from(lines: Sequence[str], trail: Mapping[str, str]) -> LearnedFrom:
+def learned_from(lines: Sequence[str], trail: Mapping[str, str], scenarios: Sequence[str] = ()) -> LearnedFrom:
     """Say what an update learned from, so that a manifest can hold it."""
-    return LearnedFrom(groups=len(lines), blake3=_digest([line.encode() for line in lines]), trail=dict(trail))
+    return LearnedFrom(
+        groups=len(lines),
+        blake3=_digest([line.encode() for line in lines]),
+        trail=dict(trail),
+        scenarios=tuple(scenarios),
+    )
 
 
 def find_learned(lines: Sequence[bytes], learned: LearnedFrom) -> Sequence[bytes] | None:

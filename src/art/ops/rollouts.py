@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -11,13 +10,11 @@ from typing import Any
 
 from openai.types.chat.chat_completion import Choice
 
-from art.format.manifest import digest_bytes
 from art.names import CheckpointRef
 from art.ops.recording import read_lines
+from art.ops.scenarios import digest_of, prompt_of
 from art.store.history import History
 from art.trajectories import Trajectory, TrajectoryGroup, sampled_tokens
-
-KEY_DIGITS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,28 +73,16 @@ def read_rollouts(root: Path, ref: CheckpointRef, split: str) -> list[RolloutGro
 
 def _group(group: TrajectoryGroup) -> RolloutGroup:
     trajectories = list(group)
-    prompt = _prompt(trajectories[0])
+    prompt = prompt_of(trajectories[0])
     rewards = [trajectory.reward for trajectory in trajectories]
     mean, std = fmean(rewards), pstdev(rewards)
     return RolloutGroup(
-        key=_key(prompt),
+        key=digest_of(prompt),
         prompt=tuple(_turn(item) for item in prompt),
         rollouts=tuple(
             _rollout(each, (each.reward - mean) / std if std else 0.0, len(prompt)) for each in trajectories
         ),
     )
-
-
-def _prompt(trajectory: Trajectory) -> Sequence[Any]:
-    """Give the messages before the model first spoke."""
-    items = trajectory.messages_and_choices
-    spoke = next((place for place, item in enumerate(items) if isinstance(item, Choice)), len(items))
-    return items[:spoke]
-
-
-def _key(prompt: Iterable[Any]) -> str:
-    content = json.dumps(list(prompt), sort_keys=True, default=str, ensure_ascii=True)
-    return digest_bytes(content.encode())[:KEY_DIGITS]
 
 
 def _rollout(trajectory: Trajectory, advantage: float, prompt_length: int) -> Rollout:
@@ -125,14 +110,15 @@ def _spoken(message: Mapping[str, Any], *, finish: str | None = None, tokens: in
     calls = [call.get("function", {}) for call in message.get("tool_calls") or ()]
     return Turn(
         role=str(message.get("role", "")),
-        text=_text(message.get("content")),
+        text=text_of(message.get("content")),
         calls=tuple((str(call.get("name", "")), str(call.get("arguments", ""))) for call in calls),
         finish=finish,
         tokens=tokens,
     )
 
 
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
+    """Give the text of a message's content, of its parts where it has some."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []

@@ -15,7 +15,9 @@ from pydantic import Field
 from art.errors import ConfigurationError
 from art.format.pick import Best, Exact, Pick, pick_of
 from art.names import CheckpointRef, ModelRef
+from art.ops.data_documents import trained_document
 from art.ops.fork import ForkRequest, Outcome, fork, if_exists
+from art.ops.trained import read_trained
 from art.ops.verify import verify
 from art.store.pins import set_pin
 from art.store.store import CheckpointStore
@@ -47,7 +49,8 @@ class Experiments:
     @property
     def reading(self) -> list[Callable[..., Json]]:
         """The tools that change nothing."""
-        return [self.status, self.tree, self.history, self.step, self.rollouts, self.compare, self.disk, self.verify]
+        runs = [self.status, self.tree, self.history, self.step, self.rollouts, self.compare]
+        return [*runs, self.data, self.disk, self.verify]
 
     @property
     def changing(self) -> list[Callable[..., Json]]:
@@ -95,6 +98,10 @@ class Experiments:
     def compare(self, first: Step, second: Step) -> Json:
         """Say where two checkpoints part, which settings and metrics differ, and the same prompts through both."""
         return self._desk.comparison(_ref(first), _ref(second))
+
+    def data(self, ref: Step) -> Json:
+        """Say how often a branch was trained on each scenario up to a step, what of it was inherited, and the proof."""
+        return trained_document(read_trained(self.store, _ref(ref)))
 
     def disk(self) -> Json:
         """Say how many bytes each branch keeps, and how many are set aside."""

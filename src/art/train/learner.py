@@ -20,6 +20,8 @@ class Learner(Protocol):
 
     state: Any
     """The user's own JSON value, saved with the adapter and restored with it."""
+    seen: Any
+    """What the run was trained on, a JSON value of whoever asks for the steps; saved and restored likewise."""
 
     @property
     def trail(self) -> Mapping[str, str]:

@@ -50,6 +50,8 @@ class Progress:
     """The state of the generator that dropout draws from, by type of device."""
     state: Any = None
     """The user's own: where in their data they are."""
+    seen: JsonValue = None
+    """What the run was trained on, and where it is in its data sets, as whoever asks for the steps counts it."""
 
 
 class _TrainerFile(BaseModel):
@@ -63,6 +65,8 @@ class _TrainerFile(BaseModel):
     random: dict[str, str]
     environment: dict[str, object]
     state: JsonValue
+    seen: JsonValue = None
+    """Absent where an earlier release wrote the file."""
 
 
 def learning_rate(config: TrainConfig, schedule_step: int) -> float:
@@ -155,6 +159,7 @@ def write_progress(folder: Path, progress: Progress, *, environment: Mapping[str
         "random": {device: base64.b64encode(state).decode() for device, state in progress.random.items()},
         "environment": dict(environment),
         "state": progress.state,
+        **({} if progress.seen is None else {"seen": progress.seen}),
     }
     try:
         content = canonical_json(values)
@@ -182,6 +187,7 @@ def read_progress(folder: Path) -> tuple[Progress, dict[str, object]] | None:
         pass_tokens=saved.pass_tokens,
         random=random,
         state=saved.state,
+        seen=saved.seen,
     )
     return progress, saved.environment
 

@@ -102,6 +102,15 @@ class Trainer:
     def state(self, value: Any) -> None:
         self._progress.state = value
 
+    @property
+    def seen(self) -> Any:
+        """What the run was trained on, a JSON value that is saved and restored with the adapter."""
+        return self._progress.seen
+
+    @seen.setter
+    def seen(self, value: Any) -> None:
+        self._progress.seen = value
+
     def start(self) -> None:
         """Begin with an adapter that changes nothing yet, drawn from the seed; everything else afresh too."""
         self._adapter.start(self._seed)
@@ -139,6 +148,7 @@ class Trainer:
             return progress, {"schedule", "random", "state"}
         progress.optimizer_steps = saved.optimizer_steps
         progress.objective, progress.pass_tokens = saved.objective, saved.pass_tokens
+        progress.seen = saved.seen
         afresh = set(reset)
         if "schedule" not in reset:
             progress.schedule_step = saved.schedule_step

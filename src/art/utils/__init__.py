@@ -8,5 +8,8 @@ from art.utils.iterate_dataset import DatasetBatch, iterate_dataset
 from art.utils.limit_concurrency import limit_concurrency
 from art.utils.retry import retry
 from art.utils.strip_logprobs import strip_logprobs
+from art.utils.trained_on import trained_on
 
-__all__ = ["DatasetBatch", "get_model_step", "iterate_dataset", "limit_concurrency", "retry", "strip_logprobs"]
+__all__ = [
+    "DatasetBatch", "get_model_step", "iterate_dataset", "limit_concurrency", "retry", "strip_logprobs", "trained_on",
+]  # fmt: skip

@@ -96,7 +96,9 @@ class _Rank:
 
     def _load(self, message: Message) -> Message:
         afresh = self._trainer.load(Path(message["folder"]), reset=frozenset(message["reset"]))
-        return {"afresh": afresh, "state": self._trainer.state, "optimizer_steps": self._trainer.optimizer_steps}
+        trainer = self._trainer
+        told = {"state": trainer.state, "seen": trainer.seen, "optimizer_steps": trainer.optimizer_steps}
+        return {"afresh": afresh, **told}
 
     def _learn(self, message: Message) -> Message:
         config = config_of(TrainConfig, message["config"])
@@ -110,7 +112,7 @@ class _Rank:
         return {"metrics": metrics, "trail": self._trainer.trail}
 
     def _save(self, message: Message) -> None:
-        self._trainer.state = message["state"]
+        self._trainer.state, self._trainer.seen = message["state"], message["seen"]
         self._trainer.save(Path(message["folder"]))
 
 

@@ -53,6 +53,7 @@ class RankedTrainer:
         launch: Launch,
     ) -> None:
         self.state: Any = None
+        self.seen: Any = None
         self.trail: Mapping[str, str] = {}
         self._preparation = Preparation(base, tokenizer)
         self._environment = environment(base)
@@ -69,12 +70,12 @@ class RankedTrainer:
     def start(self) -> None:
         """Begin afresh; see `Learner`."""
         self._ask_anew({"do": "start"})
-        self.state = None
+        self.state = self.seen = None
 
     def load(self, folder: Path, *, reset: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Continue from a folder; see `Learner`."""
         told = self._ask_anew({"do": "load", "folder": str(folder.absolute()), "reset": sorted(reset)})[WRITER]
-        self.state = told["state"]
+        self.state, self.seen = told["state"], told["seen"]
         return tuple(told["afresh"])
 
     def step(
@@ -105,7 +106,8 @@ class RankedTrainer:
 
     def save(self, folder: Path) -> None:
         """Let the first rank write into a folder that exists; raises `StorageError`."""
-        self._ask({"do": "save", "folder": str(folder.absolute()), "state": self.state}, ranks=[WRITER])
+        message = {"do": "save", "folder": str(folder.absolute()), "state": self.state, "seen": self.seen}
+        self._ask(message, ranks=[WRITER])
 
     def environment(self) -> Mapping[str, object]:
         """Give what the bits depend on, which is what those of one process do."""
