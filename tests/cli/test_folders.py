@@ -60,3 +60,14 @@ def test_a_run_is_watched_until_it_is_idle(art: Art, store: CheckpointStore, fol
     done = art("watch", str(folder.parent), "shop/watched", "--every", "0.05", "--idle", "0.5")
 
     assert (done.returncode, done.stdout) == (0, "shop/watched@500  committed\n")
+
+
+def test_a_folder_of_runs_names_the_one_to_watch(art: Art, folder: Path, tmp_path: Path):
+    runs = tmp_path / "runs"
+    (runs / "first").mkdir(parents=True)
+    folder.rename(runs / "first" / folder.name)
+
+    done = art("watch", str(runs), "shop/watched", "--every", "0.05", "--idle", "0.1")
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"{runs / 'first'} has some: watch that folder" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from art.errors import ConfigurationError
 from art.names import ModelRef
 from art.ops.watching import Watcher
 from art.store.history import History
+from art.store.stage import Stage
 from art.store.store import CheckpointStore
 from store.conftest import tree
 
@@ -163,6 +165,131 @@ def test_a_run_whose_loss_is_no_number_is_kept_and_the_lack_of_its_metrics_is_to
     assert event.outcome == "committed"
     assert "without metrics, its log cannot be read" in event.reason
     assert watcher.store.steps(RUN) == [3]
+
+
+@pytest.mark.parametrize("state", ["", "{", "[]", '{"log_history": ['], ids=["empty", "a brace", "a list", "torn"])
+def test_a_trainer_that_was_killed_while_it_wrote_leaves_nothing_to_take(watcher: Watcher, out: Path, state: str):
+    folder = begin(out, "hf-trainer", 3)
+    (folder / "trainer_state.json").write_text(state)
+
+    assert [watcher.look() for _ in range(3)] == [[], [], []]
+    assert watcher.pending == [3]
+
+
+def test_the_random_state_of_every_rank_is_waited_for(watcher: Watcher, out: Path):
+    folder = begin(out, "hf-trainer", 3)
+    end(folder, "hf-trainer", 3)
+    for rank in (0, 2):
+        (folder / f"rng_state_{rank}.pth").write_bytes(b"r")
+    assert [watcher.look() for _ in range(3)] == [[], [], []]
+
+    (folder / "rng_state_1.pth").write_bytes(b"r")
+
+    assert watcher.look() == []
+    assert [event.outcome for event in watcher.look()] == ["committed"]
+
+
+def test_a_later_checkpoint_waits_for_an_earlier_one_that_is_still_written(watcher: Watcher, out: Path):
+    early, late = begin(out, "hf-trainer", 3), begin(out, "hf-trainer", 6)
+    end(late, "hf-trainer", 6)
+    for size in range(3):
+        (early / "optimizer.pt").write_bytes(bytes(size + 5))
+        assert watcher.look() == []
+    end(early, "hf-trainer", 3)
+
+    assert watcher.look() == []
+    assert [(event.step, event.outcome) for event in watcher.look()] == [(3, "committed"), (6, "committed")]
+
+
+def test_one_that_will_never_be_whole_holds_up_nothing(watcher: Watcher, out: Path):
+    begin(out, "hf-trainer", 3)
+    end(begin(out, "hf-trainer", 6), "hf-trainer", 6)
+    watcher.look()
+
+    assert [(event.step, event.outcome) for event in watcher.look()] == [(6, "committed")]
+
+
+def test_what_is_rotated_away_after_its_commit_is_no_news(watcher: Watcher, out: Path):
+    folder = begin(out, "hf-trainer", 3)
+    end(folder, "hf-trainer", 3)
+    watcher.look()
+    watcher.look()
+    (folder / "optimizer.pt").unlink()
+    half = watcher.look()
+    shutil.rmtree(folder)
+
+    assert (half, watcher.look(), watcher.look()) == ([], [], [])
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_second_run_in_the_same_folder_is_told(watcher: Watcher, out: Path, is_restarted: bool):
+    folder = begin(out, "hf-trainer", 3)
+    end(folder, "hf-trainer", 3)
+    watcher.look()
+    watcher.look()
+    (folder / "optimizer.pt").write_bytes(b"p")
+    if is_restarted:
+        watcher = Watcher(watcher.store, out, RUN)
+    watcher.look()
+
+    (event,) = watcher.look()
+
+    assert (event.step, event.outcome) == (3, "refused")
+    assert "is there already, with other files than" in event.reason
+    assert [watcher.look() for _ in range(3)] == [[], [], []]
+
+
+def test_files_that_only_got_another_time_are_no_second_run(watcher: Watcher, out: Path):
+    folder = begin(out, "hf-trainer", 3)
+    end(folder, "hf-trainer", 3)
+    watcher.look()
+    watcher.look()
+    # A clock that was set, or a folder that was copied over itself.
+    os.utime(folder / "optimizer.pt", (4e9, 4e9))
+
+    again = Watcher(watcher.store, out, RUN)
+
+    assert [again.look() for _ in range(3)] == [[], [], []]
+
+
+def test_what_went_away_while_it_was_read_is_looked_at_again(watcher: Watcher, out: Path, monkeypatch):
+    folder = begin(out, "hf-trainer", 3)
+    end(folder, "hf-trainer", 3)
+    watcher.look()
+    bring, left = Stage.bring, [1]
+
+    def while_it_is_written(stage: Stage, source: Path, path: str) -> object:
+        if left and left.pop():
+            (folder / "late.bin").write_bytes(b"late")
+        return bring(stage, source, path)
+
+    monkeypatch.setattr(Stage, "bring", while_it_is_written)
+
+    assert [watcher.look() for _ in range(2)] == [[], []]
+    assert [event.outcome for event in watcher.look()] == ["committed"]
+    assert "late.bin" in watcher.store.open(RUN.at(3)).names
+
+
+def test_what_the_disk_refuses_is_told_once_and_tried_again(watcher: Watcher, out: Path):
+    end(begin(out, "hf-trainer", 3), "hf-trainer", 3)
+    staging = watcher.store.staging
+    staging.parent.mkdir(parents=True)
+    staging.write_text("in the way")
+    events = [event for _ in range(4) for event in watcher.look()]
+    assert [(event.step, event.outcome) for event in events] == [(3, "refused")]
+    assert "a file is in the way of a folder" in events[0].reason
+
+    staging.unlink()
+
+    assert [event.outcome for event in watcher.look()] == ["committed"]
+
+
+def test_the_folder_of_several_runs_names_those_that_have_checkpoints(watcher: Watcher, out: Path):
+    for kind, run in (("hf-trainer", "first"), ("lightning", "logs/version_0/checkpoints")):
+        end(begin(out / run, kind, 3), kind, 3)
+
+    assert watcher.below() == [out / "first", out / "logs/version_0/checkpoints"]
+    assert Watcher(watcher.store, out / "first", RUN).below() == []
 
 
 def test_other_folders_and_links_are_passed_over(watcher: Watcher, out: Path, tmp_path: Path):

@@ -1,26 +1,31 @@
 """A folder in which an unmodified script leaves its checkpoints: each is committed once it is whole.
 
 A trainer writes a checkpoint file by file, and rotates old ones away. One is taken when the file that its trainer
-writes last is there, and nothing in it has changed since the look before. What went away too early is told.
+writes last is there, and nothing in it has changed since the look before; later ones wait for an earlier one that is
+still being written. What went away too early is told, and so is a second run that writes over the steps of the first.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
-from art.errors import ArtError, ConfigurationError
+from art.errors import ArtError, CheckpointExistsError, ConfigurationError, ConflictError, StorageError
 from art.names import ModelRef
 from art.ops import trainer_log
-from art.ops.folders import commit_file, commit_folder
+from art.ops.folders import Committed, commit_file, commit_folder
 from art.store import regular
 from art.store.history import History
 from art.store.store import CheckpointStore
 
 MAX_NOTE_BYTES = 64
+_RANDOM = re.compile(r"rng_state_(\d{1,9})\.pth")
 Stamp = Mapping[str, tuple[int, int]]
 """The sizes and times of a checkpoint and of what is in it, by their paths."""
 
@@ -48,13 +53,25 @@ def _is_latest(folder: Path) -> bool:
     return False
 
 
+def _is_whole_of_the_trainer(folder: Path) -> bool:
+    """Tell whether what rank 0 writes last is whole, and no rank's random state is missing before another's."""
+    try:
+        content = regular.find(folder / trainer_log.STATE, max_bytes=trainer_log.MAX_STATE_BYTES)
+        # Not `parse`: a loss that is no number is no reason to take a checkpoint for half written.
+        is_written = content is not None and isinstance(json.loads(content), dict)
+    except (ArtError, ValueError, RecursionError):
+        return False
+    ranks = {int(match[1]) for path in folder.iterdir() if (match := _RANDOM.fullmatch(path.name))}
+    return is_written and ranks == set(range(len(ranks)))
+
+
 def _is_whole_of_lightning(path: Path) -> bool:
     """Tell whether a checkpoint is whole: Lightning renames a file into place, and ends a folder with `meta.pt`."""
     return path.is_file() or (path / "meta.pt").exists()
 
 
 LAYOUTS = (
-    Layout(kind="hf-trainer", name=re.compile(r"checkpoint-(\d{1,15})"), is_whole=_has("trainer_state.json")),
+    Layout(kind="hf-trainer", name=re.compile(r"checkpoint-(\d{1,15})"), is_whole=_is_whole_of_the_trainer),
     Layout(kind="accelerate", name=re.compile(r"checkpoint_(\d{1,15})"), is_whole=_has("random_states_0.pkl")),
     Layout(kind="verl", name=re.compile(r"global_step_(\d{1,15})"), is_whole=_is_latest),
     Layout(
@@ -79,7 +96,7 @@ class Seen:
 
     step: int
     outcome: str
-    """`committed`, `lost` or `refused`."""
+    """`committed`, `lost` or `refused`; what the disk refused is tried again."""
     reason: str = ""
 
 
@@ -91,36 +108,55 @@ class Watcher:
     folder: Path
     model: ModelRef
     _stamps: dict[Path, Stamp] = field(default_factory=dict[Path, Stamp], init=False)
-    _done: set[int] = field(default_factory=set[int], init=False)
+    """Of what is not dealt with, as the last look saw it."""
+    _dealt: dict[Path, Stamp] = field(default_factory=dict[Path, Stamp], init=False)
+    _told: dict[Path, int | None] = field(default_factory=dict[Path, "int | None"], init=False)
+    """The number of what the disk refused, so that it is told once."""
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
             raise ConfigurationError(
                 f"{self.folder} is no folder; name the one that the trainer writes its checkpoints in."
             )
-        self._done.update(self.store.steps(self.model))
+        for path, (step, _) in self._folders().items():
+            there = self.store.find(self.model.at(step))
+            stamp = _stamp(path)
+            if there and not _is_newer(stamp, there.manifest.created_at):
+                self._dealt[path] = stamp
 
     @property
     def pending(self) -> list[int]:
         """The steps that were seen and are not whole yet."""
         return sorted(self._seen_steps().values())
 
+    def below(self) -> list[Path]:
+        """Find the folders below that have checkpoints, where this one has none: it is probably another's parent."""
+        if self._folders():
+            return []
+        deeper = (path for pattern in ("*/*", "*/*/*", "*/*/*/*") for path in self.folder.glob(pattern))
+        return sorted({path.parent for path in deeper if _layout_of(path) and _layout_of(path.parent) is None})
+
     def look(self) -> list[Seen]:
         """Commit what is whole and has not changed since the look before; gives what became of each step, in order."""
-        there = self._folders()
+        there, kept = self._folders(), set(self.store.steps(self.model))
         gone = [(step, path) for path, step in self._seen_steps().items() if path not in there]
-        gone = [(step, path) for step, path in gone if step not in self._done]
         for _, path in gone:
             del self._stamps[path]
         events = [
-            Seen(step=step, outcome="lost", reason=f"{path} went away before it was whole") for step, path in gone
+            Seen(step=step, outcome="lost", reason=f"{path} went away before it was whole")
+            for step, path in gone
+            if step not in kept
         ]
+        is_written = False
         for path, (step, layout) in sorted(there.items(), key=lambda item: item[1][0]):
             stamp = _stamp(path)
-            if stamp and stamp == self._stamps.get(path) and layout.is_whole(path):
-                events.append(self._take(path, step, layout))
-            else:
+            if path in self._dealt and not _has_more(stamp, self._dealt[path]):
+                continue
+            if stamp != self._stamps.get(path):
                 self._stamps[path] = stamp
+                is_written = True
+            elif stamp and not is_written and layout.is_whole(path) and (event := self._take(path, step, layout)):
+                events.append(event)
         return sorted(events, key=lambda event: event.step)
 
     def _seen_steps(self) -> dict[Path, int]:
@@ -131,29 +167,49 @@ class Watcher:
         for path in self.folder.iterdir():
             layout = _layout_of(path)
             step = _step_of(path)
-            if layout and step is not None and step not in self._done and not path.is_symlink():
+            if layout and step is not None and not path.is_symlink():
                 found[path] = (step, layout)
         return found
 
-    def _take(self, path: Path, step: int, layout: Layout) -> Seen:
-        self._stamps.pop(path, None)
-        self._done.add(step)
+    def _take(self, path: Path, step: int, layout: Layout) -> Seen | None:
+        """Commit a checkpoint; None for one that is in the store already, or that has to be looked at again."""
         try:
-            newest = self.store.newest(self.model)
-            log, problem = _log_of(path)
-            lines = trainer_log.between(log, newest.ref.step if newest else 0, step)
-            metrics = trainer_log.metrics_of(lines)
-            if path.is_file():
-                commit_file(self.store, path, self.model.at(step), kind=layout.kind)
-            else:
-                commit_folder(self.store, path, self.model.at(step), kind=layout.kind, metrics=metrics)
+            done, problem = self._commit(path, step, layout)
+        except ConflictError as error:
+            if isinstance(error, CheckpointExistsError):
+                return self._settle(path, Seen(step=step, outcome="refused", reason=str(error)))
+            # It changed, or a part of it went away: the next looks tell which.
+            self._stamps[path] = {}
+            return None
+        except StorageError as error:
+            is_told = self._told.get(path) == error.errno
+            self._told[path] = error.errno
+            return None if is_told else Seen(step=step, outcome="refused", reason=str(error))
         except ArtError as error:
-            return Seen(step=step, outcome="refused", reason=str(error))
+            return self._settle(path, Seen(step=step, outcome="refused", reason=str(error)))
+        event = self._settle(path, Seen(step=step, outcome="committed", reason=problem))
+        return None if done.repeated else event
+
+    def _settle(self, path: Path, event: Seen) -> Seen:
+        self._dealt[path] = self._stamps.pop(path)
+        self._told.pop(path, None)
+        return event
+
+    def _commit(self, path: Path, step: int, layout: Layout) -> tuple[Committed, str]:
+        """Commit a checkpoint and what was logged with it; gives as well what is the matter with its metrics."""
+        newest = self.store.newest(self.model)
+        log, problem = _log_of(path)
+        lines = trainer_log.between(log, newest.ref.step if newest else 0, step)
+        if path.is_file():
+            done = commit_file(self.store, path, self.model.at(step), kind=layout.kind)
+        else:
+            metrics = trainer_log.metrics_of(lines)
+            done = commit_folder(self.store, path, self.model.at(step), kind=layout.kind, metrics=metrics)
         try:
             trainer_log.record(History(self.store.root), self.model, lines)
         except ArtError as error:
             problem = f"its metrics were not written down: {error}"
-        return Seen(step=step, outcome="committed", reason=problem)
+        return done, problem
 
 
 def checkpoints_in(folder: Path) -> dict[int, Path]:
@@ -190,5 +246,17 @@ def _stamp(folder: Path) -> Stamp:
     for path in (folder, *folder.rglob("*")):
         with suppress(FileNotFoundError):
             status = path.lstat()
-            stamps[str(path)] = (status.st_size, status.st_mtime_ns)
+            # A folder's time changes with what is rotated away from it, too.
+            is_folder = stat.S_ISDIR(status.st_mode)
+            stamps[str(path)] = (0, 0) if is_folder else (status.st_size, status.st_mtime_ns)
     return stamps
+
+
+def _has_more(stamp: Stamp, before: Stamp) -> bool:
+    """Tell whether something was written since; what only went away was rotated."""
+    return not stamp.items() <= before.items()
+
+
+def _is_newer(stamp: Stamp, committed: str) -> bool:
+    """Tell whether something was written after a commit."""
+    return max(at for _, at in stamp.values()) > datetime.fromisoformat(committed).timestamp() * 1e9

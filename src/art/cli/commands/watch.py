@@ -38,11 +38,14 @@ def watch(
     if invocation.as_json:
         fields = [{"step": event.step, "outcome": event.outcome, "reason": event.reason or None} for event in events]
         output.print_json({"model": str(address.model), "steps": fields, "unfinished": watcher.pending})
-    if any(event.outcome != "committed" for event in events):
+    last = {event.step: event.outcome for event in events}
+    if any(outcome != "committed" for outcome in last.values()):
         raise typer.Exit(1)
 
 
 def _events(watcher: "Watcher", every_s: float, idle_s: float | None, *, is_told: bool) -> "list[Seen]":
+    for below in watcher.below():
+        output.say(f"{watcher.folder} has no checkpoints, and {below} has some: watch that folder for them.")
     events: list[Seen] = []
     changed = time.monotonic()
     pending: list[int] = []
