@@ -57,8 +57,9 @@ def decoding(prompts: int, rows_each: int, *, layers: int, device: str = "cpu") 
     for number in range(prompts):
         prompt = Prompt(tuple(range(number, number + 20)))
         prefill(model, [prompt])
-        for _ in range(rows_each):
-            rows.add(Row(last_token=7), prompt, shared=True)
+        for place in range(rows_each):
+            coming = (prompts - number) * rows_each - place
+            rows.add(Row(last_token=7), prompt, shared=True, coming=coming)
     rows.make_room(rows.all())
     return counted(lambda: decode(model, rows.all(), exact_places=None)).launches
 

@@ -15,6 +15,7 @@ ADAPTER_BYTES = 4
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 SCALED_TOGETHER, SCALES_TOGETHER = 64, 256
 """In 4 bits: numbers that share a scale of one byte, and scales that share one of four."""
+SMALLEST_SLAB = 64
 PIECE_OF_LOGITS = 2**24
 """Logits that are there at once in training."""
 PASSES = (16_384, 8_192, 4_096, 2_048, 1_024, 512)
@@ -22,6 +23,11 @@ PASSES = (16_384, 8_192, 4_096, 2_048, 1_024, 512)
 MAX_COUNT = 2**31
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _NORMED_HEADS = {"qwen3", "gemma3", "gemma3_text", "olmo2", "olmo3"}
+
+
+def capacity_of(tokens: int) -> int:
+    """Give how many tokens of keys and values are reserved for a row that has so many at most."""
+    return max(SMALLEST_SLAB, 1 << (tokens - 1).bit_length())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,15 +10,13 @@ from typing import Any, Literal
 
 from art.config import LoRAConfig
 from art.errors import ConfigurationError, ModelNotFoundError
-from art.footprint import DTYPE_BYTES, PASSES, Dimensions, dimensions_of, pass_bytes
+from art.footprint import DTYPE_BYTES, PASSES, Dimensions, capacity_of, dimensions_of, pass_bytes
 from art.format.json import parse_object
 from art.store import regular
 
 GB = 10**9
 MAX_CONFIG_BYTES = 4 * 1024**2
 """As cards are sold."""
-BLOCK = 64
-"""Tokens of keys and values that a row takes at once."""
 OVERHEAD_BYTES = GB
 """What CUDA, its libraries and gaps between tensors take."""
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -108,7 +106,7 @@ def plan(base_model: str, demand: Demand | None = None, *, gpu_memory: float) ->
             "layer with a gate (Llama, Qwen, Gemma, Mistral and the like), without experts."
         )
     memory_bytes = int(gpu_memory * GB)
-    row_bytes = math.ceil(demand.row_tokens / BLOCK) * BLOCK * dimensions.key_value_bytes()
+    row_bytes = capacity_of(demand.row_tokens) * dimensions.key_value_bytes()
     fixed = _fixed(dimensions, demand)
     one_pass = _pass_part(dimensions, demand)
     keys = Part(

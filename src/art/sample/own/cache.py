@@ -1,29 +1,24 @@
-"""Keys and values of a running batch: prompts that rows share, and each row's own tokens in preallocated slabs.
+"""Keys and values of a running batch: prompts that rows share, and each row's own tokens in slabs.
 
 Knows tensors and rows; neither requests nor sampling. Lives in the engine's worker thread alone.
 
-A row's own tokens lie in the slab of the smallest capacity (a power of two) that holds them, so that no row pays for
-the longest one. A row moves up when it is full; the last row of a slab fills the gap that a leaving row makes.
+A slab has rows of one capacity (a power of two) and never grows: where all slabs of a capacity are full, a further one
+is made beside them, and nothing is copied. A row lies in the smallest capacity that holds what it has, or what it will
+have at most where that is known; without that it moves up when it is full. The last row of a capacity fills the gap of
+one that leaves, so that all slabs but the last one stay full, and an empty one is let go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-SMALLEST_SLAB = 64
-FIRST_ROWS = 8
+from art.footprint import capacity_of
 
-
-FINAL_GROWTH = 0.25
-"""By which part a slab grows whose rows were admitted within a bound of bytes; others double."""
-
-
-def capacity_of(tokens: int) -> int:
-    """Give how many tokens the slab has that holds a row of so many."""
-    return max(SMALLEST_SLAB, 1 << (tokens - 1).bit_length())
+FIRST_TOKENS = 512
+"""Of the first slab of a capacity, in rows together: a few short rows, or a single long one."""
 
 
 class Prompt:
@@ -65,112 +60,121 @@ class Row:
 
 
 class Slab:
-    """Rows of one capacity, without gaps."""
+    """Rows of one capacity, without gaps, in tensors that were made for so many."""
 
-    def __init__(self, capacity: int, *, grows_by: float) -> None:
-        self.capacity = capacity
-        self._grows_by = grows_by
+    def __init__(self, capacity: int, slots: int, like: Sequence[torch.Tensor]) -> None:
+        """`like` has the keys and the values of each layer, [key heads, tokens, size]."""
+        self.capacity, self.slots = capacity, slots
         self.rows: list[Row] = []
-        self.keys: list[torch.Tensor] = []
-        self.values: list[torch.Tensor] = []
+        # Zeros, not empty: what masked slots hold is multiplied by zero, and NaN times zero is NaN.
+        tensors = [each.new_zeros(slots, each.shape[0], capacity, each.shape[2]) for each in like]
+        half = len(tensors) // 2
+        self.keys, self.values = tensors[:half], tensors[half:]
 
-    def add(self, row: Row, keys: Sequence[torch.Tensor], values: Sequence[torch.Tensor], *, length: int) -> None:
-        """Give the row a slot and copy `length` tokens of [key heads, tokens, size] a layer into it."""
-        slot = len(self.rows)
-        self._make_room(self.keys, keys)
-        self._make_room(self.values, values)
-        for ours, theirs in zip([*self.keys, *self.values], [*keys, *values], strict=True):
-            ours[slot, :, :length] = theirs[:, :length]
-        self.rows.append(row)
-        row.slab, row.slot, row.length = self, slot, length
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) == self.slots
 
     @property
     def size_bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in (*self.keys, *self.values))
+        return sum(tensor.nbytes for tensor in self.tensors)
 
-    def _make_room(self, tensors: list[torch.Tensor], like: Sequence[torch.Tensor]) -> None:
-        """See to it that there is a slot for one more row, a layer at a time: no second copy of all of them."""
-        slot = len(self.rows)
-        if tensors and slot < tensors[0].shape[0]:
-            return
-        slots = slot + max(1, int(slot * self._grows_by)) if self._grows_by < 1 else max(FIRST_ROWS, 2 * slot)
-        for layer, each in enumerate(like):
-            shape = (slots, each.shape[0], self.capacity, each.shape[2])
-            # Zeros, not empty: what masked slots hold is multiplied by zero, and NaN times zero is NaN.
-            grown = torch.zeros(shape, dtype=each.dtype, device=each.device)
-            if layer < len(tensors):
-                grown[:slot] = tensors[layer][:slot]
-                tensors[layer] = grown
-            else:
-                tensors.append(grown)
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        return (*self.keys, *self.values)
+
+    def tokens_of(self, slot: int, length: int) -> list[torch.Tensor]:
+        """Give what a slot holds, [key heads, tokens, size] for each tensor."""
+        return [tensor[slot, :, :length] for tensor in self.tensors]
+
+    def add(self, row: Row, tokens: Sequence[torch.Tensor]) -> None:
+        """Give the row the next slot and copy the tokens into it."""
+        slot, length = len(self.rows), tokens[0].shape[1]
+        self._put(slot, tokens)
+        self.rows.append(row)
+        row.slab, row.slot, row.length = self, slot, length
+
+    def replace(self, slot: int, row: Row) -> None:
+        """Let a row of this capacity take the place of another one."""
+        self._put(slot, row.slab.tokens_of(row.slot, row.length))
+        self.rows[slot] = row
+        row.slab, row.slot = self, slot
 
     def wipe(self, slot: int) -> None:
         """Put zeros where a row left what is not finite; a later row would multiply it by its mask's zero."""
-        for tensor in (*self.keys, *self.values):
+        for tensor in self.tensors:
             tensor[slot] = 0
 
-    def free(self, slot: int) -> None:
-        """Let the last row fill the slot, unless it is the last one's."""
-        last = self.rows.pop()
-        if slot == len(self.rows):
-            return
-        for tensor in (*self.keys, *self.values):
-            tensor[slot, :, : last.length] = tensor[last.slot, :, : last.length]
-        self.rows[slot] = last
-        last.slot = slot
+    def _put(self, slot: int, tokens: Sequence[torch.Tensor]) -> None:
+        for ours, theirs in zip(self.tensors, tokens, strict=True):
+            ours[slot, :, : theirs.shape[1]] = theirs
 
 
 class Rows:
     """The live rows of one version."""
 
     def __init__(self) -> None:
-        self._slabs: dict[int, Slab] = {}
+        self._slabs: dict[int, list[Slab]] = {}
 
     def __len__(self) -> int:
-        return sum(len(slab.rows) for slab in self._slabs.values())
+        return sum(len(slab.rows) for slab in self._all_slabs())
 
     @property
     def size_bytes(self) -> int:
-        return sum(slab.size_bytes for slab in self._slabs.values())
+        return sum(slab.size_bytes for slab in self._all_slabs())
 
     def all(self) -> list[Row]:
         """List the rows, those of a slab next to each other in the order of their slots."""
-        return [row for _, slab in sorted(self._slabs.items()) for row in slab.rows]
+        return [row for slab in self._all_slabs() for row in slab.rows]
 
-    def add(self, row: Row, prompt: Prompt, *, shared: bool, most_tokens: int | None = None) -> None:
+    def add(self, row: Row, prompt: Prompt, *, shared: bool, most_tokens: int | None = None, coming: int = 1) -> None:
         """Let the row begin after the prompt, on the prompt's own keys or on a copy.
 
-        With `most_tokens`, which it will get at most, it never moves to another slab.
+        With `most_tokens`, which it will get at most, it never moves to another slab. `coming` are the rows of its
+        kind that begin now, itself included.
         """
         length = 0 if shared else len(prompt)
-        keys = [tensor[0] for tensor in prompt.keys]
-        values = [tensor[0] for tensor in prompt.values]
-        self._slab(length + (most_tokens or 1), is_final=most_tokens is not None).add(row, keys, values, length=length)
+        tokens = [tensor[0, :, :length] for tensor in (*prompt.keys, *prompt.values)]
+        is_final = most_tokens is not None
+        self._room(length + (most_tokens or 1), tokens, coming=coming, is_final=is_final).add(row, tokens)
         if shared:
             row.prompt = prompt
             prompt.users += 1
 
     def remove(self, row: Row) -> None:
-        self._free(row.slab, row.slot)
+        self._leave(row.slab, row.slot)
         if row.prompt:
             row.prompt.users -= 1
 
     def make_room(self, rows: Sequence[Row]) -> None:
         """See to it that these rows have room for one more token."""
-        for row in rows:
-            if row.length < row.slab.capacity:
-                continue
-            full, slot, length = row.slab, row.slot, row.length
-            keys = [tensor[slot] for tensor in full.keys]
-            values = [tensor[slot] for tensor in full.values]
-            self._slab(length + 1).add(row, keys, values, length=length)
-            self._free(full, slot)
+        full = [row for row in rows if row.length == row.slab.capacity]
+        for at, row in enumerate(full):
+            slab, slot = row.slab, row.slot
+            tokens = slab.tokens_of(slot, row.length)
+            self._room(row.length + 1, tokens, coming=len(full) - at).add(row, tokens)
+            self._leave(slab, slot)
 
-    def _slab(self, length: int, *, is_final: bool = False) -> Slab:
+    def _all_slabs(self) -> Iterator[Slab]:
+        for _, slabs in sorted(self._slabs.items()):
+            yield from slabs
+
+    def _room(self, length: int, like: Sequence[torch.Tensor], *, coming: int, is_final: bool = False) -> Slab:
+        """Give a slab with a free slot for so many tokens; no slot more than are coming where rows are final."""
         capacity = capacity_of(length)
-        return self._slabs.setdefault(capacity, Slab(capacity, grows_by=FINAL_GROWTH if is_final else 1.0))
+        slabs = self._slabs.setdefault(capacity, [])
+        if not slabs or slabs[-1].is_full:
+            spare = 0 if is_final else max(FIRST_TOKENS // capacity, sum(slab.slots for slab in slabs))
+            slabs.append(Slab(capacity, max(1, coming, spare), like))
+        return slabs[-1]
 
-    def _free(self, slab: Slab, slot: int) -> None:
-        slab.free(slot)
-        if not slab.rows:
+    def _leave(self, slab: Slab, slot: int) -> None:
+        """Let the last row of this capacity fill the slot, unless it is the last one's."""
+        slabs = self._slabs[slab.capacity]
+        last = slabs[-1].rows.pop()
+        if slab is not slabs[-1] or slot < len(slab.rows):
+            slab.replace(slot, last)
+        if not slabs[-1].rows:
+            slabs.pop()
+        if not slabs:
             del self._slabs[slab.capacity]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Collection
 
 from art.adapter.adapted import LowRanks
 from art.sample.own.cache import Prompt, Rows
@@ -66,9 +67,9 @@ class Prompts:
     def size_bytes(self) -> int:
         return sum(prompt.size_bytes for prompt in self._prompts.values())
 
-    def trim(self, most_tokens: int = IDLE_PROMPT_TOKENS) -> None:
-        """Forget idle prompts, the least recently used first, until the rest fits."""
-        idle = [prompt for prompt in self._prompts.values() if not prompt.users]
+    def trim(self, most_tokens: int = IDLE_PROMPT_TOKENS, *, spare: Collection[tuple[int, ...]] = ()) -> None:
+        """Forget idle prompts, the least recently used first, until the rest fits; `spare` are about to be used."""
+        idle = [prompt for prompt in self._prompts.values() if not prompt.users and prompt.token_ids not in spare]
         tokens = sum(len(prompt) for prompt in idle)
         for prompt in idle:
             if tokens <= most_tokens:

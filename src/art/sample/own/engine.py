@@ -6,13 +6,13 @@ in one worker thread.
 
 from __future__ import annotations
 
-import math
 import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,9 +24,9 @@ from art.adapter.files import read_adapter
 from art.errors import ConfigurationError, InferenceError, NotFoundError, QueueFullError
 from art.sample.base import stop_ids_of
 from art.sample.generation import Generation
-from art.sample.own.cache import FINAL_GROWTH, capacity_of
 from art.sample.own.cohort import Cohort
 from art.sample.own.forward import PREFILL_TOKENS
+from art.sample.own.room import Bound, Needs, needs_of
 from art.sample.own.worker import Order, Worker
 from art.sample.sampler import Load, Traits
 from art.sample.sampling import Sampling
@@ -253,38 +253,48 @@ class Engine:
         free, promised_bytes = self._max_rows - self._worker.row_count, 0
         with self._changed:
             while self._waiting and free > 0 and sum(len(prompt) for _, prompt in prompts) < PREFILL_TOKENS:
-                choice_bytes = self._choice_bytes(self._waiting[0].generation)
-                fitting = self._fitting(choice_bytes, promised_bytes, is_first=not orders)
+                needs = self._needs(self._waiting[0], prompts)
+                fitting = self._fitting(needs, promised_bytes, coming=prompts)
                 if not fitting:
                     break
+                promised = needs() if needs else None
                 order = self._next_order(min(free, fitting))
                 if order.choices:
                     orders.append(order)
                     free -= len(order.choices)
-                    promised_bytes += len(order.choices) * (choice_bytes or 0)
+                    promised_bytes += promised.bytes_of(len(order.choices)) if promised else 0
                     prompts.add((order.cohort, order.generation.prompt_ids))
         return orders
 
-    def _choice_bytes(self, generation: Generation) -> int | None:
-        """Give what a choice takes of the cache at most, its prompt included; None before that is known."""
-        if self._worker.token_bytes is None:
+    def _needs(self, head: _Waiting, coming: Collection[tuple[Cohort, tuple[int, ...]]]) -> Callable[[], Needs] | None:
+        """Give what says, anew each time, how much of the cache a request takes; None before that is known."""
+        token_bytes = self._worker.token_bytes
+        if token_bytes is None:
             return None
-        tokens = capacity_of(len(generation.prompt_ids) + generation.sampling.max_tokens)
-        return math.ceil(tokens * self._worker.token_bytes * (1 + FINAL_GROWTH))
+        is_coming = (head.cohort, head.generation.prompt_ids) in coming
+        return partial(needs_of, head.generation, head.cohort, token_bytes=token_bytes, is_coming=is_coming)
 
-    def _fitting(self, choice_bytes: int | None, promised_bytes: int, *, is_first: bool) -> int:
-        """Give how many such choices may begin within the bound of bytes; one where nothing else runs."""
+    def _fitting(
+        self,
+        needs: Callable[[], Needs] | None,
+        promised_bytes: int,
+        *,
+        coming: Collection[tuple[Cohort, tuple[int, ...]]],
+    ) -> int:
+        """Give how many of a request's choices may begin within the bound of bytes; one where nothing else runs."""
         if self._max_cache_bytes is None:
             return self._max_rows
-        least = int(is_first and not self._worker.row_count)
-        if choice_bytes is None:
+        least = int(not coming and not self._worker.row_count)
+        if needs is None:
             return least
         cohorts = [*self._cohorts.values(), *self._retired]
-        if sum(cohort.cache_bytes for cohort in cohorts) + promised_bytes + choice_bytes > self._max_cache_bytes:
-            for cohort in cohorts:
-                cohort.prompts.trim(0)
-        left = self._max_cache_bytes - promised_bytes - sum(cohort.cache_bytes for cohort in cohorts)
-        return max(least, left // choice_bytes)
+        spare = {prompt for _, prompt in coming}
+        bound = Bound(
+            most_bytes=self._max_cache_bytes,
+            held_bytes=lambda: sum(cohort.cache_bytes for cohort in cohorts),
+            give_up=lambda: [cohort.prompts.trim(0, spare=spare) for cohort in cohorts],
+        )
+        return max(least, bound.fitting(needs, promised_bytes=promised_bytes))
 
     def _next_order(self, free: int) -> Order:
         head = self._waiting[0]

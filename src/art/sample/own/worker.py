@@ -6,6 +6,7 @@ Knows the model, its versions and the rows; lives in the engine's worker thread 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor
 from art.adapter.adapted import AdaptedModel, Span
 from art.adapter.rope import is_long, rope_limit
 from art.errors import InferenceError
+from art.footprint import capacity_of
 from art.sample.generation import FinishReason, Generation, Outbox, Token
 from art.sample.own.cache import Prompt, Row, Rows
 from art.sample.own.cohort import Cohort
@@ -90,17 +92,31 @@ class Worker:
                 asking = [order for order in loose if order.generation.prompt_ids in pack]
                 with self._failing({cohort: [order.generation for order in asking]}):
                     self._prefill(cohort, [Prompt(ids) for ids in pack], asking)
-            for alike in _alike(ours):
+            groups = [(alike, _is_shared(alike, fresh)) for alike in _alike(ours)]
+            coming = Counter(
+                self._capacity(order, shared=shared)
+                for alike, shared in groups for order in alike for _ in order.choices
+            )  # fmt: skip
+            for alike, shared in groups:
                 with self._failing({cohort: [order.generation for order in alike]}):
-                    self._begin(cohort, alike, is_new=alike[0].generation.prompt_ids in fresh)
+                    self._begin(cohort, alike, shared=shared, coming=coming)
             cohort.prompts.trim()
             if cohort.rows and cohort not in self._cohorts:
                 self._cohorts.append(cohort)
         self._count_rows()
         self._outbox.send()
 
-    def _begin(self, cohort: Cohort, orders: Sequence[Order], *, is_new: bool) -> None:
-        """Sample the first tokens after one prompt, for orders that are all seeded or all not."""
+    def _capacity(self, order: Order, *, shared: bool) -> int:
+        """Give the capacity of the slab that a choice begins in."""
+        generation = order.generation
+        prompt_tokens = 0 if shared else len(generation.prompt_ids)
+        return capacity_of(prompt_tokens + (generation.sampling.max_tokens if self._reserves else 1))
+
+    def _begin(self, cohort: Cohort, orders: Sequence[Order], *, shared: bool, coming: Counter[int]) -> None:
+        """Sample the first tokens after one prompt, for orders that are all seeded or all not.
+
+        `coming` says how many rows of each capacity begin in this turn, and is counted down.
+        """
         begun = [
             (order, choice) for order in orders for choice in order.choices if not order.generation.is_cancelled(choice)
         ]
@@ -108,8 +124,6 @@ class Worker:
             return
         prompt_ids, seeded = orders[0].generation.prompt_ids, orders[0].generation.sampling.seed is not None
         prompt = cohort.prompts.find(prompt_ids, exact=seeded)
-        is_repeated = len(orders) > 1 or orders[0].is_repeated
-        shared = is_repeated or seeded or not (prompt is None or is_new)
         if prompt is None:
             [prompt] = self._prefill(cohort, [Prompt(prompt_ids)], orders)
         if prompt.logits_V is None:
@@ -121,7 +135,7 @@ class Worker:
         drawn_B = draw(prompt.logits_V.expand(len(draws), -1), draws)
         broken: list[Generation] = []
         for (order, choice), drawn, each in zip(begun, drawn_B, draws, strict=True):
-            generation = order.generation
+            generation, capacity = order.generation, self._capacity(order, shared=shared)
             if drawn is None:
                 broken.append(generation)
             elif self._hand_out(generation, choice, drawn, sampled=1) is None:
@@ -135,7 +149,8 @@ class Worker:
                     said=[drawn.token_id],
                 )
                 most_tokens = generation.sampling.max_tokens if self._reserves else None
-                cohort.rows.add(row, prompt, shared=shared, most_tokens=most_tokens)
+                cohort.rows.add(row, prompt, shared=shared, most_tokens=most_tokens, coming=coming[capacity])
+            coming[capacity] -= 1
         self._fail_broken(cohort, broken)
 
     def step(self) -> None:
@@ -291,6 +306,13 @@ def _packs(prompts: Iterable[tuple[int, ...]], rope_limit: int | None) -> list[l
         packs[-1].append(prompt)
         room -= len(prompt)
     return packs
+
+
+def _is_shared(alike: Sequence[Order], fresh: Collection[tuple[int, ...]]) -> bool:
+    """Say whether rows that begin after one prompt read its own keys; one that nobody else asks for is copied."""
+    first = alike[0]
+    is_known = first.generation.prompt_ids not in fresh
+    return len(alike) > 1 or first.is_repeated or first.generation.sampling.seed is not None or is_known
 
 
 def _alike(orders: Iterable[Order]) -> Iterable[list[Order]]:
