@@ -45,6 +45,7 @@ _HOME = {
     "History": "art.trajectories",
     "LoRAConfig": "art.config",
     "LocalBackend": "art.local",
+    "LocalTrainResult": "art.types",
     "Messages": "art.trajectories",
     "MessagesAndChoices": "art.trajectories",
     "MetricsBuilder": "art.metrics",
@@ -168,3 +169,4 @@ def _start_of(file: str) -> bytes:
 
 
 _warn_beside_another_art()
+sys.meta_path.append(absent.Absent)

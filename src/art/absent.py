@@ -1,8 +1,20 @@
-"""What ART has and artfork has not, each with what to use here instead."""
+"""What ART has and artfork has not, each with what to use here instead; importing it says so."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
 _ON_THIS_MACHINE = "Start your script on the machine you want, and use art.local.LocalBackend there."
+_CHECKPOINTS = "`art log` lists a model's checkpoints, and model.delete_checkpoints keeps the newest and the best."
+_DEPLOYING = "A checkpoint is a PEFT adapter: serve its folder with vLLM, or any server that loads LoRA adapters."
+_LOSSES = "A loss of your own is art.TrainConfig(loss=function); docs/guides/training.md lists the others."
+_COSTS = "model.metrics_builder().add_response_cost counts what a completion cost."
+_CHARTS = (
+    "artfork draws no charts for notebooks. `art ui` draws the metrics of several models, `art log --metric` prints "
+    "them, and art.utils.trajectory_logging reads the trajectories."
+)
 INSTEAD = {
     "art.serverless": f"artfork trains on the machine it runs on. {_ON_THIS_MACHINE}",
     "art.skypilot": f"artfork starts no machines. {_ON_THIS_MACHINE}",
@@ -10,13 +22,32 @@ INSTEAD = {
     "art.tinker_native": f"artfork trains on the machine it runs on, not at Tinker. {_ON_THIS_MACHINE}",
     "art.megatron": "artfork trains LoRA adapters with PyTorch, not with Megatron. Use art.local.LocalBackend.",
     "art.unsloth": "artfork trains LoRA adapters with PyTorch, not with Unsloth. Use art.local.LocalBackend.",
+    "art.transformers": "artfork changes nothing in transformers. Use art.local.LocalBackend.",
+    "art.vllm": "art.local.LocalBackend(sampler='vllm') samples with a vLLM server of its own environment.",
+    "art.vllm_runtime": "art.local.LocalBackend(sampler='vllm') samples with a vLLM server of its own environment.",
     "art.pipeline_trainer": "artfork samples and trains in turn. Use art.gather_trajectory_groups, then model.train, "
     "in a loop; art.trajectory_group_batches samples the next batches while one is trained on.",
-    "art.utils.benchmarking": "artfork draws no charts for notebooks. `art ui` draws the metrics of several models, "
-    "`art log --metric` prints them, and art.utils.trajectory_logging reads the trajectories.",
+    "art.distill": "artfork does not learn a teacher's distribution. model.train_sft learns what a teacher said.",
+    "art.preprocessing": "What training makes of trajectories is not public here; model.train takes the groups.",
+    "art.loss": _LOSSES,
+    "art.costs": _COSTS,
+    "art.api_costs": _COSTS,
+    "art.openai": "client.chat.completions.stream(...) of the openai package puts a stream together: its "
+    "get_final_completion() gives Choices that can be trained on.",
+    "art.local.service": "art.local.LocalBackend trains and serves by itself.",
+    "art.local.checkpoints": _CHECKPOINTS,
+    "art.utils.s3_checkpoint_utils": "LocalBackend finds steps in buckets by itself; `art log URL` lists them.",
+    "art.utils.benchmarking": _CHARTS,
+    "art.utils.old_benchmarking": _CHARTS,
+    "art.utils.deployment": _DEPLOYING,
+    "art.utils.deploy_model": _DEPLOYING,
+    "art.utils.log_http_errors": "An error of httpx has the server's answer: error.response.text.",
+    "art.utils.record_provenance": "Each checkpoint's manifest says where it comes from; `art log --graph` shows it.",
+    "art.utils.suppress_litellm_serialization_warnings": "Nothing here warns of LiteLLM's Choices; leave the call out.",
 }
 HOME_OF = {
     "ServerlessBackend": "art.serverless",
+    "ServerlessTrainResult": "art.serverless",
     "SkyPilotBackend": "art.skypilot",
     "TinkerBackend": "art.tinker",
     "TinkerNativeBackend": "art.tinker_native",
@@ -29,3 +60,17 @@ HOME_OF = {
 def not_here(module: str) -> ImportError:
     """Give the error of importing a module of ART that artfork has not."""
     return ImportError(f"There is no {module} here: {INSTEAD[module]}", name=module)
+
+
+class Absent:
+    """Finds the modules of `INSTEAD`, as a last resort, and refuses to load them."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        return ModuleSpec(name, Absent(), is_package=True) if name in INSTEAD else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave it to Python: an empty module lives until `exec_module` refuses it."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        raise not_here(module.__name__)

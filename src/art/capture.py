@@ -29,10 +29,10 @@ class _Yielded:
     trajectory: Trajectory | None = None
 
 
-async def trajectory(rollout: Awaitable[object]) -> Trajectory:
+async def trajectory(coroutine: Awaitable[object]) -> Trajectory:
     """Run a rollout and give the trajectory of all chat completions that it asked for, of any client."""
     with capturing() as captured:
-        await rollout
+        await coroutine
     return captured
 
 
@@ -76,12 +76,12 @@ def yield_trajectory(trajectory: Trajectory) -> None:
     waiting.trajectory = trajectory
 
 
-async def capture_yielded_trajectory(rollout: Awaitable[object]) -> Trajectory:
+async def capture_yielded_trajectory(coroutine: Awaitable[object]) -> Trajectory:
     """Run a rollout and give the trajectory that it handed over with `yield_trajectory`."""
     waiting = _Yielded()
     token = _yielded.set(waiting)
     try:
-        await rollout
+        await coroutine
     finally:
         _yielded.reset(token)
     if waiting.trajectory is None:

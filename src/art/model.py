@@ -58,6 +58,9 @@ class Model(Recorded, Generic[ConfigT]):
     entity: str | None = None
     """The W&B entity of scripts that name one; nothing here reads it."""
     id: str | None = None
+    run_id: str | None = None
+    run_name: str | None = None
+    """The name of the W&B run in scripts that give one; trackers call a run as its model."""
     config: SerializeAsAny[Annotated[ConfigT, WrapValidator(_keep_models)]] = None  # pyright: ignore[reportAssignmentType] - ConfigT is None when there is none
     inference_model_name: str | None = None
     inference_base_url: str | None = None
@@ -90,6 +93,8 @@ class Model(Recorded, Generic[ConfigT]):
             super().__init__(name=name, project=project, **given, **fields)
         except ValidationError as error:
             raise refused(type(self).__name__, error) from None
+        named = {"run_name": self.run_name, "run_id": self.run_id}
+        ignore(f"{project}/{name}", (field for field, value in named.items() if value not in (None, name)))
 
     @classmethod
     def _check_spelling(cls, names: Iterable[str]) -> None:
@@ -103,6 +108,10 @@ class Model(Recorded, Generic[ConfigT]):
         """Leave a model as it is where it is a field, also where it was declared with another type of `config`."""
         declared: type[Any] = cls.__pydantic_generic_metadata__["origin"] or cls
         return value if isinstance(value, declared) else read(value)
+
+    def safe_model_dump(self, **options: Any) -> dict[str, Any]:
+        """Dump the model without its `config`, which may hold what JSON has no form for."""
+        return {**self.model_dump(**options, exclude={"config"}), "config": None}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({f'{self.project}/{self.name}'!r})"

@@ -144,9 +144,9 @@ class Trajectory(History):
         yield self
         yield from self.additional_histories
 
-    def track_duration(self, name: str) -> DurationTracker:
-        """Add the seconds of a `with` or `async with` block to the metric `<name>_duration`."""
-        return DurationTracker(self.metrics, f"{name}_duration")
+    def track_duration(self, metric_name: str) -> DurationTracker:
+        """Add the seconds of a `with` or `async with` block to the metric `<metric_name>_duration`."""
+        return DurationTracker(self.metrics, f"{metric_name}_duration")
 
     def finish(self) -> Self:
         """Note the seconds since `start_time` as the metric `duration`."""

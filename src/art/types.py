@@ -1,5 +1,7 @@
 """The names that scripts import from `art.types`."""
 
+from typing import Literal, TypeAlias
+
 from openai.types.chat import ChatCompletionMessageParam as Message
 from openai.types.chat.chat_completion import Choice
 
@@ -7,8 +9,13 @@ from art.backend import TrainResult
 from art.config import TrainConfig, TrainSFTConfig
 from art.trajectories import MessageOrChoice, Messages, MessagesAndChoices, Tools
 
+LocalTrainResult = TrainResult
+"""ART's name of what a local training step gives."""
+Verbosity: TypeAlias = Literal[0, 1, 2]
+
 __all__ = [
     "Choice",
+    "LocalTrainResult",
     "Message",
     "MessageOrChoice",
     "Messages",
@@ -17,4 +24,5 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "TrainSFTConfig",
+    "Verbosity",
 ]

@@ -1,5 +1,8 @@
 """The import paths that scripts use, what is not here, and another `art` beside us."""
 
+import importlib
+import pkgutil
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -8,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import art
+from art import absent
 
 STATEMENTS = (
     "from art.types import TrainConfig, Messages, MessagesAndChoices, Tools",
@@ -44,6 +48,17 @@ STATEMENTS = (
     "from art.utils.output_dirs import get_trajectories_split_dir",
     "from art.utils.s3 import pull_model_from_s3, push_model_to_s3",
     "from art.utils.trajectory_logging import serialize_trajectory_groups, deserialize_trajectory_groups",
+    "from art.utils.trajectory_logging import read_trajectory_groups_parquet, write_trajectory_groups_parquet",
+    "from art.utils import format_message",
+    "from art.utils.benchmark_rollout import benchmark_rollout",
+    "from art.utils.get_repo_root_path import get_repo_root_path",
+    "from art.types import LocalTrainResult, TrainSFTConfig, Verbosity",
+    "from art import LocalTrainResult",
+    "from art.dev import ServerArgs, TrainSFTConfig",
+    "from art.dev.engine import EngineArgs",
+    "from art.dev.train import TrainConfig, TrainSFTConfig",
+    "from art.dev.openai_server import OpenAIServerConfig, ServerArgs",
+    "from art.langgraph.llm_wrapper import init_chat_model, wrap_rollout",
 )
 ABSENT = {
     "from art.serverless.backend import ServerlessBackend": "art.serverless",
@@ -93,9 +108,10 @@ def test_what_is_not_here_says_what_to_use_instead(statement: str):
     ("statement", "instead"),
     [
         ("from art.metrics import track_api_cost", r"add_response_cost"),
-        ("from art.utils.trajectory_logging import read_trajectory_groups_parquet", r"lines of JSON.*pyarrow"),
-        ("from art.utils.trajectory_logging import write_trajectory_groups_parquet", r"serialize_trajectory_groups"),
         ("from art.utils.benchmarking.charts import training_progress_chart", "art log --metric"),
+        ("from art.utils import record_provenance", "manifest"),
+        ("from art.openai import consume_chat_completion_stream", "get_final_completion"),
+        ("import art; art.ServerlessTrainResult", "LocalBackend"),
     ],
 )
 def test_what_was_left_out_says_what_to_do_instead(statement: str, instead: str):
@@ -103,12 +119,31 @@ def test_what_was_left_out_says_what_to_do_instead(statement: str, instead: str)
         exec(statement, {})
 
 
+@pytest.mark.parametrize("module", absent.INSTEAD)
+@pytest.mark.parametrize("below", ["", ".deeper"])
+def test_every_module_that_is_not_here_says_so_and_is_not_left_behind(module: str, below: str):
+    with pytest.raises(ImportError, match=re.escape(f"There is no {module} here: {absent.INSTEAD[module]}")):
+        importlib.import_module(module + below)
+
+    assert not [name for name in sys.modules if name.startswith(module)]
+
+
+def test_no_module_that_is_here_is_called_absent():
+    found = {name for _, name, _ in pkgutil.walk_packages([str(Path(art.__file__).parent)], "art.")}
+
+    assert found & absent.INSTEAD.keys() == set()
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'art\.nothing'"):
+        importlib.import_module("art.nothing")
+
+
 def test_training_while_sampling_says_how_it_is_done_here():
     with pytest.raises(ImportError, match=r"gather_trajectory_groups, then model\.train"):
         exec("from art.pipeline_trainer import PipelineTrainer", {})
 
 
-@pytest.mark.parametrize("name", ["get_model_step", "iterate_dataset", "limit_concurrency", "retry", "strip_logprobs"])
+@pytest.mark.parametrize(
+    "name", ["format_message", "get_model_step", "iterate_dataset", "limit_concurrency", "retry", "strip_logprobs"]
+)
 def test_a_name_of_utils_stays_what_it_is_when_the_module_of_its_name_is_imported(name: str):
     statements = f"import art.utils; import art.utils.{name}; from art.utils import {name}; assert callable({name})"
 

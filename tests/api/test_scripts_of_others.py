@@ -13,12 +13,13 @@ from openai.types.chat.chat_completion import Choice
 from pydantic import BaseModel
 
 import art
-from api.world import PROMPT, World, rollout, two_groups
+from api.world import PROMPT, Settings, World, rollout, two_groups
 from art.config import TrainConfig
 from art.errors import ConfigurationError, JudgeError, NotRegisteredError
-from art.local import LocalBackend
+from art.local import LocalBackend, transfers
 from art.metrics import MetricsBuilder
 from art.settings import ART, nearest
+from art.utils.benchmark_rollout import benchmark_rollout
 
 # A Choice that was rebuilt, or never was one
 
@@ -274,6 +275,57 @@ def test_a_script_that_sets_nothing_trains_as_it_would_there():
     assert (config.betas, config.advantage_scale) == ((0.9, 0.99), "group")
     assert (config.beta, config.kl_penalty_coef, config.minibatches) == (0.0, 0.0, None)
     assert (art.LoRAConfig().rank, art.LoRAConfig().alpha) == (8, 16.0)
+
+
+# What newer scripts name of a run
+
+
+@pytest.mark.parametrize("given", [{"run_name": "agent"}, {"run_id": "agent"}, {"run_name": None}])
+def test_a_run_that_is_called_as_its_model_is_nothing_to_say(given: dict[str, Any], caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING):
+        model = art.TrainableModel(name="agent", project="api", base_model="base", **given)
+
+    assert model.run_name == given.get("run_name")
+    assert caplog.messages == []
+
+
+def test_another_name_of_the_run_is_named_once(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING):
+        art.TrainableModel(name="agent", project="api", base_model="base", run_name="other", run_id="1")
+        LocalBackend(gpu_cost_per_hour_usd=2.0)
+
+    first, second = caplog.messages
+    assert "run_name, run_id" in first
+    assert "metrics_builder" in second
+
+
+def test_a_dump_that_is_safe_leaves_out_what_json_has_no_form_for():
+    model = art.Model(name="agent", project="api", config=Settings())
+    model.config.max_turns = object()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+
+    assert json.loads(json.dumps(model.safe_model_dump()))["config"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "only"),
+    [({"latest_only": True}, "latest"), ({"step": 0}, 0), ({"exclude": ["logs"]}, None), ({}, None)],
+)
+def test_older_arguments_of_a_pull_say_which_step(given: dict[str, Any], only: Any):
+    assert transfers.which(None, given) == only
+    assert transfers.which(3, given) == 3
+    with pytest.raises(ConfigurationError, match="Did you mean latest_only"):
+        transfers.which(None, {"latest_onyl": True})
+
+
+def test_a_rollout_is_measured_and_a_message_is_shown(capsys: pytest.CaptureFixture[str]):
+    async def rollout(model: str, number: int, _: bool) -> art.Trajectory:
+        return art.Trajectory(reward=number)
+
+    assert asyncio.run(benchmark_rollout("agent", 3, rollout)) == 1.0
+    assert "Average reward for agent: 1.0" in capsys.readouterr().out
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+    said: Any = {"role": "assistant", "content": None, "tool_calls": [call]}
+    assert art.utils.format_message(said) == "Assistant:\nadd({})"
 
 
 # Good trajectories among those that cannot be trained on

@@ -59,8 +59,21 @@ class TrainConfig(TypedDict, total=False):
     max_grad_norm: float
 
 
+class TrainSFTConfig(TypedDict, total=False):
+    """What `model.train_sft(..., _config=...)` may say."""
+
+
+class ServerArgs(TypedDict, total=False):
+    """How inference listens."""
+
+    host: str
+    port: int
+    api_key: str
+
+
 class OpenAIServerConfig(TypedDict, total=False):
     """Where inference listens."""
 
-    server_args: dict[str, Any]
-    engine_args: dict[str, Any]
+    log_file: str
+    server_args: ServerArgs | dict[str, Any]
+    engine_args: EngineArgs | dict[str, Any]

@@ -6,10 +6,11 @@ Knows sockets and uvicorn; not what is served.
 from __future__ import annotations
 
 import functools
+import secrets
 import socket
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -34,6 +35,12 @@ class Listen:
     host: str = "127.0.0.1"
     port: int = 0
     limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def with_key(cls, key: str | None, *, host: str, body_bytes: int) -> Self:
+        """Listen with a key, a random one unless it is given."""
+        key = secrets.token_urlsafe(24) if key is None else key
+        return cls(key=key, host=host, limits=Limits(body_bytes=body_bytes))
 
     @property
     def access(self) -> Access:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Literal, Self
 
 from art.backend import AnyModel, Inference, Trainable, TrainResult
 from art.config import TrainConfig, TrainSFTConfig
+from art.dev.meaning import ignore
 from art.errors import BackendClosedError, ConfigurationError
 from art.format.pick import Mode, Pick, pick_of
 from art.guard import Guard
@@ -83,8 +83,10 @@ class LocalBackend:
         keep: str | Iterable[str] | None = None,
         on_corrupt: OnCorrupt = "raise",
         guard: Guard | None = None,
+        gpu_cost_per_hour_usd: float | None = None,
     ) -> None:
-        self._listen = _listen(api_key, host=host, body_bytes=max_request_bytes)
+        ignore("LocalBackend", ["gpu_cost_per_hour_usd (metrics_builder adds costs)"] if gpu_cost_per_hour_usd else [])
+        self._listen = Listen.with_key(api_key, host=host, body_bytes=max_request_bytes)
         self.store = CheckpointStore(path)
         self.history = History(self.store.root)
         self._logbook = Logbook(self.store)
@@ -294,11 +296,12 @@ class LocalBackend:
         verbose: bool = False,
         delete: bool = False,
         only_step: moving.Step = None,
+        **older: Any,
     ) -> Moved:
-        """Bring the model's checkpoints here: all of them, one step, or the `"latest"`; every byte is checked."""
+        """Bring checkpoints here: all, one step, or the `"latest"`; every byte is checked. `older` are ART's names."""
         self._require_open()
         pulling = Pulling(self.store, bucket=s3_bucket, prefix=prefix, verbose=verbose)
-        moved = await asyncio.to_thread(pulling.pull, model.ref, only=only_step, delete=delete)
+        moved = await asyncio.to_thread(pulling.pull, model.ref, transfers.which(only_step, older), delete=delete)
         await self._sessions.resume(model)
         return moved
 
@@ -341,8 +344,3 @@ class LocalBackend:
         if not self._closed:
             self._closed = True
             self._sessions.close()
-
-
-def _listen(api_key: str | None, *, host: str, body_bytes: int) -> Listen:
-    key = secrets.token_urlsafe(24) if api_key is None else api_key
-    return Listen(key=key, host=host, limits=Limits(body_bytes=body_bytes))

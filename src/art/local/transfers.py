@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from art.dev.meaning import ignore
+from art.errors import ConfigurationError
 from art.local import moving, words
 from art.names import ModelRef
+from art.settings import nearest
 from art.store.store import CheckpointStore
 
 
@@ -20,6 +25,18 @@ def push(
     return moved
 
 
+def which(only: moving.Step, older: Mapping[str, Any]) -> moving.Step:
+    """Give the step that a pull is limited to, also where ART's deprecated arguments say so."""
+    known = {"step", "latest_only", "exclude"}
+    for name in older.keys() - known:
+        raise ConfigurationError(f"A pull has no {name!r}.{nearest(name, (*known, 'only_step'))}")
+    if older.get("exclude"):
+        ignore("pull", ["exclude (checkpoints come with their history)"])
+    if only is not None:
+        return only
+    return "latest" if older.get("latest_only") else older.get("step")
+
+
 class Pulling:
     """Pulls from one bucket into one root."""
 
@@ -27,7 +44,7 @@ class Pulling:
         self._store = store
         self._bucket, self._prefix, self._verbose = bucket, prefix, verbose
 
-    def pull(self, model: ModelRef, *, only: moving.Step, delete: bool) -> moving.Moved:
+    def pull(self, model: ModelRef, only: moving.Step, *, delete: bool) -> moving.Moved:
         """Bring a model's checkpoints here: all, one step or the latest; `delete` removes those not there."""
         remote = moving.open_remote(self._bucket, self._prefix)
         bar = words.bar(verbose=self._verbose)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_json
 
 from art.errors import CorruptCheckpointError, TrainingDataError
 from art.format.json import parse_object
@@ -69,8 +69,13 @@ class _Group(BaseModel):
 
 def as_line(group: TrajectoryGroup) -> str:
     """Write a group as one line; raises `TrainingDataError` for a value that JSON has no form for."""
+    return as_json(group)
+
+
+def as_json(value: object) -> str:
+    """Write a group, or a part of one; what is not finite is null."""
     try:
-        return group.model_dump_json(fallback=_plain, warnings=False)
+        return to_json(value, fallback=_plain, inf_nan_mode="null").decode()
     except PydanticSerializationError as error:
         raise TrainingDataError(f"A trajectory cannot be written down: {error}. Use plain Python values.") from error
 

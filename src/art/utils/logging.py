@@ -22,42 +22,42 @@ class _C:
     GRAY = "\033[90m" if _on else ""
 
 
-def info(message: str) -> None:
+def info(msg: str) -> None:
     """Say what happens."""
-    _say("INFO", message, _C.BLUE)
+    _say("INFO", msg, _C.BLUE)
 
 
-def step(message: str) -> None:
+def step(msg: str) -> None:
     """Say what begins."""
-    _say("STEP", message, _C.CYAN)
+    _say("STEP", msg, _C.CYAN)
 
 
-def ok(message: str) -> None:
+def ok(msg: str) -> None:
     """Say what went well."""
-    _say("OK", message, _C.GREEN)
+    _say("OK", msg, _C.GREEN)
 
 
-def warn(message: str) -> None:
+def warn(msg: str) -> None:
     """Say what may surprise."""
-    _say("WARN", message, _C.YELLOW)
+    _say("WARN", msg, _C.YELLOW)
 
 
-def err(message: str) -> None:
+def err(msg: str) -> None:
     """Say what failed."""
-    _say("ERR", message, _C.RED)
+    _say("ERR", msg, _C.RED)
 
 
-def dim(message: str) -> None:
+def dim(msg: str) -> None:
     """Say something in passing."""
-    _print(f"{_C.DIM}{message}{_C.RESET}")
+    _print(f"{_C.DIM}{msg}{_C.RESET}")
 
 
 def _ts() -> str:
     return time.strftime("%H:%M:%S")
 
 
-def _say(mark: str, message: str, colour: str) -> None:
-    _print(f"{_C.GRAY}[{_ts()}]{_C.RESET} {colour}[{mark}]{_C.RESET} {message}")
+def _say(mark: str, msg: str, colour: str) -> None:
+    _print(f"{_C.GRAY}[{_ts()}]{_C.RESET} {colour}[{mark}]{_C.RESET} {msg}")
 
 
 def _print(line: str) -> None:

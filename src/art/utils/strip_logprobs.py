@@ -10,20 +10,20 @@ from pydantic import BaseModel
 SAMPLED = ("logprobs", "prompt_token_ids", "token_ids", "token_logprobs")
 
 
-def strip_logprobs(value: Any) -> Any:
+def strip_logprobs(obj: Any) -> Any:
     """Give a copy of a trajectory, choice, message or anything of lists and dicts, without log-probabilities and ids.
 
     >>> strip_logprobs({"choices": [{"index": 0, "logprobs": {"content": []}}]})
     {'choices': [{'index': 0}]}
     """
-    if isinstance(value, dict):
-        fields = cast("dict[Any, Any]", value)
+    if isinstance(obj, dict):
+        fields = cast("dict[Any, Any]", obj)
         return {name: strip_logprobs(field) for name, field in fields.items() if name not in SAMPLED}
-    if isinstance(value, list | tuple):
-        return type(value)(strip_logprobs(item) for item in cast("list[Any]", value))
-    if isinstance(value, BaseModel):
-        return _stripped_model(value)
-    return copy.copy(value)
+    if isinstance(obj, list | tuple):
+        return type(obj)(strip_logprobs(item) for item in cast("list[Any]", obj))
+    if isinstance(obj, BaseModel):
+        return _stripped_model(obj)
+    return copy.copy(obj)
 
 
 def _stripped_model(value: BaseModel) -> BaseModel:

@@ -1,5 +1,0 @@
-"""Where scripts look for training while sampling; importing it says what to use here."""
-
-from art.absent import not_here
-
-raise not_here(__name__)
