@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SMALL = LoRAConfig(rank=4)
+RANK = 8
+LAYER = "base_model.model.model.layers.0.self_attn.q_proj"
+
+
+def adapter_bytes(content: bytes) -> bytes:
+    """A file of weights that a model could continue: A and B of one layer in rank 8, A holding `content`."""
+    padded = content + bytes(-len(content) % (2 * RANK))
+    halves = {"lora_A": ([RANK, len(padded) // (2 * RANK)], padded), "lora_B": ([1, RANK], bytes(2 * RANK))}
+    header, end = dict[str, object](), 0
+    for half, (shape, values) in halves.items():
+        offsets = [end, end := end + len(values)]
+        header[f"{LAYER}.{half}.weight"] = {"dtype": "BF16", "shape": shape, "data_offsets": offsets}
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + b"".join(values for _, values in halves.values())
 
 
 def write_random_adapter(

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from adapters import adapter_bytes
 from art.format.manifest import BaseModelInfo
 from art.names import ModelRef
 from art.store.history import History
 from art.store.store import CheckpointStore
-from store.conftest import adapter_config, safetensors
+from store.conftest import adapter_config
 
 from .conftest import Art
 
@@ -24,7 +25,7 @@ def hostile(store: CheckpointStore) -> CheckpointStore:
     """A checkpoint whose manifest says in every text what a terminal would obey, and one that is damaged."""
     with store.stage(NAMED.at(1)) as stage:
         (stage.path / "adapter_config.json").write_bytes(adapter_config())
-        (stage.path / "adapter_model.safetensors").write_bytes(safetensors(b"weights"))
+        (stage.path / "adapter_model.safetensors").write_bytes(adapter_bytes(b"weights"))
         (stage.path / f"note{HIDDEN}").write_text("x")
         stage.commit(
             base_model=BaseModelInfo(id=EVIL, revision=EVIL),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from adapters import adapter_bytes
 from art.errors import ArtError, CorruptCheckpointError, LoRAShapeMismatchError
 from art.format.adapter import check_config
 from art.names import ModelRef
@@ -23,7 +24,7 @@ from art.store.history import History
 from art.store.state import States
 from art.store.store import CheckpointStore
 from art.train.state import read_optimizer, read_progress
-from store.conftest import safetensors, tree, write_run
+from store.conftest import tree, write_run
 
 from .world import group
 
@@ -158,7 +159,7 @@ def test_moments_are_refused_by_what_their_header_says(tmp_path: Path, entry: di
 def test_a_document_without_an_end_takes_no_memory(tmp_path: Path, name: str):
     from art.adapter.files import read_adapter_shape
 
-    (tmp_path / "adapter_model.safetensors").write_bytes(safetensors(b"weights"))
+    (tmp_path / "adapter_model.safetensors").write_bytes(adapter_bytes(b"weights"))
     endless(tmp_path / name)
     read = read_progress if name == "trainer.json" else read_adapter_shape
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from typing import Any
 import pytest
 
 import art
+from adapters import LAYER
 from art.cli import forks, main
 from art.cli.addresses import Address
 from art.cli.render import output
-from art.errors import ConfigurationError, DestinationNotEmptyError, LoRAShapeMismatchError
+from art.errors import ConfigurationError, CorruptCheckpointError, DestinationNotEmptyError, LoRAShapeMismatchError
 from art.format.pick import NEWEST, AtMost, Best, Exact, Pick
 from art.local import LocalBackend
 from art.names import ModelRef
@@ -210,6 +212,46 @@ def test_a_fork_of_the_best_takes_the_lowest_loss_and_the_highest_reward(tmp_pat
     highest = World(store, store).fork(Best("val/reward"), model=ModelRef("shop", "agent-3"))
 
     assert (lowest.ref.step, highest.ref.step) == (2, 1)
+
+
+def header_of(**tensors: tuple[str, list[int]]) -> bytes:
+    """A file of weights with these tensors, of these types and shapes."""
+    sizes = {"BF16": 2, "I8": 1}
+    header, end = dict[str, object](), 0
+    for name, (dtype, shape) in tensors.items():
+        begin, end = end, end + sizes[dtype] * math.prod(shape)
+        header[f"{LAYER}.{name}.weight"] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(end)
+
+
+@pytest.mark.parametrize("bucket", [False, True], ids=["disk", "bucket"])
+@pytest.mark.parametrize(
+    ("tensors", "problem"),
+    [
+        ({"lora_A": ("BF16", [4, 3]), "lora_B": ("BF16", [3, 4])}, "states rank 8, but for"),
+        ({"lora_A": ("BF16", [8, 3])}, "only one of A and B"),
+        ({"lora_A": ("I8", [8, 3]), "lora_B": ("I8", [3, 8])}, "in I8"),
+        ({"lora_magnitude_vector": ("BF16", [8])}, "lora_magnitude_vector.*not implemented here"),
+        ({}, "adapts no layer"),
+    ],
+)
+def test_an_adapter_whose_tensors_nobody_continues_is_refused_before_a_byte_moves(
+    tmp_path: Path, bucket: bool, tensors: dict[str, tuple[str, list[int]]], problem: str
+):
+    store = CheckpointStore(tmp_path / "root")
+    folder = write_foreign(store.root / "shop/models/agent-1/checkpoints/0007")
+    (folder / "adapter_model.safetensors").write_bytes(header_of(**tensors))
+    if bucket:
+        (tmp_path / "bucket").mkdir()
+        Remote.open(f"file://{tmp_path}/bucket").push(store.open(MAIN.at(7)))
+    source = Remote.open(f"file://{tmp_path}/bucket") if bucket else store
+    empty = CheckpointStore(tmp_path / "empty")
+
+    with pytest.raises((LoRAShapeMismatchError, CorruptCheckpointError), match=f"agent-1@7 cannot be .*{problem}"):
+        fork(ForkRequest(source=source, source_model=MAIN, destination=empty, model=BRANCH))
+
+    assert not empty.root.exists()
 
 
 @pytest.mark.parametrize("bucket", [False, True], ids=["disk", "bucket"])

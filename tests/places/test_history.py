@@ -10,7 +10,7 @@ from art.format.pick import Exact
 from art.local import moving
 from art.names import ModelRef
 from art.ops.fork import ForkRequest, fork
-from art.ops.place import unwatched
+from art.ops.progress import unwatched
 from art.remote.remote import Remote
 from art.store.history import History
 from art.store.store import CheckpointStore

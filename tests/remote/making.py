@@ -6,6 +6,7 @@ import json
 import random
 from pathlib import Path
 
+from adapters import adapter_bytes
 from art.format import layout
 from art.names import CheckpointRef, ModelRef
 from art.store.checkpoint import Checkpoint
@@ -23,11 +24,10 @@ CONFIG = {
 
 
 def safetensors(size_bytes: int, seed: int) -> bytes:
-    """One tensor of random bytes, in the format's own layout."""
-    header = json.dumps({"lora_A": {"dtype": "U8", "shape": [size_bytes], "data_offsets": [0, size_bytes]}}).encode()
+    """Weights of an adapter, of random bytes."""
     block = random.Random(seed).randbytes(min(size_bytes, LARGEST_BLOCK_BYTES))
     content = block * (-(-size_bytes // len(block)) if block else 0)
-    return len(header).to_bytes(8, "little") + header + content[:size_bytes]
+    return adapter_bytes(content[:size_bytes])
 
 
 def write_adapter(folder: Path, *, seed: int = 0, size_bytes: int = 1000) -> None:

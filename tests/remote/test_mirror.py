@@ -11,7 +11,8 @@ from art.errors import RemoteError
 from art.local.mirror import Mirror
 from art.remote.location import Patience
 from art.remote.objects import Objects
-from art.remote.remote import Pushed, Remote
+from art.remote.remote import Remote
+from art.remote.write import Written
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
 
@@ -26,7 +27,7 @@ class FailingRemote(Remote):
         super().__init__(objects)
         self.times = times
 
-    def push(self, checkpoint: Checkpoint, **options: object) -> Pushed:
+    def push(self, checkpoint: Checkpoint, **options: object) -> Written:
         self.times -= 1
         if self.times >= 0:
             raise ZeroDivisionError("nobody foresaw this")

@@ -326,7 +326,7 @@ def test_two_pushers_of_the_same_checkpoint_both_succeed(bucket: str, server: S3
 
     outcomes = in_parallel([lambda: Remote.open(bucket).push(checkpoint) for _ in range(3)])
 
-    assert [type(outcome).__name__ for outcome in outcomes] == ["Pushed"] * 3
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Written"] * 3
 
 
 def test_two_pulls_of_one_checkpoint_both_succeed(moto_bucket: str, here: CheckpointStore, there: CheckpointStore):
@@ -368,7 +368,7 @@ def test_forks_of_two_checkpoints_into_one_model_let_one_win(moto_bucket: str, t
         [lambda m=m: remote.fetch_fork(remote.select(m).checkpoint, destination, there) for m in models]
     )
 
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["DestinationNotEmptyError", "RemoteForked"]
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["DestinationNotEmptyError", "Forked"]
     there.verify(there.open(destination.at(5)))
 
 

@@ -28,11 +28,11 @@ from art.names import ModelRef
 from art.ops.fork import ForkRequest, Outcome
 from art.ops.fork import fork as fork_into
 from art.remote.checkpoint import RemoteCheckpoint
-from art.remote.fetch import RemoteForked
 from art.remote.hub import Hub
 from art.remote.location import Patience
 from art.remote.remote import Remote
 from art.store import foreign
+from art.store.stage import Forked
 from art.store.store import CheckpointStore
 
 from .hub_server import COMMIT, Repository, hub
@@ -67,7 +67,7 @@ def opened(url: str) -> RemoteCheckpoint:
     return place.open_checkpoint(place.model.at(0))
 
 
-def fork(url: str, store: CheckpointStore, patience: Patience = SHORT) -> RemoteForked:
+def fork(url: str, store: CheckpointStore, patience: Patience = SHORT) -> Forked:
     place = Hub.open(url, patience=patience)
     return place.fetch_fork(place.select(place.model).checkpoint, DESTINATION, store)
 
@@ -82,7 +82,7 @@ def test_an_adapter_of_the_hub_is_forked(monkeypatch: pytest.MonkeyPatch, there:
         serving(monkeypatch, endpoint)
         done = fork(url, there)
 
-    forked = done.forked.checkpoint
+    forked = done.checkpoint
     assert (forked.path / layout.ADAPTER_WEIGHTS).read_bytes() == FILES[layout.ADAPTER_WEIGHTS]
     assert sorted(path.name for path in forked.path.iterdir()) == [
         layout.ADAPTER_CONFIG,
@@ -103,7 +103,7 @@ def test_the_same_fork_again_does_nothing(monkeypatch: pytest.MonkeyPatch, there
 
         again = fork("hf://org/adapter", there)
 
-    assert again.forked.repeated
+    assert again.repeated
     assert again.fetched_bytes == 0
 
 

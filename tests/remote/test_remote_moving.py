@@ -154,7 +154,7 @@ def test_a_fork_takes_what_was_selected_in_the_bucket_whatever_lies_here(
 
     done = remote.fetch_fork(remote.select(MODEL).checkpoint, DESTINATION, there, pick=AtMost(9))
 
-    forked = done.forked.checkpoint
+    forked = done.checkpoint
     weights = layout.ADAPTER_WEIGHTS
     assert forked.ref == DESTINATION.at(5)
     assert (forked.path / weights).read_bytes() == (here.open(MODEL.at(5)).path / weights).read_bytes()
@@ -175,7 +175,7 @@ def test_the_same_fork_again_does_nothing_and_another_is_refused(
 
     again = moto_remote.fetch_fork(source, DESTINATION, there, pick=AtMost(5))
 
-    assert again.forked.repeated
+    assert again.repeated
     assert again.fetched_bytes == 0
     with pytest.raises(DestinationNotEmptyError, match="step 5"):
         moto_remote.fetch_fork(moto_remote.select(MODEL).checkpoint, DESTINATION, there)
@@ -191,7 +191,7 @@ def test_a_second_fork_of_the_same_parent_fetches_nothing(
     second = moto_remote.fetch_fork(source, ModelRef("shop", "agent 3"), there)
 
     assert (second.fetched_bytes, second.reused_bytes) == (0, source.size_bytes)
-    there.verify(second.forked.checkpoint)
+    there.verify(second.checkpoint)
 
 
 def test_a_file_that_was_altered_here_is_fetched_instead(
@@ -199,7 +199,7 @@ def test_a_file_that_was_altered_here_is_fetched_instead(
 ):
     moto_remote.push(make(here, MODEL.at(5)))
     source = moto_remote.select(MODEL).checkpoint
-    first = moto_remote.fetch_fork(source, DESTINATION, there).forked.checkpoint
+    first = moto_remote.fetch_fork(source, DESTINATION, there).checkpoint
     weights = first.path / layout.ADAPTER_WEIGHTS
     weights.chmod(0o644)
     weights.write_bytes(b"x" * weights.stat().st_size)
@@ -207,7 +207,7 @@ def test_a_file_that_was_altered_here_is_fetched_instead(
     second = moto_remote.fetch_fork(source, ModelRef("shop", "agent 3"), there)
 
     assert second.fetched_bytes == weights.stat().st_size
-    there.verify(second.forked.checkpoint)
+    there.verify(second.checkpoint)
 
 
 def test_a_file_that_was_touched_here_is_read_and_shared(
@@ -215,7 +215,7 @@ def test_a_file_that_was_touched_here_is_read_and_shared(
 ):
     moto_remote.push(make(here, MODEL.at(5)))
     source = moto_remote.select(MODEL).checkpoint
-    first = moto_remote.fetch_fork(source, DESTINATION, there).forked.checkpoint
+    first = moto_remote.fetch_fork(source, DESTINATION, there).checkpoint
     os.utime(first.path / layout.ADAPTER_WEIGHTS)
 
     second = moto_remote.fetch_fork(source, ModelRef("shop", "agent 3"), there)
@@ -253,7 +253,7 @@ def test_what_is_reset_is_not_fetched(moto_remote: Remote, here: CheckpointStore
     done = moto_remote.fetch_fork(moto_remote.select(MODEL).checkpoint, DESTINATION, there, reset=["optimizer"])
 
     assert done.fetched_bytes == pushed.manifest.size_bytes - optimizer_bytes
-    assert not (done.forked.checkpoint.path / layout.OPTIMIZER).exists()
+    assert not (done.checkpoint.path / layout.OPTIMIZER).exists()
 
 
 def test_a_pull_replaces_nothing_of_the_same_size(remote: Remote, here: CheckpointStore, there: CheckpointStore):
@@ -356,13 +356,13 @@ def test_a_checkpoint_of_art_is_forked(remote: Remote, there: CheckpointStore, s
 
     done = remote.fetch_fork(remote.select(MODEL).checkpoint, DESTINATION, there)
 
-    manifest = done.forked.checkpoint.manifest
+    manifest = done.checkpoint.manifest
     assert manifest.carried == ("adapter",)
     assert manifest.base_model is not None
     assert manifest.base_model.id == "base/model"
     assert manifest.parent is not None
     assert manifest.parent.digest is None
-    there.verify(done.forked.checkpoint)
+    there.verify(done.checkpoint)
 
 
 def test_a_checkpoint_of_art_is_pulled_and_pulled_again(moto: S3Server, moto_bucket: str, there: CheckpointStore):
@@ -478,7 +478,7 @@ def test_memory_folders_and_azure_are_remotes_too(
     done = elsewhere.fetch_fork(elsewhere.select(MODEL, AtMost(5)).checkpoint, DESTINATION, there)
 
     assert tree(fetched.checkpoint.path) == tree(here.open(MODEL.at(6)).path)
-    there.verify(done.forked.checkpoint)
+    there.verify(done.checkpoint)
     assert elsewhere.push(here.open(MODEL.at(6))).sent_bytes == 0
     with pytest.raises(CheckpointExistsError):
         elsewhere.push(make(CheckpointStore(tmp_path / "third"), MODEL.at(5), seed=9))

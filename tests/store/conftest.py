@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters import adapter_bytes
 from art.format.manifest import BaseModelInfo, LoRAShape
 from art.names import ModelRef
 from art.store.checkpoint import Checkpoint
@@ -44,7 +45,7 @@ def write_checkpoint(
     """Commit a checkpoint whose bytes are its own."""
     with store.stage(model.at(step)) as stage:
         (stage.path / "adapter_config.json").write_bytes(adapter_config())
-        (stage.path / "adapter_model.safetensors").write_bytes(safetensors(f"{model} {step}".encode()))
+        (stage.path / "adapter_model.safetensors").write_bytes(adapter_bytes(f"{model} {step}".encode()))
         (stage.path / "optimizer.safetensors").write_bytes(safetensors(f"moments {model} {step}".encode()))
         (stage.path / "trainer.json").write_text(json.dumps({"step": step}))
         return stage.commit(
@@ -67,7 +68,7 @@ def write_foreign(folder: Path, content: bytes = b"foreign") -> Path:
     """Lay out a checkpoint as ART does: two adapter files, no manifest."""
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_bytes(adapter_config())
-    (folder / "adapter_model.safetensors").write_bytes(safetensors(content))
+    (folder / "adapter_model.safetensors").write_bytes(adapter_bytes(content))
     return folder
 
 

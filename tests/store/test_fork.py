@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from adapters import adapter_bytes
 from art.errors import CheckpointNotFoundError, ConfigurationError, DestinationNotEmptyError
 from art.format.lineage import hop_from
 from art.format.pick import NEWEST, AtMost, Best, Exact, Pick
@@ -13,7 +14,7 @@ from art.store.sharing import Sharing
 from art.store.stage import Forked
 from art.store.store import CheckpointStore
 
-from .conftest import safetensors, tree, write_checkpoint, write_foreign, write_run
+from .conftest import tree, write_checkpoint, write_foreign, write_run
 
 CHECKPOINT_FILES = {
     "checkpoint.json",
@@ -358,7 +359,7 @@ def test_a_foreign_checkpoint_is_never_hard_linked(store: CheckpointStore, main:
     folder = write_foreign(store.root / "shop/models/agent-1/checkpoints/5")
 
     forked = store.fork(store.open(main.at(5)), branch)
-    (folder / "adapter_model.safetensors").write_bytes(safetensors(b"written again"))
+    (folder / "adapter_model.safetensors").write_bytes(adapter_bytes(b"written again"))
 
     assert Sharing.HARD_LINK not in forked.sharing
     store.verify(forked.checkpoint)
@@ -369,7 +370,7 @@ def test_a_foreign_checkpoint_that_changes_meanwhile_is_not_forked(
 ):
     folder = write_foreign(store.root / "shop/models/agent-1/checkpoints/5", b"before")
     source = store.open(main.at(5))
-    (folder / "adapter_model.safetensors").write_bytes(safetensors(b"after!"))
+    (folder / "adapter_model.safetensors").write_bytes(adapter_bytes(b"after!"))
 
     with pytest.raises(CheckpointNotFoundError, match="shop/agent-1@5 was deleted or replaced meanwhile"):
         store.fork(source, branch)

@@ -6,13 +6,13 @@ import json
 import os
 import random
 import socket
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from adapters import adapter_bytes
 from art.format.manifest import BaseModelInfo, LearnedFrom, LoRAShape
 from art.format.seen import Seen, read_seen
 from art.names import ModelRef
@@ -155,7 +155,7 @@ def write_checkpoint(
     config = {"peft_type": "LORA", "base_model_name_or_path": "tiny", "r": 8, "lora_alpha": 16, "target_modules": ["q"]}
     with store.stage(model.at(step)) as stage:
         (stage.path / "adapter_config.json").write_text(json.dumps(config))
-        (stage.path / "adapter_model.safetensors").write_bytes(_safetensors(f"{model}@{step}".encode()))
+        (stage.path / "adapter_model.safetensors").write_bytes(adapter_bytes(f"{model}@{step}".encode()))
         told = {"step": step} if seen is None else {"step": step, "seen": seen.model_dump(mode="json")}
         (stage.path / "trainer.json").write_text(json.dumps(told))
         return stage.commit(
@@ -198,8 +198,3 @@ def group(prompt: str, reward: float, answer: Callable[[float], str] | None = No
         for each in rewards
     ]
     return json.dumps({"trajectories": trajectories})
-
-
-def _safetensors(content: bytes) -> bytes:
-    header = json.dumps({"w": {"dtype": "U8", "shape": [len(content)], "data_offsets": [0, len(content)]}}).encode()
-    return struct.pack("<Q", len(header)) + header + content

@@ -15,6 +15,7 @@ MODELS = "models"
 CHECKPOINTS = "checkpoints"
 TRAJECTORIES = "trajectories"
 SET_ASIDE = "set_aside"
+CLAIMS = "claims"
 MANIFEST = "checkpoint.json"
 JOURNAL = "journal.json"
 RECORD = "record.json"
@@ -45,6 +46,15 @@ def checkpoints_path(model: ModelRef) -> PurePosixPath:
 
 def checkpoint_path(ref: CheckpointRef) -> PurePosixPath:
     return checkpoints_path(ref.model) / step_name(ref.step)
+
+
+def claims_path(model: ModelRef) -> PurePosixPath:
+    return model_path(model) / CLAIMS
+
+
+def claim_path(ref: CheckpointRef) -> PurePosixPath:
+    """Say where the first writer of a step in a bucket tells what it writes."""
+    return claims_path(ref.model) / f"{step_name(ref.step)}.json"
 
 
 def history_path(model: ModelRef) -> PurePosixPath:

@@ -252,6 +252,7 @@ class LocalBackend:
         if pick is not None and not_after_step is not None:
             raise ConfigurationError(f"{pick} and at most {not_after_step} cannot both be chosen; leave one out.")
         source = open_remote(from_s3_bucket, prefix=prefix) if from_s3_bucket is not None else self.store
+        watch = words.bar(verbose=verbose)
         named = ModelRef(from_project or model.ref.project, from_model)
         request = ForkRequest(
             source=source,
@@ -263,7 +264,7 @@ class LocalBackend:
             if_exists=if_exists(overwrite=overwrite, continues=continue_if_exists),
             check=functools.partial(check_fits, model, base_of=lambda: self._sessions.base_of(model).info),
         )
-        report = await asyncio.to_thread(fork, request, watch=words.bar(verbose=verbose))
+        report = await asyncio.to_thread(fork, request, watch=watch)
         await asyncio.to_thread(self._following.hand_on, report.ref)
         await self._sessions.resume(model)
         if verbose:

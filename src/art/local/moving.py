@@ -12,7 +12,7 @@ from art.errors import ConfigurationError, ConflictError
 from art.format.pick import pick_of
 from art.names import ModelRef
 from art.ops.moving import Moved, MoveRequest, move
-from art.ops.place import Watch
+from art.ops.progress import Watch
 from art.remote.remote import Remote
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore

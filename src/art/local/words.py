@@ -13,7 +13,7 @@ from art.format.kinds import PARTS
 from art.names import ModelRef
 from art.ops.fork import ForkReport, Outcome
 from art.ops.moving import Moved
-from art.ops.place import Watch, unwatched
+from art.ops.progress import Watch, unwatched
 from art.ops.update import is_without_signal
 from art.store.aside import SetAside
 from art.visible import visible

@@ -1,23 +1,34 @@
-"""Whether an adapter can be trained on at all: asked before its bytes move, by its configuration alone."""
+"""Whether an adapter can be trained on at all: asked before its bytes move, by its configuration and its header."""
 
 from __future__ import annotations
 
-from art.format.adapter import check_config
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
+
+from art.format.adapter import read_shape
 from art.format.json import parse_object
 from art.format.kinds import ADAPTER
-from art.format.layout import ADAPTER_CONFIG
+from art.format.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from art.format.safetensors import TensorEntry
 from art.ops.held import Held
-from art.ops.place import AnyPlace, place_of
+
+AnyHeld_contra = TypeVar("AnyHeld_contra", bound=Held, contravariant=True)
 
 
-def check_continuable(where: AnyPlace, checkpoint: Held) -> None:
+class ReadsAdapters(Protocol[AnyHeld_contra]):
+    """A place that can say what an adapter is without reading its values."""
+
+    def read_adapter(self, checkpoint: AnyHeld_contra) -> tuple[bytes, Mapping[str, TensorEntry]]: ...
+
+
+def check_continuable(place: ReadsAdapters[AnyHeld_contra], checkpoint: AnyHeld_contra) -> None:
     """Refuse an adapter that no model could continue, as loading it would.
 
-    Raises `LoRAShapeMismatchError` for what is not implemented, `CorruptCheckpointError` for what cannot be read.
+    Raises `LoRAShapeMismatchError` for what is not implemented, `CorruptCheckpointError` for what cannot be read or
+    contradicts itself.
     """
-    if checkpoint.manifest.kind != ADAPTER or ADAPTER_CONFIG not in checkpoint.names:
+    if checkpoint.manifest.kind != ADAPTER or not {ADAPTER_CONFIG, ADAPTER_WEIGHTS} <= set(checkpoint.names):
         return
-    config = parse_object(
-        place_of(where).read(checkpoint, ADAPTER_CONFIG), where=f"{ADAPTER_CONFIG} of {checkpoint.ref}"
-    )
-    check_config(config, where=f"{checkpoint.ref} cannot be continued: its adapter")
+    content, tensors = place.read_adapter(checkpoint)
+    config = parse_object(content, where=f"{ADAPTER_CONFIG} of {checkpoint.ref}")
+    read_shape(config, tensors, where=f"{checkpoint.ref} cannot be continued: its adapter")

@@ -21,7 +21,7 @@ from art.format import layout
 from art.format.json import canonical_json
 from art.names import CheckpointRef, ModelRef
 from art.ops.recording import read_lines
-from art.store import disk, regular
+from art.store import regular, staging
 from art.store.checkpoint import Checkpoint
 from art.store.history import TRAIN, History
 from art.store.store import CheckpointStore
@@ -84,7 +84,7 @@ def verify_continuation(
     if keep:
         path = store.root / layout.model_path(ref.model) / "continuation" / f"{layout.step_name(ref.step)}.json"
         regular.require_folders([path.parent])
-        disk.put_file(path, canonical_json(verdict.as_json()), store.staging)
+        staging.put_file(path, canonical_json(verdict.as_json()), store.staging)
     return verdict
 
 

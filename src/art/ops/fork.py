@@ -23,7 +23,7 @@ from art.format.selection import Selection, Skipped
 from art.names import CheckpointRef, ModelRef
 from art.ops.continuable import check_continuable
 from art.ops.held import Held
-from art.ops.place import Watch, unwatched
+from art.ops.progress import Watch, unwatched
 from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.copy import Copied
 from art.remote.hub import Hub
@@ -215,7 +215,7 @@ def _on_disk(request: ForkRequest, selection: Selection[Any]) -> ForkReport:
 def _to_disk(request: ForkRequest, selection: Selection[Any], progress: Progress | None) -> ForkReport:
     assert isinstance(request.source, Remote | Hub)
     assert isinstance(request.destination, CheckpointStore)
-    done = request.source.fetch_fork(
+    forked = request.source.fetch_fork(
         selection.checkpoint,
         request.model,
         request.destination,
@@ -225,12 +225,12 @@ def _to_disk(request: ForkRequest, selection: Selection[Any], progress: Progress
     )
     return _report(
         selection,
-        done.forked.checkpoint,
-        outcome=Outcome.REPEATED if done.forked.repeated else Outcome.FORKED,
-        step=done.forked.newest_step,
-        set_aside=done.forked.set_aside,
-        fetched_bytes=done.fetched_bytes,
-        reused_bytes=done.reused_bytes,
+        forked.checkpoint,
+        outcome=Outcome.REPEATED if forked.repeated else Outcome.FORKED,
+        step=forked.newest_step,
+        set_aside=forked.set_aside,
+        fetched_bytes=forked.fetched_bytes,
+        reused_bytes=forked.reused_bytes,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from art.errors import ArtError
 from art.names import CheckpointRef, ModelRef
-from art.store import disk
+from art.store import staging
 from art.store.store import CheckpointStore
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def collect_garbage(store: CheckpointStore | Remote) -> Garbage:
     abandoned, listed = store.abandoned(), find_garbage(store)
     swept, problems = _each_model(store, store.sweep)
     deleted = {path for paths in swept.values() for path in paths}
-    deleted |= {folder for folder in abandoned if disk.remove_abandoned(folder)}
+    deleted |= {folder for folder in abandoned if staging.remove_abandoned(folder)}
     debris = tuple(folder for folder in listed.debris if folder.path in deleted)
     return Garbage(debris, listed.unknown, {**listed.problems, **problems})
 

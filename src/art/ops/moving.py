@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from art.format.pick import Exact, Pick
 from art.format.selection import Skipped
 from art.names import CheckpointRef, ModelRef
-from art.ops.place import Watch, place_of, unwatched
+from art.ops.place import place_of
+from art.ops.progress import Watch, unwatched
 from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.remote import Remote
 from art.remote.transfer import Progress
@@ -105,16 +106,17 @@ def _move_one(
     source: CheckpointStore | Remote,
     progress: Progress | None,
 ) -> MovedStep:
+    started = time.perf_counter()
     match checkpoint, destination, source:
         case Checkpoint(), Remote(), _:
-            pushed = destination.push(checkpoint, progress=progress)
+            written = destination.push(checkpoint, progress=progress)
             return MovedStep(
                 ref=checkpoint.ref,
-                where=pushed.url,
-                digest=pushed.digest,
-                moved_bytes=pushed.sent_bytes,
-                reused_bytes=pushed.there_bytes,
-                seconds=pushed.seconds,
+                where=written.url,
+                digest=written.digest,
+                moved_bytes=written.sent_bytes,
+                reused_bytes=written.there_bytes,
+                seconds=time.perf_counter() - started,
             )
         case RemoteCheckpoint(), CheckpointStore(), Remote():
             fetched = source.fetch(checkpoint, destination, progress=progress)
@@ -124,7 +126,7 @@ def _move_one(
                 digest=fetched.checkpoint.digest,
                 moved_bytes=fetched.fetched_bytes,
                 reused_bytes=fetched.reused_bytes,
-                seconds=fetched.seconds,
+                seconds=time.perf_counter() - started,
             )
         case _:
             raise AssertionError("one side of a move is this disk, and the other a bucket")

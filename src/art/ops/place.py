@@ -5,8 +5,7 @@ Says what operations may ask of any of them, and finds what answers for each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from art.format.certificates import Certificates
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from art.remote.hub import Hub
     from art.remote.remote import Remote
 
-Watch = Callable[[str], AbstractContextManager[Callable[[int, int], None] | None]]
-"""Told what is about to move; what it gives is told the bytes that have moved so far, and how many will."""
 AnyHeld = TypeVar("AnyHeld", bound=Held)
 
 
@@ -118,8 +115,3 @@ def open_remote(url_or_bucket: str, *, prefix: str | None = None) -> Remote | Hu
     if url_or_bucket.startswith(f"{SCHEME}://"):
         return Hub.open(url_or_bucket)
     return Remote.open(url_or_bucket, prefix=prefix)
-
-
-def unwatched(_: str) -> AbstractContextManager[None]:
-    """Let bytes move without telling anybody."""
-    return nullcontext()

@@ -163,7 +163,7 @@ class _Bringer:
                     continue
                 assert self._remote is not None
                 try:
-                    self._remote.fetch_file(checkpoint, file, self._stage.place(entry.path), progress=self._progress)
+                    self._remote.fetch_file(file, self._stage.place(entry.path), progress=self._progress)
                 except CorruptCheckpointError:
                     # It is damaged there too.
                     self._stage.drop(entry)

@@ -23,7 +23,7 @@ from art.format.json import parse_object
 from art.names import CheckpointRef
 from art.ops.held import StepState
 from art.ops.verify import Signature, StepReport
-from art.store import disk
+from art.store import staging
 from art.store.checkpoint import Checkpoint
 from art.store.signatures import MAX_BYTES, read_signature, signature_name, signatures_of, write_signature
 from art.store.store import CheckpointStore
@@ -51,13 +51,10 @@ def sign(store: CheckpointStore, checkpoint: Checkpoint, private_key: Path) -> S
         )
     signing = _extra().signing
     store.verify(checkpoint)
-    with disk.new_staging(store.staging) as fresh:
-        try:
-            bundle = fresh / "bundle"
-            _write_bundle(signing, checkpoint.path, bundle, private_key)
-            content = bundle.read_bytes()
-        finally:
-            disk.remove(fresh)
+    with staging.new_staging(store.staging) as fresh:
+        bundle = fresh / "bundle"
+        _write_bundle(signing, checkpoint.path, bundle, private_key)
+        content = bundle.read_bytes()
     store.require(checkpoint)
     key = _hint(content, str(private_key))
     name = signature_name(checkpoint.digest, key)

@@ -25,7 +25,7 @@ from art.format.manifest import Manifest, digest_bytes
 from art.names import CheckpointRef, ModelRef
 from art.ops.recording import read_lines
 from art.ops.series import Row, series_of
-from art.store import disk, regular
+from art.store import regular, staging
 from art.store.checkpoint import Checkpoint
 from art.store.history import TRAIN, History, parse_line
 from art.store.state import States
@@ -207,7 +207,7 @@ class Teller:
 
     def _write(self, model: ModelRef, cursor: Cursor) -> None:
         content = canonical_json(cursor.model_dump(mode="json"))
-        disk.put_file(self._path(model), content, self.store.root / layout.STAGING)
+        staging.put_file(self._path(model), content, self.store.root / layout.STAGING)
 
 
 def _newest(store: CheckpointStore, model: ModelRef) -> Manifest | None:

@@ -20,13 +20,13 @@ from art.format.json import canonical_json, parse_as
 from art.format.manifest import FileEntry, read_manifest, utc_now
 from art.names import ModelRef, parse_step
 from art.remote import transfer
-from art.remote.checkpoint import RemoteCheckpoint, claim_key
+from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.copier import Copier, entries_of
 from art.remote.errors import TakenError
 from art.remote.location import Patience
 from art.remote.objects import Object, Objects
 from art.remote.transfer import Meter
-from art.remote.write import checkpoints_key, create_or_same, write, write_file
+from art.remote.write import create_or_same, write, write_file
 from art.store import foreign, journal
 from art.store.aside import Cause, SetAside, choose_aside
 
@@ -191,7 +191,7 @@ class Asides:
         record = parse_as(Record, self._objects.read(key), where=where, what="a record", max_bytes=journal.MAX_BYTES)
         for source, target in record.moves:
             step = _step(source)
-            if step is None or source.rpartition("/")[0] != checkpoints_key(self._model):
+            if step is None or source.rpartition("/")[0] != str(layout.checkpoints_path(self._model)):
                 raise CorruptCheckpointError(f"{where} names {source!r}, which is no step of {self._model}.")
             if target != f"{self._shelf_key(aside_id)}/{layout.step_name(step)}" or record.id != aside_id:
                 raise CorruptCheckpointError(
@@ -265,7 +265,7 @@ class Asides:
         kept = self._objects.files_below(target)
         manifest = None if is_foreign else self._objects.find(f"{target}/{layout.MANIFEST}")
         ref = self._model.at(_step(source) or 0)
-        claim = self._objects.find(claim_key(ref))
+        claim = self._objects.find(str(layout.claim_path(ref)))
         if not self._is_copied(source, manifest, claim, is_foreign=is_foreign):
             return
         self._require_whole(target, manifest, kept)
@@ -273,8 +273,8 @@ class Asides:
         for path, item in self._objects.files_below(source).items():
             if path in kept and kept[path].size_bytes == item.size_bytes:
                 self._objects.delete([item.key])
-        if claim is not None and claim == manifest == self._objects.find(claim_key(ref)):
-            self._objects.delete([claim_key(ref)])
+        if claim is not None and claim == manifest == self._objects.find(str(layout.claim_path(ref))):
+            self._objects.delete([str(layout.claim_path(ref))])
 
     def _is_copied(self, source: str, manifest: bytes | None, claim: bytes | None, *, is_foreign: bool) -> bool:
         there = self._objects.find(f"{source}/{layout.MANIFEST}")
@@ -297,7 +297,7 @@ class Asides:
         if is_foreign:
             files = self._objects.files_below(source)
             entries = [_entry(self._objects, files[name]) for name in foreign.FILES]
-            self._copy_files(entries, source, f"{checkpoints_key(self._model)}/{layout.step_name(step)}")
+            self._copy_files(entries, source, f"{layout.checkpoints_path(self._model)}/{layout.step_name(step)}")
             return
         content = self._objects.read(f"{source}/{layout.MANIFEST}")
         manifest = read_manifest(content, where=str(self._objects.place(source)))

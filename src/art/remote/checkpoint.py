@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from art.errors import CorruptCheckpointError, RemoteUnavailableError
 from art.format import layout
 from art.format.manifest import Manifest, digest_bytes, read_manifest
+from art.format.safetensors import LENGTH_BYTES, TensorEntry, read_header
 from art.format.selection import Skipped
-from art.names import CheckpointRef, ModelRef
-from art.remote.errors import MissingError
+from art.names import CheckpointRef
+from art.remote.errors import BeyondEndError, MissingError
 from art.remote.objects import Object, Objects
 from art.store import foreign
 
-CLAIMS = "claims"
 HEADER_GUESS_BYTES = 256 * 1024
 
 
@@ -22,6 +23,8 @@ class RemoteFile:
     """One file of a checkpoint in a bucket."""
 
     name: str
+    key: str
+    """Relative to the remote's prefix."""
     size_bytes: int
     blake3: str | None
     """None for a foreign checkpoint: nobody wrote its digests down."""
@@ -81,25 +84,12 @@ def look(objects: Objects, ref: CheckpointRef, key: str) -> RemoteCheckpoint | S
     if manifest.ref != ref:
         return Skipped(ref.step, f"it is a copy of {manifest.ref} made by hand; use `art fork` to make one")
     files = tuple(
-        RemoteFile(name=entry.path, size_bytes=entry.size_bytes, blake3=entry.blake3) for entry in manifest.files
+        RemoteFile(name=entry.path, key=f"{key}/{entry.path}", size_bytes=entry.size_bytes, blake3=entry.blake3)
+        for entry in manifest.files
     )
     return RemoteCheckpoint(
         ref=ref, key=key, url=str(objects.place(key)), manifest=manifest, content=content, files=files
     )
-
-
-def file_key(checkpoint: RemoteCheckpoint, file: RemoteFile) -> str:
-    """Give the key of a file, relative to the remote's prefix."""
-    return f"{checkpoint.key}/{file.name}" if checkpoint.key else file.name
-
-
-def claim_key(ref: CheckpointRef) -> str:
-    """Give the key under which the first writer of a step says what it writes."""
-    return f"{claims_key(ref.model)}/{layout.step_name(ref.step)}.json"
-
-
-def claims_key(model: ModelRef) -> str:
-    return f"{layout.model_path(model)}/{CLAIMS}"
 
 
 def _parsed(objects: Objects, key: str, content: bytes) -> tuple[bytes, Manifest]:
@@ -127,7 +117,7 @@ def _look_foreign(
     for name in foreign.FILES:
         if name not in files:
             return Skipped(ref.step, f"it has neither {layout.MANIFEST} nor {name}")
-    if objects.find(claim_key(ref)) is not None:
+    if objects.find(str(layout.claim_path(ref))) is not None:
         return Skipped(ref.step, "its push has not finished; push it again to complete it")
     try:
         manifest = describe_foreign(objects, ref, files)
@@ -135,7 +125,10 @@ def _look_foreign(
         return Skipped(ref.step, str(error))
     except MissingError:
         return Skipped(ref.step, "it was being deleted")
-    found = tuple(RemoteFile(name=name, size_bytes=files[name].size_bytes, blake3=None) for name in foreign.FILES)
+    found = tuple(
+        RemoteFile(name=name, key=f"{key}/{name}", size_bytes=files[name].size_bytes, blake3=None)
+        for name in foreign.FILES
+    )
     return RemoteCheckpoint(ref=ref, key=key, url=str(objects.place(key)), manifest=manifest, content=None, files=found)
 
 
@@ -143,21 +136,35 @@ def describe_foreign(objects: Objects, ref: CheckpointRef, files: dict[str, Obje
     """Read what a foreign checkpoint says of itself; raises `CorruptCheckpointError` when it is not whole."""
     config = foreign.read_config(objects.read(files[layout.ADAPTER_CONFIG].key))
     weights = files[layout.ADAPTER_WEIGHTS]
-    check_weights(objects, weights)
+    if weights.size_bytes == 0:
+        raise CorruptCheckpointError(f"its {layout.ADAPTER_WEIGHTS} is empty")
+    _read_tensors(objects, weights.key, weights.size_bytes, where=f"its {layout.ADAPTER_WEIGHTS}")
     return foreign.manifest_of(ref, config, [], written_s=weights.modified.timestamp())
 
 
-def check_weights(objects: Objects, weights: Object) -> None:
-    """Check by its header that a safetensors object is as long as it says."""
-    if weights.size_bytes == 0:
-        raise CorruptCheckpointError(f"its {layout.ADAPTER_WEIGHTS} is empty")
-    start = objects.read_start(weights.key, min(HEADER_GUESS_BYTES, weights.size_bytes))
+def read_adapter(objects: Objects, checkpoint: RemoteCheckpoint) -> tuple[bytes, Mapping[str, TensorEntry]]:
+    """Read an adapter's configuration, and the header of its weights; raises `CorruptCheckpointError`."""
+    files = {file.name: file for file in checkpoint.files}
+    weights = files[layout.ADAPTER_WEIGHTS]
+    try:
+        config = objects.read(files[layout.ADAPTER_CONFIG].key)
+        tensors = _read_tensors(objects, weights.key, weights.size_bytes, where=str(objects.place(weights.key)))
+    except (MissingError, BeyondEndError) as error:
+        raise CorruptCheckpointError(f"{checkpoint.url} is not whole: {error}") from error
+    return config, tensors
+
+
+def _read_tensors(objects: Objects, key: str, size_bytes: int, *, where: str) -> Mapping[str, TensorEntry]:
+    """Read which tensors an object of a known length holds, by its header alone."""
+    if size_bytes < LENGTH_BYTES:
+        raise CorruptCheckpointError(f"{where} has no safetensors header")
+    start = objects.read_start(key, min(HEADER_GUESS_BYTES, size_bytes))
     given = 0
 
-    def read(size_bytes: int) -> bytes:
+    def read(wanted_bytes: int) -> bytes:
         nonlocal given
-        given += size_bytes
-        block = start if given <= len(start) else objects.read_start(weights.key, given)
-        return block[given - size_bytes : given]
+        given += wanted_bytes
+        block = start if given <= len(start) else objects.read_start(key, given)
+        return block[given - wanted_bytes : given]
 
-    foreign.check_safetensors(weights.size_bytes, read)
+    return read_header(size_bytes, read, where=where)

@@ -10,7 +10,7 @@ from functools import cached_property
 from art.errors import CorruptCheckpointError, RemoteAccessError, RemoteError
 from art.format.manifest import FileEntry
 from art.remote import server_copy, transfer
-from art.remote.checkpoint import RemoteCheckpoint, file_key
+from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.errors import MissingError
 from art.remote.location import Patience
 from art.remote.objects import Objects
@@ -92,7 +92,7 @@ def entries_of(objects: Objects, checkpoint: RemoteCheckpoint) -> tuple[FileEntr
         FileEntry(
             path=file.name,
             size_bytes=file.size_bytes,
-            blake3=transfer.digest_of(objects, file_key(checkpoint, file), file.size_bytes, sha256=file.sha256),
+            blake3=transfer.digest_of(objects, file.key, file.size_bytes, sha256=file.sha256),
         )
         for file in checkpoint.files
     )

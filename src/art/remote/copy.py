@@ -5,23 +5,22 @@ The order is that of every write: claim, files, manifest.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 from art.errors import DestinationNotEmptyError
-from art.format import lineage
+from art.format import layout, lineage
 from art.format.lineage import Asked
 from art.format.manifest import FileEntry, Hop, Manifest, digest_bytes, read_manifest
 from art.names import ModelRef
 from art.remote import transfer
-from art.remote.checkpoint import RemoteCheckpoint, claim_key
+from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.copier import Copier, entries_of
 from art.remote.location import Patience
 from art.remote.objects import Objects
 from art.remote.transfer import Meter, Progress
-from art.remote.write import PutFile, checkpoint_key, require_free, write
+from art.remote.write import PutFile, require_free, write
 from art.store.aside import SetAside
 from art.store.checkpoint import Checkpoint
 from art.store.stage import forked_manifest
@@ -40,7 +39,6 @@ class Copied:
     streamed_bytes: int = 0
     """What went through this machine."""
     set_aside: SetAside | None = None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +67,6 @@ def fork_between(
     The same fork repeated does nothing; any other into a model that has checkpoints raises
     `DestinationNotEmptyError`, unless the terms set those aside.
     """
-    began = time.monotonic()
     same_place = source_objects.location == receiver.objects.location
     hop = lineage.hop_from(
         source.ref, source.digest, remote=None if same_place else str(source_objects.location), **asked
@@ -86,12 +83,7 @@ def fork_between(
         copier.copy(f"{source.key}/{entry.path}", entry, key)
 
     begun = _begin(receiver, hop, overwrite=overwrite, describe=describe, put_file=put_file)
-    return replace(
-        begun,
-        copied_bytes=copier.copied_bytes,
-        streamed_bytes=copier.streamed_bytes,
-        seconds=time.monotonic() - began,
-    )
+    return replace(begun, copied_bytes=copier.copied_bytes, streamed_bytes=copier.streamed_bytes)
 
 
 def fork_from_disk(
@@ -103,7 +95,6 @@ def fork_from_disk(
     **asked: Unpack[Asked],
 ) -> Copied:
     """Begin a model in a bucket with a checkpoint of this disk; the rules are those of a fork between buckets."""
-    began = time.monotonic()
     hop = lineage.hop_from(source.ref, source.digest, **asked)
     meter = Meter(source.manifest.size_bytes, progress)
 
@@ -111,7 +102,7 @@ def fork_from_disk(
         transfer.send(receiver.objects, key, source.path / entry.path, entry, meter)
 
     begun = _begin(receiver, hop, overwrite=overwrite, describe=lambda: source.manifest, put_file=put_file)
-    return replace(begun, streamed_bytes=meter.moved_bytes, seconds=time.monotonic() - began)
+    return replace(begun, streamed_bytes=meter.moved_bytes)
 
 
 def _begin(
@@ -137,7 +128,7 @@ def _begin(
 
 
 def _copied(objects: Objects, manifest: Manifest, **told: Any) -> Copied:
-    return Copied(manifest=manifest, url=str(objects.place(checkpoint_key(manifest.ref))), **told)
+    return Copied(manifest=manifest, url=str(objects.place(str(layout.checkpoint_path(manifest.ref)))), **told)
 
 
 def _is_same_fork(newest: RemoteCheckpoint, hop: Hop) -> bool:
@@ -147,9 +138,10 @@ def _is_same_fork(newest: RemoteCheckpoint, hop: Hop) -> bool:
 
 def _adopted(objects: Objects, manifest: Manifest) -> tuple[Manifest, bytes]:
     """Take the manifest that an earlier attempt at the same fork claimed the step with, so that it is completed."""
-    there = objects.find(claim_key(manifest.ref))
+    key = str(layout.claim_path(manifest.ref))
+    there = objects.find(key)
     if there is not None:
-        begun = read_manifest(there, where=str(objects.place(claim_key(manifest.ref))))
+        begun = read_manifest(there, where=str(objects.place(key)))
         if (begun.files, begun.parent, begun.ancestry) == (manifest.files, manifest.parent, manifest.ancestry):
             return begun, there
     return manifest, manifest.to_bytes()

@@ -5,10 +5,9 @@ Files whose digest this disk has already are shared, not fetched.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -17,8 +16,9 @@ from art.format import layout, lineage
 from art.format.kinds import left_out
 from art.format.lineage import Asked
 from art.format.manifest import FileEntry, Manifest
+from art.format.safetensors import TensorEntry
 from art.names import ModelRef
-from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, file_key
+from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, read_adapter
 from art.remote.objects import Objects
 from art.remote.transfer import Meter, Progress, Wanted, fetch
 from art.store import disk, foreign
@@ -36,69 +36,69 @@ class Fetched:
     fetched_bytes: int
     """What went over the wire, repetitions included."""
     reused_bytes: int
-    seconds: float
-
-    @property
-    def bytes_per_s(self) -> float:
-        return self.fetched_bytes / self.seconds if self.seconds else 0.0
+    """What this disk had already."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RemoteForked:
-    """What a fork from a bucket onto this disk did."""
+class Fetching:
+    """A place whose checkpoints can be brought onto this disk."""
 
-    forked: Forked
-    fetched_bytes: int
-    reused_bytes: int
-    seconds: float
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
 
-    @property
-    def bytes_per_s(self) -> float:
-        return self.fetched_bytes / self.seconds if self.seconds else 0.0
+    def read(self, checkpoint: RemoteCheckpoint, name: str) -> bytes:
+        """Read one small file of a checkpoint."""
+        return self._objects.read(f"{checkpoint.key}/{name}")
 
+    def read_adapter(self, checkpoint: RemoteCheckpoint) -> tuple[bytes, Mapping[str, TensorEntry]]:
+        """Read an adapter's configuration, and the header of its weights; raises `CorruptCheckpointError`."""
+        return read_adapter(self._objects, checkpoint)
 
-def fetch_copy(
-    objects: Objects, source: RemoteCheckpoint, store: CheckpointStore, progress: Progress | None
-) -> Fetched:
-    """Make a remote checkpoint present on this disk, under its own name; nothing to do when it is."""
-    began = time.monotonic()
-    there = store.find(source.ref)
-    if there and not source.is_foreign and _is_same(there, source):
-        return Fetched(
-            checkpoint=there, fetched_bytes=0, reused_bytes=source.size_bytes, seconds=time.monotonic() - began
-        )
-    if there and not source.is_foreign:
-        raise _differs(source, there)
-    with _no_folder_on_failure(store), store.stage(source.ref) as stage:
-        fetched, reused = _bring(objects, source, source.files, stage, store, progress)
-        checkpoint = (
-            _commit_foreign(stage, source, there) if source.content is None else stage.commit_copy(source.content)
-        )
-    return Fetched(checkpoint=checkpoint, fetched_bytes=fetched, reused_bytes=reused, seconds=time.monotonic() - began)
+    def fetch_file(self, file: RemoteFile, target: Path, *, progress: Progress | None = None) -> None:
+        """Bring one file to a new place on this disk; raises `CorruptCheckpointError` when its bytes are wrong."""
+        fetch(self._objects, [_wanted(file, target)], Meter(file.size_bytes, progress))
 
+    def fetch(
+        self, checkpoint: RemoteCheckpoint, store: CheckpointStore, *, progress: Progress | None = None
+    ) -> Fetched:
+        """Make a checkpoint present on this disk under its own name, as a whole or not at all; every byte is checked.
 
-def fetch_fork(
-    objects: Objects,
-    source: RemoteCheckpoint,
-    destination: ModelRef,
-    store: CheckpointStore,
-    *,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-    **asked: Unpack[Asked],
-) -> RemoteForked:
-    """Begin a model on this disk with a checkpoint of a bucket; what is reset is not even fetched."""
-    began = time.monotonic()
-    hop = lineage.hop_from(source.ref, source.digest, remote=str(objects.location), **asked)
-    if repeated := store.find_fork(destination, hop, overwrite=overwrite):
-        return RemoteForked(forked=repeated, fetched_bytes=0, reused_bytes=0, seconds=time.monotonic() - began)
-    without = left_out(source.manifest.kind, source.names, hop.reset)
-    files = tuple(file for file in source.files if file.name not in without)
-    with _no_folder_on_failure(store), store.stage(destination.at(source.ref.step)) as stage:
-        fetched, reused = _bring(objects, source, files, stage, store, progress)
-        manifest = _described(source, stage) if source.is_foreign else source.manifest
-        forked = stage.commit_fork(manifest, hop, overwrite=overwrite)
-    return RemoteForked(forked=forked, fetched_bytes=fetched, reused_bytes=reused, seconds=time.monotonic() - began)
+        Nothing is to be done where it is there. What another program wrote gets a manifest.
+        """
+        there = store.find(checkpoint.ref)
+        if there and not checkpoint.is_foreign and _is_same(there, checkpoint):
+            return Fetched(checkpoint=there, fetched_bytes=0, reused_bytes=checkpoint.size_bytes)
+        if there and not checkpoint.is_foreign:
+            raise _differs(checkpoint, there)
+        with _no_folder_on_failure(store), store.stage(checkpoint.ref) as stage:
+            fetched, reused = _bring(self._objects, checkpoint, checkpoint.files, stage, store, progress)
+            content = checkpoint.content
+            own = _commit_foreign(stage, checkpoint, there) if content is None else stage.commit_copy(content)
+        return Fetched(checkpoint=own, fetched_bytes=fetched, reused_bytes=reused)
+
+    def fetch_fork(
+        self,
+        checkpoint: RemoteCheckpoint,
+        destination: ModelRef,
+        store: CheckpointStore,
+        *,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+        **asked: Unpack[Asked],
+    ) -> Forked:
+        """Begin a model on this disk with a checkpoint of this place; the rules are `CheckpointStore.fork`'s.
+
+        What is reset is not even fetched.
+        """
+        hop = lineage.hop_from(checkpoint.ref, checkpoint.digest, remote=str(self._objects.location), **asked)
+        if repeated := store.find_fork(destination, hop, overwrite=overwrite):
+            return repeated
+        without = left_out(checkpoint.manifest.kind, checkpoint.names, hop.reset)
+        files = tuple(file for file in checkpoint.files if file.name not in without)
+        with _no_folder_on_failure(store), store.stage(destination.at(checkpoint.ref.step)) as stage:
+            fetched, reused = _bring(self._objects, checkpoint, files, stage, store, progress)
+            manifest = _described(checkpoint, stage) if checkpoint.is_foreign else checkpoint.manifest
+            forked = stage.commit_fork(manifest, hop, overwrite=overwrite)
+        return replace(forked, fetched_bytes=fetched, reused_bytes=reused)
 
 
 def _bring(
@@ -115,21 +115,12 @@ def _bring(
     needed = sum(file.size_bytes for file in missing)
     _require_space(objects, source, missing, store)
     meter = Meter(needed, progress)
-    fetch(objects, [_wanted(source, file, stage.place(file.name)) for file in missing], meter)
+    fetch(objects, [_wanted(file, stage.place(file.name)) for file in missing], meter)
     return meter.moved_bytes, sum(file.size_bytes for file in files) - needed
 
 
-def fetch_file(
-    objects: Objects, source: RemoteCheckpoint, file: RemoteFile, target: Path, progress: Progress | None
-) -> None:
-    """Bring one file of a checkpoint to a new place on this disk, every byte checked."""
-    fetch(objects, [_wanted(source, file, target)], Meter(file.size_bytes, progress))
-
-
-def _wanted(source: RemoteCheckpoint, file: RemoteFile, target: Path) -> Wanted:
-    return Wanted(
-        key=file_key(source, file), size_bytes=file.size_bytes, blake3=file.blake3, target=target, sha256=file.sha256
-    )
+def _wanted(file: RemoteFile, target: Path) -> Wanted:
+    return Wanted(key=file.key, size_bytes=file.size_bytes, blake3=file.blake3, target=target, sha256=file.sha256)
 
 
 def _require_space(
@@ -140,10 +131,10 @@ def _require_space(
         return
     for file in missing:
         # Sizes are claims of whoever wrote the manifest: an absurd one is no reason to make room.
-        found = objects.size_bytes(file_key(source, file))
+        found = objects.size_bytes(file.key)
         if found != file.size_bytes:
             raise CorruptCheckpointError(
-                f"{objects.place(file_key(source, file))} has {found:,} bytes, its checkpoint says "
+                f"{objects.place(file.key)} has {found:,} bytes, its checkpoint says "
                 f"{file.size_bytes:,}; nothing was fetched."
             )
     raise StorageError(f"{source.ref} needs {needed:,} bytes on {store.root}, which has {free:,} left; free some.")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from art.errors import RemoteError
-from art.store import disk, regular
+from art.store import disk, regular, staging
 from art.store.refusal import explained
 from art.store.sharing import place_new, share
 
@@ -79,15 +79,12 @@ class Folder:
     @contextmanager
     def _staged(self, name: str) -> Generator[Path]:
         self._sweep()
-        with disk.new_staging(self.root / PUTS) as folder:
-            try:
-                yield folder / name
-            finally:
-                disk.remove(folder)
+        with staging.new_staging(self.root / PUTS) as folder:
+            yield folder / name
 
     def _sweep(self) -> None:
         """Delete what a killed push left."""
         if not self._swept:
             self._swept = True
             for name in disk.names(self.root / PUTS):
-                disk.remove_abandoned(self.root / PUTS / name)
+                staging.remove_abandoned(self.root / PUTS / name)

@@ -37,12 +37,11 @@ from art.remote.clients import Clients, client_options, retry_options
 from art.remote.copy import Copied, fork_between
 from art.remote.deadline import patiently, within
 from art.remote.errors import MissingError
-from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_fork
+from art.remote.fetch import Fetching
 from art.remote.location import Location, Patience
 from art.remote.objects import Object, Objects
 from art.remote.transfer import Progress
 from art.store import foreign
-from art.store.store import CheckpointStore
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -68,14 +67,14 @@ class _File:
     """None for a file that lies in Git itself."""
 
 
-class Hub:
+class Hub(Fetching):
     """One repository at one revision: a model of the same name with one checkpoint, which another program wrote."""
 
     def __init__(self, repository: str, revision: str, patience: Patience) -> None:
         self.location = Location(SCHEME, f"{repository}@{revision}", "")
         self.model = _model(repository)
         self._repository, self._revision, self._patience = repository, revision, patience
-        self._objects = Objects(self.location, patience, self._connect)
+        super().__init__(Objects(self.location, patience, self._connect))
 
     @classmethod
     def open(cls, url: str, *, patience: Patience | None = None) -> Hub:
@@ -115,7 +114,14 @@ class Hub:
         except (CorruptCheckpointError, MissingError) as error:
             raise CorruptCheckpointError(f"{self} is no LoRA adapter: {error}.") from error
         found = tuple(
-            RemoteFile(name=file.name, size_bytes=file.size_bytes, blake3=None, sha256=file.sha256) for file in files
+            RemoteFile(
+                name=file.name,
+                key=listed[file.name].key,
+                size_bytes=file.size_bytes,
+                blake3=None,
+                sha256=file.sha256,
+            )
+            for file in files
         )
         return RemoteCheckpoint(ref=ref, key=config.commit, url=str(self), manifest=manifest, content=None, files=found)
 
@@ -125,33 +131,6 @@ class Hub:
             raise MetricNotFoundError(f"{self} has no metrics; leave out {pick.metric!r}.")
         step = pick.step if isinstance(pick, Exact) else STEP
         return Selection(checkpoint=self.open_checkpoint(model.at(step)), pick=pick, considered=1)
-
-    def fetch(
-        self, checkpoint: RemoteCheckpoint, store: CheckpointStore, *, progress: Progress | None = None
-    ) -> Fetched:
-        """Make the adapter present on this disk, every byte checked, as a whole or not at all."""
-        return fetch_copy(self._objects, checkpoint, store, progress)
-
-    def fetch_fork(
-        self,
-        checkpoint: RemoteCheckpoint,
-        destination: ModelRef,
-        store: CheckpointStore,
-        *,
-        overwrite: bool = False,
-        progress: Progress | None = None,
-        **asked: Unpack[Asked],
-    ) -> RemoteForked:
-        """Begin a model on this disk with the adapter; optimizer and the rest start afresh."""
-        return fetch_fork(
-            self._objects,
-            checkpoint,
-            destination,
-            store,
-            overwrite=overwrite,
-            progress=progress,
-            **asked,
-        )
 
     def fork(
         self,
@@ -172,10 +151,6 @@ class Hub:
             progress=progress,
             **asked,
         )
-
-    def read(self, checkpoint: RemoteCheckpoint, name: str) -> bytes:
-        """Read one small file of the adapter."""
-        return self._objects.read(f"{checkpoint.key}/{name}")
 
     def newest(self, model: ModelRef) -> RemoteCheckpoint | None:
         """Open the one checkpoint, None of another model."""

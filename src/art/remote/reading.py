@@ -18,11 +18,10 @@ from art.format.pick import NEWEST, Best, Exact, Pick, candidates
 from art.format.pins import Pins, read_pins
 from art.format.selection import Selection, Skipped, absence, choose
 from art.names import CheckpointRef, ModelRef, parse_step
-from art.remote.checkpoint import RemoteCheckpoint, claims_key, look
+from art.remote.checkpoint import RemoteCheckpoint, look
 from art.remote.errors import MissingError
 from art.remote.location import Location, Patience
 from art.remote.objects import Objects
-from art.remote.write import checkpoint_key, checkpoints_key
 from art.store import foreign
 from art.store.history import Entry, History, parse_line
 from art.store.wording import listed, listed_steps
@@ -55,18 +54,18 @@ class RemoteReader:
     def steps(self, model: ModelRef) -> list[int]:
         """List the steps that have a checkpoint, ours or foreign, lowest first; by the names of their files alone."""
         files: dict[str, set[str]] = {}
-        for path in self._objects.files_below(checkpoints_key(model)):
+        for path in self._objects.files_below(str(layout.checkpoints_path(model))):
             folder, _, name = path.partition("/")
             files.setdefault(folder, set()).add(name)
         if not files:
-            self._objects.require_server(checkpoints_key(model))
+            self._objects.require_server(str(layout.checkpoints_path(model)))
         ours = [name for name, found in files.items() if layout.MANIFEST in found]
         others = layout.folders_by_step(name for name, found in files.items() if found >= set(foreign.FILES))
         return sorted({*layout.folders_by_step(ours), *(set(others) - self._begun(model, others))})
 
     def open_checkpoint(self, ref: CheckpointRef) -> RemoteCheckpoint:
         """Open one checkpoint; raises `CheckpointNotFoundError` or `CorruptCheckpointError`."""
-        found = look(self._objects, ref, checkpoint_key(ref))
+        found = look(self._objects, ref, str(layout.checkpoint_path(ref)))
         if isinstance(found, Skipped):
             folders = self._folders(ref.model)
             found = self._look(ref, folders) if ref.step in folders else found
@@ -94,10 +93,6 @@ class RemoteReader:
         found = self._newest_first(model, self._folders(model))
         return next((checkpoint for checkpoint in found if isinstance(checkpoint, RemoteCheckpoint)), None)
 
-    def read(self, checkpoint: RemoteCheckpoint, name: str) -> bytes:
-        """Read one small file of a checkpoint."""
-        return self._objects.read(f"{checkpoint.key}/{name}")
-
     def measure(self, checkpoint: RemoteCheckpoint, name: str) -> tuple[int, str] | None:
         """Read a file from the server; gives its size and its BLAKE3 digest, None when it is gone."""
         size_bytes, digest = 0, blake3()
@@ -113,7 +108,7 @@ class RemoteReader:
         """Give how many bytes lie at a step, whole or not."""
         folder = self._folders(ref.model).get(ref.step)
         return (
-            sum(item.size_bytes for item in self._objects.all(f"{checkpoints_key(ref.model)}/{folder}"))
+            sum(item.size_bytes for item in self._objects.all(f"{layout.checkpoints_path(ref.model)}/{folder}"))
             if folder
             else 0
         )
@@ -129,14 +124,14 @@ class RemoteReader:
 
     def _begun(self, model: ModelRef, steps: Collection[int]) -> set[int]:
         """Give the steps that a push of ours began: without a manifest they are not whole, and not foreign either."""
-        claims = self._objects.files(claims_key(model)) if steps else {}
+        claims = self._objects.files(str(layout.claims_path(model))) if steps else {}
         return {step for name in claims if (step := parse_step(name.removesuffix(".json"))) is not None}
 
     def _folders(self, model: ModelRef) -> Mapping[int, str]:
-        return layout.folders_by_step(self._objects.folders(checkpoints_key(model)))
+        return layout.folders_by_step(self._objects.folders(str(layout.checkpoints_path(model))))
 
     def _look(self, ref: CheckpointRef, folders: Mapping[int, str]) -> RemoteCheckpoint | Skipped:
-        return look(self._objects, ref, f"{checkpoints_key(ref.model)}/{folders[ref.step]}")
+        return look(self._objects, ref, f"{layout.checkpoints_path(ref.model)}/{folders[ref.step]}")
 
     def _newest_first(self, model: ModelRef, folders: Mapping[int, str]) -> Iterator[RemoteCheckpoint | Skipped]:
         for step in candidates(NEWEST, folders, {}):

@@ -6,9 +6,6 @@ how bytes move is `transfer`'s, what a server's refusal means `remote_errors`'.
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Unpack
 
 from art.errors import CheckpointNotFoundError, ConfigurationError, ConflictError
@@ -20,40 +17,23 @@ from art.format.pins import pin_line
 from art.names import CheckpointRef, ModelRef
 from art.remote import transfer
 from art.remote.aside import Asides, Broken, made_way_for
-from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, claim_key
+from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.clients import require_folder
 from art.remote.copy import Copied, Receiver, fork_between, fork_from_disk
-from art.remote.fetch import Fetched, RemoteForked, fetch_copy, fetch_file, fetch_fork
+from art.remote.fetch import Fetching
 from art.remote.history import add_lines, fetch_history, send_history
 from art.remote.location import Patience, parse_location
 from art.remote.objects import Objects
 from art.remote.reading import RemoteReader
 from art.remote.transfer import Meter, Progress
-from art.remote.write import Written, checkpoint_key, checkpoints_key, write
+from art.remote.write import Written, write
 from art.store.aside import Cause, SetAside
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
 from art.store.wording import listed_steps
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pushed:
-    """What a push did."""
-
-    ref: CheckpointRef
-    url: str
-    digest: str | None
-    sent_bytes: int
-    there_bytes: int
-    """What an earlier push had sent already."""
-    seconds: float
-
-    @property
-    def bytes_per_s(self) -> float:
-        return self.sent_bytes / self.seconds if self.seconds else 0.0
-
-
-class Remote(RemoteReader):
+class Remote(RemoteReader, Fetching):
     """The checkpoints below one prefix of a bucket."""
 
     @classmethod
@@ -70,54 +50,19 @@ class Remote(RemoteReader):
             require_folder(location)
         return cls(Objects(location, patience or Patience()), patience)
 
-    def fetch(
-        self, checkpoint: RemoteCheckpoint, store: CheckpointStore, *, progress: Progress | None = None
-    ) -> Fetched:
-        """Make a checkpoint present on this disk, every byte checked, as a whole or not at all."""
-        return fetch_copy(self._objects, checkpoint, store, progress)
-
-    def fetch_file(
-        self, checkpoint: RemoteCheckpoint, file: RemoteFile, target: Path, *, progress: Progress | None = None
-    ) -> None:
-        """Bring one file to a new place on this disk; raises `CorruptCheckpointError` when its bytes are wrong."""
-        fetch_file(self._objects, checkpoint, file, target, progress)
-
-    def fetch_fork(
-        self,
-        checkpoint: RemoteCheckpoint,
-        destination: ModelRef,
-        store: CheckpointStore,
-        *,
-        overwrite: bool = False,
-        progress: Progress | None = None,
-        **asked: Unpack[Asked],
-    ) -> RemoteForked:
-        """Begin a model on this disk with a checkpoint of this remote; the rules are `CheckpointStore.fork`'s."""
-        return fetch_fork(
-            self._objects,
-            checkpoint,
-            destination,
-            store,
-            overwrite=overwrite,
-            progress=progress,
-            **asked,
-        )
-
-    def push(self, checkpoint: Checkpoint, *, progress: Progress | None = None) -> Pushed:
+    def push(self, checkpoint: Checkpoint, *, progress: Progress | None = None) -> Written:
         """Write a checkpoint of this disk here, or the rest of it after a push that broke off.
 
         A foreign checkpoint gets a manifest on the way, so that what arrives can be checked from then on.
         Raises `CheckpointExistsError`, naming the key, when something else has its place.
         """
-        began = time.monotonic()
         meter = Meter(checkpoint.manifest.size_bytes, progress)
         content = _manifest_bytes(checkpoint)
 
         def put_file(entry: FileEntry, key: str) -> None:
             transfer.send(self._objects, key, checkpoint.path / entry.path, entry, meter)
 
-        written = write(self._objects, checkpoint.manifest, content, put_file)
-        return self._pushed(checkpoint, written, time.monotonic() - began)
+        return write(self._objects, checkpoint.manifest, content, put_file)
 
     def fork(
         self,
@@ -236,23 +181,12 @@ class Remote(RemoteReader):
     def delete(self, ref: CheckpointRef) -> None:
         """Delete a checkpoint, or what a broken push of it left: the manifest first, the claim last."""
         folder = self._folders(ref.model).get(ref.step)
-        if folder is None and self._objects.find(claim_key(ref)) is None:
+        if folder is None and self._objects.find(str(layout.claim_path(ref))) is None:
             raise self._absence(Exact(ref.step), ref.model, self._folders(ref.model))
-        key = f"{checkpoints_key(ref.model)}/{folder or layout.step_name(ref.step)}"
+        key = f"{layout.checkpoints_path(ref.model)}/{folder or layout.step_name(ref.step)}"
         self._objects.delete([f"{key}/{layout.MANIFEST}"])
         self._objects.delete([item.key for item in self._objects.all(key)])
-        self._objects.delete([claim_key(ref)])
-
-    def _pushed(self, checkpoint: Checkpoint, written: Written, seconds: float) -> Pushed:
-        url = str(self._objects.place(checkpoint_key(checkpoint.ref)))
-        return Pushed(
-            ref=checkpoint.ref,
-            url=url,
-            digest=written.digest,
-            sent_bytes=written.sent_bytes,
-            there_bytes=written.there_bytes,
-            seconds=seconds,
-        )
+        self._objects.delete([str(layout.claim_path(ref))])
 
 
 def _manifest_bytes(checkpoint: Checkpoint) -> bytes:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from art.errors import CheckpointExistsError, RemoteUnavailableError
 from art.format import layout
 from art.format.manifest import FileEntry, Manifest, digest_bytes, read_manifest
-from art.names import CheckpointRef, ModelRef
+from art.names import CheckpointRef
 from art.remote import transfer
-from art.remote.checkpoint import claim_key
 from art.remote.errors import MissingError, TakenError
 from art.remote.objects import Object, Objects
 
@@ -26,6 +25,7 @@ class Written:
 
     manifest: Manifest
     digest: str
+    url: str
     sent_bytes: int
     there_bytes: int
     """Files that an earlier, broken attempt had written, or all of them when there was nothing to do."""
@@ -35,33 +35,26 @@ PutFile = Callable[[FileEntry, str], None]
 """Writes one file under a key where nothing lies; may raise `TakenError` when something does now."""
 
 
-def checkpoint_key(ref: CheckpointRef) -> str:
-    return str(layout.checkpoint_path(ref))
-
-
-def checkpoints_key(model: ModelRef) -> str:
-    return str(layout.checkpoints_path(model))
-
-
 def write(objects: Objects, manifest: Manifest, content: bytes, put_file: PutFile) -> Written:
     """Write a checkpoint, or the rest of it; raises `CheckpointExistsError` naming the key that something else has."""
     ref, digest = manifest.ref, digest_bytes(content)
-    manifest_key = f"{checkpoint_key(ref)}/{layout.MANIFEST}"
+    folder = str(layout.checkpoint_path(ref))
+    manifest_key, url = f"{folder}/{layout.MANIFEST}", str(objects.place(folder))
     there = objects.find(manifest_key)
     if there is not None:
         _require_same_manifest(objects, manifest_key, there, digest)
-        return Written(manifest=manifest, digest=digest, sent_bytes=0, there_bytes=manifest.size_bytes)
+        return Written(manifest=manifest, digest=digest, url=url, sent_bytes=0, there_bytes=manifest.size_bytes)
     begun = require_free(objects, ref, digest)
     # Before the claim: a step that cannot be written stays as it is, claimed by nobody.
     there = _require_same_files(objects, manifest)
     if not begun:
-        create_or_same(objects, claim_key(ref), content)
+        create_or_same(objects, str(layout.claim_path(ref)), content)
     missing = [entry for entry in manifest.files if entry.path not in there]
     for entry in missing:
-        write_file(objects, checkpoint_key(ref), entry, put_file)
+        write_file(objects, folder, entry, put_file)
     create_or_same(objects, manifest_key, content)
     sent = sum(entry.size_bytes for entry in missing)
-    return Written(manifest=manifest, digest=digest, sent_bytes=sent, there_bytes=manifest.size_bytes - sent)
+    return Written(manifest=manifest, digest=digest, url=url, sent_bytes=sent, there_bytes=manifest.size_bytes - sent)
 
 
 def create_or_same(objects: Objects, key: str, content: bytes) -> None:
@@ -91,7 +84,7 @@ def create_or_same(objects: Objects, key: str, content: bytes) -> None:
 
 def require_free(objects: Objects, ref: CheckpointRef, digest: str) -> bool:
     """Tell whether this very checkpoint was begun before; raises `CheckpointExistsError` when another one was."""
-    key = claim_key(ref)
+    key = str(layout.claim_path(ref))
     there = objects.find(key)
     if there is None:
         return False
@@ -106,7 +99,7 @@ def require_free(objects: Objects, ref: CheckpointRef, digest: str) -> bool:
 
 def _require_same_files(objects: Objects, manifest: Manifest) -> set[str]:
     """Name the files that are there already with the right bytes; raises when one has others."""
-    there = objects.files_below(checkpoint_key(manifest.ref))
+    there = objects.files_below(str(layout.checkpoint_path(manifest.ref)))
     entries = [entry for entry in manifest.files if entry.path in there]
     for entry in entries:
         _require_same_file(objects, there[entry.path], entry)

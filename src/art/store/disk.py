@@ -21,7 +21,7 @@ from threading import Lock
 from typing import Self
 
 from art.store.hashing import hasher
-from art.store.locks import claimed, flock, locked
+from art.store.locks import flock, locked
 from art.store.refusal import explained
 
 READ_ONLY = 0o444
@@ -30,39 +30,6 @@ EARLY_SYNC_BYTES = 16 * 1024**2
 SYNCS_AT_ONCE = 32
 _APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-
-
-@contextmanager
-def new_staging(staging: Path) -> Generator[Path]:
-    """Make a folder of one's own below `staging`, and hold it: until this ends, nobody takes it for abandoned."""
-    with explained("write in", staging):
-        make_folders(staging.parent)
-        if staging.is_symlink():
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    folder = staging / uuid.uuid4().hex
-    with locked(folder, make=_make_fleeting):
-        yield folder
-
-
-def remove(folder: Path) -> None:
-    """Delete a folder that no reader can see, and the staging folder above it once that is empty."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):
-        folder.parent.rmdir()
-
-
-def remove_abandoned(folder: Path) -> bool:
-    """Delete a staging folder that nobody holds any more; False when somebody does or it is gone."""
-    with claimed(folder) as abandoned:
-        if abandoned:
-            remove(folder)
-    return abandoned
-
-
-def is_abandoned(folder: Path) -> bool:
-    """Tell whether nobody holds a staging folder any more."""
-    with claimed(folder) as abandoned:
-        return abandoned
 
 
 def discard(folder: Path) -> None:
@@ -109,11 +76,9 @@ def files_below(folder: Path) -> list[Path]:
     return paths
 
 
-def make_staged_folders(staged: Path, folder: Path) -> None:
+def make_staged_folders(folder: Path) -> None:
     """Make folders inside a staged one; durable once it is finished."""
-    if folder == staged:
-        return
-    with explained("write in", staged):
+    with explained("write in", folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -136,19 +101,6 @@ def write_file(path: Path, content: bytes) -> None:
     """Write a new read-only file; durable once its folder is finished."""
     with explained("write", path), open(path, "xb", opener=_read_only) as file:
         file.write(content)
-
-
-def put_file(path: Path, content: bytes, staging: Path) -> None:
-    """Write a small file as a whole or not at all, over one that is there; makes the folder it lies in."""
-    with explained("write in", path.parent):
-        make_folders(path.parent)
-    with new_staging(staging) as fresh:
-        try:
-            write_file(fresh / path.name, content)
-            finish(fresh)
-            take_place(fresh / path.name, path)
-        finally:
-            remove(fresh)
 
 
 def take_place(finished: Path, path: Path) -> None:
@@ -314,12 +266,6 @@ def _sync_all(paths: Collection[Path]) -> None:
     # At once: a file system gathers what is asked for together into one write, and the time is in the waiting.
     with ThreadPoolExecutor(max_workers=max(1, min(SYNCS_AT_ONCE, len(paths)))) as pool:
         list(pool.map(sync, paths))
-
-
-def _make_fleeting(folder: Path) -> None:
-    """Make a staging folder: nothing is lost when a power failure takes it."""
-    folder.parent.mkdir(exist_ok=True)
-    folder.mkdir(exist_ok=True)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Such a checkpoint is usable when its two files are whole. Knows the two formats 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -102,6 +102,15 @@ def read_config(content: bytes) -> AdapterConfig:
 def check_safetensors(size_bytes: int, read: Callable[[int], bytes]) -> None:
     """Check that an adapter's weights are as long as their header says; `read(n)` gives their next n bytes."""
     safetensors.read_header(size_bytes, read, where=_WEIGHTS)
+
+
+def read_tensors(path: Path) -> Mapping[str, safetensors.TensorEntry]:
+    """Read which tensors a file holds, by its header alone; raises `CorruptCheckpointError`."""
+    file = regular.find_opened(path)
+    if file is None:
+        raise CorruptCheckpointError(f"{path} is gone, though its checkpoint needs it.")
+    with file:
+        return safetensors.read_header(os.fstat(file.fileno()).st_size, file.read, where=str(path))
 
 
 def _opened(folder: Path, name: str) -> BinaryIO:

@@ -1,6 +1,7 @@
 """Moving several folders as one: the moves are written down first, and finished by whoever finds them.
 
-A rewind sets folders aside; nothing here deletes one. The caller holds the lock of the folder it passes.
+A rewind sets folders aside; nothing here deletes one. Whoever moves or commits holds the lock of the folder, by
+`alone`; whoever reads asks `read_steadily`.
 A journal may come from a stranger, with the folder it lies in: it moves step folders of that very folder and of the
 store's staging, and nothing else. Knows folders below a root; knows nothing of models or manifests.
 """
@@ -8,24 +9,28 @@ store's staging, and nothing else. Knows folders below a root; knows nothing of 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from art.errors import CorruptCheckpointError
+from art.errors import ArtError, CorruptCheckpointError
 from art.format import layout
 from art.format.fields import Count, Time
 from art.format.json import canonical_json, parse_as, shown
 from art.names import parse_step
-from art.store import disk, regular
+from art.store import disk, regular, staging
 from art.store.refusal import explained
 
 MAX_ID = 10**9
 MAX_BYTES = 64 * 1024**2
 """Of a journal: the moves of three hundred thousand steps fit."""
+
+T = TypeVar("T")
 
 
 class Record(BaseModel):
@@ -51,9 +56,34 @@ class DamagedRecord:
     problem: str
 
 
+@contextmanager
+def alone(root: Path, folder: Path) -> Generator[None]:
+    """Hold the lock of a folder, and finish what a crash left half done in it."""
+    with disk.exclusive(folder, (layout.CHECKPOINTS, layout.SET_ASIDE)):
+        settle(root, folder)
+        yield
+
+
+def read_steadily(root: Path, folder: Path, read: Callable[[], T]) -> T:
+    """Read a folder, again when its steps were moved meanwhile; what a crash left half done is finished first."""
+    while True:
+        number = count(folder)
+        if is_pending(folder):
+            with alone(root, folder):
+                return read()
+        try:
+            result = read()
+        except ArtError:
+            if is_settled_at(folder, number):
+                raise
+        else:
+            if is_settled_at(folder, number):
+                return result
+
+
 def run(root: Path, folder: Path, record: Record) -> None:
     """Perform the moves of a record: from the moment its journal is written they will all have happened."""
-    disk.put_file(
+    staging.put_file(
         folder / layout.JOURNAL, canonical_json(record.model_dump(exclude_defaults=True)), root / layout.STAGING
     )
     settle(root, folder)
@@ -62,7 +92,7 @@ def run(root: Path, folder: Path, record: Record) -> None:
 def settle(root: Path, folder: Path) -> None:
     """Finish what a journal says, however much of it was already done, and file the record."""
     journal = folder / layout.JOURNAL
-    record = _find(journal)
+    record = _find(journal) if is_pending(folder) else None
     if record is None:
         return
     moves = [_checked(root, folder, move) for move in record.moves]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from art.errors import (
-    ArtError,
     CheckpointNotFoundError,
     CorruptCheckpointError,
     MetricNotFoundError,
@@ -21,9 +20,10 @@ from art.errors import (
 from art.format import layout, lineage
 from art.format.manifest import Manifest
 from art.format.pick import NEWEST, AtMost, Best, Exact, Pick, candidates
+from art.format.safetensors import TensorEntry
 from art.format.selection import Selection, Skipped, absence, choose
 from art.names import CheckpointRef, ModelRef
-from art.store import disk, journal, regular
+from art.store import disk, foreign, journal, regular
 from art.store.checkpoint import Checkpoint, Damage, check_file, check_manifest, is_whole, look, stamp
 from art.store.history import History
 from art.store.refusal import explained
@@ -105,6 +105,11 @@ class CheckpointReader:
         with explained("read", checkpoint.path / name):
             return (checkpoint.path / name).read_bytes()
 
+    def read_adapter(self, checkpoint: Checkpoint) -> tuple[bytes, Mapping[str, TensorEntry]]:
+        """Read an adapter's configuration, and the header of its weights; raises `CorruptCheckpointError`."""
+        config, weights = checkpoint.path / layout.ADAPTER_CONFIG, checkpoint.path / layout.ADAPTER_WEIGHTS
+        return regular.read(config, max_bytes=foreign.MAX_CONFIG_BYTES), foreign.read_tensors(weights)
+
     def verify(self, checkpoint: Checkpoint) -> None:
         """Read every byte again; raises `CorruptCheckpointError` naming the file and both digests."""
         check_manifest(checkpoint)
@@ -157,26 +162,12 @@ class CheckpointReader:
 
     def _read(self, model: ModelRef, read: Callable[[Mapping[int, str]], T]) -> T:
         """Read the folders of a model's steps, again when a rewind, restore or overwriting fork came in between."""
-        folder = self._folder(model)
-        while True:
-            count = journal.count(folder)
-            if journal.is_pending(folder):
-                with self._alone(model) as names:
-                    return read(names)
-            try:
-                result = read(self._names(model))
-            except ArtError:
-                if journal.is_settled_at(folder, count):
-                    raise
-            else:
-                if journal.is_settled_at(folder, count):
-                    return result
+        return journal.read_steadily(self.root, self._folder(model), lambda: read(self._names(model)))
 
     @contextmanager
     def _alone(self, model: ModelRef) -> Generator[Mapping[int, str]]:
         """Hold the lock of a model and finish what a crash left half done; gives the folders of its steps."""
-        with disk.exclusive(self._folder(model), (layout.CHECKPOINTS, layout.SET_ASIDE)):
-            journal.settle(self.root, self._folder(model))
+        with journal.alone(self.root, self._folder(model)):
             yield self._names(model)
 
     def _names(self, model: ModelRef) -> Mapping[int, str]:

@@ -36,6 +36,14 @@ def find(path: Path, *, max_bytes: int) -> bytes | None:
         return file.read(os.fstat(file.fileno()).st_size + 1)
 
 
+def read(path: Path, *, max_bytes: int) -> bytes:
+    """Read a small file that must be there; raises `CorruptCheckpointError` where it is not, or as `find` does."""
+    content = find(path, max_bytes=max_bytes)
+    if content is None:
+        raise CorruptCheckpointError(f"{path} is gone, though its checkpoint needs it.")
+    return content
+
+
 def find_opened(path: Path, *, max_bytes: int | None = None) -> BinaryIO | None:
     """Open a regular file to read, None when there is none; raises `CorruptCheckpointError` for anything else."""
     handle = _find_handle(path)

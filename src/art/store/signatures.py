@@ -11,7 +11,7 @@ from pathlib import Path
 
 from art.format import layout
 from art.names import ModelRef
-from art.store import disk, regular
+from art.store import disk, regular, staging
 
 MAX_BYTES = 16 * 1024**2
 """Of a signature, which names every file that was signed."""
@@ -46,5 +46,5 @@ def write_signature(root: Path, model: ModelRef, name: str, content: bytes) -> P
     """Write a signature as a whole or not at all; returns when it is on the disk."""
     path = root / layout.signatures_path(model) / name
     regular.require_folders([path.parent])
-    disk.put_file(path, content, root / layout.STAGING)
+    staging.put_file(path, content, root / layout.STAGING)
     return path

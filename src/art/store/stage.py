@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from art.errors import CorruptCheckpointError
 from art.format import layout
 from art.format.kinds import left_out
-from art.format.manifest import FileEntry, Hop, Manifest, Parent, read_manifest, utc_now
+from art.format.manifest import FileEntry, Hop, Manifest, Parent, digest_bytes, read_manifest, utc_now
 from art.names import CheckpointRef
-from art.store import disk
+from art.store import disk, journal, staging
 from art.store.aside import SetAside
 from art.store.checkpoint import Checkpoint, Damage, check_file, check_size
 from art.store.sharing import Sharing, share
@@ -33,6 +34,10 @@ class Forked:
     """The very same fork was there already; nothing was done."""
     shared_bytes: int = 0
     copied_bytes: int = 0
+    fetched_bytes: int = 0
+    """What came from another place, repetitions included."""
+    reused_bytes: int = 0
+    """What this disk had already of a fork from another place."""
     sharing: frozenset[Sharing] = frozenset()
     set_aside: SetAside | None = None
 
@@ -52,16 +57,35 @@ class Spare:
         return self.folder / self.entry.path
 
 
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A folder that is a checkpoint but for its manifest: the one who gives it its place writes that last."""
+
+    folder: Path
+    manifest: Manifest
+    content: bytes
+    """The manifest's own bytes."""
+
+    @property
+    def ref(self) -> CheckpointRef:
+        return self.manifest.ref
+
+    @property
+    def digest(self) -> str:
+        return digest_bytes(self.content)
+
+
 class Publisher(Protocol):
     """What a stage needs of the store that it was opened in."""
 
     @property
+    def root(self) -> Path: ...
+    @property
     def staging(self) -> Path: ...
-    def discard(self, stage: Stage) -> None: ...
     def require(self, checkpoint: Checkpoint) -> None: ...
-    def publish(self, folder: Path, manifest: Manifest, *, after: Parent | None = None) -> Checkpoint: ...
-    def publish_fork(self, folder: Path, manifest: Manifest, hop: Hop, *, overwrite: bool = False) -> Forked: ...
-    def publish_repaired(self, folder: Path, manifest: Manifest, damage: Damage) -> SetAside: ...
+    def publish(self, draft: Draft, *, after: Parent | None = None) -> Checkpoint: ...
+    def publish_fork(self, draft: Draft, hop: Hop, *, overwrite: bool = False) -> Forked: ...
+    def publish_repaired(self, draft: Draft, damage: Damage) -> SetAside: ...
 
 
 class Stage:
@@ -74,12 +98,13 @@ class Stage:
         self._opened = ExitStack()
 
     def __enter__(self) -> Self:
-        self.path = self._opened.enter_context(disk.new_staging(self._store.staging))
+        # Moves that were begun and not finished may need the folder: whoever settles the journal takes it from there.
+        is_needed = partial(journal.is_pending, self._store.root / layout.model_path(self.ref.model))
+        self.path = self._opened.enter_context(staging.new_staging(self._store.staging, is_needed=is_needed))
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._opened:
-            self._store.discard(self)
+        self._opened.close()
 
     def commit(self, *, parent: Checkpoint | None = None, **details: Any) -> Checkpoint:
         """Make what was written a checkpoint that continues `parent`.
@@ -96,9 +121,8 @@ class Stage:
             ancestry=parent.manifest.ancestry if parent else (),
             **details,
         )
-        disk.write_file(self.path / layout.MANIFEST, manifest.to_bytes())
         is_own = manifest.parent is not None and manifest.parent.ref.model == self.ref.model
-        return self._store.publish(self.path, manifest, after=manifest.parent if is_own else None)
+        return self._store.publish(self._draft(manifest), after=manifest.parent if is_own else None)
 
     def staged(self) -> tuple[FileEntry, ...]:
         """Describe the files that were written; nobody writes them from here on."""
@@ -110,8 +134,7 @@ class Stage:
         """Make this a fork of `source`, with the files of a checkpoint on this disk or with those already staged."""
         manifest = forked_manifest(source, hop, self.ref)
         how = self._share_all(manifest.files, share_from) if share_from else {}
-        disk.write_file(self.path / layout.MANIFEST, manifest.to_bytes())
-        forked = self._store.publish_fork(self.path, manifest, hop, overwrite=overwrite)
+        forked = self._store.publish_fork(self._draft(manifest), hop, overwrite=overwrite)
         if forked.repeated:
             return forked
         copied = sum(entry.size_bytes for entry, sharing in how.items() if sharing is Sharing.COPY)
@@ -120,16 +143,14 @@ class Stage:
 
     def commit_copy(self, manifest: bytes) -> Checkpoint:
         """Make what was fetched the very checkpoint that its manifest describes."""
-        disk.write_file(self.path / layout.MANIFEST, manifest)
-        return self._store.publish(self.path, read_manifest(manifest, where=str(self.ref)))
+        return self._store.publish(self._draft(read_manifest(manifest, where=str(self.ref)), manifest))
 
     def commit_repaired(self, manifest: bytes, damage: Damage) -> SetAside:
         """Take the place of a damaged folder, which is set aside. Every byte is compared with the manifest first."""
         described = read_manifest(manifest, where=str(self.ref))
         for entry in described.files:
             check_file(self.path, entry)
-        disk.write_file(self.path / layout.MANIFEST, manifest)
-        return self._store.publish_repaired(self.path, described, damage)
+        return self._store.publish_repaired(self._draft(described, manifest), damage)
 
     def take(self, entry: FileEntry, spare: Spare) -> bool:
         """Take a file from where its bytes may lie; False, and nothing taken, when they are others by now."""
@@ -160,8 +181,12 @@ class Stage:
     def place(self, path: str) -> Path:
         """Give the place of a file that comes into the stage; the folders above it are made."""
         target = self.path / path
-        disk.make_staged_folders(self.path, target.parent)
+        if target.parent != self.path:
+            disk.make_staged_folders(target.parent)
         return target
+
+    def _draft(self, manifest: Manifest, content: bytes | None = None) -> Draft:
+        return Draft(folder=self.path, manifest=manifest, content=content or manifest.to_bytes())
 
     def _share_all(self, entries: Collection[FileEntry], holder: Checkpoint) -> dict[FileEntry, Sharing]:
         try:

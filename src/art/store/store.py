@@ -15,14 +15,14 @@ from typing import Unpack
 from art.errors import CheckpointExistsError, CheckpointNotFoundError, ConflictError, DestinationNotEmptyError
 from art.format import layout, lineage
 from art.format.lineage import Asked
-from art.format.manifest import Hop, Manifest, Parent
+from art.format.manifest import Hop, Parent
 from art.format.selection import Skipped
 from art.names import CheckpointRef, ModelRef
-from art.store import disk, journal
+from art.store import disk, journal, staging
 from art.store.aside import Cause, SetAside, asides, choose_aside, folders_of, put_aside
 from art.store.checkpoint import Checkpoint, Damage, is_debris, is_whole, stamp
 from art.store.reading import CheckpointReader
-from art.store.stage import Forked, Stage
+from art.store.stage import Draft, Forked, Stage
 from art.store.wording import listed_steps
 
 
@@ -36,12 +36,6 @@ class CheckpointStore(CheckpointReader):
     def stage(self, ref: CheckpointRef) -> Stage:
         """Open a folder to write a checkpoint into; leaving it without a commit discards it."""
         return Stage(self, ref)
-
-    def discard(self, stage: Stage) -> None:
-        """Delete what a stage did not commit."""
-        # Moves that were begun and not finished may need the folder: whoever settles the journal takes it from there.
-        if not journal.is_pending(self._folder(stage.ref.model)):
-            disk.remove(stage.path)
 
     def fork(
         self,
@@ -76,12 +70,12 @@ class CheckpointStore(CheckpointReader):
             return None
         raise self._occupied(destination)
 
-    def publish(self, folder: Path, manifest: Manifest, *, after: Parent | None = None) -> Checkpoint:
-        """Give a staged folder its place, unless something else is there, or its model no longer stands at `after`."""
-        ref, place = manifest.ref, self.root / layout.checkpoint_path(manifest.ref)
+    def publish(self, draft: Draft, *, after: Parent | None = None) -> Checkpoint:
+        """Give a draft its place, unless something else is there, or its model no longer stands at `after`."""
+        ref = draft.ref
         with self._alone(ref.model) as names:
             there = self._cleared(ref, names)
-            if there and there.digest == disk.digest(folder / layout.MANIFEST):
+            if there and there.digest == draft.digest:
                 return there
             newest = self.newest(ref.model)
             if after and not there and (newest is None or newest.digest != after.digest):
@@ -89,39 +83,36 @@ class CheckpointStore(CheckpointReader):
                     f"{ref} continues step {after.step}, but {ref.model} was rewound or replaced meanwhile: "
                     f"{self._has(ref.model)}. The step was not kept; train again from there."
                 )
-            if there or not disk.publish(folder, place):
+            if there or not self._publish(draft):
                 raise CheckpointExistsError(
                     f"{ref} is there already, with other contents; {self._has(ref.model)}. "
                     f"Is another process training {ref.model}?"
                 )
-            return self.open(ref)
+            return self._placed(draft)
 
-    def publish_fork(self, folder: Path, manifest: Manifest, hop: Hop, *, overwrite: bool = False) -> Forked:
-        """Give a staged fork its place: alone in its model, unless the same fork is there already."""
-        ref, place = manifest.ref, self.root / layout.checkpoint_path(manifest.ref)
+    def publish_fork(self, draft: Draft, hop: Hop, *, overwrite: bool = False) -> Forked:
+        """Give the draft of a fork its place: alone in its model, unless the same fork is there already."""
+        ref = draft.ref
         with self._alone(ref.model) as names:
             if repeated := self.find_fork(ref.model, hop, overwrite=overwrite):
                 return repeated
             aside = None
             if all(is_debris(path) for path in self._paths(ref.model, names).values()):
                 self._cleared(ref, names)
-                disk.publish(folder, place)
+                self._publish(draft)
             elif overwrite:
-                disk.finish_in_place(folder)
-                cause = Cause(reason=f"replaced by a fork at {ref.step}", kept=None)
-                aside = put_aside(self.root, ref.model, names, cause, then=[(folder, place)])
+                aside = self._replace(draft, names, Cause(reason=f"replaced by a fork at {ref.step}", kept=None))
             else:
                 raise self._occupied(ref.model)
-            return Forked(checkpoint=self.open(ref), newest_step=ref.step, set_aside=aside)
+            return Forked(checkpoint=self._placed(draft), newest_step=ref.step, set_aside=aside)
 
-    def publish_repaired(self, folder: Path, manifest: Manifest, damage: Damage) -> SetAside:
-        """Give a staged folder the place of a damaged one, which is set aside: both or neither."""
-        ref, place = manifest.ref, self.root / layout.checkpoint_path(manifest.ref)
+    def publish_repaired(self, draft: Draft, damage: Damage) -> SetAside:
+        """Give a draft the place of a damaged folder, which is set aside: both or neither."""
+        ref = draft.ref
         with self._alone(ref.model) as names:
             self._require_unchanged(ref, damage, names)
-            disk.finish_in_place(folder)
             cause = Cause(reason=f"repaired: {damage.problem}", kept=max(names), damaged=True)
-            return put_aside(self.root, ref.model, {ref.step: damage.path.name}, cause, then=[(folder, place)])
+            return self._replace(draft, {ref.step: damage.path.name}, cause)
 
     def set_damaged_aside(self, checkpoint: Checkpoint, damages: Mapping[int, Damage]) -> SetAside:
         """Make a checkpoint its model's newest again: the later ones, all damaged, are set aside."""
@@ -194,7 +185,7 @@ class CheckpointStore(CheckpointReader):
         if self.staging.is_symlink():
             return []
         folders = (folder for folder in self.staging.glob("*/") if not folder.is_symlink())
-        return [folder for folder in folders if disk.is_abandoned(folder)]
+        return [folder for folder in folders if staging.is_abandoned(folder)]
 
     def debris(self) -> list[Path]:
         """List what nobody misses: step folders without anything of a checkpoint, and abandoned staging folders."""
@@ -215,7 +206,25 @@ class CheckpointStore(CheckpointReader):
         # Listed before the models settle: what a journal names is then moved away, and not deleted.
         abandoned = self.abandoned()
         deleted = [path for model in self.models() for path in self.sweep(model)]
-        return deleted + [folder for folder in abandoned if disk.remove_abandoned(folder)]
+        return deleted + [folder for folder in abandoned if staging.remove_abandoned(folder)]
+
+    def _publish(self, draft: Draft) -> bool:
+        """Give a draft its place in one step; False, and nothing changed, when something is there."""
+        disk.write_file(draft.folder / layout.MANIFEST, draft.content)
+        return disk.publish(draft.folder, self._place(draft.ref))
+
+    def _replace(self, draft: Draft, names: Mapping[int, str], cause: Cause) -> SetAside:
+        """Set folders aside and give a draft its place: both or neither."""
+        disk.write_file(draft.folder / layout.MANIFEST, draft.content)
+        disk.finish_in_place(draft.folder)
+        then = [(draft.folder, self._place(draft.ref))]
+        return put_aside(self.root, draft.ref.model, names, cause, then=then)
+
+    def _placed(self, draft: Draft) -> Checkpoint:
+        return Checkpoint(ref=draft.ref, path=self._place(draft.ref), manifest=draft.manifest, digest=draft.digest)
+
+    def _place(self, ref: CheckpointRef) -> Path:
+        return self.root / layout.checkpoint_path(ref)
 
     def _require_unchanged(self, ref: CheckpointRef, damage: Damage, names: Mapping[int, str]) -> None:
         if self._paths(ref.model, names).get(ref.step) != damage.path or stamp(damage.path) != damage.stamp:
