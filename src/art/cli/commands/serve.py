@@ -1,0 +1,114 @@
+"""`art serve` and `art chat`: a committed checkpoint answers, to programs or to the person at this terminal."""
+
+import secrets
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from art.cli.completion import name_argument
+from art.cli.invocation import AsJson, Invocation, Project, Root, settle
+from art.cli.render import output
+
+if TYPE_CHECKING:
+    from art.store.checkpoint import Checkpoint
+    from art.store.store import CheckpointStore
+
+BaseModel = Annotated[str | None, typer.Option(help="Where the base model lies, if not where it says.")]
+
+
+def serve(
+    context: typer.Context,
+    checkpoint: Annotated[str, name_argument("MODEL[@STEP]", "The newest without a step.")],
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    key: Annotated[str | None, typer.Option(help="What requests carry [a random one].")] = None,
+    base_model: BaseModel = None,
+    root: Root = None,
+    project: Project = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve a committed checkpoint to OpenAI's clients until Ctrl-C. Changes nothing.
+
+    It prints the address and the key. Other steps of the model answer as NAME@STEP.
+    """
+    from art.http.server import Listen
+    from art.local.serving import serve_checkpoint
+
+    invocation = settle(context, root, project, as_json)
+    store, chosen = _chosen(invocation, checkpoint, "serve")
+    listen = Listen(key=key or secrets.token_urlsafe(24), host=host, port=port)
+    with output.working(f"loading the base of {chosen.ref} ..."):
+        serving = serve_checkpoint(store, chosen, base_model=base_model, listen=listen)
+        door = serving.__enter__()
+    try:
+        told = {"ref": str(door.ref), "base_url": door.base_url, "api_key": door.key, "model": door.model}
+        if invocation.as_json:
+            output.print_json(told)
+        else:
+            output.print_lines([
+                f"{door.ref} answers at {door.base_url}",
+                f"  model={door.model}  api_key={door.key}",
+                "Ctrl-C ends it.",
+            ])  # fmt: skip
+        sys.stdout.flush()
+        _wait_for_interrupt()
+    finally:
+        serving.__exit__(None, None, None)
+    output.say(f"{door.ref} is not served any more.")
+
+
+def chat(
+    context: typer.Context,
+    checkpoint: Annotated[str, name_argument("MODEL[@STEP]", "The newest without a step.")],
+    prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="Ask this and end.")] = None,
+    system: Annotated[str | None, typer.Option(help="A system message.")] = None,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0 takes the likeliest token.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 512,
+    seed: Annotated[int | None, typer.Option(help="The same answer again.")] = None,
+    base_model: BaseModel = None,
+    root: Root = None,
+    project: Project = None,
+    as_json: AsJson = False,
+) -> None:
+    """Talk to a committed checkpoint. Changes nothing.
+
+    Without --prompt each line is a turn of one conversation, from the terminal or a pipe, until Ctrl-D.
+    """
+    from art.cli.talk import Answering, Talk
+    from art.local.serving import serve_checkpoint
+
+    invocation = settle(context, root, project, as_json)
+    if invocation.as_json and prompt is None:
+        raise typer.BadParameter("--json belongs to --prompt.")
+    store, chosen = _chosen(invocation, checkpoint, "chat")
+    with output.working(f"loading the base of {chosen.ref} ..."):
+        serving = serve_checkpoint(store, chosen, base_model=base_model)
+        door = serving.__enter__()
+    try:
+        answering = Answering(temperature=temperature, max_tokens=max_tokens, seed=seed)
+        talk = Talk(door, answering, system=system)
+        if prompt is None:
+            talk.go_on()
+        elif invocation.as_json:
+            output.print_json({"ref": str(door.ref), "prompt": prompt, **talk.whole(prompt)})
+        else:
+            talk.ask(prompt)
+    finally:
+        serving.__exit__(None, None, None)
+
+
+def _chosen(invocation: Invocation, text: str, command: str) -> "tuple[CheckpointStore, Checkpoint]":
+    address, store = invocation.local_address(text, command), invocation.existing_store
+    return store, store.open(address.ref) if address.ref else store.select(address.model).checkpoint
+
+
+def _wait_for_interrupt() -> None:
+    """Wait for Ctrl-C, or for a supervisor's SIGTERM."""
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    while not over.wait(1.0):
+        pass
