@@ -1,6 +1,7 @@
 """The shape of the house: files that one can hold in the head, small functions, few parameters, values by keyword."""
 
 import ast
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2] / "src" / "art"
 MODULES = sorted(ROOT.rglob("*.py"))
 MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_PARAMETERS, MOST_POSITIONAL_FIELDS = 350, 45, 6, 3
+
+MOST_LINES_OF_THE_MEDIAN = 8
 
 # What others have decided: the documented API, transformers' attention, and options that typer reads off a signature.
 GIVEN_SIGNATURES = {
@@ -45,6 +48,12 @@ def test_functions_are_small(path: Path):
     long = [f"{each.name}: {_lines(each)} lines" for each in functions(path) if _lines(each) > MOST_LINES_OF_A_FUNCTION]
 
     assert long == []
+
+
+def test_most_functions_are_seen_at_a_glance():
+    lines = [_lines(each) for path in MODULES for each in functions(path)]
+
+    assert statistics.median(lines) <= MOST_LINES_OF_THE_MEDIAN
 
 
 @pytest.mark.parametrize("path", MODULES, ids=named)

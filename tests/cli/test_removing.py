@@ -56,7 +56,7 @@ def test_the_best_has_a_direction(art: Art, store: CheckpointStore):
     lowest = art("rm", "agent-1", "--keep-best", "train/reward", "--mode", "min", "--yes", "--json")
 
     assert unclear.returncode == 1
-    assert "say mode=" in unclear.stderr
+    assert "say --mode" in unclear.stderr
     assert json.loads(lowest.stdout)["kept"] == ["shop/agent-1@150"]
 
 

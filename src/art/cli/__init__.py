@@ -17,6 +17,9 @@ FAILED = 1
 INTERRUPTED = 130
 ALIAS = "artfork"
 
+OPTIONS = {"overwrite=True": "--overwrite", "mode='min' or 'max'": "--mode min or --mode max"}
+"""Arguments of the library that an error names, and what the program has for them."""
+
 
 def main() -> None:
     """Run the program; an error of ours is one line on stderr and exit status 1."""
@@ -60,7 +63,10 @@ def _name() -> str:
 def _complain(error: Exception) -> None:
     from art.cli.render.output import say
 
-    say(f"art: {error}", style="red")
+    words = str(error)
+    for argument, option in OPTIONS.items():
+        words = words.replace(argument, option)
+    say(f"art: {words}", style="red")
 
 
 def _survive_narrow_encodings() -> None:

@@ -9,7 +9,6 @@ from rich.text import Text
 
 from art.cli.addresses import Address
 from art.cli.render import output, wording
-from art.errors import DestinationNotEmptyError
 from art.format.kinds import ADAPTER
 from art.format.layout import OPTIMIZER
 from art.format.manifest import Manifest
@@ -43,10 +42,7 @@ def perform(
         reset=reset,
         if_exists=if_exists,
     )
-    try:
-        return fork(request, watch=output.byte_bar)
-    except DestinationNotEmptyError as error:
-        raise DestinationNotEmptyError(str(error).replace("overwrite=True", "--overwrite")) from error
+    return fork(request, watch=output.byte_bar)
 
 
 def lines(report: ForkReport, source: Address, destination: Address, *, verbose: bool) -> Iterator[Text]:
@@ -63,8 +59,8 @@ def lines(report: ForkReport, source: Address, destination: Address, *, verbose:
         yield Text(f"  this fork was made before; the model goes on at step {report.step}")
         return
     if aside := report.set_aside:
-        words = f"  set aside {wording.span(aside.steps)}; art rewind --undo {report.ref.model} brings back"
-        yield Text(words, "yellow")
+        model = Address(destination.url, report.ref.model, None)
+        yield Text(f"  set aside {wording.span(aside.steps)}; art rewind --undo {model} brings back", "yellow")
     if report.outcome is not Outcome.REWOUND:
         yield Text(f"  {_cost(report)}, in {wording.seconds(report.seconds)}")
         yield from _part_lines(report.manifest)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -68,6 +68,12 @@ class Invocation:
         from art.remote.remote import Remote
 
         return Remote.open(url)
+
+    def place_to_change(self, url: str | None) -> CheckpointStore | Remote:
+        """Open what a URL names to change it; a repository of the Hub is only read."""
+        if url and url.startswith(addresses.HUB):
+            raise typer.BadParameter(f"{url} is read, never changed.")
+        return cast("CheckpointStore | Remote", self.place(url))
 
     def local_address(self, text: str, command: str) -> addresses.Address:
         """Read a name for a command that knows no bucket; refuses one with a URL."""

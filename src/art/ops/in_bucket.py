@@ -79,7 +79,7 @@ class InBucket:
         return _BucketHistory(self).scores(segments, metric)
 
     def pins(self, model: ModelRef) -> Pins:
-        return self._bucket.pins(model)
+        return self.remote.pins(model) if isinstance(self.remote, Remote) else Pins()
 
     def certificates(self, model: ModelRef) -> Certificates:
         """Give nothing: what was proven is asked of a disk, and a pull brings it there."""

@@ -45,7 +45,9 @@ class Remote(RemoteReader, Fetching):
         """
         location = parse_location(url_or_bucket, prefix=prefix)
         if location.scheme == "hf":
-            raise ConfigurationError(f"{location} can be forked from, not opened as a remote; see art.remote.hub.")
+            raise ConfigurationError(
+                f"{location} is on the Hub, which is read and never written: `art fork {location} project/model`."
+            )
         if location.scheme == "file":
             require_folder(location)
         return cls(Objects(location, patience or Patience()), patience)

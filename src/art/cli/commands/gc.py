@@ -87,20 +87,17 @@ def _keep(invocation: Invocation, where: str | None, keep: str, *, dry_run: bool
 
 
 def _named(invocation: Invocation, where: str | None) -> "tuple[CheckpointStore | Remote, list[ModelRef]]":
-    from art.remote.remote import Remote
 
     if where is None:
         store = invocation.existing_store
         return store, store.models(invocation.project)
-    if where.startswith(addresses.HUB):
-        raise typer.BadParameter(f"{where} is read, never changed.")
     if addresses.is_place(where):
-        remote = Remote.open(where)
-        return remote, remote.models(invocation.project)
+        place = invocation.place_to_change(where)
+        return place, place.models(invocation.project)
     address = invocation.address(where)
     if address.ref:
         raise typer.BadParameter(f"Policies choose among all steps; leave the step out: {address.model}.")
-    place = Remote.open(address.url) if address.url else invocation.existing_store
+    place = invocation.place_to_change(address.url)
     place.select(address.model)  # says so when there is none
     return place, [address.model]
 

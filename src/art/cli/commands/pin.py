@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from art.cli import addresses
 from art.cli.completion import name_argument
 from art.cli.invocation import AsJson, Project, Root, settle
 from art.cli.render import output
@@ -33,12 +32,10 @@ def _set(context: typer.Context, text: str, options: tuple[Path | None, str | No
     from art.store.pins import set_pin
 
     invocation = settle(context, *options)
-    if text.startswith(addresses.HUB):
-        raise typer.BadParameter(f"{text} is read, never changed.")
     address = invocation.address(text)
+    place = invocation.place_to_change(address.url)
     if address.ref is None or address.step is None:
         raise typer.BadParameter(f"Name a step, as in {address.model}@500.")
-    place = Remote.open(address.url) if address.url else invocation.existing_store
     digest = place.select(address.model, Exact(address.step)).checkpoint.digest
     if isinstance(place, Remote):
         place.set_pin(address.ref, digest, pinned=pinned)

@@ -30,7 +30,7 @@ def rewind(
 
     invocation = settle(context, root, project, as_json)
     address = invocation.address(model)
-    place = invocation.place(address.url)
+    place = invocation.place_to_change(address.url)
     if undo:
         if address.step is not None:
             raise typer.BadParameter(f"--undo takes a model; write {Address(address.url, address.model, None)}.")

@@ -76,9 +76,7 @@ def _named(invocation: Invocation, texts: list[str]) -> "tuple[CheckpointStore |
     if len(urls) > 1:
         raise typer.BadParameter("What is deleted together lies in one place; run it once for each.")
     (url,) = urls
-    if url and url.startswith(addresses.HUB):
-        raise typer.BadParameter(f"{url} is read, never changed.")
-    return cast("CheckpointStore | Remote", invocation.place(url)), ranges
+    return invocation.place_to_change(url), ranges
 
 
 def _perform(invocation: Invocation, place: "CheckpointStore | Remote", removal: "Removal") -> None:

@@ -1,0 +1,72 @@
+"""What the program says to do next does it: its own options, and the place that was asked about."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from art.store.history import History
+from art.store.store import CheckpointStore
+
+from .conftest import MAIN, Art
+
+REPOSITORY = "hf://organisation/adapter"
+
+
+@pytest.fixture
+def bucket(art: Art, tmp_path: Path) -> str:
+    (tmp_path / "bucket").mkdir()
+    url = f"file://{tmp_path}/bucket"
+    assert art("push", "shop/agent-1", url).returncode == 0
+    return url
+
+
+def test_the_command_that_undoes_a_rewind_in_a_bucket_undoes_that_one(art: Art, store: CheckpointStore, bucket: str):
+    name = f"{bucket}::shop/agent-1"
+    before = store.steps(MAIN)
+    rewound = art("fork", name, name, "--not-after", "60")
+    (line,) = [line for line in rewound.stdout.splitlines() if "art rewind --undo" in line]
+
+    undone = art(*shlex.split(line.partition("; art ")[2].removesuffix(" brings back")))
+
+    assert undone.stdout.startswith("shop/agent-1 stands at step 150"), undone.stderr
+    assert store.steps(MAIN) == before
+
+
+@pytest.mark.parametrize(
+    "command", [["fork", "shop/agent-1", "fresh", "--best"], ["rm", "shop/agent-1", "--dry-run", "--keep-best"]]
+)
+def test_a_metric_without_a_direction_is_refused_in_words_of_the_program(
+    art: Art, store: CheckpointStore, command: list[str]
+):
+    History(store.root).append(MAIN, 50, split="val", metrics={"zork": 1.0})
+
+    refused = art(*command, "val/zork")
+    told = art(*command, "val/zork", "--mode", "max")
+
+    assert "say --mode min or --mode max" in refused.stderr
+    assert (refused.returncode, told.returncode) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["rewind", f"{REPOSITORY}@0"],
+        ["rm", REPOSITORY],
+        ["pin", f"{REPOSITORY}@0"],
+        ["gc", REPOSITORY, "--keep", "forks"],
+        ["push", "shop/agent-1", REPOSITORY],
+        ["pull", REPOSITORY],
+    ],
+)
+def test_what_would_change_a_repository_of_the_hub_says_that_it_is_read_only(art: Art, command: list[str]):
+    refused = art(*command)
+
+    assert refused.returncode != 0
+    assert "is read" in refused.stderr
+
+
+def test_the_log_of_a_repository_says_why_it_cannot_be_read(art: Art):
+    shown = art("log", REPOSITORY, HF_HUB_OFFLINE="1")
+
+    assert "HF_HUB_OFFLINE is set" in shown.stdout + shown.stderr
