@@ -1,238 +1,191 @@
-"""Real runs of the small model, healthy ones and ones that go wrong in a known way, judged step by step.
+"""What the judge finds in real runs, healthy ones and broken ones, judged step by step as a guard would.
 
-Each run learns by GRPO to answer with digits; a broken one is broken at a known step. `judge` is asked after every
-step, as a guard would ask. The table goes into docs/design/judging.md:
+The runs are those that `judged_runs.py` made and wrote down in `tests/ops/judged`. The tables go into
+docs/design/judging.md:
 
     python bench/judging.py --write
 """
 
 from __future__ import annotations
 
-import logging
+import json
+import random
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from multiprocessing import get_context
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "train"))
-
-import torch
-from worlds import choice, make_base, trajectory
-
-from art.adapter.adapted import AdaptedModel
-from art.adapter.files import read_adapter
-from art.config import LoRAConfig, TrainConfig
 from art.ops.judge import Judgement, judge
 from art.ops.series import Row, Series
-from art.train.trainer import Trainer
-from art.trajectories import TrajectoryGroup
-from small import byte_tokenizer
 
 HERE = Path(__file__).parents[1]
-STEPS, BROKEN_AT, LENGTH, MEMBERS = 24, 7, 6, 8
-PROMPTS, HELD_OUT = ("say", "write", "give"), ("tell", "put")
-GOOD_RATE = 2e-2
+FOLDER = HERE / "tests/ops/judged"
 PAGE = HERE / "docs/design/judging.md"
 BEGIN, END = "<!-- bench/judging.py writes from here -->\n", "<!-- to here -->\n"
-KEPT = ("reward", "grad_norm", "entropy", "approx_kl", "clip_fraction", "groups", "groups_without_signal")
+MODELS = {"small": "small model", "smollm2": "SmolLM2"}
+HEALTHY, CONSTANT = "healthy", "constant reward"
+FAULTS = ("rate too high", "reward hacked", "entropy into one token", "sampler and trainer apart", CONSTANT)
+TRUE = "true/reward"
+HALF, DOWN = 0.5, 0.75
+"""Shares of the best before: what two steps in a row earn in the mean, and each, when the weights are lost."""
+APART = 1.0
+"""Nats a token."""
+SILENT = 5
+FIRST_UNSEEN = 4
+"""The seeds of each fault from this one on, and ten times as many healthy ones, were made when the thresholds stood."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
-    """What breaks a run from a step on."""
+class Run:
+    """One run as it was written down, and what the judge says of it."""
 
-    name: str
-    rate: float = GOOD_RATE
-    weight_decay: float = 0.1
-    max_grad_norm: float = 0.1
-    reward: Callable[[str], float] | None = None
-    """What training is given instead of what is meant."""
-    meant: Callable[[str], float] | None = None
-    """What is meant, where it is not the share of digits."""
-    serves: bool = True
-    """Whether the sampler gets each step's weights."""
-    at: int = BROKEN_AT
-
-
-def digits(text: str) -> float:
-    return sum(character.isdigit() for character in text) / LENGTH
-
-
-def hacked(text: str) -> float:
-    """A bonus that was meant as a decoration, and pays three times as much."""
-    return digits(text) + 3 * sum(not character.isalnum() for character in text) / LENGTH
-
-
-def constant(_: str) -> float:
-    return 0.25
-
-
-def different(text: str) -> float:
-    """What is meant: digits that are not all the same."""
-    return len({character for character in text if character.isdigit()}) / LENGTH
-
-
-HEALTHY = Fault(name="healthy", at=STEPS)
-FAULTS = (
-    Fault(name="rate too high", rate=1.0, weight_decay=0.0, max_grad_norm=1e3),
-    Fault(name="reward hacked", reward=hacked),
-    Fault(name="entropy into one token", rate=5e-2, meant=different, reward=digits),
-    Fault(name="sampler and trainer apart", serves=False),
-    Fault(name="constant reward", reward=constant),
-)
-
-
-@dataclass
-class World:
-    """A model under training and the sampler beside it, which may serve older weights."""
-
+    model: str
+    fault: str
     seed: int
-    rows: list[Row] = field(default_factory=list[Row])
+    broken_at: int | None
+    columns: dict[str, list[float | None]]
 
-    def __post_init__(self) -> None:
-        self.tokenizer = byte_tokenizer()
-        base = make_base(seed=self.seed)
-        self.sampler = AdaptedModel(base)
-        self.trainer = Trainer(base, self.tokenizer, lora=LoRAConfig(), seed=self.seed)
-        self.generator = torch.Generator().manual_seed(self.seed)
-        self.device = base.device
+    @property
+    def rows(self) -> list[Row]:
+        """What its script logged; the judge does not see the true reward."""
+        told = {name: values for name, values in self.columns.items() if name != TRUE}
+        return [
+            Row(step, "", {name: value for name, values in told.items() if (value := values[step]) is not None})
+            for step in range(len(self.columns[TRUE]))
+        ]
 
-    def answers(self, prompt: str) -> Iterator[tuple[list[int], list[float], str]]:
-        """Draw answers token by token; yields ids, log-probabilities and text."""
-        prompt_ids = self.tokenizer(prompt)["input_ids"]
-        ids = torch.tensor([prompt_ids]).repeat(MEMBERS, 1)
-        logps: list[torch.Tensor] = []
-        for _ in range(LENGTH):
-            with torch.no_grad():
-                logp = self.sampler.model(input_ids=ids).logits[:, -1].log_softmax(-1)
-            drawn = torch.multinomial(logp.exp(), 1, generator=self.generator)
-            logps.append(logp.gather(-1, drawn))
-            ids = torch.cat([ids, drawn], dim=1)
-        said = ids[:, len(prompt_ids) :].tolist()
-        for token_ids, logprobs in zip(said, torch.cat(logps, dim=1).tolist(), strict=True):
-            yield token_ids, logprobs, self.tokenizer.decode(token_ids)
+    @property
+    def lost_at(self) -> int | None:
+        """The onset: the step at which hindsight calls it lost, None where the fault did no harm."""
+        if self.broken_at is None:
+            return None
+        if self.fault == CONSTANT:
+            return self.broken_at + SILENT - 1
+        return next(self._lost(self.broken_at), None)
 
-    def step(self, fault: Fault, folder: Path) -> None:
-        """Roll out, evaluate, train, serve; a row tells what came of it."""
-        at = len(self.rows)
-        broken = at >= fault.at
-        meant = fault.meant or digits
-        reward = fault.reward if broken and fault.reward else meant
-        groups = [self._group(prompt, reward) for prompt in PROMPTS]
-        held_out = [meant(text) for prompt in HELD_OUT for _, _, text in self.answers(prompt)]
-        # A correction was asked for: a first step that diverges is no error then.
-        config = TrainConfig(learning_rate=GOOD_RATE, max_divergence=None)
-        if broken:
-            named = ("weight_decay", "max_grad_norm")
-            changed = {"learning_rate": fault.rate, **{name: getattr(fault, name) for name in named}}
-            config = config.with_settings(changed)
-        metrics = self.trainer.step(groups, config)
-        kept = {f"train/{name}": round(metrics[name], 5) for name in KEPT if name in metrics}
-        self.rows.append(Row(at, "", {**kept, "val/reward": round(fmean(held_out), 5)}))
-        if fault.serves or not broken:
-            self.trainer.save(folder)
-            self.sampler.set(read_adapter(folder, self.sampler.sizes, device=self.device))
+    @property
+    def is_unseen(self) -> bool:
+        first = FIRST_UNSEEN if self.fault != HEALTHY else FIRST_UNSEEN * 2 * len(FAULTS)
+        return self.model == "small" and self.seed % (100 if self.fault != HEALTHY else 10**6) >= first
 
-    def _group(self, prompt: str, reward: Callable[[str], float]) -> TrajectoryGroup:
-        prompt_ids = self.tokenizer(prompt)["input_ids"]
-        return TrajectoryGroup(
-            trajectory(choice(ids, prompt_ids=prompt_ids, logprobs=logprobs), reward=reward(text))
-            for ids, logprobs, text in self.answers(prompt)
-        )
+    def alarm(self) -> tuple[int, Judgement] | None:
+        """Give the step after which the run is called wrong for the first time."""
+        rows = self.rows
+        for end in range(1, len(rows) + 1):
+            found = judge(Series(tuple(rows[:end])))
+            if found.is_alarm:
+                return end - 1, found
+        return None
+
+    def _lost(self, broken_at: int) -> Iterator[int]:
+        true = [value or 0.0 for value in self.columns[TRUE]]
+        apart = [value or 0.0 for value in self.columns.get("train/approx_kl", [0.0] * len(true))]
+        for step in range(broken_at + 1, len(true)):
+            best = max(fmean(true[end - 3 : end]) for end in range(3, step))
+            two = true[step - 1 : step + 1]
+            if (fmean(two) < HALF * best and max(two) < DOWN * best) or min(apart[step - 1 : step + 1]) > APART:
+                yield step
 
 
-def run(fault: Fault, seed: int) -> list[Row]:
-    """Train one run to its end, or to where the trainer refuses to go on."""
-    from art.errors import DivergedError, TrainingDataError
-
-    logging.disable(logging.WARNING)
-    torch.set_num_threads(1)
-    world = World(seed)
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(STEPS):
-            try:
-                world.step(fault, Path(folder))
-            except (DivergedError, TrainingDataError):
-                break
-    return world.rows
+def read(model: str) -> list[Run]:
+    """Read the runs of one model."""
+    path = FOLDER / f"{model}.json"
+    told: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return [Run(model=model, **run) for run in told]
 
 
-def first_alarm(rows: list[Row]) -> tuple[int, Judgement] | None:
-    """Give the step after which the run is called wrong for the first time, as a guard would find it."""
-    for end in range(1, len(rows) + 1):
-        found = judge(Series(tuple(rows[:end])))
-        if found.is_alarm:
-            return rows[end - 1].step, found
-    return None
+def tables() -> str:
+    """Write a table for each model, and one of the seeds that nothing was set by."""
+    parts: list[str] = []
+    for model, named in MODELS.items():
+        if runs := read(model):
+            parts.append(f"**{named[0].upper()}{named[1:]}**, {len(runs)} runs of up to {most_steps(runs)} steps\n")
+            parts.append(table(runs))
+    unseen = [run for run in read("small") if run.is_unseen]
+    if unseen:
+        parts.append("Of these, made after the thresholds were set:\n")
+        parts.append(table(unseen))
+    parts.append(simulated())
+    return "\n".join(parts)
 
 
-def table(runs: dict[str, list[list[Row]]]) -> str:
+def simulated(count: int = 2000, *, looks: int = 12) -> str:
+    """Simulate healthy runs of all kinds of noise, and say how often one is called wrong at so many of its steps."""
+    asked, wrong = 0, 0
+    for seed in range(count):
+        rows = simulated_run(random.Random(seed))
+        for end in sorted({random.Random(f"{seed} {look}").randint(1, len(rows)) for look in range(looks)}):
+            asked += 1
+            wrong += judge(Series(tuple(rows[:end]))).is_alarm
+    return f"Simulated healthy runs: {count:,} runs, judged {asked:,} times, called wrong {wrong:,} times.\n"
+
+
+def simulated_run(chance: random.Random) -> list[Row]:
+    """Make a run that learns, with noise in everything, and validates every so many steps."""
+    noise, held_out_noise = chance.choice([0.02, 0.05, 0.1, 0.2]), chance.choice([0.02, 0.05, 0.1, 0.15])
+    every, slowness = chance.choice([1, 1, 2, 4, 10]), chance.choice([20, 100, 300])
+    narrowing, begin = chance.choice([0.995, 0.97, 0.9]), chance.choice([0.02, 0.3])
+    rows: list[Row] = []
+    for step in range(chance.randint(6, 200)):
+        mean = begin + 0.5 * min(1.0, step / slowness)
+        metrics = {
+            "train/reward": min(1.0, max(0.0, mean + chance.gauss(0, noise))),
+            "train/entropy": max(0.01, 2 * narrowing**step + chance.gauss(0, 0.05)),
+            "train/grad_norm": abs(1 + chance.gauss(0, 0.3)),
+            "train/approx_kl": abs(chance.gauss(0, 0.002)),
+            "train/groups": 4.0,
+            "train/groups_without_signal": float(chance.random() < 0.3),
+        }
+        if step % every == 0:
+            metrics["val/reward"] = min(1.0, max(0.0, 0.9 * mean + chance.gauss(0, held_out_noise)))
+        rows.append(Row(step, "", metrics))
+    return rows
+
+
+def most_steps(runs: Sequence[Run]) -> int:
+    return max(len(run.columns[TRUE]) for run in runs)
+
+
+def table(runs: Sequence[Run]) -> str:
     """Write one line for each kind of run."""
-    heads = ("run", "runs", "held-out, best → end", "apart at the end", "called wrong", "as", "onset", "found")
+    heads = ("run", "runs", "lost", "called wrong", "as", "alarm less onset", "too late", "last good step less fault")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for fault in (HEALTHY, *FAULTS):
-        each = runs[fault.name]
-        found = [alarm for rows in each if (alarm := first_alarm(rows))]
-        states = ", ".join(sorted({str(judged.state) for _, judged in found})) or "–"
-        cells = (
-            fault.name,
-            str(len(each)),
-            ", ".join(map(held_out, each)) if fault is not HEALTHY else "–",
-            f"{max(apart(rows) for rows in each):.2f}",
-            str(len(found)),
-            states,
-            spread([(judged.onset or 0) - fault.at for _, judged in found]),
-            spread([step - fault.at for step, _ in found]),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
+        each = [run for run in runs if run.fault == fault]
+        if each:
+            lines.append(f"| {' | '.join(cells(fault, each))} |")
     return "\n".join(lines) + "\n"
 
 
-def held_out(rows: list[Row]) -> str:
-    """Give the best held-out reward and the mean of the last three: whether a run really went wrong."""
-    values = [row.metrics["val/reward"] for row in rows]
-    return f"{max(values):.2f} → {fmean(values[-3:]):.2f}"
+def cells(fault: str, runs: Sequence[Run]) -> Iterator[str]:
+    alarms = [(run, alarm) for run in runs if (alarm := run.alarm())]
+    late = [(alarm[0] - run.lost_at) for run, alarm in alarms if run.lost_at is not None]
+    missed = sum(run.lost_at is not None and run.alarm() is None for run in runs)
+    lost = sum(run.lost_at is not None for run in runs)
+    yield fault
+    yield str(len(runs))
+    yield str(lost) if fault != HEALTHY else "–"
+    yield str(len(alarms))
+    yield ", ".join(sorted({str(judged.state) for _, (_, judged) in alarms})) or "–"
+    yield spread(late)
+    yield str(sum(steps > 0 for steps in late) + missed) if lost else "–"
+    yield spread([(judged.last_good or 0) - run.broken_at for run, (_, judged) in alarms if run.broken_at is not None])
 
 
-def apart(rows: list[Row]) -> float:
-    """Give how many nats a token the trainer was from the sampler when that was measured last."""
-    return next((row.metrics["train/approx_kl"] for row in reversed(rows) if "train/approx_kl" in row.metrics), 0.0)
-
-
-def spread(numbers: list[int]) -> str:
-    return "–" if not numbers else f"{min(numbers)} to {max(numbers)} steps"
-
-
-def write(runs: dict[str, list[list[Row]]]) -> None:
-    """Write the table into the page."""
-    before, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(runs)}\n{END}{rest.split(END)[1]}")
-
-
-def _option(name: str, default: int) -> int:
-    return int(sys.argv[sys.argv.index(name) + 1]) if name in sys.argv else default
+def spread(numbers: Sequence[int]) -> str:
+    if not numbers:
+        return "–"
+    return f"{min(numbers):+d} to {max(numbers):+d}" if min(numbers) != max(numbers) else f"{numbers[0]:+d}"
 
 
 def main() -> None:
-    seeds, workers = (_option(name, default) for name, default in (("--seeds", 4), ("--workers", 2)))
-    # A seed of its own for each run: none of the healthy ones is the beginning of a broken one.
-    wanted = [(fault, 1000 + seed) for seed in range(seeds) for fault in FAULTS]
-    wanted += [(HEALTHY, seed) for seed in range(2 * len(FAULTS) * seeds)]
-    runs: dict[str, list[list[Row]]] = {fault.name: [] for fault in (HEALTHY, *FAULTS)}
-    started = time.perf_counter()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for (fault, seed), rows in zip(wanted, pool.map(run, *zip(*wanted, strict=True)), strict=True):
-            runs[fault.name].append(rows)
-            print(fault.name, seed, f"{time.perf_counter() - started:.0f} s", first_alarm(rows), flush=True)
-    print(table(runs))
+    told = tables()
+    print(told)
     if "--write" in sys.argv:
-        write(runs)
+        before, rest = PAGE.read_text().split(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n{told}\n{END}{rest.split(END)[1]}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ knows no store. docs/design/judging.md says what the thresholds find and miss.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,6 +28,14 @@ TOTAL_LOSS = 0.6
 NOISE_LOST = 6.0
 """Times the standard error of the mean of the last values."""
 STEPS_OF_A_TOTAL_LOSS, STEPS_OF_A_LOSS = 2, 5
+FEWEST_BEFORE = 4
+"""A run has a level to lose only after so many values."""
+LEAST_NOISE_OF_FEW = 0.1
+"""A few values tell little of the noise, which counts as this share of the level at least, until there are ten."""
+CONFIRMED_NOISE, STEPS_OF_A_CONFIRMED = 3.5, 2
+"""The standard deviations that must be lost in a fall that another signal confirms, and the steps that show it."""
+LOST_WITH_ANOTHER, LOST_TO_A_HACK = 0.3, 0.2
+"""The share that must be lost then: where another signal went bad too, and where the training reward rose meanwhile."""
 SILENT_STEPS = 5
 SOLVED = 0.05
 """How far below its level a reward may be, as a share of it, and count as that of a solved task."""
@@ -35,8 +44,8 @@ CALM_STEPS = 5
 """A signal has a level to leave only after so many steps before the look back."""
 LEAST_NOISE = 0.01
 DRIFT = "train/approx_kl"
-DRIFT_FACTOR, LEAST_DRIFT = 10.0, 0.05
-"""Times its median before, and nats a token, that trainer and sampler must be apart for as long as a loss takes."""
+DRIFTS = ((5, 10.0, 0.05), (3, 25.0, 0.25), (2, 100.0, 0.75))
+"""For so many steps trainer and sampler must be so many times as far apart as in the median before, and by nats."""
 
 
 class State(StrEnum):
@@ -103,6 +112,7 @@ SIGNALS = (
     Signal(metric="train/malformed", words="malformed answers over 20 %", factor=2.0, least=0.2),
     Signal(metric="train/truncated", words="truncated answers over 20 %", factor=2.0, least=0.2),
 )
+NARROWING = next(signal for signal in SIGNALS if signal.metric == "train/entropy")
 UNDECIDED = frozenset(signal.metric for signal in SIGNALS if not signal.decides)
 
 
@@ -112,7 +122,11 @@ def judge(series: Series) -> Judgement:
     now = rewards[-1][1] if rewards else None
     if fall := fall_of(rewards):
         return _alarm(State.COLLAPSED, series, rewards, fall)
+    if fall := _fell_with_held_out(rewards, held_out):
+        return _alarm(State.COLLAPSED, series, rewards, fall)
     if fall := fall_of(held_out):
+        return _alarm(State.HELD_OUT_FELL, series, held_out, fall)
+    if fall := _confirmed(series, rewards, held_out):
         return _alarm(State.HELD_OUT_FELL, series, held_out, fall)
     if found := _drift(series, rewards) or _silence(series, rewards):
         return found
@@ -136,10 +150,10 @@ def fall_of(points: Sequence[Point]) -> Fall | None:
     values = [value for _, value in points]
     for last in (STEPS_OF_A_LOSS, STEPS_OF_A_TOTAL_LOSS):
         before, after = values[:-last], values[-last:]
-        if len(before) < (LOOK_BACK if last == STEPS_OF_A_LOSS else 2):
+        if len(before) < (LOOK_BACK if last == STEPS_OF_A_LOSS else FEWEST_BEFORE):
             continue
         level, reached = _best_level(before)
-        noise = _noise(before)
+        noise = _noise(before, level)
         lost = level - fmean(after)
         if lost < _needed(before[: reached + 1], level, noise, last):
             continue
@@ -169,20 +183,80 @@ def _left_for_good(values: Sequence[float], bound: float) -> int | None:
     return None if inside is None else inside + 1
 
 
-def _noise(values: Sequence[float]) -> float:
+def _noise(values: Sequence[float], level: float) -> float:
     """Estimate the standard deviation around a trend, from second differences; their variance is six times as large."""
     bends = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
+    if len(values) < LOOK_BACK:
+        # The largest of a few, for their median may be small by chance.
+        return max(max(bends, default=0.0) / 6**0.5, LEAST_NOISE_OF_FEW * abs(level))
     scale = max(values) - min(values)
-    return max(1.4826 * median(bends) / 6**0.5 if bends else 0.0, LEAST_NOISE * (scale or abs(values[-1])))
+    return max(1.4826 * median(bends) / 6**0.5, LEAST_NOISE * (scale or abs(values[-1])))
+
+
+def _fell_with_held_out(rewards: Sequence[Point], held_out: Sequence[Point]) -> Fall | None:
+    """Find that the training reward began to fall, and the held-out reward with it: two measurements, and no chance."""
+    fall, other = (_short_fall(points, LOST_WITH_ANOTHER) for points in (rewards, held_out))
+    return fall if fall and other else None
+
+
+def _confirmed(series: Series, rewards: Sequence[Point], held_out: Sequence[Point]) -> Fall | None:
+    """Find that the held-out reward began to fall, where another signal says that it is no chance.
+
+    The training reward rose out of its range, as in a hack, or the answers became alike.
+    """
+    fall = _short_fall(held_out, LOST_TO_A_HACK)
+    if fall is None:
+        return None
+    onset = held_out[fall.index][0]
+    if _rises(rewards, onset):
+        return fall
+    fall = _short_fall(held_out, LOST_WITH_ANOTHER)
+    return fall if fall and _is_narrow(series, onset) else None
+
+
+def _short_fall(points: Sequence[Point], share: float) -> Fall | None:
+    """Find that the last two values lost a share of the level, and more than noise takes."""
+    values = [value for _, value in points]
+    before, after = values[:-STEPS_OF_A_CONFIRMED], values[-STEPS_OF_A_CONFIRMED:]
+    if len(before) < LOOK_BACK:
+        return None
+    level, _ = _best_level(before)
+    noise = _noise(before, level)
+    scale = max(abs(level), max(before) - min(before))
+    lost = level - fmean(after)
+    if lost < max(share * scale, CONFIRMED_NOISE * noise):
+        return None
+    index = _left_for_good(values, level - CONFIRMED_NOISE / 2 * noise)
+    if index is None or len(values) - index < STEPS_OF_A_CONFIRMED:
+        return None
+    return Fall(index, level, noise)
+
+
+def _is_narrow(series: Series, onset: int) -> bool:
+    """Tell whether the answers became alike around a step, and are so now."""
+    seen = _evidence(NARROWING, series, max(0, onset - LOOK_BACK), onset)
+    last = series.points(NARROWING.metric)[-STEPS_OF_A_CONFIRMED:]
+    return seen is not None and all(_is_out(NARROWING, value, seen.baseline) for _, value in last)
+
+
+def _rises(rewards: Sequence[Point], onset: int) -> bool:
+    """Tell whether the training reward left its range upwards not long before a step."""
+    before = [value for step, value in rewards if step < onset - LOOK_BACK]
+    after = [value for step, value in rewards if step >= onset - LOOK_BACK]
+    if len(before) < LOOK_BACK or not after:
+        return False
+    level, _ = _best_level(before)
+    gained = max(before) - min(before)
+    return fmean(after[-STEPS_OF_A_CONFIRMED:]) > level + max(gained, RANGE_SIGMAS * _noise(before, level))
 
 
 def _alarm(state: State, series: Series, points: Sequence[Point], fall: Fall) -> Judgement:
     onset = points[fall.index][0]
     first = points[max(0, fall.index - LOOK_BACK)][0]
     found = [seen for signal in SIGNALS if (seen := _evidence(signal, series, first, onset))]
-    noun = "held-out reward" if state is State.HELD_OUT_FELL else "reward"
+    is_held_out = state is State.HELD_OUT_FELL
+    noun, metric = ("held-out reward", HELD_OUT) if is_held_out else ("reward", REWARD)
     value = points[fall.index][1]
-    metric = HELD_OUT if state is State.HELD_OUT_FELL else REWARD
     found.append(
         Evidence(metric=metric, step=onset, value=value, baseline=fall.level, text=f"{noun} left its range for good")
     )
@@ -221,13 +295,18 @@ def _is_out(signal: Signal, value: float, level: float) -> bool:
 def _drift(series: Series, rewards: Sequence[Point]) -> Judgement | None:
     """Find that the trainer has been far from the sampler for some steps, and was not before."""
     points = series.points(DRIFT)
-    before, after = points[:-STEPS_OF_A_LOSS], points[-STEPS_OF_A_LOSS:]
-    if len(before) < CALM_STEPS:
-        return None
-    level = median(value for _, value in before)
-    bound = max(DRIFT_FACTOR * level, LEAST_DRIFT)
-    if min(value for _, value in after) < bound:
-        return None
+    for steps, factor, least in DRIFTS:
+        before, after = points[:-steps], points[-steps:]
+        level = median(value for _, value in before) if len(before) >= CALM_STEPS else math.inf
+        bound = max(factor * level, least)
+        if min((value for _, value in after), default=0.0) >= bound:
+            return _drifted(points, rewards, level)
+    return None
+
+
+def _drifted(points: Sequence[Point], rewards: Sequence[Point], level: float) -> Judgement:
+    _, factor, least = DRIFTS[0]
+    bound = max(factor * level, least)
     calm = max(place for place, (_, value) in enumerate(points) if value < bound)
     onset, value = points[calm + 1]
     text = "trainer and sampler drifted apart"
