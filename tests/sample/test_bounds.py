@@ -14,6 +14,7 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from art.http.limits import Limits
+from art.http.writing import as_json
 from art.sample.own.engine import Engine
 
 from .serving import AUTHORIZED, BASE, KEY, Served, serving
@@ -172,3 +173,25 @@ def test_a_slow_client_that_reads_on_gets_everything(hasty: Served) -> None:
 
     assert received == whole
     hasty.names = {"agent": BASE}
+
+
+def test_an_answer_that_would_fill_the_memory_is_refused_before_it_begins(served: Served) -> None:
+    body = {"model": "agent", "messages": [{"role": "user", "content": "Hello"}], "logprobs": True, "top_logprobs": 20}
+
+    answer = served.post(body | {"n": 128, "max_tokens": 1_000_000})
+
+    assert answer.status_code == 400
+    assert "Lower max_tokens, n or top_logprobs" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"a": []},
+        {"a": {}, "b": [{"x": list(range(600))}, {"y": None}]},
+        {"t": "ü\n", "l": [[1, 2], [], [[0.1] * 300]]},
+    ],
+)
+def test_an_answer_written_in_pieces_is_the_same_text(document: dict[str, object]) -> None:
+    assert as_json(document) == json.dumps(document).encode()

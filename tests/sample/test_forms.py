@@ -143,6 +143,12 @@ def test_a_seeded_answer_does_not_depend_on_neighbours_that_keep_to_a_form(serve
     assert sampled_tokens(served.ask(beside)) == sampled_tokens(alone[0])
 
 
+RULES = "".join(f'r{each}: r{each + 1} r{each + 1} | "a" | ""\n' for each in range(1500))
+FIELDS = {f"p{number}": {"type": "string"} for number in range(1500)}
+LARGE = [{"guided_json": {"type": "object", "properties": FIELDS}}, {"guided_grammar": f'start: r0\n{RULES}r1500: "z"'}]
+"""A thousand fields of which each may be left out, and rules that may be nothing: after a token too many may follow."""
+
+
 @pytest.mark.parametrize(
     ("form", "param"),
     [
@@ -154,6 +160,8 @@ def test_a_seeded_answer_does_not_depend_on_neighbours_that_keep_to_a_form(serve
         ({"guided_regex": "("}, "guided_regex"),
         ({"guided_grammar": "start: nowhere"}, "guided_grammar"),
         ({"guided_choice": []}, "guided_choice"),
+        ({"guided_choice": ["x" * 500 + str(number) for number in range(1024)]}, "guided_choice"),
+        ({"guided_json": {"enum": [f"{number} {'x' * 40}" for number in range(10_000)]}}, "guided_json"),
         ({"tool_choice": "required"}, ""),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "fly"}}}, ""),
         ({"logit_bias": {"100000": 1}}, "logit_bias"),
@@ -168,6 +176,22 @@ def test_a_form_that_cannot_be_kept_is_refused(served: Served, form: dict[str, A
 
     assert answer.status_code == 400
     assert (answer.json()["error"]["param"] or "").startswith(param)
+
+
+@pytest.mark.parametrize("form", LARGE, ids=["fields", "rules"])
+def test_a_form_that_becomes_too_large_fails_its_own_request_and_is_never_cut_short(
+    served: Served, form: dict[str, Any]
+) -> None:
+    async def both(client: openai.AsyncOpenAI) -> list[Any]:
+        large = client.chat.completions.create(**SETTINGS, extra_body=form)
+        small = client.chat.completions.create(**SETTINGS, extra_body={"guided_regex": "[a-c]{3}"})
+        return await asyncio.gather(large, small, return_exceptions=True)
+
+    large, small = served.ask(both)
+
+    assert isinstance(large, openai.InternalServerError)
+    assert "became too large" in str(large)
+    assert re.fullmatch("[a-c]{3}", small.choices[0].message.content)
 
 
 def test_a_bias_and_penalties_change_what_is_said(served: Served) -> None:

@@ -56,6 +56,32 @@ def client_of(served: Served) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=served.base_url, headers=AUTHORIZED, timeout=60)
 
 
+def test_a_flood_of_listings_is_read_once_for_all_that_wait(serve: Callable[..., Served], engine: Engine) -> None:
+    readings: list[float] = []
+
+    def read() -> list[str]:
+        readings.append(time.monotonic())
+        time.sleep(PROMPT_S / 2)
+        return [f"model-{number}" for number in range(1000)]
+
+    served = serve(engine, list_names=read)
+
+    async def flood() -> float:
+        async with client_of(served) as client:
+            asking = asyncio.gather(*(client.get("/models") for _ in range(60)))
+            await asyncio.sleep(PROMPT_S / 4)
+            started = time.monotonic()
+            (await ask(client, "Hello")).raise_for_status()
+            waited = time.monotonic() - started
+            assert {len(answer.json()["data"]) for answer in await asking} == {1000}
+            return waited
+
+    waited = asyncio.run(flood())
+
+    assert len(readings) <= 10
+    assert waited < 20 * PROMPT_S
+
+
 @pytest.mark.parametrize("content", ["slow", LONG])
 def test_templates_run_beside_the_event_loop(slow_texts: Served, content: str) -> None:
     async def run() -> tuple[float, float]:

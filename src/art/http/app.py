@@ -22,6 +22,7 @@ from art.http.catalogue import Catalogue
 from art.http.chat import ChatFormat
 from art.http.grammar import Grammars
 from art.http.guard import Guard
+from art.http.listing import Listing
 from art.http.metrics import Counting, Metrics
 from art.http.preparation import Preparation
 from art.http.refusal import RequestError, as_request_error
@@ -43,6 +44,7 @@ def create_app(
         grammars=Grammars(chat, sampler.stop_ids | chat.stop_ids),
         context=min(max_context or sampler.context_length, sampler.context_length),
         bodies=Bodies(listen.limits),
+        listing=Listing(catalogue.names),
         metrics=metrics,
         preparation=preparation,
     )

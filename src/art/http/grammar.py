@@ -21,7 +21,10 @@ from art.http.refusal import RequestError
 from art.sample.shaping import NewShaper, Shaper
 
 FUEL = 200_000
-"""Of a form's first mask, which is computed while all rows wait: a tenth of a second, and ten thousand choices fit."""
+"""Of a form's first mask: a tenth of a second, and ten thousand choices fit."""
+MAX_FORM_CHARACTERS = 1 << 18
+"""Of a form as a grammar. Longer ones are compiled for seconds, in which no other thread runs."""
+SHOWN_CHARACTERS = 300
 
 
 class Grammars:
@@ -43,10 +46,16 @@ class Grammars:
         if demanded is None:
             return None
         grammar, param = demanded
+        if len(grammar) > MAX_FORM_CHARACTERS:
+            message = f"{param} is longer than {MAX_FORM_CHARACTERS} characters, and cannot be enforced."
+            raise RequestError(message, param=param, code="invalid_value")
         matcher = LLMatcher(self._vocabulary(), grammar, log_level=0, limits=LLParserLimits(initial_lexer_fuel=FUEL))
-        if matcher.is_error():
-            reason = matcher.get_error().splitlines()[0][:300]
-            raise RequestError(f"{param} cannot be enforced: {reason}", param=param, code="invalid_value")
+        first = matcher.deep_copy()
+        if not first.is_error():
+            # Here, where nobody waits for it: the costliest mask is mostly the first.
+            first.compute_bitmask()
+        if first.is_error():
+            raise RequestError(f"{param} cannot be enforced: {_reason(first)}", param=param, code="invalid_value")
 
         def begin(prompt_ids: Sequence[int]) -> Shaper:
             masking = _Masking(matcher.deep_copy())
@@ -77,12 +86,25 @@ class Grammars:
             return self._compiled
 
 
+def _reason(matcher: LLMatcher) -> str:
+    return next(iter(matcher.get_error().splitlines()), "")[:SHOWN_CHARACTERS]
+
+
 class _Masking:
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
 
+    @property
+    def problem(self) -> str | None:
+        if not self._matcher.is_error():
+            return None
+        return f"the form that was asked for became too large while it was kept to: {_reason(self._matcher)}"
+
     def shape(self, logits_V: torch.Tensor) -> torch.Tensor:
         packed = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
+        if self._matcher.is_error():
+            # Its mask ends the answer here, which would look whole.
+            return torch.full_like(logits_V, torch.nan)
         bits = (packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
         allowed_V = torch.zeros(len(logits_V), dtype=torch.bool)
         known = min(len(logits_V), bits.numel())
@@ -101,6 +123,10 @@ class _AfterThought:
         self._chat = chat
         self._last_ids: list[int] = []
         self._is_over = False
+
+    @property
+    def problem(self) -> str | None:
+        return self._masking.problem
 
     def shape(self, logits_V: torch.Tensor) -> torch.Tensor:
         return self._masking.shape(logits_V) if self._is_over else logits_V

@@ -6,8 +6,6 @@ leaves to threads whatever takes long: parsing, templates, tokenising, writing, 
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,13 +19,14 @@ from art.http.catalogue import Catalogue
 from art.http.chat import ChatFormat
 from art.http.codecs import CHAT, RESPONSES, TEXT, Codec
 from art.http.grammar import Grammars, offered
+from art.http.listing import Listing, entry
 from art.http.metrics import MEDIA_TYPE, Metrics
 from art.http.preparation import Preparation
 from art.http.protocol import SamplingRequest
 from art.http.refusal import RequestError
 from art.http.stream import EventStream, Whole, unless_gone
 from art.http.thinking import Split
-from art.http.writing import Asked, Json, Writer
+from art.http.writing import Asked, Json, Writer, as_json
 from art.sample.generation import Generation
 from art.sample.sampling import GREEDY_BELOW, Sampling
 from art.sample.shaping import NewShaper, Penalties
@@ -36,6 +35,8 @@ from art.sample.version import Version
 DEFAULT_MAX_TOKENS = 4096
 """What a request that names no limit may sample, where the context has room for it."""
 ANSWER_BYTES_PER_TOKEN = 100
+MAX_SHOWN_TOKENS = 1 << 21
+"""Of one answer, those among `top_logprobs` included: about 200 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,7 @@ class Service:
     grammars: Grammars
     context: int
     bodies: Bodies
+    listing: Listing
     metrics: Metrics
     preparation: Preparation
 
@@ -75,6 +77,7 @@ class Service:
         if await request.is_disconnected():
             raise ClientDisconnect
         sampling = self._sampling(prepared)
+        _check_answer(prepared.asked.n or 1, sampling)
         generation, version = await self._submit(prepared, sampling)
         self.metrics.prompt_tokens += len(prepared.prompt_ids)
         asked = Asked(
@@ -89,17 +92,14 @@ class Service:
         return Whole(await unless_gone(request, generation, self._whole(generation, asked, codec.writer(asked))))
 
     async def models(self, _: Request) -> Response:
-        return Whole(await asyncio.to_thread(self._list))
+        return Whole((await self.listing.read()).document)
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if name not in await asyncio.to_thread(self.catalogue.names):
+        if name not in (await self.listing.read()).names:
             message = f"The model {name!r} is not served here; GET /v1/models lists those that are."
             raise RequestError(message, status=404, param="model", code="model_not_found")
-        return JSONResponse(_entry(name))
-
-    def _list(self) -> bytes:
-        return json.dumps({"object": "list", "data": [_entry(name) for name in self.catalogue.names()]}).encode()
+        return JSONResponse(entry(name))
 
     async def health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok", **asdict(self.catalogue.sampler.load())})
@@ -164,9 +164,7 @@ class Service:
         answers = {index: answer async for index, answer, _ in self._answered(generation, asked)}
         in_order = [answers[index] for index in range(generation.n)]
         tokens = sum(len(answer.drawn) for answer in in_order)
-        return await self.preparation.run(
-            lambda: json.dumps(writer.whole(in_order)).encode(), size=tokens * ANSWER_BYTES_PER_TOKEN
-        )
+        return await self.preparation.run(lambda: as_json(writer.whole(in_order)), size=tokens * ANSWER_BYTES_PER_TOKEN)
 
     async def _chunks(self, generation: Generation, asked: Asked, writer: Writer) -> AsyncIterator[Json]:
         answers: dict[int, Answer] = {}
@@ -182,6 +180,18 @@ class Service:
             yield chunk
 
 
+def _check_answer(n: int, sampling: Sampling) -> None:
+    """Refuse a request whose answer may become larger than any that is meant."""
+    shown = n * sampling.max_tokens * (1 + sampling.top_logprobs)
+    if shown > MAX_SHOWN_TOKENS:
+        raise RequestError(
+            f"The answer may show {shown:,} tokens, of {MAX_SHOWN_TOKENS:,} at most. Lower max_tokens, n or "
+            "top_logprobs.",
+            param="max_tokens",
+            code="invalid_value",
+        )
+
+
 def _news(writer: Writer, index: int, answer: Answer, grown: Split, shown: list[int]) -> Iterator[Json]:
     """Write what a choice has grown by; its tokens are `shown` with the text that they became."""
     if grown or answer.finish_reason:
@@ -189,10 +199,6 @@ def _news(writer: Writer, index: int, answer: Answer, grown: Split, shown: list[
         shown[index] = len(answer.drawn)
     if answer.finish_reason:
         yield from writer.ending(index, answer)
-
-
-def _entry(name: str) -> Json:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "art"}
 
 
 def _penalties(asked: SamplingRequest, vocabulary: int) -> list[NewShaper]:

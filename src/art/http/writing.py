@@ -5,21 +5,23 @@ Knows how our choices say which tokens were sampled; neither the engine nor HTTP
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from art.http.answer import Answer
 from art.http.chat import ChatFormat
-from art.http.protocol import SamplingRequest
+from art.http.protocol import MAX_CHOICES, SamplingRequest
 from art.http.thinking import Split
 from art.sample.sampling import Drawn
 from art.sample.version import Version
 from art.trajectories import TOKEN_ID_PREFIX, SampledTokens
 
 Json = dict[str, Any]
+ENTRIES_AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,3 +95,30 @@ class Writer(Protocol):
     def closing(self, answers: Sequence[Answer]) -> Iterator[Json]:
         """Write what comes when all choices have ended."""
         ...
+
+
+def as_json(document: Json) -> bytes:
+    """Write an answer piece by piece: while one piece is written no other thread runs, the event loop's neither."""
+    return "".join(_pieces(document)).encode()
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        fields = cast("Json", value).items()
+        yield "{"
+        for number, (name, inner) in enumerate(fields):
+            yield f"{', ' if number else ''}{json.dumps(name)}: "
+            yield from _pieces(inner)
+        yield "}"
+    elif isinstance(value, list) and value:
+        # A list of choices has few entries, all large; a list of tokens has many small ones.
+        entries = cast("list[Any]", value)
+        together = 1 if len(entries) <= MAX_CHOICES else ENTRIES_AT_ONCE
+        yield "["
+        for start in range(0, len(entries), together):
+            yield ", " if start else ""
+            chunk = entries[start : start + together]
+            yield from _pieces(chunk[0]) if together == 1 else [json.dumps(chunk)[1:-1]]
+        yield "]"
+    else:
+        yield json.dumps(value)

@@ -7,9 +7,9 @@ may come from a stranger.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from art.errors import CorruptCheckpointError, TrainingDataError
@@ -17,6 +17,8 @@ from art.format.json import parse_object
 from art.format.manifest import LearnedFrom, digest_bytes
 from art.store.history import MAX_LINE_BYTES
 from art.trajectories import TrajectoryGroup
+
+MAX_REWARD = 1e100
 
 
 class _Call(BaseModel):
@@ -60,10 +62,16 @@ class _History(BaseModel):
     additional_histories: list[_History] = []
 
 
+class _Trajectory(_History):
+    """What is looked at of a trajectory: its reward is counted with, and a text that means infinity is no number."""
+
+    reward: Annotated[float, Field(ge=-MAX_REWARD, le=MAX_REWARD, strict=True)] = 0.0
+
+
 class _Group(BaseModel):
     """The form of a line, as far as whoever reads it relies on more than the types of a group."""
 
-    trajectories: list[_History] = []
+    trajectories: list[_Trajectory] = []
     exceptions: list[dict[str, Any]] = []
 
 

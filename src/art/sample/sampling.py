@@ -66,6 +66,11 @@ class Draw:
     uniform: float
     shaper: Shaper | None = None
 
+    @property
+    def problem(self) -> str | None:
+        """Why no token can be drawn, where that does not lie in the logits."""
+        return self.shaper.problem if self.shaper else None
+
 
 @dataclass(frozen=True)
 class Drawn:

@@ -14,7 +14,12 @@ import torch
 
 
 class Shaper(Protocol):
-    """Shapes the logits of one choice, token by token."""
+    """Shapes the logits of one choice, token by token. Where it cannot go on, none of them is a number."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot go on."""
+        ...
 
     def shape(self, logits_V: torch.Tensor) -> torch.Tensor: ...
     def take(self, token_id: int) -> None: ...
@@ -47,6 +52,8 @@ class _Penalising:
         self._prompt = set(prompt_ids) if penalties.repetition != 1.0 else set[int]()
         self._sampled: Counter[int] = Counter()
 
+    problem = None
+
     def shape(self, logits_V: torch.Tensor) -> torch.Tensor:
         shaped_V = logits_V.clone()
         if self._penalties.repetition != 1.0 and (seen := sorted(self._prompt | self._sampled.keys())):
@@ -70,6 +77,10 @@ class InTurn:
 
     def __init__(self, shapers: Sequence[Shaper]) -> None:
         self._shapers = shapers
+
+    @property
+    def problem(self) -> str | None:
+        return next((shaper.problem for shaper in self._shapers if shaper.problem), None)
 
     def shape(self, logits_V: torch.Tensor) -> torch.Tensor:
         for shaper in self._shapers:

@@ -133,11 +133,11 @@ class Worker:
             for order, choice in begun
         ]
         drawn_B = draw(prompt.logits_V.expand(len(draws), -1), draws)
-        broken: list[Generation] = []
+        broken: dict[Generation, str | None] = {}
         for (order, choice), drawn, each in zip(begun, drawn_B, draws, strict=True):
             generation, capacity = order.generation, self._capacity(order, shared=shared)
             if drawn is None:
-                broken.append(generation)
+                broken[generation] = each.problem
             elif self._hand_out(generation, choice, drawn, sampled=1) is None:
                 row = ChoiceRow(
                     last_token=drawn.token_id,
@@ -213,19 +213,19 @@ class Worker:
             rows, logits_BV = self._advance_together(cohorts)
         cohort_of = {row: cohort for cohort in cohorts for row in _choice_rows(cohort.rows)}
         draws = [_draw(row.generation, row.seed, row.choice, row.sampled, row.shaper) for row in rows]
-        broken: dict[Cohort, list[Generation]] = {cohort: [] for cohort in cohorts}
-        for row, drawn in zip(rows, draw(logits_BV, draws), strict=True):
+        broken: dict[Cohort, dict[Generation, str | None]] = {cohort: {} for cohort in cohorts}
+        for row, drawn, each in zip(rows, draw(logits_BV, draws), draws, strict=True):
             cohort = cohort_of[row]
             if drawn is None:
                 row.slab.wipe(row.slot)
-                broken[cohort].append(row.generation)
+                broken[cohort][row.generation] = each.problem
                 continue
             row.last_token, row.sampled = drawn.token_id, row.sampled + 1
             row.said.append(drawn.token_id)
             if self._hand_out(row.generation, row.choice, drawn, sampled=row.sampled):
                 cohort.rows.remove(row)
-        for cohort, generations in broken.items():
-            self._fail_broken(cohort, generations)
+        for cohort, ending in broken.items():
+            self._fail_broken(cohort, ending)
 
     def _advance_together(self, cohorts: Sequence[Cohort]) -> tuple[list[ChoiceRow], Tensor]:
         """Read the last token of every row of several versions in one pass, each row with its version's adapter."""
@@ -263,11 +263,12 @@ class Worker:
         assert whole.logits_V is not None
         return whole.logits_V
 
-    def _fail_broken(self, cohort: Cohort, broken: Sequence[Generation]) -> None:
-        """End the requests of which a row's logits are not finite; the other rows of the pass go on."""
+    def _fail_broken(self, cohort: Cohort, broken: Mapping[Generation, str | None]) -> None:
+        """End the requests of which a row cannot go on, and say why; the other rows of the pass do."""
         if broken:
-            _remove(cohort.rows, set(broken))
-            self.fail(dict.fromkeys(broken), f"Sampling from {cohort.version} failed: {NOT_FINITE}")
+            _remove(cohort.rows, broken.keys())
+        for generation, reason in broken.items():
+            self.fail([generation], f"Sampling from {cohort.version} failed: {reason or NOT_FINITE}")
 
     def _hand_out(self, generation: Generation, choice: int, drawn: Drawn, *, sampled: int) -> FinishReason | None:
         reason: FinishReason | None = None
