@@ -21,6 +21,11 @@ from art.errors import ConfigurationError
 from art.settings import ART, ART_SFT, OURS, Names, nearest, refused, understood
 
 ALL_LINEAR = "all-linear"
+MAX_RANK = 2**16
+MAX_COUNT = 2**31
+MAX_WEIGHT = 1e12
+"""Of a number that others are multiplied by or compared with: with larger ones float32 overflows."""
+MAX_POWER = 10
 
 
 class _Settings(BaseModel):
@@ -78,8 +83,8 @@ class LoRAConfig(_Settings):
 
     model_config = ConfigDict(frozen=True)
 
-    rank: int = Field(default=8, gt=0)
-    alpha: float = Field(default=16.0, gt=0)
+    rank: int = Field(default=8, gt=0, le=MAX_RANK)
+    alpha: float = Field(default=16.0, gt=0, le=MAX_WEIGHT)
     targets: tuple[str, ...] | Literal["all-linear"] = ALL_LINEAR
     """Last parts of the names of the linear layers that get an adapter, or every one but the output layer."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -87,8 +92,11 @@ class LoRAConfig(_Settings):
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 DecayRate = Annotated[float, Field(ge=0, lt=1)]
-Divergence = Annotated[float, Field(gt=0)]
-PassTokens = Annotated[int, Field(gt=0)] | Literal["auto"]
+Bound = Annotated[float, Field(gt=0, le=MAX_WEIGHT)]
+Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT)]
+Count = Annotated[int, Field(gt=0, le=MAX_COUNT)]
+Step = Annotated[int, Field(ge=-MAX_COUNT, le=MAX_COUNT)]
+PassTokens = Count | Literal["auto"]
 
 
 Level = Literal["token", "sequence", "average", "geometric_average"]
@@ -127,22 +135,22 @@ class TrainConfig(_Settings):
     """AdamW's decay rates."""
     adam_epsilon: float = Field(default=1e-8, gt=0, le=1)
     weight_decay: Rate = 0.1
-    max_grad_norm: float = Field(default=0.1, gt=0)
+    max_grad_norm: Bound = 0.1
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate falls to 0 over `total_steps`, after a linear warm-up over `warmup_steps`."""
-    warmup_steps: int = Field(default=0, ge=0)
-    total_steps: int | None = Field(default=None, gt=0)
-    num_trajectories_learning_rate_multiplier_power: float = 0.0
+    warmup_steps: int = Field(default=0, ge=0, le=MAX_COUNT)
+    total_steps: Count | None = None
+    num_trajectories_learning_rate_multiplier_power: float = Field(default=0.0, ge=-MAX_POWER, le=MAX_POWER)
     """The rate is multiplied by this power of the number of trajectories in the optimiser step."""
 
     # What an optimiser step learns from
-    packed_sequence_length: int | None = Field(default=None, gt=0)
+    packed_sequence_length: Count | None = None
     """Tokens of a sequence, a shared prompt counted once; None is the longest row's, rounded up to 2,048."""
-    grad_accumulation_sequences: int | None = Field(default=None, gt=0)
+    grad_accumulation_sequences: Count | None = None
     """Sequences that make one optimiser step; None is 1."""
-    minibatches: int | None = Field(default=None, gt=0)
+    minibatches: Count | None = None
     """Optimiser steps that the batch is divided into, whatever its tokens are; in place of the two above."""
-    epochs: int = Field(default=1, gt=0)
+    epochs: Count = 1
     """How often the batch is gone through in one training step."""
     micro_batch_tokens: PassTokens = 16_384
     """Tokens that one forward pass may hold; more accumulate gradients. "auto" is what fits free memory at the first
@@ -150,16 +158,16 @@ class TrainConfig(_Settings):
 
     # Which loss
     loss: Annotated[Loss, PlainSerializer(_name, when_used="json")] = "cispo"
-    epsilon: float | None = Field(default=None, gt=0)
+    epsilon: Bound | None = None
     """The importance ratio is clipped below 1 - epsilon; None is 1.0 (cispo), 0.2 (ppo), 0.0003 (gspo) ..."""
-    epsilon_high: float | None = Field(default=None, gt=0)
+    epsilon_high: Bound | None = None
     """... and above 1 + epsilon_high; None is 4.0 (cispo), epsilon (ppo), 0.0004 (gspo)."""
     importance_sampling_level: Level = "token"
     aggregate: Literal["trajectory", "token", "constant"] = "trajectory"
     """Every trajectory weighs the same, every token does, or every token does whatever the lengths are."""
-    constant_length: int = Field(default=1024, gt=0)
+    constant_length: Count = 1024
     """What the losses of a trajectory's tokens are divided by with `aggregate="constant"`."""
-    entropy_bonus: float = Field(default=0.0, ge=0)
+    entropy_bonus: Weight = 0.0
 
     # Which advantage
     scale_rewards: bool | Literal["group", "batch", "none"] = True
@@ -170,31 +178,31 @@ class TrainConfig(_Settings):
     """Above 0 weakens bad trajectories, below 0 good ones; 1 learns from good ones alone."""
 
     # What holds the model back
-    beta: float = Field(default=0.0, ge=0)
+    beta: Weight = 0.0
     """Weight of the KL divergence from the reference in the loss; 0 leaves it out."""
-    kl_penalty_coef: float = Field(default=0.0, ge=0)
+    kl_penalty_coef: Weight = 0.0
     """Weight of the centred KL penalty on the advantage."""
     kl_penalty_source: Literal["current_learner", "sample"] = "current_learner"
     """Whose log-probabilities the penalty compares with the reference: the trainer's, or the sampler's."""
-    kl_reference: Literal["base"] | int | Path = "base"
+    kl_reference: Literal["base"] | Step | Path = "base"
     """The base model without an adapter; a step, also one from before a fork; -3 for three steps ago; or a folder."""
-    kimi_k2_tau: float = Field(default=0.0, ge=0)
+    kimi_k2_tau: Weight = 0.0
 
     # What a stale or foreign sampler may do
     precalculate_logprobs: bool = False
     """Compare with the trainer's log-probabilities at the start of the step instead of the sampler's."""
-    truncated_importance_sampling: float | None = Field(default=None, gt=0)
+    truncated_importance_sampling: Bound | None = None
     """Weigh tokens by what trainer and sampler disagree on at the start of the step, at most so much."""
-    dual_clip: float | None = Field(default=None, gt=0)
+    dual_clip: Bound | None = None
     """The most that a ratio counts for where the advantage is negative."""
     mask_prob_ratio: bool = False
     """Leave tokens out whose ratio is not within the clip range, instead of clipping it."""
-    off_policy_mask: float | None = Field(default=None, gt=0)
+    off_policy_mask: Bound | None = None
     """Leave a bad trajectory out whose tokens the trainer finds so many nats less likely than the sampler did."""
 
-    max_age: int | None = Field(default=None, ge=0)
+    max_age: Annotated[int, Field(ge=0, le=MAX_COUNT)] | None = None
     """Leave trajectories out that were sampled more training steps ago."""
-    max_divergence: Divergence | Literal["auto"] | None = "auto"
+    max_divergence: Bound | Literal["auto"] | None = "auto"
     """Raise where trainer and sampler should agree, and differ by so many nats a token in the mean; None never. "auto"
     is 0.2, and None where the settings above correct for a sampler that is expected to differ."""
 
@@ -259,14 +267,14 @@ class TrainSFTConfig(_Settings):
 
     learning_rate: Rate | list[Rate] = 5e-5
     """One rate, or one for each batch."""
-    batch_size: int | Literal["auto"] = "auto"
+    batch_size: Annotated[int, Field(le=MAX_COUNT)] | Literal["auto"] = "auto"
     """Trajectories in a batch; "auto" is 2, as in ART."""
     assistant_turns: Literal["all", "last"] = "all"
     """Which answers of a conversation are learned: all, or the last one of each."""
     betas: tuple[DecayRate, DecayRate] = (0.9, 0.99)
     adam_epsilon: float = Field(default=1e-8, gt=0, le=1)
     weight_decay: Rate = 0.0
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_grad_norm: Bound = 1.0
     micro_batch_tokens: PassTokens = 16_384
     strict: bool = False
     """Raise for a trajectory that cannot be trained on, instead of leaving it out and counting it."""

@@ -33,6 +33,9 @@ from art.failures import FailedRollout, read_failure
 from art.position import Place, current_place
 from art.sampled import STAYS_WITH_LITELLM, TOKEN_ID_PREFIX, SampledTokens, not_finite, sampled_tokens
 
+MAX_REWARD = 1e100
+"""Squares of larger ones are beyond every number."""
+
 __all__ = [
     "STAYS_WITH_LITELLM", "TOKEN_ID_PREFIX", "FailedRollout", "History", "LegacyHistory", "MessageOrChoice", "Messages",
     "MessagesAndChoices", "MetadataValue", "Rollout", "SampledTokens", "Scalar", "Tools", "Trajectory",

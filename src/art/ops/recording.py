@@ -16,9 +16,7 @@ from art.errors import CorruptCheckpointError, TrainingDataError
 from art.format.json import parse_object
 from art.format.manifest import LearnedFrom, digest_bytes
 from art.store.history import MAX_LINE_BYTES
-from art.trajectories import TrajectoryGroup
-
-MAX_REWARD = 1e100
+from art.trajectories import MAX_REWARD, TrajectoryGroup
 
 
 class _Call(BaseModel):

@@ -18,7 +18,7 @@ from art.train.advantage import standard_deviation
 from art.train.batch import Example
 from art.train.credit import Credit, Earned, credits_of
 from art.train.tokenize import Limits, Reading, Row, Span, trajectory_rows
-from art.trajectories import Trajectory, TrajectoryGroup, as_choice
+from art.trajectories import MAX_REWARD, Trajectory, TrajectoryGroup, as_choice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -223,10 +223,10 @@ def _age_metrics(members: Sequence[Sequence[_Member]]) -> dict[str, float]:
 
 def _earned(trajectory: Trajectory, *, where: str) -> Earned:
     for reward in (trajectory.reward, *trajectory.turn_rewards):
-        if not isinstance(reward, Real) or not math.isfinite(reward):
+        if not isinstance(reward, Real) or not math.isfinite(reward) or abs(reward) > MAX_REWARD:
             raise TrainingDataError(
-                f"{where}: its reward is {reward}. Rewards are finite numbers; raise an exception in the rollout "
-                "instead, and the group goes on without it."
+                f"{where}: its reward is {reward}. Rewards are finite numbers, of {MAX_REWARD:g} at most; raise an "
+                "exception in the rollout instead, and the group goes on without it."
             )
     turns = sum(as_choice(item) is not None for item in trajectory.messages_and_choices)
     if trajectory.turn_rewards and len(trajectory.turn_rewards) != turns:
