@@ -36,10 +36,24 @@ EXPERTS = {
 }  # fmt: skip
 
 
+LATENT = {"head_dim": 8, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1}
+# What a family needs beside these, and hybrids of which two layers would all be of one kind.
+OWN: dict[str, dict[str, Any]] = {
+    "deepseek_v2": LATENT, "deepseek_v3": LATENT, "glm4_moe_lite": LATENT, "youtu": LATENT,
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "gemma4_text": {"vocab_size_per_layer_input": 300, "num_kv_shared_layers": 0},
+    "dots1": {"n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "n_routed_experts": 4, "n_shared_experts": 1},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_heads": 4},
+}  # fmt: skip
+WINDOW = 6
+"""Tokens of a sliding window that is tried too: fewer than the conversations have."""
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
-    print(HEAD.format(release=transformers.__version__))
+    print(HEAD.format(release=transformers.__version__, window=WINDOW))
     found = dict(sorted(verdicts()))
     for verdict in ("right", "refused", "not made"):
         rows = {family: words for family, (kind, words) in found.items() if kind == verdict}
@@ -53,23 +67,31 @@ def main() -> None:
 
 def verdicts() -> Iterator[tuple[str, tuple[str, str]]]:
     for family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        base = made(family)
-        if base is None:
-            yield family, ("not made", "")
-            continue
-        try:
-            check_agreement(base)
-        except ConfigurationError as error:
-            yield family, ("refused", reason(str(error)))
-        else:
-            yield family, ("right", "")
+        plain, windowed = (made(family, windowed=each) for each in (False, True))
+        found = verdict(plain) if plain else ("not made", "")
+        yield family, found
+        if windowed and found[0] == "right" and (narrow := verdict(windowed))[0] != "right":
+            yield f"{family} with a sliding window", narrow
 
 
-def made(family: str) -> Any:
+def verdict(base: Any) -> tuple[str, str]:
+    try:
+        check_agreement(base)
+    except ConfigurationError as error:
+        return "refused", reason(str(error))
+    return "right", ""
+
+
+def made(family: str, *, windowed: bool = False) -> Any:
     """Make a small random model; None where a few small numbers are not a configuration of the family."""
     try:
         known = AutoConfig.for_model(family).get_text_config().to_dict()
         sizes = {name: value for name, value in EXPERTS.items() if isinstance(known.get(name), int)}
+        sizes.update(OWN.get(family, {}))
+        if windowed:
+            if "sliding_window" not in known:
+                return None
+            sizes["sliding_window"] = WINDOW
         with torch.device("meta"):
             size = sum(each.numel() for each in small_causal_lm(byte_tokenizer(), family=family, **sizes).parameters())
         if size > MOST_PARAMETERS:
@@ -94,8 +116,9 @@ TITLES = {"right": "{count} are right", "refused": "{count} are refused", "not m
 HEAD = """# Families
 
 `bench/families.py` made this page with transformers {release}: small random models of every family of causal language
-models, tried in float32 as `register` tries a model. Log-probabilities of packed conversations, in training and in
-sampling, and the gradient are those of the model by itself, or the family is refused by name."""
+models, tried in float32 as `register` tries a model, and once more with a sliding window of {window} tokens where there
+can be one. Log-probabilities of packed conversations, in training and in sampling, and the gradient are those of the
+model by itself, or the family is refused by name."""
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ RIGHT: dict[str, dict[str, object]] = {
     "gpt2": {},
     "opt": {"word_embed_proj_dim": 64, "ffn_dim": 128},
     "mixtral": {"num_local_experts": 2},
+    "phimoe": {"num_local_experts": 4},  # its router is a linear layer that gives a choice
+    "gemma4_text": {"vocab_size_per_layer_input": 300, "num_kv_shared_layers": 0},
 }
 WRONG: dict[str, dict[str, object]] = {
     "diffllama": {},
@@ -81,6 +83,7 @@ def test_a_window_that_only_a_mask_tells_of_is_refused_before_a_conversation_is_
         check_agreement(base)
 
     assert base.config.sliding_window == 600
+    check_agreement(small_causal_lm(byte_tokenizer(), family="doge", sliding_window=1024).eval())
 
 
 def test_a_model_that_disagrees_is_not_loaded(tmp_path: Path) -> None:

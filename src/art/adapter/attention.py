@@ -68,7 +68,7 @@ def _attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    art_pass: ForwardPass,
+    art_pass: ForwardPass | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -77,6 +77,8 @@ def _attention(
     for name in UNSUPPORTED_ARGUMENTS:
         if others.get(name) is not None:
             raise InferenceError(f"{type(module).__name__} attends with {name}, which is not supported.")
+    if art_pass is None:
+        raise InferenceError(f"{type(module).__name__} is not told what it attends to: its layer hands no argument on")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     layer = int(module.layer_idx)  # pyright: ignore[reportArgumentType]
     out = art_pass.attend(layer, query, key, value, Rules(scale, sliding_window, softcap))

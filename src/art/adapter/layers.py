@@ -15,8 +15,12 @@ from art.format.adapter import LayerSize, named
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Give the layers that an adapter can be for, by name; a layer under two names goes by the first."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    """Give the layers that an adapter can be for, by name; a layer under two names goes by the first.
+
+    A router is none, though some are linear: what it gives is a choice of experts.
+    """
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    return {name: layer for name, layer in linear.items() if not type(layer).__name__.endswith("Router")}
 
 
 def sizes_of(layers: Mapping[str, nn.Module]) -> dict[str, LayerSize]:

@@ -5,6 +5,7 @@ The conversations that a model is tried with are shorter than any window, so its
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
@@ -23,7 +24,9 @@ NARROW = 3
 def hides_a_window(base: PreTrainedModel, token_ids: Sequence[int]) -> bool:
     """Say whether a layer that is said to see a window does not name it, and the model's own numbers change with it."""
     config = base.config.get_text_config(decoder=True)
-    if not getattr(config, "sliding_window", None):
+    longest = getattr(config, "max_position_embeddings", None) or sys.maxsize
+    # A window as long as any text hides nothing.
+    if not 0 < (getattr(config, "sliding_window", None) or 0) < longest:
         return False
     kinds = getattr(config, "layer_types", None)
     seen = _windows(base, token_ids)

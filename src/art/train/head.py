@@ -65,7 +65,8 @@ class Head:
     def logits(self, hidden_UH: Tensor) -> Tensor:
         """Give what the model says about each token of the vocabulary, in its own precision."""
         self._given.hidden_1UH = hidden_UH[None]
-        logits_1UV = self._model(input_ids=None, use_cache=False).logits
+        # The decoder looks at neither, but some heads ask how many tokens there are.
+        logits_1UV = self._model(inputs_embeds=self._given.hidden_1UH, use_cache=False).logits
         self._given.hidden_1UH = None
         return logits_1UV[0]
 
