@@ -15,7 +15,7 @@ from art.sample.vllm.launch import Launch
 from art.sample.vllm.sampler import VLLMSampler
 
 KEY, VOCABULARY = "sk-tests", 259
-ON_A_CPU = ("--max-model-len", "1024", "--enforce-eager")
+ON_A_CPU = ("--max-model-len", "1024", "--enforce-eager", "--kv-cache-memory-bytes", str(1 << 30))
 _publications = itertools.count()
 
 

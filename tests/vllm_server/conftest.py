@@ -55,9 +55,15 @@ def known_key() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def sampler(launch: Launch) -> Iterator[VLLMSampler]:
-    """A sampler whose server runs, and serves the base."""
+def served(launch: Launch) -> Iterator[VLLMSampler]:
+    """The sampler that has started the server that most tests share."""
     sampler = sampler_of(launch)
     sampler.publish(BASE, None)
     yield sampler
     sampler.close()
+
+
+@pytest.fixture(scope="session")
+def sampler(served: VLLMSampler) -> VLLMSampler:
+    """A sampler whose server runs, and serves the base."""
+    return served

@@ -161,7 +161,7 @@ async def answer(model: art.TrainableModel, *, max_tokens: int) -> str | None:
 @pytest.mark.timeout(1200)
 def test_the_example_learns_on_the_real_model(smollm2: Path, tmp_path: Path):
     async def body() -> float:
-        chosen = VLLM(options=("--max-model-len", "512", "--enforce-eager"), max_rank=8)
+        chosen = VLLM(options=(*ON_A_CPU, "--max-model-len", "512"), max_rank=8)
         async with LocalBackend(path=tmp_path, sampler=chosen) as backend:
             maybe = await registered(smollm2, backend)
             await yes_no_maybe.train(maybe, until=10, learning_rate=1e-3)

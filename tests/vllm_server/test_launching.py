@@ -72,6 +72,29 @@ def test_a_python_without_vllm_ends_at_once_and_its_last_words_and_log_are_told(
     log.unlink()
 
 
+def test_the_first_error_of_a_server_that_ends_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    said_by_vllm = (
+        "WARNING this may end in OSError: too many files",
+        "(Worker pid=1) ERROR ValueError: Available memory (13 GiB) is less than desired",
+        "RuntimeError: Engine core initialization failed. See root cause above.",
+    )
+    code = f"import sys\nprint(*{said_by_vllm!r}, sep='\\n')\nsys.exit(1)"
+    monkeypatch.setenv("VLLM_PYTHON", program(tmp_path, code))
+
+    said = refused(launch_of(tmp_path), InferenceError)
+
+    assert "(exit status 1): ValueError: Available memory (13 GiB) is less than desired. Its log" in said
+    Path(said.rpartition("Its log is ")[2].removesuffix(".")).unlink()
+
+
+def test_on_a_cpu_a_server_is_told_how_much_memory_it_may_take(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("VLLM_PYTHON", sys.executable)
+
+    command = launch_of(tmp_path, options=()).command(1)
+
+    assert command[command.index("--kv-cache-memory-bytes") + 1] == str(4 << 30)
+
+
 def test_a_server_that_never_answers_is_stopped_in_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     pid = tmp_path / "pid"
     code = f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"

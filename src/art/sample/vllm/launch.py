@@ -16,6 +16,8 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What `--max-lora-rank` may be."""
 OURS = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 """What would make vLLM's Python look into our environment."""
+CACHE_ON_CPU_BYTES = 4 << 30
+"""For keys and values. Unasked, vLLM would take nearly all memory of the machine, or not start where that is in use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,8 @@ class Launch:
 
     def command(self, port: int) -> list[str]:
         """Give the program and its arguments; raises `ConfigurationError` where there is no vLLM."""
-        shared = ("--gpu-memory-utilization", f"{self.memory_share:g}") if self.is_on_gpu else ()
+        on_gpu = ("--gpu-memory-utilization", f"{self.memory_share:g}")
+        on_cpu = ("--kv-cache-memory-bytes", str(CACHE_ON_CPU_BYTES))
         return [
             *program(), self.base,
             "--host", HOST, "--port", str(port),
@@ -56,7 +59,7 @@ class Launch:
             # Otherwise the model's own file would set top_p, or a limit of tokens, unasked.
             "--generation-config", "vllm",
             *(("--revision", self.revision) if self.revision else ()),
-            *shared, *self.options,
+            *(on_gpu if self.is_on_gpu else on_cpu), *self.options,
         ]  # fmt: skip
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from art.sample.vllm import keeper
 
 STOP_S = keeper.GRACE_S + 5
 LINE_AT_MOST = 300
+_ERROR = re.compile(r"\b\w*Error: .*")
 
 
 class Process:
@@ -58,7 +60,8 @@ class Process:
         return self.log
 
     def last_words(self) -> str:
-        """Give the last line that names an error, or else the last line."""
+        """Give the first error that it names, which is the cause of the others; or else the last line."""
         lines = [line.strip() for line in self.log.read_text(errors="replace").split("\n") if line.strip()]
-        telling = [line for line in lines if "Error" in line] or lines
-        return telling[-1][:LINE_AT_MOST] if telling else "it printed nothing"
+        errors = (_ERROR.search(line) for line in lines if "WARNING" not in line)
+        telling = next((error[0] for error in errors if error), None) or (lines or ["it printed nothing"])[-1]
+        return telling[:LINE_AT_MOST]

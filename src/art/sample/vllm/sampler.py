@@ -202,7 +202,7 @@ class VLLMSampler:
     def _begin(self, generation: Generation, version: Version) -> None:
         tasks = self._tasks[generation] = {}
         for choice, seed in enumerate(_seeds(generation)):
-            place = self._spread.choose(generation.prompt_ids, [server.requests for server in self._servers])
+            place = self._spread.choose(generation.prompt_ids, [server.burden for server in self._servers])
             body = completion(generation.prompt_ids, sampling=generation.sampling, seed=seed)
             work = self._stream(generation, choice, server=self._servers[place], body=body, adapter=self._name(version))
             tasks[choice] = asyncio.ensure_future(work)

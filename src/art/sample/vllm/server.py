@@ -24,6 +24,7 @@ from art.sample.vllm.wire import Piece
 POLL_S = 0.25
 AWAY_S = 60.0
 """How long a server that we did not start may be away before requests are told."""
+AWAY_LOAD = 1 << 20
 _log = logging.getLogger("art")
 
 
@@ -40,6 +41,12 @@ class Server:
         self.requests = 0
         """Choices that wait for it, or are sampled by it."""
         self.rows = 0
+
+    @property
+    def burden(self) -> int:
+        """How much it has to do; one that is away has more than any that answers."""
+        is_up = self._starting is not None and self._starting.done() and not _failed(self._starting)
+        return self.requests if is_up else self.requests + AWAY_LOAD
 
     async def ready(self) -> Suitable:
         """Wait until it answers and has every adapter; raises what kept it from that, and the next call tries again."""
