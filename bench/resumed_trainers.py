@@ -1,8 +1,9 @@
 """What a resume of other trainers continues: each case whole, again, resumed and from its weights, by `art certify`.
 
-Every case runs as it is, and as a branch (`art.hf.Branch`). Prints the table of docs/reference/trainers.md. Needs
-`pip install --group bench`, and some 15 minutes: `bench/resumed_trainers.py > docs/reference/trainers.md`. Names of
-cases, as arguments, run those only.
+Every case runs as it is, and as a branch (`art.hf.Branch`). Prints a page like docs/reference/trainers.md: the day
+and the releases, and a row for each case with both verdicts (exact; state exact, and the figures of the log that
+differ; the first step that differs, and how many pieces; or not deterministic). Needs `pip install --group bench`,
+and some 20 quiet minutes. Names of cases, as arguments, run those only.
 """
 
 from __future__ import annotations

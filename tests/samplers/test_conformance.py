@@ -65,8 +65,9 @@ def test_making_one_starts_nothing_and_closing_leaves_nothing(new: NewSampler, b
 
     sampler.close()
 
-    assert begun == threads
-    assert set(threading.enumerate()) == threads
+    # Threads of whoever loaded the base may end meanwhile.
+    assert begun <= threads
+    assert set(threading.enumerate()) <= threads
 
 
 def test_log_probabilities_are_those_of_a_plain_forward_pass(sampler: Sampler, small_model: Path, adapter):
@@ -204,7 +205,7 @@ def test_closing_fails_what_runs_and_what_waits(new: NewSampler, base: LoadedBas
     answers = asyncio.run(run())
 
     assert all(isinstance(answer, InferenceError) for answer in answers)
-    assert set(threading.enumerate()) == threads
+    assert set(threading.enumerate()) <= threads
     with pytest.raises(InferenceError, match="closed"):
         asyncio.run(ask(sampler))
     with pytest.raises(InferenceError, match="closed"):
