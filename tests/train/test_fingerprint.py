@@ -52,6 +52,7 @@ def test_the_environment_is_what_exactness_depends_on():
         "device_name",
         "dtype",
         "threads",
+        "products",
         "torch",
         "transformers",
         "peft",

@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from art.adapter.layers import linear_layers, sizes_of
-from art.adapter.product import LowRank, add_low_rank
+from art.adapter.product import LowRank, add_low_rank, multiply
 
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 LowRanks = Mapping[str, LowRank]
@@ -41,6 +41,9 @@ class AdaptedModel:
         """Whether every layer sees all rows of a pass, in their order; experts see some of them."""
         self._dropout = 0.0
         for name, layer in layers.items():
+            # Only a plain one: a base in 4 bits has layers that are linear in a way of their own.
+            if type(layer) is nn.Linear:
+                layer.forward = _Product(layer)
             layer.register_forward_hook(_Addition(self, name))
 
     def set(self, low_ranks: LowRanks) -> None:
@@ -98,6 +101,16 @@ class AdaptedModel:
         if self._dropout:
             x = functional.dropout(x.to(part.A_RI.dtype), self._dropout)
         return add_low_rank(y, x, part)
+
+
+class _Product:
+    """How a layer computes the base's part."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        self._layer = layer
+
+    def __call__(self, input: Tensor) -> Tensor:
+        return multiply(input, self._layer.weight, self._layer.bias)
 
 
 class _Addition:

@@ -16,6 +16,7 @@ from blake3 import blake3
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from art.adapter.four_bits import PACKAGE, quantisation_of
+from art.adapter.product import float32_products
 from art.visible import visible
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def environment(base: PreTrainedModel) -> dict[str, object]:
         "device_name": torch.cuda.get_device_name(base.device) if base.device.type == "cuda" else "cpu",
         "dtype": str(base.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        "products": float32_products(base.device),
         **{library: version(library) for library in LIBRARIES},
         **quantised,
     }

@@ -1,0 +1,80 @@
+"""Products of a layer: the numbers of the formula, and bits of a row that no other row decides."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from art.adapter.adapted import AdaptedModel
+from art.adapter.product import HAS_ONEDNN, MANY_TOKENS, LowRank, add_low_rank, float32_products, multiply
+from small import byte_tokenizer, small_causal_lm
+
+# Inputs and outputs: even ones, and such as fill no vector of the processor.
+SIZES = [(576, 192), (64, 259), (37, 100)]
+BLOCKED = pytest.mark.skipif(not HAS_ONEDNN, reason="torch has no oneDNN here")
+
+
+def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+@pytest.mark.parametrize("tokens", [1, 3, MANY_TOKENS + 1])
+@pytest.mark.parametrize("is_strided", [False, True])
+def test_a_layer_and_its_adapter_have_the_gradients_of_the_formula(tokens: int, is_strided: bool) -> None:
+    x, weight, bias = drawn(2, tokens, 37), drawn(100, 37, seed=1), drawn(100, seed=2)
+    A, B = drawn(8, 37, seed=3), drawn(100, 8, seed=4)
+    if is_strided:
+        x = x.transpose(0, 1).contiguous().transpose(0, 1)
+    ours, plain = ([each.clone().double() if wide else each.clone() for each in (x, A, B)] for wide in (False, True))
+    for each in (*ours, *plain):
+        each.requires_grad_()
+
+    found = add_low_rank(multiply(ours[0], weight, bias), ours[0], LowRank(ours[1], ours[2], 0.5))
+
+    layer = plain[0] @ weight.double().T + bias.double()
+    expected = layer + 0.5 * (plain[0] @ plain[1].T) @ plain[2].T
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+    gradient = drawn(2, tokens, 100, seed=5)
+    found.backward(gradient)
+    expected.backward(gradient.double())
+    for each, other in zip(ours, plain, strict=True):
+        assert other.grad is not None
+        torch.testing.assert_close(each.grad.double(), other.grad, rtol=1e-4, atol=1e-3 * tokens**0.5)
+
+
+@BLOCKED
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_bits_of_a_row_depend_on_no_other_row_and_on_no_thread(size: tuple[int, int], dtype: torch.dtype) -> None:
+    inputs, outputs = size
+    x, weight = drawn(130, inputs, dtype=dtype), drawn(outputs, inputs, seed=1, dtype=dtype)
+    threads = torch.get_num_threads()
+
+    every = multiply(x, weight)
+    fewer = {rows: multiply(x[:rows], weight) for rows in range(2, 70)}
+    try:
+        torch.set_num_threads(3 - threads if threads < 3 else 1)
+        otherwise = multiply(x, weight)
+    finally:
+        torch.set_num_threads(threads)
+
+    assert all(torch.equal(found, every[:rows]) for rows, found in fewer.items())
+    assert torch.equal(multiply(x.flip(0), weight).flip(0), every)
+    assert torch.equal(otherwise, every)
+
+
+@BLOCKED
+def test_every_plain_layer_of_a_model_is_multiplied_so() -> None:
+    adapted = AdaptedModel(small_causal_lm(byte_tokenizer()))
+    layer = adapted.model.get_output_embeddings()
+    assert isinstance(layer, nn.Linear)
+    x = drawn(5, layer.in_features)
+
+    with torch.no_grad():
+        found = layer(x)
+        by_torch = nn.functional.linear(x, layer.weight)
+
+    assert torch.equal(found, multiply(x, layer.weight))
+    assert float32_products(x.device) == "onednn"
+    torch.testing.assert_close(found, by_torch)
