@@ -67,6 +67,12 @@ def read(report: Path, part: str) -> dict[str, float]:
     return {name: int(value) if value == int(value) else value for name, value in figures.items()}
 
 
+def commit() -> str:
+    """Name the commit that the tests were run at."""
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def table(record: dict[str, dict[str, dict[str, float]]]) -> str:
     """Write the figures as the page's table."""
     lines = ["| what | figure | command |", "|---|---|---|"]
@@ -94,6 +100,7 @@ def main() -> None:
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
             "seconds": round(time.monotonic() - began),
             "python": platform.python_version(),
+            "commit": commit(),
         }
         for name, value in record["parts"][part].items():
             print(f"{value:>12,}  {name}", flush=True)

@@ -99,6 +99,8 @@ OTHER_FORMS = {
     f"{MESSAGES}/4/temperature": "hot",
     f"{MESSAGES}/4/prompt_token_ids": 7,
     "trajectories/0/tools": 7,
+    "trajectories/0/reward": "Infinity",
+    "trajectories/1/reward": 1e308,
     "trajectories/0/additional_histories": [{"messages_and_choices": 7}],
 }
 
