@@ -82,6 +82,11 @@ def main() -> None:
             GENERATE: lambda: by_generate(module, prompts(32, long)),
             "engine, 4 prompts x 8": lambda: by_engine(engine, [(prompt, 8) for prompt in prompts(4, long)]),
         },
+        "8 requests": {
+            GENERATE: lambda: by_generate(module, prompts(8, long)),
+            ENGINE: lambda: by_engine(engine, [(prompt, 1) for prompt in prompts(8, long)]),
+            "engine, seeded": lambda: by_engine(engine, [(prompt, 1) for prompt in prompts(8, long)], seed=1),
+        },
         "1 request": {
             GENERATE: lambda: by_generate(module, prompts(1)),
             ENGINE: lambda: by_engine(engine, [(prompt, 1) for prompt in prompts(1)]),
