@@ -10,11 +10,12 @@ import torch
 from test_memory import QWEN3_06B, SMOLLM2, group, random_base
 from worlds import make_base, random_groups
 
+from allocated import Allocated
 from art.adapter.attention import use_own_attention
 from art.adapter.lora import TrainedAdapter
 from art.config import LoRAConfig, TrainConfig
 from art.errors import ConfigurationError, ModelNotFoundError
-from art.footprint import PIECE_OF_LOGITS, dimensions_of
+from art.footprint import LAYER_WORK, PIECE_OF_LOGITS, dimensions_of, pass_bytes
 from art.local import LocalBackend
 from art.ops.plan import Demand, plan
 from art.sample.own.cache import Prompt
@@ -63,6 +64,27 @@ def test_a_plan_agrees_with_counted_bytes(shape, dtype):
     assert dimensions.key_value_bytes() * tokens == bytes_of([*prompt.keys, *prompt.values])
     assert dimensions.layer_bytes(RANK) * tokens == pytest.approx(kept, rel=CLOSE)
     assert dimensions.input_bytes() * tokens * 6 == pytest.approx(without_the_head(count, batch, shape), rel=CLOSE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("shape", "dtype"), [(SMOLLM2, "float32"), (QWEN3_06B, "bfloat16")])
+def test_a_plan_agrees_with_the_most_that_a_pass_holds_at_once(shape, dtype):
+    # So few words that the layers decide, and not the output layer.
+    base = random_base(**{**shape, "num_hidden_layers": 2, "vocab_size": 2048}, dtype=getattr(torch, dtype))
+    dimensions = dimensions_of(base.config.to_dict(), dtype)
+    adapter = TrainedAdapter(base, lora=LoRAConfig(rank=RANK), base_name="")
+    adapter.start(0)
+    scorer = Scorer(adapter.model, as_now=adapter.as_now)
+    batch = group(prompt=512, answer=128, members=8)
+    known = [*base.parameters(), *base.buffers(), *adapter.parameters.values()]
+
+    with Allocated(known) as allocated:
+        scorer.score(batch, limit_bytes=0).logp_N.sum().backward()
+
+    layers = LAYER_WORK * len(batch.token_T) * dimensions.layer_bytes(RANK)
+    needed = pass_bytes(dimensions, tokens=len(batch.token_T), rank=RANK)
+    assert needed.again + layers == pytest.approx(allocated.most_bytes, rel=CLOSE)
+    assert needed.work == max(int(layers), dimensions.head_bytes())
 
 
 def without_the_head(count: StorageCount, batch, shape) -> float:
