@@ -26,7 +26,7 @@ def main() -> None:
 
     import art
     from art.adapter.loading import load_base
-    from art.train.ranks.learner import Launch, RankedTrainer
+    from art.train.ranks.learner import RankedTrainer, RanksLaunch
     from art.train.trainer import Trainer
     from smollm2 import prepare_smollm2
 
@@ -47,7 +47,7 @@ def main() -> None:
         return Trainer(base, tokenizer, lora=lora, seed=0, base_name=path)
 
     torch.set_num_threads(1)
-    ranks = RankedTrainer(base, tokenizer, lora=lora, seed=0, base_name=path, launch=Launch(2))
+    ranks = RankedTrainer(base, tokenizer, lora=lora, seed=0, base_name=path, launch=RanksLaunch(2))
     learners = {"one process, 1 thread": (process(), 1), "2 ranks, 1 thread each": (ranks, 1)}
     torch.set_num_threads(2)
     learners["one process, 2 threads"] = (process(), 2)

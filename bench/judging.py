@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import Any
 
 from art.ops.judge import Judgement, judge
-from art.ops.series import Row, Series
+from art.ops.series import Series, StepRow
 
 HERE = Path(__file__).parents[1]
 FOLDER = HERE / "tests/ops/judged"
@@ -48,11 +48,11 @@ class Run:
     columns: dict[str, list[float | None]]
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[StepRow]:
         """What its script logged; the judge does not see the true reward."""
         told = {name: values for name, values in self.columns.items() if name != TRUE}
         return [
-            Row(step, "", {name: value for name, values in told.items() if (value := values[step]) is not None})
+            StepRow(step, "", {name: value for name, values in told.items() if (value := values[step]) is not None})
             for step in range(len(self.columns[TRUE]))
         ]
 
@@ -122,12 +122,12 @@ def simulated(count: int = 2000, *, looks: int = 12) -> str:
     return f"Simulated healthy runs: {count:,} runs, judged {asked:,} times, called wrong {wrong:,} times.\n"
 
 
-def simulated_run(chance: random.Random) -> list[Row]:
+def simulated_run(chance: random.Random) -> list[StepRow]:
     """Make a run that learns, with noise in everything, and validates every so many steps."""
     noise, held_out_noise = chance.choice([0.02, 0.05, 0.1, 0.2]), chance.choice([0.02, 0.05, 0.1, 0.15])
     every, slowness = chance.choice([1, 1, 2, 4, 10]), chance.choice([20, 100, 300])
     narrowing, begin = chance.choice([0.995, 0.97, 0.9]), chance.choice([0.02, 0.3])
-    rows: list[Row] = []
+    rows: list[StepRow] = []
     for step in range(chance.randint(6, 200)):
         mean = begin + 0.5 * min(1.0, step / slowness)
         metrics = {
@@ -140,7 +140,7 @@ def simulated_run(chance: random.Random) -> list[Row]:
         }
         if step % every == 0:
             metrics["val/reward"] = min(1.0, max(0.0, 0.9 * mean + chance.gauss(0, held_out_noise)))
-        rows.append(Row(step, "", metrics))
+        rows.append(StepRow(step, "", metrics))
     return rows
 
 

@@ -22,7 +22,7 @@ LAST_OF_A_RESPONSE = ("response.completed", "response.incomplete")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """What a client asked."""
 
     messages: Messages
@@ -33,11 +33,11 @@ class Asked:
 class Call:
     """A question and the choices that it was answered with."""
 
-    asked: Asked
+    asked: Question
     choices: tuple[Choice, ...]
 
 
-def read_asked(body: bytes) -> Asked | None:
+def read_asked(body: bytes) -> Question | None:
     """Read the body of a request; None when it is no question to a chat model."""
     fields = _object(body)
     if fields and "input" in fields and "messages" not in fields:
@@ -47,15 +47,15 @@ def read_asked(body: bytes) -> Asked | None:
         return None
     if not all(isinstance(message, dict) for message in cast("list[object]", messages)):
         return None
-    return Asked(cast(Messages, messages), cast("Tools | None", fields.get("tools") or None))
+    return Question(cast(Messages, messages), cast("Tools | None", fields.get("tools") or None))
 
 
-def _read_response_asked(fields: dict[str, Any]) -> Asked | None:
+def _read_response_asked(fields: dict[str, Any]) -> Question | None:
     given = fields["input"]
     if not isinstance(given, str | list):
         return None
     messages = as_messages(fields.get("instructions"), cast("str | list[Any]", given))
-    return Asked(cast(Messages, messages), cast("Tools | None", as_tools(fields.get("tools"))))
+    return Question(cast(Messages, messages), cast("Tools | None", as_tools(fields.get("tools"))))
 
 
 def read_choices(body: bytes) -> tuple[Choice, ...]:

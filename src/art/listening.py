@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from art.calls import Asked, Call, Events, read_asked, read_choices
+from art.calls import Call, Events, Question, read_asked, read_choices
 
 Listener = Callable[[Call], None]
 LIBRARIES = ("httpx", "httpx2")
@@ -80,7 +80,7 @@ def _hear(request: Any, response: Any) -> None:
 class _Reception:
     """An answer that its client reads in pieces; the listener is told once, when it is complete."""
 
-    def __init__(self, listener: Listener, asked: Asked, content_type: str) -> None:
+    def __init__(self, listener: Listener, asked: Question, content_type: str) -> None:
         self._listener = listener
         self._asked = asked
         self._events = Events() if content_type.startswith("text/event-stream") else None
@@ -122,6 +122,6 @@ def _hear_pieces(response: Any, reception: _Reception) -> None:
     response.iter_bytes, response.aiter_bytes = heard, heard_async
 
 
-def _tell(listener: Listener, asked: Asked, choices: tuple[Any, ...]) -> None:
+def _tell(listener: Listener, asked: Question, choices: tuple[Any, ...]) -> None:
     if choices:
         listener(Call(asked, choices))

@@ -21,7 +21,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class BatchPlace:
     """What one batch takes of a data set."""
 
     dataset: str
@@ -58,7 +58,7 @@ class Reached:
         return position < self.front or any(first <= position < end for first, end in self.ahead)
 
 
-def reached_with(known: Mapping[str, Reached], places: Iterable[Place]) -> dict[str, Reached]:
+def reached_with(known: Mapping[str, Reached], places: Iterable[BatchPlace]) -> dict[str, Reached]:
     """Give where a run is in each of its data sets after it was trained on these batches."""
     found = dict(known)
     for place in sorted(places, key=lambda place: place.span):
@@ -83,7 +83,7 @@ class Positions:
         self.moves += 1
 
 
-class Standing(Protocol):
+class CourseStanding(Protocol):
     """A model that knows where it is in its data sets."""
 
     @property
@@ -154,15 +154,15 @@ def spans_from(course: Course, position: int, reached: Reached | None) -> Iterat
         position = end
 
 
-_current: ContextVar[Place | None] = ContextVar("art_place", default=None)
+_current: ContextVar[BatchPlace | None] = ContextVar("art_place", default=None)
 
 
-def current_place() -> Place | None:
+def current_place() -> BatchPlace | None:
     """Give the batch that the script works on, None outside of a loop over a data set."""
     return _current.get()
 
 
-def set_place(place: Place | None) -> Place | None:
+def set_place(place: BatchPlace | None) -> BatchPlace | None:
     """Make a batch the one that the script works on; gives the one before."""
     before = _current.get()
     _current.set(place)

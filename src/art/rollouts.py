@@ -15,7 +15,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from tqdm.auto import tqdm
 
 from art.errors import ConfigurationError
-from art.position import Course, Place, Positions, Span, Standing, Step, identity_of, set_place, spans_from
+from art.position import BatchPlace, Course, CourseStanding, Positions, Span, Step, identity_of, set_place, spans_from
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -148,7 +148,7 @@ def iterate_dataset(
     initial_step: int = 0,
     use_tqdm: bool = True,
     *,
-    model: Standing | None = None,
+    model: CourseStanding | None = None,
 ) -> Iterator[DatasetBatch[T]]:
     """Cut a data set into the items of one step after another, each epoch in its own order.
 
@@ -173,7 +173,7 @@ def iterate_dataset(
             bar.update(step - bar.n)
             order = _order(course.size, epoch)
             items = [dataset[order[position - epoch * course.size]] for position in left]
-            place = identity and Place(dataset=identity, size=course.size, began=origin, span=span)
+            place = identity and BatchPlace(dataset=identity, size=course.size, began=origin, span=span)
             outer = set_place(place or None)
             try:
                 yield DatasetBatch(items=items, step=step, epoch=epoch, epoch_step=epoch_step)

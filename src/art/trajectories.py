@@ -30,7 +30,7 @@ from art import drawing
 from art.durations import DurationTracker
 from art.errors import TrainingDataError
 from art.failures import FailedRollout, read_failure
-from art.position import Place, current_place
+from art.position import BatchPlace, current_place
 from art.sampled import STAYS_WITH_LITELLM, TOKEN_ID_PREFIX, SampledTokens, not_finite, sampled_tokens
 
 MAX_REWARD = 1e100
@@ -190,7 +190,7 @@ class TrajectoryGroup(BaseModel):
     logs: list[str] = []
 
     _pending: list[Awaitable[Rollout]] = PrivateAttr(default_factory=list)
-    _place: Place | None = PrivateAttr(default_factory=current_place)
+    _place: BatchPlace | None = PrivateAttr(default_factory=current_place)
 
     def __init__(
         self,
@@ -235,7 +235,7 @@ class TrajectoryGroup(BaseModel):
         return self
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> BatchPlace | None:
         """The batch of `iterate_dataset` that the group was made for, None where there was none."""
         return self._place
 

@@ -17,7 +17,7 @@ from art.sample.sampling import Sampling
 from art.sample.version import BASE
 from art.train.batch import Example, collate
 from art.train.forward import Scorer
-from art.train.tokenize import Limits, Row, Span
+from art.train.tokenize import ReadingLimits, Row, Span
 from art.train.updates import updates
 from small import byte_tokenizer, small_causal_lm
 
@@ -89,7 +89,7 @@ def test_short_and_long_rows_are_trained_on_apart(base: PreTrainedModel):
         torch.tensor(base(input_ids=torch.tensor([each.row.token_ids[:-1]])).logits[0].log_softmax(-1).tolist())
         for each in examples
     ]
-    limits = Limits(vocabulary=259, context=None, rope=rope_limit(base.config))
+    limits = ReadingLimits(vocabulary=259, context=None, rope=rope_limit(base.config))
 
     [update] = updates(examples, TrainConfig(minibatches=1), limits=limits, pass_tokens=10_000)
 

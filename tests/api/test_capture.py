@@ -12,7 +12,7 @@ from openai.types.chat.chat_completion import Choice
 
 import art
 from api.world import PROMPT, World
-from art.calls import Asked, Call, Events
+from art.calls import Call, Events, Question
 from art.capture import add_call
 from art.errors import TrainingDataError
 from art.trajectories import sampled_tokens
@@ -158,7 +158,7 @@ def test_handing_over_needs_somebody_who_waits():
 def call(*messages: Any, answer: str = "yes", own: bool = True, tools: Any = None) -> Call:
     sampled = {"token_ids": [1], "token_logprobs": [-1.0], "prompt_token_ids": [2]} if own else {}
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": answer}, **sampled}
-    return Call(Asked(list(messages), tools), (Choice.model_validate(choice),))
+    return Call(Question(list(messages), tools), (Choice.model_validate(choice),))
 
 
 USER: Any = {"role": "user", "content": "hi"}

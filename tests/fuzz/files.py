@@ -19,7 +19,7 @@ from art.format import layout
 from art.names import ModelRef
 from art.ops.garbage import collect_garbage
 from art.ops.rollouts import read_rollouts
-from art.ops.telling import Report, Teller
+from art.ops.telling import Teller, TrackerReport
 from art.ops.trainer_log import metrics_of, read_log
 from art.ops.verify import verify
 from art.store.certificates import certificates_of
@@ -199,7 +199,7 @@ def _changes(store: CheckpointStore) -> Iterator[Callable[[], Any]]:
     root = store.root
     told = root / layout.model_path(MAIN) / "told"
     yield lambda: collect_garbage(store)
-    yield lambda: Teller(store, Report("jsonl", lambda: JsonLines(told), has_rollouts=True)).tell(MAIN)
+    yield lambda: Teller(store, TrackerReport("jsonl", lambda: JsonLines(told), has_rollouts=True)).tell(MAIN)
     yield lambda: store.fork(store.select(MAIN).checkpoint, FORK)
     yield lambda: store.restore(MAIN)
     yield lambda: store.rewind(store.open(MAIN.at(1)))

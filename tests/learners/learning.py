@@ -11,7 +11,7 @@ from worlds import random_groups
 
 from art.config import LoRAConfig, TrainConfig
 from art.train.learner import Learner
-from art.train.ranks.learner import Launch, RankedTrainer
+from art.train.ranks.learner import RankedTrainer, RanksLaunch
 from art.train.trainer import Trainer
 
 LORA = LoRAConfig(rank=4, dropout=0.3)
@@ -42,7 +42,7 @@ class World:
         return Trainer(self.base, self.tokenizer, lora=LORA, seed=11, base_name=str(self.path))
 
     def ranks(self, count: int, *, timeout_s: float = 120.0) -> RankedTrainer:
-        launch = Launch(count, timeout_s)
+        launch = RanksLaunch(count, timeout_s)
         return RankedTrainer(self.base, self.tokenizer, lora=LORA, seed=11, base_name=str(self.path), launch=launch)
 
 

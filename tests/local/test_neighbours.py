@@ -10,7 +10,7 @@ import pytest
 from art.format.manifest import utc_now
 from art.local.neighbours import say_neighbours
 from art.names import ModelRef
-from art.store.liveness import ENDED, RUNNING, Run, run_path
+from art.store.liveness import ENDED, RUNNING, LiveRun, run_path
 
 MODEL = ModelRef("shop", "agent-1")
 
@@ -18,7 +18,7 @@ MODEL = ModelRef("shop", "agent-1")
 def leave_sign(root: Path, *, host: str, pid: int, word: str = RUNNING, beat: str | None = None) -> None:
     path = run_path(root, MODEL)
     path.parent.mkdir(parents=True)
-    path.write_text(Run(host=host, pid=pid, started=utc_now(), beat=beat or utc_now(), word=word).model_dump_json())
+    path.write_text(LiveRun(host=host, pid=pid, started=utc_now(), beat=beat or utc_now(), word=word).model_dump_json())
 
 
 def said(root: Path, caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -18,7 +18,7 @@ import digits
 from art.format.certificates import Edge
 from art.local import LocalBackend
 from art.local.replay import take
-from art.ops.replay import Outcome, Replay, Way, certify, replay
+from art.ops.replay import Replay, ReplayOutcome, Way, certify, replay
 from art.ops.rerun import Ran, Rerun
 from art.ops.tree import read_tree
 from art.store.certificates import certificates_of
@@ -77,7 +77,7 @@ def again(root: Path, ref: art.CheckpointRef, folder: Path, *, base_model: Path 
 def test_a_recorded_step_is_taken_again_bit_for_bit(root: Path, tmp_path: Path, ref: art.CheckpointRef):
     found = again(root, ref, tmp_path / "again")
 
-    assert (found.outcome, found.first_difference, found.missing, found.changed) == (Outcome.SAME, None, (), ())
+    assert (found.outcome, found.first_difference, found.missing, found.changed) == (ReplayOutcome.SAME, None, (), ())
     assert [stage.name for stage in found.stages] == STAGES
     assert all(stage.is_same for stage in found.stages)
 
@@ -91,7 +91,7 @@ def test_a_step_that_a_rewind_took_back_is_not_mixed_with_the_one_that_came_afte
 def test_a_fork_is_compared_with_its_source(root: Path, tmp_path: Path):
     found = again(root, TWO.at(2), tmp_path / "again")
 
-    assert (found.outcome, found.way) == (Outcome.SAME, Way.FORKED)
+    assert (found.outcome, found.way) == (ReplayOutcome.SAME, Way.FORKED)
     assert "optimizer.safetensors" not in [stage.name for stage in found.stages]
 
 
@@ -106,7 +106,7 @@ def test_another_base_shows_in_the_log_probabilities_and_all_that_follows(
 
     found = again(root, ONE.at(2), tmp_path / "again", base_model=other)
 
-    assert (found.outcome, found.first_difference) == (Outcome.DIFFERS, "log-probability")
+    assert (found.outcome, found.first_difference) == (ReplayOutcome.DIFFERS, "log-probability")
     assert [stage.name for stage in found.stages if stage.is_same] == ["rendering", "advantage", "progress"]
 
 
@@ -138,7 +138,7 @@ def test_everything_that_is_missing_is_said(root: Path, tmp_path: Path):
 
     found = again(store.root, ONE.at(4), tmp_path / "again")
 
-    assert found.outcome is Outcome.IMPOSSIBLE
+    assert found.outcome is ReplayOutcome.IMPOSSIBLE
     parent, loss, lines = found.missing
     assert parent == "its parent p/one@3 was deleted, set aside or replaced"
     assert loss == "its loss of_the_script is a function of the script that trained it"
@@ -167,7 +167,7 @@ def test_a_step_that_an_earlier_release_recorded_is_compared_as_far_as_it_was(ro
 
     found = again(new.root, ONE.at(1), tmp_path / "again")
 
-    assert found.outcome is Outcome.SAME
+    assert found.outcome is ReplayOutcome.SAME
     assert [stage.name for stage in found.stages if stage.is_same is None] == STAGES[:3]
 
 
@@ -191,7 +191,7 @@ def test_a_fork_of_the_weights_is_never_certified(root: Path, tmp_path: Path):
 
     found = again(store.root, TWO.at(2), tmp_path / "again")
 
-    assert (found.outcome, certify(store, found)) == (Outcome.SAME, None)
+    assert (found.outcome, certify(store, found)) == (ReplayOutcome.SAME, None)
     assert read_tree(store, [TWO])[0].opened[2].edge is Edge.WEIGHTS_ONLY
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from art.names import ModelRef
 from art.ops.judge import State, judge
-from art.ops.series import Row, Series, series_of, stitched
+from art.ops.series import Series, StepRow, series_of, stitched
 from art.store.history import Entry
 
 MODEL = ModelRef("shop", "agent-1")
@@ -18,7 +18,7 @@ def series(**columns: list[float]) -> Series:
     named = {name.replace("_", "/", 1): values for name, values in columns.items()}
     return Series(
         tuple(
-            Row(step, "", {name: values[step] for name, values in named.items() if step < len(values)})
+            StepRow(step, "", {name: values[step] for name, values in named.items() if step < len(values)})
             for step in range(length)
         )
     )

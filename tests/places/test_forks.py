@@ -18,13 +18,13 @@ import pytest
 import art
 from adapters import LAYER
 from art.cli import forks, main
-from art.cli.addresses import Address
+from art.cli.addresses import ModelAddress
 from art.cli.render import output
 from art.errors import ConfigurationError, CorruptCheckpointError, DestinationNotEmptyError, LoRAShapeMismatchError
 from art.format.pick import NEWEST, AtMost, Best, Exact, Pick
 from art.local import LocalBackend
 from art.names import ModelRef
-from art.ops.fork import ForkReport, ForkRequest, IfExists, Outcome, fork
+from art.ops.fork import ForkOutcome, ForkReport, ForkRequest, IfExists, fork
 from art.remote.remote import Remote
 from art.store.history import History
 from art.store.store import CheckpointStore
@@ -84,7 +84,7 @@ def test_what_a_fork_was_made_to_try_is_recorded_and_compared(world: World):
     again = world.fork(Exact(2), settings={"learning_rate": 1e-5})
 
     assert report.manifest.ancestry[-1].settings == {"learning_rate": 1e-5}
-    assert again.outcome is Outcome.REPEATED
+    assert again.outcome is ForkOutcome.REPEATED
     with pytest.raises(DestinationNotEmptyError):
         world.fork(Exact(2), settings={"learning_rate": 5e-6})
 
@@ -94,7 +94,7 @@ def test_a_fork_has_the_step_and_the_files_of_its_source(world: World):
 
     source = world.source.select(MAIN, Exact(2)).checkpoint
     forked = world.destination.select(BRANCH).checkpoint
-    assert (report.outcome, report.ref, report.step) == (Outcome.FORKED, BRANCH.at(2), 2)
+    assert (report.outcome, report.ref, report.step) == (ForkOutcome.FORKED, BRANCH.at(2), 2)
     assert (report.selected, report.considered) == (MAIN.at(2), 2)
     assert forked.manifest == report.manifest
     assert forked.manifest.files == source.manifest.files
@@ -116,7 +116,7 @@ def test_the_same_fork_again_does_nothing(world: World, pick: Pick):
 
     again = world.fork(pick)
 
-    assert (again.outcome, again.step) == (Outcome.REPEATED, 3)
+    assert (again.outcome, again.step) == (ForkOutcome.REPEATED, 3)
     assert world.destination.steps(BRANCH) == [3]
 
 
@@ -142,7 +142,7 @@ def test_a_model_that_exists_goes_on_when_asked_and_nothing_is_compared(world: W
 
     then = world.fork(Exact(99), if_exists=IfExists.CONTINUE, reset=("optimizer",))
 
-    assert (first.outcome, then.outcome, then.step) == (Outcome.FORKED, Outcome.CONTINUED, 1)
+    assert (first.outcome, then.outcome, then.step) == (ForkOutcome.FORKED, ForkOutcome.CONTINUED, 1)
     assert world.destination.steps(BRANCH) == [1]
 
 
@@ -282,7 +282,7 @@ def test_the_api_and_the_program_report_the_same(
     done = program("fork", name, f"shop/{into}", *arguments, "--json", root=store.root)
 
     assert done.returncode == 0, done.stderr
-    expected = forks.document(report, Address(url, MAIN, None), Address(None, ModelRef("shop", into), None))
+    expected = forks.document(report, ModelAddress(url, MAIN, None), ModelAddress(None, ModelRef("shop", into), None))
     told = json.loads(done.stdout)
     assert told.pop("schema") == output.SCHEMA
     for document in (expected, told):

@@ -12,7 +12,7 @@ import pytest
 from art.errors import ArtError, CheckpointNotFoundError, CorruptCheckpointError
 from art.format.pick import Exact
 from art.names import ModelRef
-from art.ops.fork import ForkRequest, IfExists, Outcome, fork
+from art.ops.fork import ForkOutcome, ForkRequest, IfExists, fork
 from art.ops.garbage import collect_garbage, find_garbage
 from art.ops.place import place_of
 from art.ops.rewind import restore, rewind
@@ -120,7 +120,7 @@ def test_a_run_goes_on_from_where_it_was_rewound_to(place: Place, here: Checkpoi
 def test_a_fork_onto_itself_is_a_rewind(place: Place):
     report = fork(ForkRequest(source=place, source_model=MAIN, pick=Exact(2), destination=place, model=MAIN))
 
-    assert (report.outcome, report.step) == (Outcome.REWOUND, 2)
+    assert (report.outcome, report.step) == (ForkOutcome.REWOUND, 2)
     assert report.set_aside is not None
     assert report.set_aside.steps == (3, 4)
 
@@ -139,7 +139,7 @@ def test_an_overwriting_fork_sets_everything_aside(place: Place, here: Checkpoin
 
     report, again = fork(request), fork(request)
 
-    assert (report.outcome, again.outcome) == (Outcome.FORKED, Outcome.REPEATED)
+    assert (report.outcome, again.outcome) == (ForkOutcome.FORKED, ForkOutcome.REPEATED)
     assert report.set_aside is not None
     assert (report.set_aside.steps, place.steps(BRANCH)) == ((3, 7), [3])
     restore(place, BRANCH)

@@ -12,7 +12,7 @@ from art.format import layout
 from art.format.pick import AtMost
 from art.names import ModelRef
 from art.remote import server_copy
-from art.remote.errors import Place
+from art.remote.errors import RequestPlace
 from art.remote.location import Patience, parse_location
 from art.remote.remote import Remote
 from art.store.store import CheckpointStore
@@ -94,7 +94,7 @@ def test_a_part_copy_that_fails_leaves_nothing(
     assert copier is not None
 
     with pytest.raises(RemoteError, match="InvalidRequest"):
-        copier.copy(Place(f"s3://{moto_bucket}", "a"), Place(f"s3://{moto_bucket}", "b"), 1000)
+        copier.copy(RequestPlace(f"s3://{moto_bucket}", "a"), RequestPlace(f"s3://{moto_bucket}", "b"), 1000)
 
     assert not moto.client().list_multipart_uploads(Bucket=moto_bucket).get("Uploads")
 

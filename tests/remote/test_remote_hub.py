@@ -25,7 +25,7 @@ from art.errors import (
 from art.format import layout
 from art.format.pick import AtMost, Best, Exact
 from art.names import ModelRef
-from art.ops.fork import ForkRequest, Outcome
+from art.ops.fork import ForkOutcome, ForkRequest
 from art.ops.fork import fork as fork_into
 from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.hub import Hub
@@ -124,7 +124,7 @@ def test_an_adapter_is_forked_straight_into_a_bucket(
     assert (forked.path / layout.ADAPTER_WEIGHTS).read_bytes() == FILES[layout.ADAPTER_WEIGHTS]
     assert forked.manifest.parent is not None
     assert forked.manifest.parent.remote == "hf://org/adapter@main"
-    assert (done.outcome, again.outcome) == (Outcome.FORKED, Outcome.REPEATED)
+    assert (done.outcome, again.outcome) == (ForkOutcome.FORKED, ForkOutcome.REPEATED)
 
 
 def test_bytes_that_the_hub_spoils_begin_nothing_in_a_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

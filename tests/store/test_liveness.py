@@ -10,7 +10,7 @@ import pytest
 
 from art.format.manifest import utc_now
 from art.names import ModelRef
-from art.store.liveness import ENDED, RUNNING, Beacon, Run, find_run, run_path
+from art.store.liveness import ENDED, RUNNING, Beacon, LiveRun, find_run, run_path
 from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint
@@ -43,7 +43,7 @@ def test_a_process_that_is_gone_is_not_alive(beacon: Beacon):
 def test_another_machine_is_believed_for_a_while(beacon: Beacon):
     now = utc_now()
     beat = datetime.fromisoformat(now)
-    run = Run(host="elsewhere", pid=os.getpid(), started=now, beat=now, word=RUNNING)
+    run = LiveRun(host="elsewhere", pid=os.getpid(), started=now, beat=now, word=RUNNING)
 
     assert run.is_alive(beat + timedelta(minutes=5))
     assert not run.is_alive(beat + timedelta(hours=1))
@@ -77,7 +77,7 @@ def test_a_link_or_a_pipe_in_its_place_is_neither_read_nor_followed(beacon: Beac
     assert found(beacon).word == RUNNING
 
 
-def found(beacon: Beacon) -> Run:
+def found(beacon: Beacon) -> LiveRun:
     run = find_run(beacon.root, beacon.model)
     assert run is not None
     return run

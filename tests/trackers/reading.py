@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from art.ops.telling import Report
+from art.ops.telling import TrackerReport
 from art.track.known import maker
 from trackers.stories import FORK, ListTracker, Shown, flat
 
@@ -23,11 +23,11 @@ Read = Callable[[str], Shown]
 NAMES = ("list", "jsonl", "tensorboard", "wandb", "mlflow", "trackio")
 
 
-def prepare(name: str, folder: Path, patch: pytest.MonkeyPatch) -> tuple[Report, Read]:
+def prepare(name: str, folder: Path, patch: pytest.MonkeyPatch) -> tuple[TrackerReport, Read]:
     """Give a tracker that writes below a folder, offline, and what reads a run back."""
     if name == "list":
         runs: dict[str, Shown] = {}
-        return Report("list", lambda: ListTracker(runs)), lambda run: runs.get(run, Shown())
+        return TrackerReport("list", lambda: ListTracker(runs)), lambda run: runs.get(run, Shown())
     if name != "jsonl":
         pytest.importorskip(name, reason=f"needs {name}: `make test-trackers`")
     patch.setenv("WANDB_MODE", "offline")
@@ -49,7 +49,7 @@ def prepare(name: str, folder: Path, patch: pytest.MonkeyPatch) -> tuple[Report,
         "mlflow": _mlflow,
         "trackio": _trackio,
     }
-    return Report(name, maker(name, folder)), readers[name]
+    return TrackerReport(name, maker(name, folder)), readers[name]
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from art.ops.telling import Report, Teller
+from art.ops.telling import Teller, TrackerReport
 from art.store.store import CheckpointStore
 from trackers.reading import NAMES, Read, prepare
 from trackers.stories import AGENT, FORK, fork_agent, new_store, train, validate
@@ -18,7 +18,9 @@ pytestmark = [
 
 
 @pytest.fixture(params=NAMES)
-def tracker(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Report, Read]:
+def tracker(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[TrackerReport, Read]:
     return prepare(request.param, tmp_path, monkeypatch)
 
 
@@ -27,7 +29,7 @@ def store(tmp_path: Path) -> CheckpointStore:
     return new_store(tmp_path)
 
 
-def tell(store: CheckpointStore, report: Report, *, again: bool = False, model=AGENT):
+def tell(store: CheckpointStore, report: TrackerReport, *, again: bool = False, model=AGENT):
     """Tell in what might be another process: nothing is kept but what is on the disk."""
     teller = Teller(store, report)
     try:

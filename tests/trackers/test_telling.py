@@ -11,7 +11,7 @@ import pytest
 
 from art.errors import ConfigurationError, CorruptCheckpointError, TrackerError
 from art.local.reports import Reports, reports_of
-from art.ops.telling import Report, Teller
+from art.ops.telling import Teller, TrackerReport
 from art.store.history import History
 from art.store.store import CheckpointStore
 from art.track.tracker import Point
@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> CheckpointStore:
 def test_what_an_outage_kept_back_is_told_at_the_next_step(store):
     runs: dict[str, Shown] = {}
     down = [True]
-    reports = Reports(store, [Report("list", lambda: Outage(runs, down=down))])
+    reports = Reports(store, [TrackerReport("list", lambda: Outage(runs, down=down))])
     train(store, AGENT, 0.25)
     reports.put(AGENT)
     down[0] = False
@@ -54,7 +54,7 @@ def test_what_an_outage_kept_back_is_told_at_the_next_step(store):
 def test_what_could_not_be_told_is_said_at_the_end_and_told_by_the_next_start(store):
     runs: dict[str, Shown] = {}
     down = [True]
-    report = Report("list", lambda: Outage(runs, down=down))
+    report = TrackerReport("list", lambda: Outage(runs, down=down))
     train(store, AGENT, 0.25)
     first = Reports(store, [report])
     first.put(AGENT)
@@ -72,7 +72,7 @@ def test_what_could_not_be_told_is_said_at_the_end_and_told_by_the_next_start(st
 def test_one_tracker_that_is_away_keeps_nothing_from_another(store):
     up: dict[str, Shown] = {}
     reports = Reports(
-        store, [Report("away", lambda: Outage({}, down=[True])), Report("there", lambda: ListTracker(up))]
+        store, [TrackerReport("away", lambda: Outage({}, down=[True])), TrackerReport("there", lambda: ListTracker(up))]
     )
     train(store, AGENT, 0.25)
     reports.put(AGENT)
@@ -85,7 +85,7 @@ def test_one_tracker_that_is_away_keeps_nothing_from_another(store):
 
 def test_a_torn_line_is_told_once_it_is_whole(store):
     runs: dict[str, Shown] = {}
-    teller = Teller(store, Report("list", lambda: ListTracker(runs)))
+    teller = Teller(store, TrackerReport("list", lambda: ListTracker(runs)))
     train(store, AGENT, 0.25)
     with (store.root / "shop/models/agent-1/history.jsonl").open("a") as file:
         file.write('{"step": 1, "split": "val", "ti')
@@ -100,7 +100,7 @@ def test_a_torn_line_is_told_once_it_is_whole(store):
 
 def test_a_history_that_was_replaced_is_another_run(store):
     runs: dict[str, Shown] = {}
-    teller = Teller(store, Report("list", lambda: ListTracker(runs)))
+    teller = Teller(store, TrackerReport("list", lambda: ListTracker(runs)))
     train(store, AGENT, 0.25, 0.5)
     teller.tell(AGENT)
     (store.root / "shop/models/agent-1/history.jsonl").unlink()
@@ -133,7 +133,7 @@ def test_a_fork_names_the_last_point_of_its_parent(store):
             opened.append(run)
             super().open(run)
 
-    teller = Teller(store, Report("list", lambda: Watching({})))
+    teller = Teller(store, TrackerReport("list", lambda: Watching({})))
     train(store, AGENT, 0.25, 0.5)
     validate(store, AGENT, 0.625)
     train(store, AGENT, 0.125)
@@ -155,7 +155,7 @@ def test_a_spoilt_cursor_is_refused_by_its_name(store):
     path.write_text('{"run": 7}')
 
     with pytest.raises(CorruptCheckpointError, match=r"trackers/list\.json"):
-        Teller(store, Report("list", lambda: ListTracker({}))).tell(AGENT)
+        Teller(store, TrackerReport("list", lambda: ListTracker({}))).tell(AGENT)
 
 
 def test_a_wandb_that_nobody_answers_for_is_asked_again(store, tmp_path, monkeypatch):

@@ -119,7 +119,7 @@ def test_the_heads_gradient_is_that_of_autograd(name, entropy_bonus):
     model = make_base(name)
     found = head.Head(model, model.base_model_prefix)
     hidden = torch.randn(20, 64, requires_grad=True)
-    asked = head.Asked(
+    asked = head.AskedTokens(
         temperature_U=torch.rand(20) + 0.5, target_U=torch.randint(259, (20,)), entropy_gradient=bool(entropy_bonus)
     )
     weights = torch.randn(20)

@@ -12,12 +12,12 @@ from worlds import choice, make_base, random_groups, trajectory
 
 from art.config import LoRAConfig, TrainConfig
 from art.errors import TrainingDataError
-from art.train.tokenize import Limits, Row, Span, trajectory_rows
+from art.train.tokenize import ReadingLimits, Row, Span, trajectory_rows
 from art.train.trainer import Trainer
 from art.trajectories import History, Trajectory, TrajectoryGroup
 from small import small_causal_lm
 
-LIMITS = Limits(vocabulary=259, context=64)
+LIMITS = ReadingLimits(vocabulary=259, context=64)
 
 
 def rows_of(rollout: Trajectory, tokenizer) -> list[Row]:
@@ -87,7 +87,7 @@ def test_a_prompt_that_was_not_spelled_out_is_rendered_with_tools(tokenizer):
         messages, tools=tools, add_generation_prompt=True, tokenize=True, return_dict=False
     )
 
-    limits = Limits(vocabulary=259, context=None)
+    limits = ReadingLimits(vocabulary=259, context=None)
     (row,) = trajectory_rows(rollout, tokenizer, limits=limits, where="")
 
     assert row == Row((*rendered, 50, 51), (Span(start=len(rendered), logprobs=(-1.5, -1.5), temperature=1.0),))
@@ -103,7 +103,7 @@ def test_tool_calls_are_rendered_with_their_arguments_as_an_object(tokenizer):
     ]
     rollout = Trajectory(messages_and_choices=[*messages, spelled_elsewhere([50])])
 
-    (row,) = trajectory_rows(rollout, tokenizer, limits=Limits(vocabulary=259, context=None), where="")
+    (row,) = trajectory_rows(rollout, tokenizer, limits=ReadingLimits(vocabulary=259, context=None), where="")
 
     text = tokenizer.decode(row.token_ids)
     assert '{"name": "add", "arguments": {"x": 3}}' in text

@@ -6,7 +6,7 @@ from typing import Any
 
 from art.http.chat import ChatFormat
 from art.http.protocol import ChatRequest
-from art.train.tokenize import Limits, Reading, trajectory_rows
+from art.train.tokenize import Reading, ReadingLimits, trajectory_rows
 from art.trajectories import Trajectory
 from small import byte_tokenizer
 
@@ -40,7 +40,7 @@ def test_training_reads_what_the_server_wrote():
     rows = trajectory_rows(
         Trajectory(messages_and_choices=[*MESSAGES, answer], reward=0.0),
         tokenizer,
-        limits=Limits(vocabulary=300, context=None),
+        limits=ReadingLimits(vocabulary=300, context=None),
         where="here",
         reading=Reading.SPOKEN,
     )

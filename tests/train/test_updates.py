@@ -15,7 +15,7 @@ import art
 from art.config import LoRAConfig, TrainConfig
 from art.errors import ConfigurationError, DivergedError, TrainingDataError
 from art.train.batch import Example
-from art.train.tokenize import Limits, Row, Span
+from art.train.tokenize import ReadingLimits, Row, Span
 from art.train.trainer import Trainer
 from art.train.updates import updates
 from art.trajectories import TrajectoryGroup
@@ -32,7 +32,9 @@ def example(trajectory: int, *, prompt: int = 10, said: int = 5) -> Example:
 
 
 def cut(examples: list[Example], **settings: object) -> list[list[int]]:
-    found = updates(examples, TrainConfig(**settings), limits=Limits(vocabulary=300, context=None), pass_tokens=16_384)
+    found = updates(
+        examples, TrainConfig(**settings), limits=ReadingLimits(vocabulary=300, context=None), pass_tokens=16_384
+    )
     return [[each.trajectory for each in update.examples] for update in found]
 
 
@@ -54,7 +56,7 @@ def test_a_sequence_is_as_long_as_the_longest_row_rounded_up_to_2048():
 
     assert cut(long) == [[0], [1], [2]]
     assert cut(longer) == [[0, 1], [2, 3]]
-    bounded = updates(long, TrainConfig(), limits=Limits(vocabulary=300, context=1600), pass_tokens=16_384)
+    bounded = updates(long, TrainConfig(), limits=ReadingLimits(vocabulary=300, context=1600), pass_tokens=16_384)
     assert [len(list(each.examples)) for each in bounded] == [1, 1, 1]
 
 

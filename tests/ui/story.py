@@ -14,13 +14,13 @@ from typing import Any
 
 from adapters import adapter_bytes
 from art.format.manifest import BaseModelInfo, LearnedFrom, LoRAShape
-from art.format.seen import Seen, read_seen
+from art.format.seen import SeenData, read_seen
 from art.names import ModelRef
 from art.ops.scenarios import digest_of
-from art.position import Place
+from art.position import BatchPlace
 from art.store.checkpoint import Checkpoint
 from art.store.history import History
-from art.store.liveness import RUNNING, Run, run_path
+from art.store.liveness import RUNNING, LiveRun, run_path
 from art.store.store import CheckpointStore
 
 PROMPTS = ("3 lamps please, delivered. What do I pay?", "6 kettles please, I pick them up. What do I pay?")
@@ -88,7 +88,7 @@ def _tell_branch(
     seen = seen_by(parent)
     for step in range(branch.at, branch.last):
         metrics = earned(branch, step)
-        place = Place(dataset="5eed", size=len(PROMPTS), began=0, span=(2 * step, 2 * step + 2))
+        place = BatchPlace(dataset="5eed", size=len(PROMPTS), began=0, span=(2 * step, 2 * step + 2))
         seen = seen.after(SCENARIOS, [place])
         parent = write_checkpoint(
             store, model, step + 1, parent=parent, settings=settings, reward=metrics["reward"], seen=seen
@@ -104,7 +104,7 @@ def _tell_branch(
         history.append_trajectories(model, step, split="train", trajectories=groups)
     if branch.is_running:
         beat = _written(began + branch.last * STEP_TIME)
-        run = Run(host=socket.gethostname(), pid=os.getpid(), started=beat, beat=beat, word=RUNNING)
+        run = LiveRun(host=socket.gethostname(), pid=os.getpid(), started=beat, beat=beat, word=RUNNING)
         run_path(store.root, model).write_text(run.model_dump_json())
 
 
@@ -149,7 +149,7 @@ def write_checkpoint(
     parent: Checkpoint | None,
     settings: Mapping[str, Any],
     reward: float,
-    seen: Seen | None = None,
+    seen: SeenData | None = None,
 ) -> Checkpoint:
     """Commit a checkpoint of a few bytes."""
     config = {"peft_type": "LORA", "base_model_name_or_path": "tiny", "r": 8, "lora_alpha": 16, "target_modules": ["q"]}
@@ -168,10 +168,10 @@ def write_checkpoint(
         )
 
 
-def seen_by(checkpoint: Checkpoint | None) -> Seen:
+def seen_by(checkpoint: Checkpoint | None) -> SeenData:
     """Give what a checkpoint of a story has seen."""
     if checkpoint is None:
-        return Seen()
+        return SeenData()
     told = json.loads((checkpoint.path / "trainer.json").read_text())
     return read_seen(told.get("seen"), step=checkpoint.ref.step, where="trainer.json")
 

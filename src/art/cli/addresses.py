@@ -19,7 +19,7 @@ HUB = "hf://"
 
 
 @dataclass(frozen=True)
-class Address:
+class ModelAddress:
     """A model, or one step of it, on this disk or below a remote's URL."""
 
     url: str | None
@@ -37,7 +37,7 @@ class Address:
         return f"{self.url}{BETWEEN}{name}" if self.url else name
 
 
-def parse(text: str, *, project: str | None = None, models: Sequence[ModelRef] = ()) -> Address:
+def parse(text: str, *, project: str | None = None, models: Sequence[ModelRef] = ()) -> ModelAddress:
     """Read an address; a bare name belongs to `project`, to the one project of `models`, or to the one that has it.
 
     A repository of the Hub is its one model: `hf://organisation/repository@revision`.
@@ -45,11 +45,11 @@ def parse(text: str, *, project: str | None = None, models: Sequence[ModelRef] =
     """
     url, between, rest = text.rpartition(BETWEEN)
     if text.startswith(HUB):
-        return Address(text, ModelRef.parse(text.removeprefix(HUB).partition("@")[0]), None)
+        return ModelAddress(text, ModelRef.parse(text.removeprefix(HUB).partition("@")[0]), None)
     if SCHEME in text and not between:
         raise InvalidNameError(f"{text!r} names no model; write {text.rstrip('/')}{BETWEEN}project/model@500.")
     name, step = split_step(rest)
-    return Address(url or None, _model(name, project, models), step)
+    return ModelAddress(url or None, _model(name, project, models), step)
 
 
 def split_range(text: str) -> tuple[str, int | None, int | None]:

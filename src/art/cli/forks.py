@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from art.cli.addresses import Address
+from art.cli.addresses import ModelAddress
 from art.cli.render import output, wording
 from art.format.kinds import ADAPTER
 from art.format.layout import OPTIMIZER
 from art.format.manifest import Manifest
 from art.format.pick import AtMost, Best, Exact, Newest, Pick, as_document
-from art.ops.fork import ForkReport, ForkRequest, IfExists, Outcome, fork
+from art.ops.fork import ForkOutcome, ForkReport, ForkRequest, IfExists, fork
 from art.ops.place import open_remote
 from art.remote.hub import Hub
 from art.remote.remote import Remote
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 def perform(
     invocation: Invocation,
-    source: Address,
-    destination: Address,
+    source: ModelAddress,
+    destination: ModelAddress,
     *,
     pick: Pick,
     reset: tuple[str, ...],
@@ -45,11 +45,11 @@ def perform(
     return fork(request, watch=output.byte_bar)
 
 
-def lines(report: ForkReport, source: Address, destination: Address, *, verbose: bool) -> Iterator[Text]:
+def lines(report: ForkReport, source: ModelAddress, destination: ModelAddress, *, verbose: bool) -> Iterator[Text]:
     """Yield what happened, a fact a line; `verbose` adds how the checkpoint was chosen."""
-    here = Text(str(Address(destination.url, report.ref.model, report.ref.step)), "bold cyan")
+    here = Text(str(ModelAddress(destination.url, report.ref.model, report.ref.step)), "bold cyan")
     yield Text.assemble(here, *_headline(report, source))
-    if report.outcome is Outcome.CONTINUED:
+    if report.outcome is ForkOutcome.CONTINUED:
         return
     if verbose:
         yield Text(f"  {_choice(report.pick, report.considered)}", "dim")
@@ -59,14 +59,14 @@ def lines(report: ForkReport, source: Address, destination: Address, *, verbose:
         yield Text(f"  this fork was made before; the model goes on at step {report.step}")
         return
     if aside := report.set_aside:
-        model = Address(destination.url, report.ref.model, None)
+        model = ModelAddress(destination.url, report.ref.model, None)
         yield Text(f"  set aside {wording.span(aside.steps)}; art rewind --undo {model} brings back", "yellow")
-    if report.outcome is not Outcome.REWOUND:
+    if report.outcome is not ForkOutcome.REWOUND:
         yield Text(f"  {_cost(report)}, in {wording.seconds(report.seconds)}")
         yield from _part_lines(report.manifest)
 
 
-def document(report: ForkReport, source: Address, destination: Address) -> dict[str, Any]:
+def document(report: ForkReport, source: ModelAddress, destination: ModelAddress) -> dict[str, Any]:
     """Give what happened as one document."""
     return {
         "outcome": str(report.outcome),
@@ -92,27 +92,27 @@ def document(report: ForkReport, source: Address, destination: Address) -> dict[
     }
 
 
-def _source(invocation: Invocation, source: Address) -> CheckpointStore | Remote | Hub:
+def _source(invocation: Invocation, source: ModelAddress) -> CheckpointStore | Remote | Hub:
     if source.url:
         return open_remote(source.url)
     return invocation.existing_store
 
 
-def _destination(invocation: Invocation, destination: Address) -> CheckpointStore | Remote:
+def _destination(invocation: Invocation, destination: ModelAddress) -> CheckpointStore | Remote:
     return Remote.open(destination.url) if destination.url else invocation.store
 
 
-def _headline(report: ForkReport, source: Address) -> Iterator[str | tuple[str, str]]:
+def _headline(report: ForkReport, source: ModelAddress) -> Iterator[str | tuple[str, str]]:
     match report.outcome:
-        case Outcome.CONTINUED:
+        case ForkOutcome.CONTINUED:
             yield " is where the model goes on; it had checkpoints, and nothing was forked"
-        case Outcome.REWOUND:
+        case ForkOutcome.REWOUND:
             yield " is the newest of its model again"
-        case Outcome.BROUGHT:
+        case ForkOutcome.BROUGHT:
             yield f" was brought from {source.url}"
         case _:
             yield " is a fork of "
-            yield (str(Address(source.url, report.selected.model, report.selected.step)), "bold")
+            yield (str(ModelAddress(source.url, report.selected.model, report.selected.step)), "bold")
 
 
 def _choice(pick: Pick, considered: int) -> str:

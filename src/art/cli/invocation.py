@@ -75,13 +75,13 @@ class Invocation:
             raise typer.BadParameter(f"{url} is read, never changed.")
         return cast("CheckpointStore | Remote", self.place(url))
 
-    def local_address(self, text: str, command: str) -> addresses.Address:
+    def local_address(self, text: str, command: str) -> addresses.ModelAddress:
         """Read a name for a command that knows no bucket; refuses one with a URL."""
         if addresses.SCHEME in text:
             raise typer.BadParameter(f"{text} does not lie on this disk, and `art {command}` works on this disk only.")
         return self.address(text)
 
-    def address(self, text: str, *, project: str | None = None) -> addresses.Address:
+    def address(self, text: str, *, project: str | None = None) -> addresses.ModelAddress:
         """Read what the user typed; `project` is what a bare name belongs to when nothing else says.
 
         What lies in a bucket has to say its project: the projects on this disk say nothing about it.

@@ -53,7 +53,7 @@ def locate(model: ModelRef, newest: Manifest | None, step: int) -> list[Checkpoi
     return [*found, holder.at(step)]
 
 
-class Asked(TypedDict, total=False):
+class ForkTerms(TypedDict, total=False):
     """How a fork is asked for, beside its checkpoint and its destination."""
 
     pick: Pick
@@ -64,7 +64,9 @@ class Asked(TypedDict, total=False):
     """The other parent, where there are two."""
 
 
-def hop_from(source: CheckpointRef, digest: str | None, *, remote: str | None = None, **asked: Unpack[Asked]) -> Hop:
+def hop_from(
+    source: CheckpointRef, digest: str | None, *, remote: str | None = None, **asked: Unpack[ForkTerms]
+) -> Hop:
     """Record a fork that leaves `source`; raises `ConfigurationError` for a part that cannot be reset."""
     reset = asked.get("reset", ())
     if unknown := sorted(set(reset) - set(RESETTABLE)):

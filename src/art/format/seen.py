@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from art.format.fields import Count
 from art.format.json import canonical_json, typed
-from art.position import Place, Reached, reached_with
+from art.position import BatchPlace, Reached, reached_with
 
 MAX_KEY = 80
 Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
@@ -34,7 +34,7 @@ class SeenSet(_Value):
     """What was trained on already behind the front; between lie the batches that were under way."""
 
 
-class Seen(_Value):
+class SeenData(_Value):
     """What a checkpoint has seen of its data."""
 
     since: Count = 0
@@ -43,7 +43,7 @@ class Seen(_Value):
     """How many groups of each scenario the updates learned from."""
     data_sets: dict[str, SeenSet] = {}
 
-    def after(self, scenarios: Iterable[str], places: Iterable[Place]) -> Seen:
+    def after(self, scenarios: Iterable[str], places: Iterable[BatchPlace]) -> SeenData:
         """Give what is seen after a step that learned from these."""
         trained = dict(self.trained)
         for key in scenarios:
@@ -52,9 +52,9 @@ class Seen(_Value):
         data_sets = {
             name: SeenSet(size=each.size, front=each.front, ahead=each.ahead) for name, each in reached.items()
         }
-        return Seen(since=self.since, trained=trained, data_sets=data_sets)
+        return SeenData(since=self.since, trained=trained, data_sets=data_sets)
 
-    def without_positions(self) -> Seen:
+    def without_positions(self) -> SeenData:
         """Give the same for a fork that starts the user's state afresh."""
         return self.model_copy(update={"data_sets": {}})
 
@@ -65,8 +65,8 @@ class Seen(_Value):
         }
 
 
-def read_seen(value: JsonValue, *, step: int, where: str) -> Seen:
+def read_seen(value: JsonValue, *, step: int, where: str) -> SeenData:
     """Read what a trainer's file says; of one that says nothing, counting begins at its step."""
     if value is None:
-        return Seen(since=step)
-    return typed(Seen, canonical_json(value), where=where, what="what a run has seen of its data")
+        return SeenData(since=step)
+    return typed(SeenData, canonical_json(value), where=where, what="what a run has seen of its data")

@@ -11,7 +11,7 @@ from typing import Literal
 
 from blake3 import blake3
 
-from art.http.calling.dialect import Call, Offered
+from art.http.calling.dialect import Offered, WrittenCall
 from art.http.chat import ChatFormat
 from art.http.thinking import Split, Thinker, overlap
 from art.sample.generation import Token
@@ -81,7 +81,7 @@ class Answer:
         """What the model thought, without the marks around it."""
         self.content: str | None = None
         """What was said without thoughts and tool calls, once the answer is finished."""
-        self.calls: list[Call] = []
+        self.calls: list[WrittenCall] = []
 
     def push(self, token: Token) -> Split:
         """Take the next token and return the text that is certain by now."""

@@ -21,10 +21,10 @@ from art.http.body import Bodies
 from art.http.catalogue import Catalogue
 from art.http.chat import ChatFormat
 from art.http.grammar import Grammars
-from art.http.guard import Guard
+from art.http.guard import RequestGuard
 from art.http.listing import Listing
 from art.http.metrics import Counting, Metrics
-from art.http.preparation import Preparation
+from art.http.preparation import TextThreads
 from art.http.refusal import RequestError, as_request_error
 from art.http.server import Listen
 from art.http.service import Service
@@ -36,7 +36,7 @@ def create_app(
     catalogue: Catalogue, tokenizer: PreTrainedTokenizerBase, *, listen: Listen, max_context: int | None = None
 ) -> Starlette:
     """Build the application. Conversations may have `max_context` tokens, or as many as the sampler has room for."""
-    metrics, preparation = Metrics(), Preparation()
+    metrics, preparation = Metrics(), TextThreads()
     chat, sampler = ChatFormat(tokenizer), catalogue.sampler
     service = Service(
         catalogue=catalogue,
@@ -58,7 +58,7 @@ def create_app(
         routes=_routes(service),
         middleware=[
             Middleware(Counting, metrics=metrics),
-            Middleware(Guard, access=listen.access, limits=listen.limits),
+            Middleware(RequestGuard, access=listen.access, limits=listen.limits),
         ],
         exception_handlers=_handlers(),  # pyright: ignore[reportArgumentType] - each takes the error it is named for
         lifespan=lifespan,

@@ -49,7 +49,7 @@ class Access:
         return name == self.host.lower() or _is_loopback(name) or not _is_loopback(self.host)
 
 
-class Guard:
+class RequestGuard:
     """Refuses requests before anything reads them; around the application."""
 
     def __init__(self, app: ASGIApp, *, access: Access, limits: Limits) -> None:

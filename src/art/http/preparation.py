@@ -19,7 +19,7 @@ WAITING_AT_MOST = 1024
 Result = TypeVar("Result")
 
 
-class Preparation:
+class TextThreads:
     """Threads for texts, short and long."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ from art.http.codecs import CHAT, RESPONSES, TEXT, Codec
 from art.http.grammar import Grammars, offered
 from art.http.listing import Listing, entry
 from art.http.metrics import MEDIA_TYPE, Metrics
-from art.http.preparation import Preparation
+from art.http.preparation import TextThreads
 from art.http.protocol import SamplingRequest
 from art.http.refusal import RequestError
 from art.http.stream import EventStream, Whole, unless_gone
@@ -40,7 +40,7 @@ MAX_SHOWN_TOKENS = 1 << 21
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PreparedRequest:
     """A request that was read, its prompt, and what its seed is derived from where it brings none."""
 
     asked: SamplingRequest
@@ -60,7 +60,7 @@ class Service:
     bodies: Bodies
     listing: Listing
     metrics: Metrics
-    preparation: Preparation
+    preparation: TextThreads
 
     async def chat_completions(self, request: Request) -> Response:
         return await self._serve(request, CHAT)
@@ -107,11 +107,11 @@ class Service:
     async def show_metrics(self, _: Request) -> Response:
         return Response(self.metrics.text(self.catalogue.sampler.load()), media_type=MEDIA_TYPE)
 
-    def _prepare(self, body: bytes, codec: Codec) -> Prepared:
+    def _prepare(self, body: bytes, codec: Codec) -> PreparedRequest:
         asked = codec.parse(body)
         prompt_ids = codec.prompt_ids(asked, self.chat, self.context)
         content = asked.content() if self.catalogue.derives_seeds else ""
-        return Prepared(asked=asked, prompt_ids=prompt_ids, content=content, shapers=self._shapers(asked))
+        return PreparedRequest(asked=asked, prompt_ids=prompt_ids, content=content, shapers=self._shapers(asked))
 
     def _shapers(self, asked: SamplingRequest) -> tuple[NewShaper, ...]:
         """Give what shapes the logits; raises `RequestError` where the sampler does not let anything do that."""
@@ -122,7 +122,7 @@ class Service:
             raise RequestError(f"{message} Leave them out of the request.", code="unsupported_value")
         return shapers
 
-    def _sampling(self, prepared: Prepared) -> Sampling:
+    def _sampling(self, prepared: PreparedRequest) -> Sampling:
         asked = prepared.asked
         wanted = asked.limit or DEFAULT_MAX_TOKENS
         temperature = 1.0 if asked.temperature is None else asked.temperature
@@ -138,7 +138,7 @@ class Service:
             stop_ids=self.catalogue.sampler.stop_ids | self.chat.stop_ids,
         )
 
-    async def _submit(self, prepared: Prepared, sampling: Sampling) -> tuple[Generation, Version]:
+    async def _submit(self, prepared: PreparedRequest, sampling: Sampling) -> tuple[Generation, Version]:
         asked = prepared.asked
         return await self.catalogue.submit(
             asked.model, prepared.prompt_ids, sampling=sampling, n=asked.n or 1, content=prepared.content

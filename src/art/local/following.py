@@ -16,7 +16,7 @@ from art.local.guarding import Guarding
 from art.local.mirror import Mirror
 from art.local.reports import Reports, ReportTo, reports_of
 from art.names import CheckpointRef, ModelRef
-from art.ops.keep import Policy, policies_of
+from art.ops.keep import KeepPolicy, policies_of
 from art.ops.removal import remove
 from art.ops.retention import plan_retention
 from art.remote.remote import Remote
@@ -108,7 +108,7 @@ class Following:
 class Tidy:
     """Deletes what policies do not keep, after each commit of a model."""
 
-    def __init__(self, store: CheckpointStore, policies: Iterable[Policy], mirror: Mirror | None) -> None:
+    def __init__(self, store: CheckpointStore, policies: Iterable[KeepPolicy], mirror: Mirror | None) -> None:
         self._store = store
         self._policies = tuple(policies)
         self._mirror = mirror

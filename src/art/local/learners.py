@@ -5,7 +5,7 @@ from __future__ import annotations
 from art.config import LoRAConfig
 from art.local.bases import Base
 from art.train.learner import Learner
-from art.train.ranks.learner import Launch, RankedTrainer
+from art.train.ranks.learner import RankedTrainer, RanksLaunch
 from art.train.trainer import Trainer
 
 
@@ -14,5 +14,5 @@ def open_learner(base: Base, *, lora: LoRAConfig, seed: int) -> Learner:
     name = base.info.id
     if base.ranks == 1:
         return Trainer(base.module, base.tokenizer, lora=lora, seed=seed, base_name=name)
-    launch = Launch(base.ranks)
+    launch = RanksLaunch(base.ranks)
     return RankedTrainer(base.module, base.tokenizer, lora=lora, seed=seed, base_name=name, launch=launch)

@@ -16,7 +16,7 @@ from art.errors import ConfigurationError, TrackerError
 from art.format import layout
 from art.local.follower import Follower
 from art.names import ModelRef, check_name
-from art.ops.telling import Report, Teller
+from art.ops.telling import Teller, TrackerReport
 from art.store.store import CheckpointStore
 from art.track.known import NAMES, is_installed, maker
 from art.track.tracker import Tracker
@@ -27,7 +27,7 @@ WANDB_KEY = "WANDB_API_KEY"
 _log = logging.getLogger("art")
 
 
-def reports_of(report_to: ReportTo | Iterable[ReportTo] | None, root: Path, *, rollouts: bool) -> list[Report]:
+def reports_of(report_to: ReportTo | Iterable[ReportTo] | None, root: Path, *, rollouts: bool) -> list[TrackerReport]:
     """Find the trackers that a user asked for; those that write files do so below `root`.
 
     Raises `ConfigurationError` for one that is unknown or not installed.
@@ -47,20 +47,20 @@ def reports_of(report_to: ReportTo | Iterable[ReportTo] | None, root: Path, *, r
     return reports
 
 
-def _report(asked: ReportTo, root: Path, *, rollouts: bool) -> Report:
+def _report(asked: ReportTo, root: Path, *, rollouts: bool) -> TrackerReport:
     if isinstance(asked, str):
-        return Report(asked, maker(asked, root / layout.TRACKERS), has_rollouts=rollouts)
+        return TrackerReport(asked, maker(asked, root / layout.TRACKERS), has_rollouts=rollouts)
     if not callable(asked):
         raise ConfigurationError(f"{asked!r} is no tracker; give one of {', '.join(NAMES)}, or a class.")
     name = getattr(asked, "__name__", type(asked).__name__)
     check_name("tracker", name)
-    return Report(name, asked, has_rollouts=rollouts)
+    return TrackerReport(name, asked, has_rollouts=rollouts)
 
 
 class Reports:
     """Tells trackers about the models of a root, each in a thread of its own."""
 
-    def __init__(self, store: CheckpointStore, reports: Sequence[Report]) -> None:
+    def __init__(self, store: CheckpointStore, reports: Sequence[TrackerReport]) -> None:
         self._tellers = [Teller(store, report) for report in reports]
         self._followers = [
             Follower[ModelRef](f"art-{teller.report.name}", _teach(teller), on_failure=_warn(teller))

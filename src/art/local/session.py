@@ -21,7 +21,7 @@ from art.errors import ArtError, ConfigurationError
 from art.format.json import canonical_json
 from art.format.layout import TRAINER
 from art.format.manifest import finite_metrics, utc_now
-from art.format.seen import Seen, read_seen
+from art.format.seen import SeenData, read_seen
 from art.local.ages import ages
 from art.local.bases import Base
 from art.local.compatible import (
@@ -74,7 +74,7 @@ class Session:
         self._training = threading.Lock()
         self._parent: Checkpoint | None = None
         self._beacon = Beacon(store.root, model.ref, utc_now())
-        self._seen = Seen()
+        self._seen = SeenData()
         self._lora = adapter_shape(model, None)
         self._trainer = self._new_trainer()
         self._settled = False
@@ -207,7 +207,7 @@ class Session:
             self._load(newest)
         else:
             self._trainer.start()
-            self._seen = Seen()
+            self._seen = SeenData()
         moved = (newest and newest.digest) != (self._parent and self._parent.digest)
         place = self._model.positions.move if moved else self._model.positions.commit
         place(self._seen.reached)

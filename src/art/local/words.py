@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from art.backend import TrainResult
 from art.format.kinds import PARTS
 from art.names import ModelRef
-from art.ops.fork import ForkReport, Outcome
+from art.ops.fork import ForkOutcome, ForkReport
 from art.ops.moving import Moved
 from art.ops.progress import Watch, unwatched
 from art.ops.update import is_without_signal
@@ -45,7 +45,7 @@ def moved_line(what: str, moved: Moved) -> str:
 def fork_lines(report: ForkReport) -> list[str]:
     """Tell a fork, a line for each fact."""
     destination, steps = report.ref.model, _count(report.considered, "step")
-    if report.outcome is Outcome.CONTINUED:
+    if report.outcome is ForkOutcome.CONTINUED:
         return [f"{destination}: has checkpoints; it goes on at step {report.step}, and nothing was forked"]
     said = [f"{destination}: fork of {report.source}, chosen among {steps} ({report.pick})"]
     said += [f"  skipped step {skip.step}: {skip.reason}" for skip in report.skipped]
@@ -53,7 +53,7 @@ def fork_lines(report: ForkReport) -> list[str]:
         return [*said, f"  this fork was made before; {destination} stands at step {report.step} and goes on there"]
     if report.set_aside:
         said.append(f"  {_aside(report.set_aside)}")
-    if report.outcome is Outcome.REWOUND:
+    if report.outcome is ForkOutcome.REWOUND:
         return [*said, f"  continues at step {report.step}"]
     carried = report.manifest.carried
     afresh = [part for part in PARTS if part not in carried]

@@ -10,7 +10,7 @@ from pathlib import Path
 from art.format import layout
 from art.names import ModelRef
 from art.ops.garbage import BLOCK_BYTES
-from art.ops.tree import Branch
+from art.ops.tree import TreeBranch
 from art.store.store import CheckpointStore
 
 
@@ -26,7 +26,7 @@ class BranchUse:
     """Of what rewinds set aside."""
 
 
-def read_disk_use(store: CheckpointStore, branches: Iterable[Branch]) -> list[BranchUse]:
+def read_disk_use(store: CheckpointStore, branches: Iterable[TreeBranch]) -> list[BranchUse]:
     """Measure branches in their order."""
     seen: set[tuple[int, int]] = set()
     uses: list[BranchUse] = []

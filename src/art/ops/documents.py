@@ -15,8 +15,8 @@ from art.ops.compare import Comparison, PairedPrompt
 from art.ops.judge import REWARD
 from art.ops.lanes import Alarm, Lane, Life, Overview
 from art.ops.rollouts import Rollout, RolloutGroup, Turn
-from art.ops.series import Point, Row, Series
-from art.ops.tree import Branch
+from art.ops.series import Point, Series, StepRow
+from art.ops.tree import TreeBranch
 from art.store.checkpoint import Checkpoint
 
 SCHEMA = 1
@@ -209,7 +209,7 @@ def _extremes(share: Sequence[Point]) -> list[Point]:
     return sorted(ends)
 
 
-def _thinned(series: Series) -> Sequence[Row]:
+def _thinned(series: Series) -> Sequence[StepRow]:
     if len(series.rows) <= HISTORY_POINTS:
         return series.rows
     kept = {row.step for row in series.rows[:: 2 * len(series.rows) // HISTORY_POINTS + 1]}
@@ -219,7 +219,7 @@ def _thinned(series: Series) -> Sequence[Row]:
     return [row for row in series.rows if row.step in kept]
 
 
-def _tail_document(tail: Sequence[Row], names: Sequence[str]) -> Json:
+def _tail_document(tail: Sequence[StepRow], names: Sequence[str]) -> Json:
     return {
         "steps": [row.step for row in tail],
         "metrics": {name: [_short(row.metrics.get(name)) for row in tail] for name in names},
@@ -282,7 +282,7 @@ def _origin_document(lane: Lane) -> Json | None:
     }
 
 
-def _edge(branch: Branch, step: int) -> str | None:
+def _edge(branch: TreeBranch, step: int) -> str | None:
     """Say what the way to a step promises, as far as it was opened."""
     opened = branch.opened.get(step)
     return str(opened.edge) if opened and opened.edge is not None else None

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from art import drawing
 from art.errors import ConfigurationError, DestinationNotEmptyError, NotFoundError
-from art.format.lineage import Asked
+from art.format.lineage import ForkTerms
 from art.format.manifest import Manifest
 from art.format.pick import NEWEST, Exact, Pick
 from art.format.selection import Selection, Skipped
@@ -53,7 +53,7 @@ def if_exists(*, overwrite: bool, continues: bool) -> IfExists:
     return IfExists.OVERWRITE if overwrite else IfExists.REFUSE
 
 
-class Outcome(StrEnum):
+class ForkOutcome(StrEnum):
     """What became of a request."""
 
     FORKED = "forked"
@@ -86,7 +86,7 @@ class ForkRequest:
         return self.if_exists is IfExists.OVERWRITE
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> ForkTerms:
         return {"pick": self.pick, "reset": self.reset, "settings": self.settings}
 
     @property
@@ -99,7 +99,7 @@ class ForkRequest:
 class ForkReport:
     """What a fork did, and what it cost."""
 
-    outcome: Outcome
+    outcome: ForkOutcome
     pick: Pick
     selected: CheckpointRef
     """The source's checkpoint. Of a model that went on, its own newest."""
@@ -128,7 +128,7 @@ class ForkReport:
 
     @property
     def repeated(self) -> bool:
-        return self.outcome is Outcome.REPEATED
+        return self.outcome is ForkOutcome.REPEATED
 
     def _repr_html_(self) -> str:
         moved = {"shared": self.shared_bytes, "copied": self.copied_bytes, "fetched": self.fetched_bytes}
@@ -164,7 +164,7 @@ def _continued(request: ForkRequest) -> ForkReport | None:
     if newest is None:
         return None
     return ForkReport(
-        outcome=Outcome.CONTINUED,
+        outcome=ForkOutcome.CONTINUED,
         pick=request.pick,
         selected=newest.ref,
         source=_named(newest),
@@ -203,7 +203,7 @@ def _on_disk(request: ForkRequest, selection: Selection[Any]) -> ForkReport:
     return _report(
         selection,
         forked.checkpoint,
-        outcome=Outcome.REPEATED if forked.repeated else Outcome.FORKED,
+        outcome=ForkOutcome.REPEATED if forked.repeated else ForkOutcome.FORKED,
         step=forked.newest_step,
         set_aside=forked.set_aside,
         shared_bytes=forked.shared_bytes,
@@ -226,7 +226,7 @@ def _to_disk(request: ForkRequest, selection: Selection[Any], progress: Progress
     return _report(
         selection,
         forked.checkpoint,
-        outcome=Outcome.REPEATED if forked.repeated else Outcome.FORKED,
+        outcome=ForkOutcome.REPEATED if forked.repeated else ForkOutcome.FORKED,
         step=forked.newest_step,
         set_aside=forked.set_aside,
         fetched_bytes=forked.fetched_bytes,
@@ -238,7 +238,7 @@ def _into_bucket(request: ForkRequest, selection: Selection[Any], progress: Prog
     copied = _copied(request, selection.checkpoint, progress)
     through_here = copied.streamed_bytes
     return ForkReport(
-        outcome=Outcome.REPEATED if copied.repeated else Outcome.FORKED,
+        outcome=ForkOutcome.REPEATED if copied.repeated else ForkOutcome.FORKED,
         pick=selection.pick,
         selected=selection.checkpoint.ref,
         source=_named(selection.checkpoint),
@@ -280,7 +280,7 @@ def _onto_itself(request: ForkRequest, selection: Selection[Any], watch: Watch) 
         aside = destination.rewind(own)
         reused_bytes = 0 if request.is_in_place else chosen.manifest.size_bytes
         return _report(
-            selection, own, outcome=Outcome.REWOUND, step=own.ref.step, set_aside=aside, reused_bytes=reused_bytes
+            selection, own, outcome=ForkOutcome.REWOUND, step=own.ref.step, set_aside=aside, reused_bytes=reused_bytes
         )
     if isinstance(destination, Remote):
         return None
@@ -295,7 +295,7 @@ def _onto_itself(request: ForkRequest, selection: Selection[Any], watch: Watch) 
     return _report(
         selection,
         fetched.checkpoint,
-        outcome=Outcome.BROUGHT,
+        outcome=ForkOutcome.BROUGHT,
         step=chosen.ref.step,
         fetched_bytes=fetched.fetched_bytes,
         reused_bytes=fetched.reused_bytes,

@@ -36,7 +36,7 @@ class Facts:
     now: datetime
 
 
-class Policy(Protocol):
+class KeepPolicy(Protocol):
     """Keeps some steps."""
 
     def kept(self, facts: Facts) -> Mapping[int, str]:
@@ -100,7 +100,7 @@ class KeepNeeded:
         return {}
 
 
-def why_kept(policies: Iterable[Policy], facts: Facts) -> Reasons:
+def why_kept(policies: Iterable[KeepPolicy], facts: Facts) -> Reasons:
     """Map the steps that stay to every reason for it; what is missing can go."""
     reasons: dict[int, list[str]] = {step: list(facts.needed.get(step, ())) for step in facts.steps}
     if facts.whole is not None:
@@ -111,7 +111,7 @@ def why_kept(policies: Iterable[Policy], facts: Facts) -> Reasons:
     return {step: tuple(dict.fromkeys(whys)) for step, whys in reasons.items() if whys}
 
 
-def policies_of(text: str | Iterable[str]) -> tuple[Policy, ...]:
+def policies_of(text: str | Iterable[str]) -> tuple[KeepPolicy, ...]:
     """Read policies, as in "newest:2, best:val/reward"; raises `ConfigurationError` for what is none."""
     words = text.split(",") if isinstance(text, str) else list(text)
     policies = tuple(_policy(word.strip()) for word in words if word.strip())
@@ -120,7 +120,7 @@ def policies_of(text: str | Iterable[str]) -> tuple[Policy, ...]:
     return policies
 
 
-def _policy(word: str) -> Policy:
+def _policy(word: str) -> KeepPolicy:
     name, _, value = word.partition(":")
     match name:
         case "newest":

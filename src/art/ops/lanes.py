@@ -17,7 +17,7 @@ from art.ops.histories import Histories
 from art.ops.judge import REWARD, Judgement, State, judge
 from art.ops.on_disk import OnDisk
 from art.ops.series import Series
-from art.ops.tree import Branch, read_tree
+from art.ops.tree import TreeBranch, read_tree
 from art.store.liveness import find_run
 from art.store.store import CheckpointStore
 
@@ -37,7 +37,7 @@ class Life(StrEnum):
 class Lane:
     """One branch as it is drawn."""
 
-    branch: Branch
+    branch: TreeBranch
     level: int
     """How many forks lie between it and a branch that grows from nothing."""
     series: Series
@@ -105,7 +105,7 @@ def read_overview(
     return Overview(tuple(lanes), tuple(_alarms(lanes, now)), now)
 
 
-def _lane(store: CheckpointStore, branch: Branch, histories: Histories, *, level: int, now: datetime) -> Lane:
+def _lane(store: CheckpointStore, branch: TreeBranch, histories: Histories, *, level: int, now: datetime) -> Lane:
     past = histories.past(segments(branch.model, _newest_manifest(branch)))
     run = find_run(store.root, branch.model)
     return Lane(
@@ -118,12 +118,12 @@ def _lane(store: CheckpointStore, branch: Branch, histories: Histories, *, level
     )
 
 
-def _newest_manifest(branch: Branch) -> Manifest | None:
+def _newest_manifest(branch: TreeBranch) -> Manifest | None:
     opened = branch.opened.get(branch.newest) if branch.newest is not None else None
     return opened.manifest if opened else None
 
 
-def _levels(branches: Iterable[Branch]) -> dict[ModelRef, int]:
+def _levels(branches: Iterable[TreeBranch]) -> dict[ModelRef, int]:
     levels: dict[ModelRef, int] = {}
     for branch in branches:
         # Sources come before their forks.

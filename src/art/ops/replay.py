@@ -31,7 +31,7 @@ COUNTERS = ("optimizer_steps", "schedule_step", "objective", "random")
 DEVICE, NOT_NUMBERS = "device", frozenset({"seed"})
 
 
-class Outcome(StrEnum):
+class ReplayOutcome(StrEnum):
     """What a replay found."""
 
     SAME = "same"
@@ -47,7 +47,7 @@ class Way(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class ReplayStage:
     """One thing that was compared: digests, or numbers to the last bit. None is what nobody recorded."""
 
     name: str
@@ -76,7 +76,7 @@ class Replay:
     way: Way
     missing: tuple[str, ...] = ()
     """Why it cannot be taken again."""
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[ReplayStage, ...] = ()
     changed: tuple[Changed, ...] = ()
 
     @property
@@ -89,10 +89,10 @@ class Replay:
         return next((stage.name for stage in self.stages if stage.is_same is False), None)
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ReplayOutcome:
         if self.missing:
-            return Outcome.IMPOSSIBLE
-        return Outcome.SAME if self.first_difference is None else Outcome.DIFFERS
+            return ReplayOutcome.IMPOSSIBLE
+        return ReplayOutcome.SAME if self.first_difference is None else ReplayOutcome.DIFFERS
 
 
 def certify(store: CheckpointStore, found: Replay) -> Certificate | None:
@@ -101,7 +101,7 @@ def certify(store: CheckpointStore, found: Replay) -> Certificate | None:
     None where something differs, and for a fork that carried the weights only: there is nothing to be exact about.
     """
     checkpoint = found.checkpoint
-    if found.outcome is not Outcome.SAME or checkpoint.digest is None:
+    if found.outcome is not ReplayOutcome.SAME or checkpoint.digest is None:
         return None
     if edge_of(checkpoint.manifest, checkpoint.digest, {}) is Edge.WEIGHTS_ONLY and found.way is Way.FORKED:
         return None
@@ -160,25 +160,27 @@ def _compare_fork(store: CheckpointStore, checkpoint: Checkpoint) -> Replay:
     store.verify(source)
     theirs = {entry.path: entry.blake3 for entry in source.manifest.files}
     stages = [
-        Stage(name=entry.path, recorded=theirs.get(entry.path, "none"), replayed=entry.blake3)
+        ReplayStage(name=entry.path, recorded=theirs.get(entry.path, "none"), replayed=entry.blake3)
         for entry in checkpoint.manifest.files
     ]
     return Replay(checkpoint=checkpoint, way=Way.FORKED, stages=tuple(stages))
 
 
-def _stages(checkpoint: Checkpoint, ran: Ran, saved: Path) -> Iterator[Stage]:
+def _stages(checkpoint: Checkpoint, ran: Ran, saved: Path) -> Iterator[ReplayStage]:
     manifest = checkpoint.manifest
     trail: Mapping[str, str] = manifest.learned_from.trail if manifest.learned_from else {}
     for name in TRAIL:
         if name in trail:
-            yield Stage(name=name, recorded=trail[name], replayed=ran.trail.get(name))
+            yield ReplayStage(name=name, recorded=trail[name], replayed=ran.trail.get(name))
         else:
             metric = MEASURED.get(name, "")
-            yield Stage(name=name, recorded=_number(manifest.metrics, metric), replayed=_number(ran.metrics, metric))
+            yield ReplayStage(
+                name=name, recorded=_number(manifest.metrics, metric), replayed=_number(ran.metrics, metric)
+            )
     files = {entry.path: entry.blake3 for entry in manifest.files}
     for name, path in ((MOMENTS, layout.OPTIMIZER), (WEIGHTS, layout.ADAPTER_WEIGHTS)):
-        yield Stage(name=name, recorded=files.get(path), replayed=digest_bytes((saved / path).read_bytes()))
-    yield Stage(name=PROGRESS, recorded=_progress(checkpoint.path), replayed=_progress(saved))
+        yield ReplayStage(name=name, recorded=files.get(path), replayed=digest_bytes((saved / path).read_bytes()))
+    yield ReplayStage(name=PROGRESS, recorded=_progress(checkpoint.path), replayed=_progress(saved))
 
 
 def _number(metrics: Mapping[str, float | None], name: str) -> str | None:

@@ -17,7 +17,7 @@ from art.format.manifest import Hop, Manifest
 from art.format.pins import Pins
 from art.names import CheckpointRef, ModelRef
 from art.ops.held import Held
-from art.ops.keep import Facts, Policy, why_kept
+from art.ops.keep import Facts, KeepPolicy, why_kept
 from art.ops.place import AnyPlace, Place, place_of
 from art.ops.removal import Removal
 
@@ -33,7 +33,7 @@ class Retention:
 def plan_retention(
     where: AnyPlace,
     models: Iterable[ModelRef],
-    policies: Iterable[Policy],
+    policies: Iterable[KeepPolicy],
     *,
     needed: Collection[CheckpointRef] = (),
     now: datetime | None = None,

@@ -11,7 +11,7 @@ from art.store.aside import SetAside
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class Rewound:
     """Where a model stands now, and what was moved for that."""
 
     ref: CheckpointRef
@@ -23,15 +23,15 @@ class Standing:
         return self.moved.steps if self.moved else ()
 
 
-def rewind(where: AnyPlace, ref: CheckpointRef) -> Standing:
+def rewind(where: AnyPlace, ref: CheckpointRef) -> Rewound:
     """Make an earlier step the newest again. Later ones are set aside, never deleted."""
     place = place_of(where)
     checkpoint = place.select(ref.model, Exact(ref.step)).checkpoint
-    return Standing(ref=ref, moved=place.rewind(checkpoint))
+    return Rewound(ref=ref, moved=place.rewind(checkpoint))
 
 
-def restore(where: AnyPlace, model: ModelRef, aside_id: int | None = None) -> Standing:
+def restore(where: AnyPlace, model: ModelRef, aside_id: int | None = None) -> Rewound:
     """Bring back what was set aside, the last time unless told; what took its place is set aside in turn."""
     place = place_of(where)
     moved = place.restore(model, aside_id)
-    return Standing(ref=model.at(place.steps(model)[-1]), moved=moved)
+    return Rewound(ref=model.at(place.steps(model)[-1]), moved=moved)

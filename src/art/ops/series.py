@@ -15,7 +15,7 @@ Point = tuple[int, float]
 
 
 @dataclass(frozen=True)
-class Row:
+class StepRow:
     """What was written down about one step: metrics named `split/name`, and when the last of them came."""
 
     step: int
@@ -27,8 +27,8 @@ class Row:
 class Series:
     """The rows of one model or of its whole past, and the tails that rewinds left behind."""
 
-    rows: tuple[Row, ...] = ()
-    tails: tuple[tuple[Row, ...], ...] = ()
+    rows: tuple[StepRow, ...] = ()
+    tails: tuple[tuple[StepRow, ...], ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -51,8 +51,8 @@ class Series:
 
 def series_of(entries: Iterable[Entry]) -> Series:
     """Turn the lines of a history, in the order they were written, into rows."""
-    rows: dict[int, Row] = {}
-    tails: list[tuple[Row, ...]] = []
+    rows: dict[int, StepRow] = {}
+    tails: list[tuple[StepRow, ...]] = []
     newest = -1
     for entry in entries:
         if entry.split == TRAIN and entry.step < newest:
@@ -61,14 +61,14 @@ def series_of(entries: Iterable[Entry]) -> Series:
             newest = entry.step
         before = rows.get(entry.step)
         numbers = {name: float(value) for name, value in entry.metrics.items() if value is not None}
-        rows[entry.step] = Row(entry.step, entry.time, {**(before.metrics if before else {}), **numbers})
+        rows[entry.step] = StepRow(entry.step, entry.time, {**(before.metrics if before else {}), **numbers})
         newest = max(newest, entry.step)
     return Series(tuple(row for _, row in sorted(rows.items())), tuple(tails))
 
 
 def stitched(parts: Iterable[Series]) -> Series:
     """Join the parts of a past, oldest first; where two have a step, the later part's numbers count."""
-    rows: dict[int, Row] = {}
+    rows: dict[int, StepRow] = {}
     for part in parts:
         rows.update({row.step: row for row in part.rows})
     return Series(tuple(row for _, row in sorted(rows.items())))

@@ -24,13 +24,13 @@ from art.format.lineage import Segment, segments
 from art.format.manifest import Manifest, digest_bytes
 from art.names import CheckpointRef, ModelRef
 from art.ops.recording import read_lines
-from art.ops.series import Row, series_of
+from art.ops.series import StepRow, series_of
 from art.store import regular, staging
 from art.store.checkpoint import Checkpoint
 from art.store.history import TRAIN, History, parse_line
 from art.store.state import States
 from art.store.store import CheckpointStore
-from art.track.tracker import Parent, Point, Run, Tracker
+from art.track.tracker import Point, Run, RunParent, Tracker
 
 MAX_CURSOR_BYTES = 4096
 AT_ONCE = 1000
@@ -38,7 +38,7 @@ AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
-class Report:
+class TrackerReport:
     """One kind of tracker that models are reported to."""
 
     name: str
@@ -112,7 +112,7 @@ class Teller:
     """Tells one kind of tracker about models, and keeps the tracker of each open."""
 
     store: CheckpointStore
-    report: Report
+    report: TrackerReport
     _open: dict[ModelRef, tuple[Run, Tracker]] = field(default_factory=dict[ModelRef, "tuple[Run, Tracker]"])
 
     def tell(self, model: ModelRef, *, again: bool = False) -> Told:
@@ -172,11 +172,11 @@ class Teller:
         self._open[run.model] = (run, tracker)
         return tracker
 
-    def _parent(self, manifest: Manifest) -> Parent:
+    def _parent(self, manifest: Manifest) -> RunParent:
         ref, digest = manifest.ancestry[-1].ref, manifest.ancestry[-1].digest
         cursor = self._read(ref.model)
         found = _open(self.store, ref)
-        return Parent(
+        return RunParent(
             ref=ref,
             run=cursor.run if cursor else ref.model.name,
             index=_index_at(self.store, ref, cursor) if cursor else -1,
@@ -223,7 +223,7 @@ def _open(store: CheckpointStore, ref: CheckpointRef) -> Checkpoint | None:
         return None
 
 
-def _run(model: ModelRef, cursor: Cursor, parent: Parent | None, *, settings: Mapping[str, Any]) -> Run:
+def _run(model: ModelRef, cursor: Cursor, parent: RunParent | None, *, settings: Mapping[str, Any]) -> Run:
     return Run(
         model=model,
         name=cursor.run,
@@ -253,7 +253,7 @@ def _inherited(store: CheckpointStore, model: ModelRef, manifest: Manifest | Non
     ]
 
 
-def _of_past(part: Segment, row: Row) -> Mapping[str, float]:
+def _of_past(part: Segment, row: StepRow) -> Mapping[str, float]:
     if row.step != part.last:
         return row.metrics
     # The update that the ancestor took there led to weights that the fork never had.

@@ -14,7 +14,7 @@ from typing import Any
 from art.errors import ArtError, CheckpointNotFoundError
 from art.format import layout
 from art.format.json import parse_object
-from art.format.seen import Seen, SeenSet, read_seen
+from art.format.seen import SeenData, SeenSet, read_seen
 from art.names import CheckpointRef
 from art.ops.recording import read_lines
 from art.ops.rollouts import text_of
@@ -98,11 +98,11 @@ def read_trained(store: CheckpointStore, ref: CheckpointRef, *, prompts: bool = 
     )
 
 
-def _seen(checkpoint: Checkpoint) -> Seen:
+def _seen(checkpoint: Checkpoint) -> SeenData:
     """Read the sums of a checkpoint, after comparing their bytes with the manifest."""
     entry = next((entry for entry in checkpoint.manifest.files if entry.path == layout.TRAINER), None)
     if checkpoint.is_foreign or entry is None:
-        return Seen(since=checkpoint.ref.step)
+        return SeenData(since=checkpoint.ref.step)
     check_file(checkpoint.path, entry)
     path = checkpoint.path / layout.TRAINER
     value: Any = parse_object(path.read_bytes(), where=str(path), max_bytes=64 * 1024**2).get("seen")

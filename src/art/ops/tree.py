@@ -68,7 +68,7 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Branch:
+class TreeBranch:
     """One model."""
 
     model: ModelRef
@@ -147,7 +147,7 @@ class _Draft:
 
 def read_tree(
     where: AnyPlace, models: Iterable[ModelRef], *, metric: str = DEFAULT_METRIC, whole: bool = False
-) -> list[Branch]:
+) -> list[TreeBranch]:
     """Read models as branches, each after the one it was forked from; `whole` opens and shows every step."""
     place = place_of(where)
     drafts = {model: _draft(place, model, metric) for model in models}
@@ -247,7 +247,7 @@ def _origin(hop: Hop, drafts: Mapping[ModelRef, _Draft]) -> Origin:
     return Origin(hop, where, max((step for step in source.steps if step <= limit), default=None))
 
 
-def _branch(draft: _Draft, origins: Mapping[ModelRef, Origin], *, whole: bool) -> Branch:
+def _branch(draft: _Draft, origins: Mapping[ModelRef, Origin], *, whole: bool) -> TreeBranch:
     forks, merges = _forks(draft.model, origins), _merges(draft, origins)
     matter = {step for step in (draft.newest, draft.best) if step is not None} | {*draft.pinned, *merges}
     matter |= {
@@ -257,7 +257,7 @@ def _branch(draft: _Draft, origins: Mapping[ModelRef, Origin], *, whole: bool) -
     }
     matter |= {kept for aside in draft.set_aside if (kept := rests_on(draft.steps, aside)) is not None}
     items = tuple(draft.steps) if whole else tuple(condense(draft.steps, matter))
-    return Branch(
+    return TreeBranch(
         model=draft.model,
         steps=tuple(draft.steps),
         opened={step: draft.at(step) for step in items if isinstance(step, int)},
@@ -295,11 +295,11 @@ def _merges(draft: _Draft, origins: Mapping[ModelRef, Origin]) -> dict[int, tupl
     return merges
 
 
-def _sources_first(branches: list[Branch]) -> list[Branch]:
+def _sources_first(branches: list[TreeBranch]) -> list[TreeBranch]:
     """Order by project, and in it each branch after the one it was forked from."""
     by_model = {branch.model: branch for branch in branches}
-    forks: dict[ModelRef, list[Branch]] = {}
-    ordered: dict[ModelRef, Branch] = {}
+    forks: dict[ModelRef, list[TreeBranch]] = {}
+    ordered: dict[ModelRef, TreeBranch] = {}
     for branch in branches:
         source = branch.origin.hop.ref.model if branch.origin else None
         if source in by_model and source.project == branch.model.project:

@@ -34,7 +34,7 @@ GIVEN_UP_AFTER = timedelta(days=1)
 """A rewind that has copied nothing for so long is not going on."""
 
 
-class Record(journal.Record):
+class BucketRecord(journal.Record):
     """What was set aside together, as on a disk; `moves` are keys below the prefix."""
 
     owner: str = ""
@@ -62,7 +62,7 @@ class Shelf:
         """Whether its originals may still be in their place."""
         return self.is_recorded and layout.JOURNAL in self.files
 
-    def held(self, record: Record) -> tuple[int, ...]:
+    def held(self, record: BucketRecord) -> tuple[int, ...]:
         """Give the steps that are whole here, lowest first."""
         whole = [step for step, files in self.steps.items() if layout.MANIFEST in files]
         others = [step for step in record.foreign if self.steps.get(step, {}).keys() >= set(foreign.FILES)]
@@ -184,11 +184,13 @@ class Asides:
         steps = shelf.held(record)
         return SetAside(id=record.id, time=record.time, reason=record.reason, kept=record.kept, steps=steps)
 
-    def _record(self, aside_id: int) -> Record:
+    def _record(self, aside_id: int) -> BucketRecord:
         """Read a record; raises `CorruptCheckpointError` for one that names anything but steps of this model."""
         key = f"{self._shelf_key(aside_id)}/{layout.RECORD}"
         where = str(self._objects.place(key))
-        record = parse_as(Record, self._objects.read(key), where=where, what="a record", max_bytes=journal.MAX_BYTES)
+        record = parse_as(
+            BucketRecord, self._objects.read(key), where=where, what="a record", max_bytes=journal.MAX_BYTES
+        )
         for source, target in record.moves:
             step = _step(source)
             if step is None or source.rpartition("/")[0] != str(layout.checkpoints_path(self._model)):
@@ -199,12 +201,12 @@ class Asides:
                 )
         return record
 
-    def _begin(self, checkpoints: Sequence[RemoteCheckpoint], cause: Cause) -> Record:
+    def _begin(self, checkpoints: Sequence[RemoteCheckpoint], cause: Cause) -> BucketRecord:
         """Claim a number that nobody has."""
         number = max((shelf.id for shelf in self._shelves()), default=0)
         while True:
             number += 1
-            record = Record(
+            record = BucketRecord(
                 id=number,
                 time=utc_now(),
                 reason=cause.reason,
@@ -254,7 +256,7 @@ class Asides:
         if shelf and not shelf.is_recorded:
             self._objects.delete(self._broken(shelf).keys)
 
-    def _finish(self, record: Record) -> None:
+    def _finish(self, record: BucketRecord) -> None:
         """Delete the originals, the newest first: whoever reads meanwhile sees a shorter run, and never a torn one."""
         for source, target in sorted(record.moves, key=lambda move: _step(move[0]) or 0, reverse=True):
             self._take_out(source, target, is_foreign=_step(source) in record.foreign)
@@ -334,7 +336,7 @@ def _entry(objects: Objects, item: Object) -> FileEntry:
     return FileEntry(path=item.name, size_bytes=item.size_bytes, blake3=digest)
 
 
-def _content(record: Record) -> bytes:
+def _content(record: BucketRecord) -> bytes:
     return canonical_json(record.model_dump(mode="json"))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 
 from art.errors import DestinationNotEmptyError
 from art.format import layout, lineage
-from art.format.lineage import Asked
+from art.format.lineage import ForkTerms
 from art.format.manifest import FileEntry, Hop, Manifest, digest_bytes, read_manifest
 from art.names import ModelRef
 from art.remote import transfer
@@ -60,7 +60,7 @@ def fork_between(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-    **asked: Unpack[Asked],
+    **asked: Unpack[ForkTerms],
 ) -> Copied:
     """Begin a model in a bucket with a checkpoint of a bucket or of the Hub, at the same step.
 
@@ -92,7 +92,7 @@ def fork_from_disk(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-    **asked: Unpack[Asked],
+    **asked: Unpack[ForkTerms],
 ) -> Copied:
     """Begin a model in a bucket with a checkpoint of this disk; the rules are those of a fork between buckets."""
     hop = lineage.hop_from(source.ref, source.digest, **asked)

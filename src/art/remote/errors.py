@@ -62,7 +62,7 @@ class MissingError(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class RequestPlace:
     """Where a request went, for the message."""
 
     bucket: str
@@ -103,7 +103,7 @@ Signal = type[NotPartialError | BeyondEndError | TakenError | MissingError]
 
 
 @contextmanager
-def explained(doing: str, place: Place, *signals: Signal) -> Generator[None]:
+def explained(doing: str, place: RequestPlace, *signals: Signal) -> Generator[None]:
     """Turn what the client library raises into our errors, and into those of the signals that the caller handles."""
     try:
         yield
@@ -113,7 +113,9 @@ def explained(doing: str, place: Place, *signals: Signal) -> Generator[None]:
         raise explain(doing, place, error, *signals) from error
 
 
-def explain(doing: str, place: Place, error: Exception, *signals: Signal, refusal: Refusal | None = None) -> Exception:
+def explain(
+    doing: str, place: RequestPlace, error: Exception, *signals: Signal, refusal: Refusal | None = None
+) -> Exception:
     """Choose the error that a failed request becomes."""
     refusal = refusal or Refusal.read(str(error))
     text, status = refusal.text, refusal.status
@@ -143,7 +145,7 @@ def _signal(error: Exception, refusal: Refusal) -> Signal | None:
     return None
 
 
-def malformed(doing: str, place: Place, what: str) -> RemoteError:
+def malformed(doing: str, place: RequestPlace, what: str) -> RemoteError:
     """Say that an answer contradicts the question."""
     return _error(RemoteError, doing, place, what, _CHECK_URL)
 
@@ -178,7 +180,7 @@ def _access_problem(error: Exception, refusal: Refusal) -> tuple[str, str] | Non
     return None
 
 
-def _other(doing: str, place: Place, refusal: Refusal) -> Exception:
+def _other(doing: str, place: RequestPlace, refusal: Refusal) -> Exception:
     text, status, code = refusal.text, refusal.status, refusal.code
     if "redirect" in text or status in (301, 307):
         return _error(RemoteError, doing, place, "the bucket lies in another region", "Set AWS_REGION to the bucket's")
@@ -198,7 +200,7 @@ def _other(doing: str, place: Place, refusal: Refusal) -> Exception:
     return _error(RemoteError, doing, place, why, "See the server's documentation for this code")
 
 
-def _error(kind: type[RemoteError], doing: str, place: Place, why: str, way_out: str) -> RemoteError:
+def _error(kind: type[RemoteError], doing: str, place: RequestPlace, why: str, way_out: str) -> RemoteError:
     return kind(printable(f"Could not {doing} {place}: {why}. {way_out}."))
 
 

@@ -14,7 +14,7 @@ from typing import Unpack
 from art.errors import CheckpointExistsError, CorruptCheckpointError, StorageError
 from art.format import layout, lineage
 from art.format.kinds import left_out
-from art.format.lineage import Asked
+from art.format.lineage import ForkTerms
 from art.format.manifest import FileEntry, Manifest
 from art.format.safetensors import TensorEntry
 from art.names import ModelRef
@@ -83,7 +83,7 @@ class Fetching:
         *,
         overwrite: bool = False,
         progress: Progress | None = None,
-        **asked: Unpack[Asked],
+        **asked: Unpack[ForkTerms],
     ) -> Forked:
         """Begin a model on this disk with a checkpoint of this place; the rules are `CheckpointStore.fork`'s.
 

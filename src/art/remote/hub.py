@@ -28,7 +28,7 @@ from art.errors import (
     RemoteNotFoundError,
     RemoteUnavailableError,
 )
-from art.format.lineage import Asked
+from art.format.lineage import ForkTerms
 from art.format.pick import NEWEST, Best, Exact, Pick
 from art.format.selection import Selection
 from art.names import CheckpointRef, ModelRef
@@ -140,7 +140,7 @@ class Hub(Fetching):
         to: Remote,
         overwrite: bool = False,
         progress: Progress | None = None,
-        **asked: Unpack[Asked],
+        **asked: Unpack[ForkTerms],
     ) -> Copied:
         """Begin a model in a bucket with the adapter: its bytes pass through this machine and are checked."""
         return fork_between(

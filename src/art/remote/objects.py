@@ -21,7 +21,7 @@ from art.remote.errors import (
     BeyondEndError,
     MissingError,
     NotPartialError,
-    Place,
+    RequestPlace,
     TakenError,
     explained,
     malformed,
@@ -81,10 +81,10 @@ class Objects:
         """Give the whole key of a relative one."""
         return f"{self.prefix}/{key}" if self.prefix and key else self.prefix or key
 
-    def place(self, key: str) -> Place:
+    def place(self, key: str) -> RequestPlace:
         if self.location.scheme == "file":
-            return Place(str(self.location), key)
-        return Place(f"{self.location.scheme}://{self.location.bucket}", self.path(key))
+            return RequestPlace(str(self.location), key)
+        return RequestPlace(f"{self.location.scheme}://{self.location.bucket}", self.path(key))
 
     def read(self, key: str) -> bytes:
         """Read a small object; raises `MissingError`, and `CorruptCheckpointError` when it is not small."""

@@ -10,7 +10,7 @@ from typing import Unpack
 
 from art.errors import CheckpointNotFoundError, ConfigurationError, ConflictError
 from art.format import layout
-from art.format.lineage import Asked
+from art.format.lineage import ForkTerms
 from art.format.manifest import FileEntry
 from art.format.pick import Exact
 from art.format.pins import pin_line
@@ -74,7 +74,7 @@ class Remote(RemoteReader, Fetching):
         to: Remote | None = None,
         overwrite: bool = False,
         progress: Progress | None = None,
-        **asked: Unpack[Asked],
+        **asked: Unpack[ForkTerms],
     ) -> Copied:
         """Begin a model in this bucket, or in another one, with a checkpoint of this one.
 
@@ -169,7 +169,7 @@ class Remote(RemoteReader, Fetching):
         *,
         overwrite: bool = False,
         progress: Progress | None = None,
-        **asked: Unpack[Asked],
+        **asked: Unpack[ForkTerms],
     ) -> Copied:
         """Begin a model in this bucket with a checkpoint of this disk."""
         return fork_from_disk(

@@ -12,7 +12,7 @@ from typing import Any
 
 from art.remote.credentials import boto3_session, endpoint, has_boto3, is_unsigned, region
 from art.remote.deadline import within
-from art.remote.errors import MissingError, Place, Refusal, TakenError, explain
+from art.remote.errors import MissingError, Refusal, RequestPlace, TakenError, explain
 from art.remote.location import Location, Patience
 
 WHOLE_COPY_BYTES = 1024**3
@@ -35,7 +35,7 @@ class ServerCopier:
             return None
         return cls(_client(target.bucket, patience), patience)
 
-    def copy(self, source: Place, target: Place, size_bytes: int) -> None:
+    def copy(self, source: RequestPlace, target: RequestPlace, size_bytes: int) -> None:
         """Copy an object, from any bucket that the credentials read; in parts of one version when it is large.
 
         Raises the remote's errors, `MissingError` for a source that is gone.
@@ -77,7 +77,7 @@ def _in_parts() -> Any:
 
 
 @contextmanager
-def _explained(source: Place) -> Generator[None]:
+def _explained(source: RequestPlace) -> Generator[None]:
     """Turn what boto3 raises into our errors."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
@@ -103,5 +103,5 @@ def _refusal(error: Any) -> Refusal:
     return Refusal(text=str(error), status=status, code=said.get("Code"), message=said.get("Message"))
 
 
-def _name(place: Place) -> str:
+def _name(place: RequestPlace) -> str:
     return place.bucket.partition("://")[2]

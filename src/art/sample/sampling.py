@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from blake3 import blake3
 
-from art.sample.shaping import InTurn, NewShaper, Shaper
+from art.sample.shaping import NewShaper, Shaper, ShapersInTurn
 
 UNIFORM_BITS = 53
 GREEDY_BELOW = 1e-5
@@ -55,7 +55,7 @@ class Sampling:
 
     def begin_shaping(self, prompt_ids: Sequence[int]) -> Shaper | None:
         """Begin to shape a choice; None where nothing is to be changed."""
-        return InTurn([begin(prompt_ids) for begin in self.shapers]) if self.shapers else None
+        return ShapersInTurn([begin(prompt_ids) for begin in self.shapers]) if self.shapers else None
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class _Penalising:
         self._sampled[token_id] += 1
 
 
-class InTurn:
+class ShapersInTurn:
     """Several shapers, one after the other."""
 
     def __init__(self, shapers: Sequence[Shaper]) -> None:

@@ -28,7 +28,7 @@ MAX_BYTES = 4096
 RUNNING, ENDED = "running", "ended"
 
 
-class Run(BaseModel):
+class LiveRun(BaseModel):
     """The process that trains a model, as it was at its last sign of life."""
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -61,7 +61,7 @@ class Beacon:
     def beat(self, word: str = RUNNING) -> None:
         """Say that the process lives, or how it ended; silent where nothing can be written."""
         path = run_path(self.root, self.model)
-        run = Run(host=socket.gethostname(), pid=os.getpid(), started=self.started, beat=utc_now(), word=word)
+        run = LiveRun(host=socket.gethostname(), pid=os.getpid(), started=self.started, beat=utc_now(), word=word)
         self.is_lit = True
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -80,12 +80,12 @@ def run_path(root: Path, model: ModelRef) -> Path:
     return root / layout.model_path(model) / "run.json"
 
 
-def find_run(root: Path, model: ModelRef) -> Run | None:
+def find_run(root: Path, model: ModelRef) -> LiveRun | None:
     """Read the last sign of life; None when there is none that can be read."""
     path = run_path(root, model)
     try:
         content = regular.find(path, max_bytes=MAX_BYTES)
-        return None if content is None else parse_as(Run, content, where=str(path), what="a sign of life")
+        return None if content is None else parse_as(LiveRun, content, where=str(path), what="a sign of life")
     except (CorruptCheckpointError, StorageError):
         return None
 

@@ -14,7 +14,7 @@ from typing import Unpack
 
 from art.errors import CheckpointExistsError, CheckpointNotFoundError, ConflictError, DestinationNotEmptyError
 from art.format import layout, lineage
-from art.format.lineage import Asked
+from art.format.lineage import ForkTerms
 from art.format.manifest import Hop, Parent
 from art.format.selection import Skipped
 from art.names import CheckpointRef, ModelRef
@@ -43,7 +43,7 @@ class CheckpointStore(CheckpointReader):
         destination: ModelRef,
         *,
         overwrite: bool = False,
-        **asked: Unpack[Asked],
+        **asked: Unpack[ForkTerms],
     ) -> Forked:
         """Begin `destination` with a checkpoint of another model, at the same step.
 

@@ -16,7 +16,7 @@ from art.errors import ConfigurationError
 from art.format.pick import Best, Exact, Pick, pick_of
 from art.names import CheckpointRef, ModelRef
 from art.ops.data_documents import trained_document
-from art.ops.fork import ForkRequest, Outcome, fork, if_exists
+from art.ops.fork import ForkOutcome, ForkRequest, fork, if_exists
 from art.ops.trained import read_trained
 from art.ops.verify import verify
 from art.store.pins import set_pin
@@ -144,7 +144,7 @@ class Experiments:
         if request.source_model == request.model:
             raise ConfigurationError(f"{destination} would be rewound, which another tool does; name a new model.")
         report = fork(request)
-        self._forks += report.outcome is Outcome.FORKED and not report.repeated
+        self._forks += report.outcome is ForkOutcome.FORKED and not report.repeated
         return {
             "ref": str(report.ref),
             "source": str(report.selected),

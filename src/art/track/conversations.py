@@ -12,7 +12,7 @@ COLUMNS = ("group", "rollout", "reward", "prompt", "answer", "metrics")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ConversationRow:
     """One trajectory."""
 
     group: int
@@ -30,7 +30,7 @@ class Row:
         return self.group, self.rollout, self.reward, as_text(prompt), as_text(answer), numbers
 
 
-def rows_of(groups: Iterable[TrajectoryGroup]) -> list[Row]:
+def rows_of(groups: Iterable[TrajectoryGroup]) -> list[ConversationRow]:
     """Number the trajectories of groups, both from 0."""
     return [
         _row(trajectory, group, place) for group, each in enumerate(groups) for place, trajectory in enumerate(each)
@@ -42,10 +42,10 @@ def as_text(messages: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(f"{message.get('role', '')}: {_content(message)}" for message in messages)
 
 
-def _row(trajectory: Trajectory, group: int, place: int) -> Row:
+def _row(trajectory: Trajectory, group: int, place: int) -> ConversationRow:
     messages = [dict(message) for message in trajectory.messages()]
     reward = float(trajectory.reward)
-    return Row(group=group, rollout=place, reward=reward, messages=messages, metrics=trajectory.metrics)
+    return ConversationRow(group=group, rollout=place, reward=reward, messages=messages, metrics=trajectory.metrics)
 
 
 def _content(message: Mapping[str, Any]) -> str:

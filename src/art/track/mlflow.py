@@ -14,7 +14,7 @@ from typing import Any
 from art.errors import TrackerError
 from art.track.conversations import COLUMNS, rows_of
 from art.track.known import package
-from art.track.tracker import Parent, Point, Run
+from art.track.tracker import Point, Run, RunParent
 from art.trajectories import TrajectoryGroup
 
 RUN, MODEL, FORKED_FROM, INHERITED = "art.run", "art.model", "art.forked_from", "art.inherited"
@@ -85,7 +85,7 @@ class MLflow:
             tags |= self._origin(experiment_id, run.parent) | {INHERITED: str(run.inherited)}
         self._id = self._client.create_run(experiment_id, run_name=run.name, tags=tags).info.run_id
 
-    def _origin(self, experiment_id: str, parent: Parent) -> dict[str, str]:
+    def _origin(self, experiment_id: str, parent: RunParent) -> dict[str, str]:
         above = self._find(experiment_id, f"{parent.ref.model.project}/{parent.run}")
         return {FORKED_FROM: str(parent.ref), **({PARENT: above.info.run_id} if above else {})}
 

@@ -27,7 +27,7 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parent:
+class RunParent:
     """What a run was forked from."""
 
     ref: CheckpointRef
@@ -50,7 +50,7 @@ class Run:
     """How many points come from before the fork."""
     told: int = 0
     """How many points were told before, by this process or an earlier one."""
-    parent: Parent | None = None
+    parent: RunParent | None = None
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from art.errors import TrackerError
 from art.track.conversations import rows_of
 from art.track.known import package
-from art.track.tracker import Parent, Point, Run
+from art.track.tracker import Point, Run, RunParent
 from art.trajectories import TrajectoryGroup
 
 _log = logging.getLogger("art")
@@ -85,7 +85,7 @@ class Trackio:
         except (OSError, ValueError, RuntimeError) as error:
             raise TrackerError(f"Trackio did not take the run {name}: {error}") from error
 
-    def _link(self, run: Run, parent: Parent) -> None:
+    def _link(self, run: Run, parent: RunParent) -> None:
         """Let the parent's run have made the checkpoint, and the fork's have used it."""
         name = f"{parent.ref.model.name}-{parent.ref.step}"
         artifact = self._trackio.Artifact(name, "checkpoint", metadata={"checkpoint": str(parent.ref)})

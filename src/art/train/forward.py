@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from art.adapter.attention import use_own_attention
 from art.train.attention import PackedPass
 from art.train.batch import MicroBatch
-from art.train.head import Asked, Head
+from art.train.head import AskedTokens, Head
 from art.train.recompute import AsNow, LayerMemory
 from art.train.room import usable_bytes
 
@@ -54,7 +54,9 @@ class Scorer:
         pair_U, place_N = torch.unique(torch.stack([batch.query_N, batch.target_N]), dim=1, return_inverse=True)
         query_U, target_U = pair_U
         hidden_UH = self._hidden(batch).index_select(0, batch.query_Q[query_U])
-        asked = Asked(temperature_U=batch.temperature_Q[query_U], target_U=target_U, entropy_gradient=entropy_gradient)
+        asked = AskedTokens(
+            temperature_U=batch.temperature_Q[query_U], target_U=target_U, entropy_gradient=entropy_gradient
+        )
         logp_U, entropy_U = self._head.score(hidden_UH, asked)
         return Scores(logp_U[place_N], entropy_U[place_N])
 

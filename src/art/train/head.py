@@ -24,16 +24,16 @@ LEAST_LOGP = -1e4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class AskedTokens:
     """The tokens whose log-probabilities are asked for."""
 
     temperature_U: Tensor
     target_U: Tensor
     entropy_gradient: bool
 
-    def piece(self, at: slice) -> Asked:
+    def piece(self, at: slice) -> AskedTokens:
         """Give a run of them."""
-        return Asked(
+        return AskedTokens(
             temperature_U=self.temperature_U[at],
             target_U=self.target_U[at],
             entropy_gradient=self.entropy_gradient,
@@ -53,7 +53,7 @@ class Head:
         self._vocabulary = cast(Tensor, model.get_input_embeddings().weight).shape[0]
         self._is_trained: bool | None = None
 
-    def score(self, hidden_UH: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
+    def score(self, hidden_UH: Tensor, asked: AskedTokens) -> tuple[Tensor, Tensor]:
         """Give each token's log-probability and the entropy of its distribution, float32."""
         if torch.is_grad_enabled() and self._trains(hidden_UH):
             return self._scored_again(hidden_UH, asked)
@@ -71,7 +71,7 @@ class Head:
         return logits_1UV[0]
 
     def in_pieces(
-        self, hidden_UH: Tensor, asked: Asked, *, with_gradient: bool
+        self, hidden_UH: Tensor, asked: AskedTokens, *, with_gradient: bool
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Give log-probabilities and entropies, and what each changes with the hidden values, if that is asked for."""
         found = [
@@ -81,7 +81,7 @@ class Head:
         return torch.cat(logps), torch.cat(entropies), _joined(slopes), _joined(entropy_slopes)
 
     def _piece(
-        self, hidden_UH: Tensor, asked: Asked, *, with_gradient: bool
+        self, hidden_UH: Tensor, asked: AskedTokens, *, with_gradient: bool
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         with torch.set_grad_enabled(with_gradient):
             hidden_UH = hidden_UH.detach().requires_grad_(with_gradient)
@@ -105,7 +105,7 @@ class Head:
         slope_UV.div_(temperature_U1)
         return logp_U, entropy_U, _slope(logits_UV, hidden_UH, slope_UV), entropy_slope_UH
 
-    def _scored_again(self, hidden_UH: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
+    def _scored_again(self, hidden_UH: Tensor, asked: AskedTokens) -> tuple[Tensor, Tensor]:
         """Give the same with a gradient to the output layer as well: the logits are computed a second time for it."""
         found = [
             cast(
@@ -117,7 +117,7 @@ class Head:
         logps, entropies = zip(*found, strict=True)
         return torch.cat(logps), torch.cat(entropies)
 
-    def plain(self, hidden_UH: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
+    def plain(self, hidden_UH: Tensor, asked: AskedTokens) -> tuple[Tensor, Tensor]:
         """Give the same in one piece and leave the gradient to autograd."""
         logp_UV = (self.logits(hidden_UH).float() / asked.temperature_U[:, None]).log_softmax(-1)
         logp_U = logp_UV.gather(-1, asked.target_U[:, None])[:, 0]
@@ -141,7 +141,7 @@ class _Scored(torch.autograd.Function):
     """Scores, and the gradient that was found with them."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_UH: Tensor, head: Head, asked: Asked) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, hidden_UH: Tensor, head: Head, asked: AskedTokens) -> tuple[Tensor, Tensor]:
         logp_U, entropy_U, slope_UH, entropy_slope_UH = head.in_pieces(hidden_UH, asked, with_gradient=True)
         ctx.save_for_backward(slope_UH, *([] if entropy_slope_UH is None else [entropy_slope_UH]))
         if not asked.entropy_gradient:

@@ -32,7 +32,7 @@ from art.train.updates import Update
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pass:
+class PolicyPass:
     """A micro-batch with what does not change while a training step goes on."""
 
     batch: MicroBatch
@@ -56,11 +56,11 @@ class PolicyGradient:
     device: torch.device
     trail: Trail
 
-    def passes(self, update: Update) -> list[Pass]:
+    def passes(self, update: Update) -> list[PolicyPass]:
         """Lay out this rank's part of an optimiser step, and look at it through the reference and the weights."""
         return [self._pass(update.passes[place]) for place in self.ranks.places(len(update.passes))]
 
-    def accumulate(self, update: Update, passes: Sequence[Pass], measured: Measured) -> None:
+    def accumulate(self, update: Update, passes: Sequence[PolicyPass], measured: Measured) -> None:
         """Add the gradient of an optimiser step's loss; raises `TrainingDataError` if it is not finite."""
         total = total_weight(update.examples, self.config)
         count = len(update.passes)
@@ -83,7 +83,7 @@ class PolicyGradient:
         measured.total += total
         measured.check_agreement(self.config.divergence_bound)
 
-    def _loss(self, each: Pass, seed: int, *, compares: bool) -> tuple[Tensor, Tensor, Measured]:
+    def _loss(self, each: PolicyPass, seed: int, *, compares: bool) -> tuple[Tensor, Tensor, Measured]:
         """Give a micro-batch's sum of weighted losses, its log-probabilities, and what there is to report about it."""
         vectors = self._vectors(each, self._score(each.batch, seed))
         terms = token_terms(vectors, self.config)
@@ -94,7 +94,7 @@ class PolicyGradient:
             measured.compare(vectors, each.batch.comparable_N)
         return (terms.loss_N * weight_N).sum(), vectors.logp_N, measured
 
-    def _pass(self, examples: Sequence[Example]) -> Pass:
+    def _pass(self, examples: Sequence[Example]) -> PolicyPass:
         config = self.config
         batch = collate(examples, device=self.device)
         reference_logp_N = None
@@ -102,7 +102,7 @@ class PolicyGradient:
             with self.adapter.replaced(self.reference):
                 reference_logp_N = self.scorer.score(batch).logp_N
         compares = config.precalculate_logprobs or config.truncated_importance_sampling is not None
-        return Pass(
+        return PolicyPass(
             batch=batch,
             reference_logp_N=reference_logp_N,
             first_logp_N=self._logp(batch) if compares else None,
@@ -120,7 +120,7 @@ class PolicyGradient:
                 stack.enter_context(self.random.installed(seed))
             return self.scorer.score(batch, entropy_gradient=bool(self.config.entropy_bonus))
 
-    def _vectors(self, each: Pass, scores: Scores) -> Vectors:
+    def _vectors(self, each: PolicyPass, scores: Scores) -> Vectors:
         batch, own_logp_N = each.batch, scores.logp_N.detach()
         sampler_logp_N = torch.where(batch.sampler_logp_N.isnan(), own_logp_N, batch.sampler_logp_N)
         return Vectors(
@@ -135,7 +135,7 @@ class PolicyGradient:
             mask_N=batch.mask_N,
         )
 
-    def _penalised(self, passes: Sequence[Pass], count: int) -> Sequence[Pass]:
+    def _penalised(self, passes: Sequence[PolicyPass], count: int) -> Sequence[PolicyPass]:
         """Give the passes with the KL penalty on their advantages, centred over all tokens of the optimiser step."""
         if not self.config.kl_penalty_coef:
             return passes
@@ -160,7 +160,7 @@ class PolicyGradient:
         in_order = [(each[at], each[at + len(sums)]) for at in range(len(sums)) for each in found][:count]
         return math.fsum(total for total, _ in in_order) / sum(number for _, number in in_order)
 
-    def _drift(self, each: Pass) -> Tensor:
+    def _drift(self, each: PolicyPass) -> Tensor:
         assert each.reference_logp_N is not None
         logp_N = self._logp(each.batch)
         if self.config.kl_penalty_source == "sample":

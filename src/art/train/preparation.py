@@ -14,7 +14,7 @@ from art.adapter.rope import rope_limit
 from art.config import TrainConfig, TrainSFTConfig
 from art.train.prepare import AgeOf, Prepared, prepare, say_age, say_what_is_left_out, say_what_is_missing
 from art.train.supervised import Lesson, lesson
-from art.train.tokenize import Limits
+from art.train.tokenize import ReadingLimits
 from art.trajectories import Trajectory, TrajectoryGroup
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ class Preparation:
         return found
 
 
-def limits_of(base: PreTrainedModel) -> Limits:
+def limits_of(base: PreTrainedModel) -> ReadingLimits:
     """Give what a base model can read."""
     config = base.config.get_text_config(decoder=True)
     embeddings = base.get_input_embeddings()
-    return Limits(
+    return ReadingLimits(
         vocabulary=cast(Tensor, embeddings.weight).shape[0],
         context=getattr(config, "max_position_embeddings", None),
         rope=rope_limit(base.config),

@@ -17,7 +17,7 @@ from art.errors import TrainingDataError
 from art.train.advantage import standard_deviation
 from art.train.batch import Example
 from art.train.credit import Credit, Earned, credits_of
-from art.train.tokenize import Limits, Reading, Row, Span, trajectory_rows
+from art.train.tokenize import Reading, ReadingLimits, Row, Span, trajectory_rows
 from art.trajectories import MAX_REWARD, Trajectory, TrajectoryGroup, as_choice
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def prepare(
     groups: Sequence[TrajectoryGroup],
     tokenizer: PreTrainedTokenizerBase,
     *,
-    limits: Limits,
+    limits: ReadingLimits,
     config: TrainConfig,
     age_of: AgeOf = unknown_age,
 ) -> Prepared:
@@ -129,7 +129,7 @@ class _Reader:
     """Reads trajectories, and keeps why some cannot be trained on."""
 
     tokenizer: PreTrainedTokenizerBase
-    limits: Limits
+    limits: ReadingLimits
     config: TrainConfig
     age_of: AgeOf
     skipped: list[str] = field(default_factory=list)

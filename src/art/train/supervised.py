@@ -15,7 +15,7 @@ from art.config import TrainConfig, TrainSFTConfig
 from art.errors import TrainingDataError
 from art.train.batch import Example
 from art.train.loss.vectors import Vectors
-from art.train.tokenize import Limits, Reading, Row, trajectory_rows
+from art.train.tokenize import Reading, ReadingLimits, Row, trajectory_rows
 from art.trajectories import Trajectory
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def lesson(
     trajectories: Sequence[Trajectory],
     tokenizer: PreTrainedTokenizerBase,
     *,
-    limits: Limits,
+    limits: ReadingLimits,
     config: TrainSFTConfig,
 ) -> Lesson:
     """Read trajectories, in their order, as batches; raises `TrainingDataError` if the config is strict."""

@@ -70,7 +70,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ReadingLimits:
     """What the model can read."""
 
     vocabulary: int
@@ -91,7 +91,7 @@ def trajectory_rows(
     trajectory: Trajectory,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    limits: Limits,
+    limits: ReadingLimits,
     where: str,
     reading: Reading = Reading.SAMPLED,
 ) -> list[Row]:
@@ -250,7 +250,7 @@ def _rendered(
     return tuple(cast("list[int]", token_ids))
 
 
-def _check_row(row: Row, limits: Limits, *, where: str) -> None:
+def _check_row(row: Row, limits: ReadingLimits, *, where: str) -> None:
     length = len(row.token_ids)
     if row.prompt_length == 0:
         raise TrainingDataError(f"{where}: a Choice has an empty prompt, so nothing predicts its first token.")

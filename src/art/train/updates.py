@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from art.config import TrainConfig
 from art.train.batch import Example, micro_batches
-from art.train.tokenize import Limits
+from art.train.tokenize import ReadingLimits
 
 SEQUENCE_STEP = 2048
 
@@ -37,7 +37,9 @@ class Update:
         return len({example.trajectory for example in self.examples})
 
 
-def updates(examples: Sequence[Example], config: TrainConfig, *, limits: Limits, pass_tokens: int) -> list[Update]:
+def updates(
+    examples: Sequence[Example], config: TrainConfig, *, limits: ReadingLimits, pass_tokens: int
+) -> list[Update]:
     """Divide a batch into optimiser steps, in its order."""
     if not examples:
         return []
@@ -49,7 +51,7 @@ def updates(examples: Sequence[Example], config: TrainConfig, *, limits: Limits,
     return [update_of(run, limits=limits, pass_tokens=pass_tokens) for run in runs]
 
 
-def update_of(examples: Sequence[Example], *, limits: Limits, pass_tokens: int) -> Update:
+def update_of(examples: Sequence[Example], *, limits: ReadingLimits, pass_tokens: int) -> Update:
     """Give one optimiser step on these examples."""
     passes = micro_batches(examples, max_tokens=pass_tokens, apart_at=limits.rope)
     return Update(tuple(map(tuple, passes)))

@@ -21,7 +21,7 @@ from art.errors import ArtError, ConfigurationError, NotFoundError
 from art.names import CheckpointRef, ModelRef
 from art.store.history import TRAIN
 from art.ui.desk import KEPT, Desk
-from art.ui.guard import Guard
+from art.ui.guard import PageGuard
 from art.ui.shell import build_shell
 from art.ui.watch import Watch
 
@@ -41,7 +41,7 @@ class ForkWish(BaseModel):
     reset: list[str] = []
 
 
-def create_app(desk: Desk, *, port: int, token: str, allow_fork: bool = False) -> Guard:
+def create_app(desk: Desk, *, port: int, token: str, allow_fork: bool = False) -> PageGuard:
     """Build the guarded application over the documents of one root."""
     service = _Service(desk, allow_fork=allow_fork)
     routes = [
@@ -59,7 +59,7 @@ def create_app(desk: Desk, *, port: int, token: str, allow_fork: bool = False) -
     if allow_fork:
         routes.append(Route("/api/fork", service.fork, methods=["POST"]))
     handlers: Any = {ArtError: _report, HTTPException: _no_route}
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), port=port, token=token)
+    return PageGuard(Starlette(routes=routes, exception_handlers=handlers), port=port, token=token)
 
 
 class _Service:

@@ -22,7 +22,7 @@ ANSWER_HEADERS = (
 )
 
 
-class Guard:
+class PageGuard:
     """Lets through what the page itself asks, and writes only with the token of this start."""
 
     def __init__(self, app: ASGIApp, *, port: int, token: str) -> None:

@@ -21,7 +21,7 @@ MOST_AT_ONCE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenRoot:
     """What a look found."""
 
     entries: tuple[dict[str, Any], ...]
@@ -36,7 +36,7 @@ class Watch:
         self._offsets: dict[ModelRef, int] = {}
         self._stamps: dict[ModelRef, tuple[int, ...]] = {}
 
-    def look(self) -> Seen:
+    def look(self) -> SeenRoot:
         """Give what came since the last look; the first look only remembers."""
         models = self._store.models()
         entries: list[dict[str, Any]] = []
@@ -47,7 +47,7 @@ class Watch:
             stamp = self._stamp(model)
             has_changed |= self._stamps.get(model) != stamp
             self._stamps[model] = stamp
-        return Seen(tuple(entries), has_changed or bool(entries))
+        return SeenRoot(tuple(entries), has_changed or bool(entries))
 
     def _new_lines(self, model: ModelRef) -> list[dict[str, Any]]:
         path = self._store.root / layout.history_path(model)

@@ -82,13 +82,13 @@ def _folder_lines(ref: str, folder: Path, exported: "Exported") -> list[str]:
 def _export_past(invocation: Invocation, model: str, to: str, *, metrics_only: bool) -> None:
     from art.cli.render import wording
     from art.format import layout
-    from art.ops.telling import Report, Teller
+    from art.ops.telling import Teller, TrackerReport
     from art.track.known import maker
 
     store, address = invocation.existing_store, invocation.local_address(model, "export")
     if address.ref:
         raise typer.BadParameter(f"A whole past is written; leave the step out: {address.model}.")
-    report = Report(to, maker(to, store.root / layout.TRACKERS), has_rollouts=not metrics_only)
+    report = TrackerReport(to, maker(to, store.root / layout.TRACKERS), has_rollouts=not metrics_only)
     teller = Teller(store, report)
     try:
         with output.working(f"telling {to} of {address.model}"):

@@ -9,7 +9,7 @@ from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
-    from art.cli.addresses import Address
+    from art.cli.addresses import ModelAddress
     from art.format.pick import Mode, Pick
 
 
@@ -53,14 +53,14 @@ def fork(
         output.print_lines(forks.lines(report, start, end, verbose=verbose))
 
 
-def _end(invocation: Invocation, destination: str, start: "Address") -> "Address":
+def _end(invocation: Invocation, destination: str, start: "ModelAddress") -> "ModelAddress":
     end = invocation.address(destination, project=start.model.project)
     if end.step is not None:
         raise typer.BadParameter(f"A fork keeps the step of its source; write {end.model}.", param_hint="DST")
     return end
 
 
-def _pick(source: "Address", not_after: int | None, best: str | None, mode: str | None) -> "Pick":
+def _pick(source: "ModelAddress", not_after: int | None, best: str | None, mode: str | None) -> "Pick":
     from art.format.pick import Best, pick_of
 
     if source.step is not None and (not_after is not None or best is not None):

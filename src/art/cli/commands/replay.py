@@ -29,7 +29,7 @@ def replay(
     from art.cli.render import replay as render
     from art.cli.render import wording
     from art.local.replay import replay as take_again
-    from art.ops.replay import Outcome, certify
+    from art.ops.replay import ReplayOutcome, certify
 
     invocation = settle(context, root, project, as_json)
     store, address = invocation.existing_store, invocation.local_address(checkpoint, "replay")
@@ -42,5 +42,5 @@ def replay(
         output.print_json(render.document(found, certificate))
     else:
         output.print_lines(render.lines(found, wording.clock_s() - started_s))
-    if found.outcome is not Outcome.SAME:
-        raise typer.Exit(DIFFERS if found.outcome is Outcome.DIFFERS else IMPOSSIBLE)
+    if found.outcome is not ReplayOutcome.SAME:
+        raise typer.Exit(DIFFERS if found.outcome is ReplayOutcome.DIFFERS else IMPOSSIBLE)

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from art.cli.addresses import Address
+from art.cli.addresses import ModelAddress
 from art.cli.completion import name_argument
 from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
-    from art.ops.rewind import Standing
+    from art.ops.rewind import Rewound
 
 
 def rewind(
@@ -33,7 +33,7 @@ def rewind(
     place = invocation.place_to_change(address.url)
     if undo:
         if address.step is not None:
-            raise typer.BadParameter(f"--undo takes a model; write {Address(address.url, address.model, None)}.")
+            raise typer.BadParameter(f"--undo takes a model; write {ModelAddress(address.url, address.model, None)}.")
         _report(invocation, address, ops.restore(place, address.model, aside_id), "brought_back")
         return
     if address.ref is None:
@@ -43,7 +43,7 @@ def rewind(
     _report(invocation, address, ops.rewind(place, address.ref), "set_aside")
 
 
-def _report(invocation: Invocation, address: Address, standing: "Standing", what: str) -> None:
+def _report(invocation: Invocation, address: ModelAddress, standing: "Rewound", what: str) -> None:
     from art.cli.render import wording
 
     ref, steps = standing.ref, standing.steps
@@ -57,6 +57,6 @@ def _report(invocation: Invocation, address: Address, standing: "Standing", what
     else:
         lines.append("  nothing was later; nothing changed")
     if steps and what == "set_aside":
-        model = Address(address.url, ref.model, None)
+        model = ModelAddress(address.url, ref.model, None)
         lines.append(f"  bring them back with: art rewind --undo {model} --id {aside_id}")
     output.print_lines(lines)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from art.names import ModelRef
 from art.ops.condense import Gap
-from art.ops.tree import Branch, BranchStep, Origin, Whereabouts, rests_on
+from art.ops.tree import BranchStep, Origin, TreeBranch, Whereabouts, rests_on
 from art.store.aside import SetAside
 
 CROWDED = 8
@@ -40,7 +40,7 @@ class GraphLine:
     """One line: its gutter, whose line it is and what it tells; a line that only joins tells nothing."""
 
     gutter: tuple[Stroke, ...]
-    branch: Branch
+    branch: TreeBranch
     beside: Beside = None
 
 
@@ -51,7 +51,7 @@ class _Column:
     """Whether the column's line goes on here."""
 
 
-def draw(branches: Sequence[Branch]) -> Iterator[GraphLine]:
+def draw(branches: Sequence[TreeBranch]) -> Iterator[GraphLine]:
     """Yield the lines of all branches, each root above the branches that grew from it later."""
     known = {branch.model: branch for branch in branches}
     roots = [branch for branch in branches if _grows_from(branch, known) is None]
@@ -63,16 +63,16 @@ def draw(branches: Sequence[Branch]) -> Iterator[GraphLine]:
 
 
 class _Artist:
-    def __init__(self, branches: Sequence[Branch], *, unit: int) -> None:
+    def __init__(self, branches: Sequence[TreeBranch], *, unit: int) -> None:
         self.unit = unit
         self.colours = {branch.model: index for index, branch in enumerate(branches)}
         self.known = {branch.model: branch for branch in branches}
-        self.grown: dict[tuple[ModelRef, int], list[Branch]] = {}
+        self.grown: dict[tuple[ModelRef, int], list[TreeBranch]] = {}
         for branch in branches:
             if place := _grows_from(branch, self.known):
                 self.grown.setdefault(place, []).append(branch)
 
-    def branch(self, branch: Branch, left: tuple[_Column, ...]) -> Iterator[GraphLine]:
+    def branch(self, branch: TreeBranch, left: tuple[_Column, ...]) -> Iterator[GraphLine]:
         colour = self.colours[branch.model]
         yield from self._loose(branch, left)
         if branch.problem:
@@ -89,7 +89,7 @@ class _Artist:
         if origin and (origin.where is not Whereabouts.HERE or origin.hop.ref.model not in self.known):
             yield GraphLine((*self._lines(left), Stroke("◌", colour)), branch, origin)
 
-    def _sides(self, branch: Branch, item: int | Gap, left: tuple[_Column, ...], colour: int):
+    def _sides(self, branch: TreeBranch, item: int | Gap, left: tuple[_Column, ...], colour: int):
         if isinstance(item, Gap):
             return
         for aside in reversed(branch.set_aside):
@@ -98,15 +98,15 @@ class _Artist:
         for other in self.grown.get((branch.model, item), []):
             yield lambda started, other=other: self._fork(other, (*left, _Column(colour, started)))
 
-    def _fork(self, other: Branch, left: tuple[_Column, ...]) -> Iterator[GraphLine]:
+    def _fork(self, other: TreeBranch, left: tuple[_Column, ...]) -> Iterator[GraphLine]:
         yield from self.branch(other, left)
         yield GraphLine(self._join(left, self.colours[other.model]), other)
 
-    def _aside(self, branch: Branch, aside: SetAside, left: tuple[_Column, ...]) -> Iterator[GraphLine]:
+    def _aside(self, branch: TreeBranch, aside: SetAside, left: tuple[_Column, ...]) -> Iterator[GraphLine]:
         yield GraphLine((*self._lines(left), Stroke("◌")), branch, aside)
         yield GraphLine(self._join(left, None), branch)
 
-    def _loose(self, branch: Branch, left: tuple[_Column, ...]) -> Iterator[GraphLine]:
+    def _loose(self, branch: TreeBranch, left: tuple[_Column, ...]) -> Iterator[GraphLine]:
         for aside in reversed(branch.set_aside):
             if rests_on(branch.steps, aside) is None:
                 yield GraphLine((*self._lines(left), Stroke("◌")), branch, aside)
@@ -121,7 +121,7 @@ class _Artist:
         return (*self._lines(further), corner, Stroke("─" * (self.unit - 1) + "╯", colour))
 
 
-def _node(beside: BranchStep | Gap, branch: Branch) -> str:
+def _node(beside: BranchStep | Gap, branch: TreeBranch) -> str:
     if isinstance(beside, Gap):
         return "┆"
     if beside.problem:
@@ -131,14 +131,14 @@ def _node(beside: BranchStep | Gap, branch: Branch) -> str:
     return "◆" if branch.origin and branch.origin.hop.step == beside.step else "●"
 
 
-def _grows_from(branch: Branch, known: Mapping[ModelRef, Branch]) -> tuple[ModelRef, int] | None:
+def _grows_from(branch: TreeBranch, known: Mapping[ModelRef, TreeBranch]) -> tuple[ModelRef, int] | None:
     origin = branch.origin
     if origin is None or origin.attach is None or origin.hop.ref.model not in known:
         return None
     return origin.hop.ref.model, origin.attach
 
 
-def _depth(branches: Sequence[Branch], known: Mapping[ModelRef, Branch]) -> int:
+def _depth(branches: Sequence[TreeBranch], known: Mapping[ModelRef, TreeBranch]) -> int:
     depths: dict[ModelRef, int] = {}
     for branch in branches:  # sources come first
         place = _grows_from(branch, known)

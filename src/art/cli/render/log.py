@@ -20,7 +20,7 @@ from art.format.certificates import Edge
 from art.format.manifest import Hop
 from art.names import CheckpointRef, ModelRef
 from art.ops.condense import Gap
-from art.ops.tree import Branch, BranchStep, Origin, Whereabouts
+from art.ops.tree import BranchStep, Origin, TreeBranch, Whereabouts
 from art.store.aside import SetAside
 from art.store.history import TRAIN
 
@@ -46,12 +46,12 @@ class Scale:
         return (value - self.low) / ((self.high - self.low) or 1.0)
 
 
-def scale_of(branches: Iterable[Branch]) -> Scale | None:
+def scale_of(branches: Iterable[TreeBranch]) -> Scale | None:
     values = [value for branch in branches for value in branch.scores.values()]
     return Scale(min(0.0, *values), max(0.0, *values)) if values else None
 
 
-def list_lines(branches: Sequence[Branch], *, metric: str, now: datetime) -> Iterator[Text]:
+def list_lines(branches: Sequence[TreeBranch], *, metric: str, now: datetime) -> Iterator[Text]:
     """Yield every project, its models and their steps, newest first."""
     scale = scale_of(branches)
     for project, members in groupby(branches, key=lambda branch: branch.model.project):
@@ -64,7 +64,7 @@ def list_lines(branches: Sequence[Branch], *, metric: str, now: datetime) -> Ite
         yield Text()
 
 
-def graph_lines(branches: Sequence[Branch], *, metric: str, now: datetime) -> Iterator[Text]:
+def graph_lines(branches: Sequence[TreeBranch], *, metric: str, now: datetime) -> Iterator[Text]:
     """Yield the drawing of every project."""
     scale = scale_of(branches)
     for project, members in groupby(branches, key=lambda branch: branch.model.project):
@@ -74,7 +74,7 @@ def graph_lines(branches: Sequence[Branch], *, metric: str, now: datetime) -> It
         yield Text()
 
 
-def document(branches: Sequence[Branch], *, root: str, metric: str) -> dict[str, Any]:
+def document(branches: Sequence[TreeBranch], *, root: str, metric: str) -> dict[str, Any]:
     """Give everything `art log` knows as one document."""
     return {"root": root, "metric": metric, "models": [_model_document(branch) for branch in branches]}
 
@@ -88,13 +88,13 @@ def _title(project: str, metric: str, scale: Scale | None) -> Text:
     return title.append(f"   {metric} {'of the update from each step' if is_of_update else 'of each step'}", "dim")
 
 
-def _from_newest(branch: Branch) -> Iterator[Beside]:
+def _from_newest(branch: TreeBranch) -> Iterator[Beside]:
     yield from reversed(branch.set_aside)
     for item in reversed(branch.items):
         yield item if isinstance(item, Gap) else branch.opened[item]
 
 
-def _heading(branch: Branch, colour: str, metric: str) -> Iterator[Text]:
+def _heading(branch: TreeBranch, colour: str, metric: str) -> Iterator[Text]:
     facts = [wording.count(len(branch.steps), "checkpoint")]
     if branch.best is not None:
         facts.append(f"best {metric} {wording.value(branch.scores[branch.best])} at {branch.best}")
@@ -176,7 +176,7 @@ def _beside(line: GraphLine, scale: Scale | None, now: datetime, *, in_graph: bo
             return Text()
 
 
-def _step(step: BranchStep, branch: Branch, scale: Scale | None, now: datetime, *, in_graph: bool) -> Text:
+def _step(step: BranchStep, branch: TreeBranch, scale: Scale | None, now: datetime, *, in_graph: bool) -> Text:
     if step.problem:
         return Text(f"  damaged: {step.problem}", "red")
     text = Text()
@@ -193,7 +193,7 @@ def _step(step: BranchStep, branch: Branch, scale: Scale | None, now: datetime, 
     return text
 
 
-def _notes(step: BranchStep, branch: Branch, *, in_graph: bool) -> Iterator[tuple[str, str]]:
+def _notes(step: BranchStep, branch: TreeBranch, *, in_graph: bool) -> Iterator[tuple[str, str]]:
     if step.step == branch.newest:
         yield "newest", "bold"
     if step.step == branch.best:
@@ -224,7 +224,7 @@ def _notes(step: BranchStep, branch: Branch, *, in_graph: bool) -> Iterator[tupl
         yield f"forked by {', '.join(named)}", "magenta"
 
 
-def _beginning(hop: Hop, branch: Branch) -> str:
+def _beginning(hop: Hop, branch: TreeBranch) -> str:
     """Say how a branch began: as the merge of two, which resets all but the weights, or as a fork that changed what."""
     if hop.merge:
         return f"merged with {_ref_name(hop.merge.other.ref, branch.model)} ({hop.merge.method})"
@@ -236,7 +236,7 @@ def _beginning(hop: Hop, branch: Branch) -> str:
     return "fork" + tries + "".join(f", {part} reset" for part in hop.reset)
 
 
-def _gap(gap: Gap, branch: Branch, scale: Scale | None, *, in_graph: bool) -> Text:
+def _gap(gap: Gap, branch: TreeBranch, scale: Scale | None, *, in_graph: bool) -> Text:
     span = f"{gap.steps[0]} … {gap.steps[-1]}"
     values = [branch.scores[step] for step in gap.steps if step in branch.scores]
     spark = wording.sparkline(values, scale.low, scale.high, width=BAR_WIDTH) if scale and values else ""
@@ -246,7 +246,7 @@ def _gap(gap: Gap, branch: Branch, scale: Scale | None, *, in_graph: bool) -> Te
     return text.append(f"  {words}", "dim")
 
 
-def _set_aside(aside: SetAside, branch: Branch, now: datetime, *, in_graph: bool) -> Text:
+def _set_aside(aside: SetAside, branch: TreeBranch, now: datetime, *, in_graph: bool) -> Text:
     what = "" if in_graph else f"{wording.span(aside.steps)} "
     text = Text(f"  {what}set aside {wording.age(aside.time, now)}: {aside.reason}", "yellow")
     return text.append(f" (id {aside.id})", "dim")
@@ -277,7 +277,7 @@ def _whereabouts(origin: Origin) -> str:
             return f"  in {origin.hop.remote}" if origin.hop.remote else ""
 
 
-def _model_document(branch: Branch) -> dict[str, Any]:
+def _model_document(branch: TreeBranch) -> dict[str, Any]:
     origin = branch.origin
     fork = {**origin.hop.model_dump(mode="json"), "where": str(origin.where)} if origin else None
     return {
@@ -294,7 +294,7 @@ def _model_document(branch: Branch) -> dict[str, Any]:
     }
 
 
-def _step_document(step: BranchStep, branch: Branch) -> dict[str, Any]:
+def _step_document(step: BranchStep, branch: TreeBranch) -> dict[str, Any]:
     manifest = step.manifest
     return {
         "step": step.step,

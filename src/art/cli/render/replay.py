@@ -10,14 +10,14 @@ from rich.text import Text
 
 from art.cli.render import wording
 from art.format.certificates import Certificate
-from art.ops.replay import Outcome, Replay, Stage, Way
+from art.ops.replay import Replay, ReplayOutcome, ReplayStage, Way
 
 SHORT = 12
 
 
 def lines(replay: Replay, duration_s: float) -> Iterator[Text]:
     """Yield what a person reads."""
-    if replay.outcome is Outcome.IMPOSSIBLE:
+    if replay.outcome is ReplayOutcome.IMPOSSIBLE:
         yield Text.assemble((f"✗ {replay.ref} cannot be replayed:", "bold red"))
         yield from (Text(f"  {why}") for why in replay.missing)
         return
@@ -26,7 +26,7 @@ def lines(replay: Replay, duration_s: float) -> Iterator[Text]:
         line = f"  {change.name} was {_shown(change.then)} and is {_shown(change.now)}"
         yield Text(line, "yellow")
     took = (f"  ({wording.seconds(duration_s)})", "dim")
-    if replay.outcome is Outcome.SAME:
+    if replay.outcome is ReplayOutcome.SAME:
         yield Text.assemble((f"✓ {_same(replay)}", "bold green"), took)
     else:
         yield Text.assemble((f"✗ {replay.ref} differs from the {replay.first_difference} on.", "bold red"), took)
@@ -65,7 +65,7 @@ def _stage_lines(replay: Replay) -> Iterator[Text]:
         yield Text.assemble((f"  {stage.name:<{width}}  ", "dim"), *_verdict(stage))
 
 
-def _verdict(stage: Stage) -> Iterator[tuple[str, str]]:
+def _verdict(stage: ReplayStage) -> Iterator[tuple[str, str]]:
     if stage.is_same is None:
         yield "not recorded", "dim"
     elif stage.is_same:

@@ -20,7 +20,7 @@ Mark = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class Call:
+class WrittenCall:
     """A tool call that the model wrote."""
 
     name: str
@@ -36,7 +36,7 @@ class Offered:
     parameters: dict[str, Any]
 
 
-Parsed = tuple[str, list[Call]] | None
+Parsed = tuple[str, list[WrittenCall]] | None
 """The content around the calls and the calls; None where there is no call, or one that cannot be read."""
 
 
@@ -72,7 +72,7 @@ def before_any(text: str, marks: Sequence[str], overlap: Callable[[str, str], in
     return len(text[:end].rstrip())
 
 
-def read_call(value: object, *names: str) -> Call | None:
+def read_call(value: object, *names: str) -> WrittenCall | None:
     """Read a call from JSON that has a name, and arguments under one of `names`."""
     if not isinstance(value, dict):
         return None
@@ -86,10 +86,10 @@ def read_call(value: object, *names: str) -> Call | None:
             return None
     if not isinstance(arguments, dict) or not isinstance(name, str) or not name:
         return None
-    return Call(name, json.dumps(arguments, ensure_ascii=False))
+    return WrittenCall(name, json.dumps(arguments, ensure_ascii=False))
 
 
-def all_or_none(content: str, calls: Sequence[Call | None]) -> Parsed:
+def all_or_none(content: str, calls: Sequence[WrittenCall | None]) -> Parsed:
     good = [call for call in calls if call]
     return (content, good) if good and len(good) == len(calls) else None
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from art.http.calling.dialect import Call, Mark, Offered, Parsed, all_or_none, before_any, schema_rule
+from art.http.calling.dialect import Mark, Offered, Parsed, WrittenCall, all_or_none, before_any, schema_rule
 from art.http.calling.hermes import CALL, END, START
 from art.http.thinking import overlap
 from art.spelling import read_json
@@ -46,13 +46,13 @@ class Elements:
         return "\n".join(rules)
 
 
-def _read(text: str, known: dict[str, dict[str, Any]]) -> Call | None:
+def _read(text: str, known: dict[str, dict[str, Any]]) -> WrittenCall | None:
     match = FUNCTION.fullmatch(text)
     if match is None or PARAMETER.sub("", match[2]).strip():
         return None
     properties = _properties(known.get(match[1], {}))
     arguments = {name: _value(value, properties.get(name, {})) for name, value in PARAMETER.findall(match[2])}
-    return Call(match[1], json.dumps(arguments, ensure_ascii=False))
+    return WrittenCall(match[1], json.dumps(arguments, ensure_ascii=False))
 
 
 def _value(text: str, schema: dict[str, Any]) -> Any:

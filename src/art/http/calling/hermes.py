@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from art.http.calling.dialect import Call, Mark, Offered, Parsed, all_or_none, before_any, object_rules, read_call
+from art.http.calling.dialect import (
+    Mark,
+    Offered,
+    Parsed,
+    WrittenCall,
+    all_or_none,
+    before_any,
+    object_rules,
+    read_call,
+)
 from art.http.thinking import overlap
 from art.spelling import read_json
 
@@ -36,7 +45,7 @@ class Hermes:
         return "\n".join([start, *object_rules(offered, "arguments")])
 
 
-def _read(text: str) -> Call | None:
+def _read(text: str) -> WrittenCall | None:
     try:
         return read_call(read_json(text), "arguments")
     except ValueError:

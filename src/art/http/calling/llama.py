@@ -8,7 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from art.http.calling.dialect import Call, Mark, Offered, Parsed, all_or_none, before_any, object_rules, read_call
+from art.http.calling.dialect import (
+    Mark,
+    Offered,
+    Parsed,
+    WrittenCall,
+    all_or_none,
+    before_any,
+    object_rules,
+    read_call,
+)
 from art.http.thinking import overlap
 
 TAG = "<|python_tag|>"
@@ -34,8 +43,8 @@ class Llama:
         return "\n".join(["start: call", *object_rules(offered, "parameters")])
 
 
-def _read_all(text: str) -> list[Call | None]:
-    calls: list[Call | None] = []
+def _read_all(text: str) -> list[WrittenCall | None]:
+    calls: list[WrittenCall | None] = []
     rest = text.strip()
     while rest:
         try:

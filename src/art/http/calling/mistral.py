@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from art.http.calling.dialect import (
-    Call,
     Mark,
     Offered,
     Parsed,
+    WrittenCall,
     all_or_none,
     before_any,
     object_rules,
@@ -52,7 +52,7 @@ class Mistral:
         return "\n".join(rules)
 
 
-def _read_list(text: str) -> list[Call | None]:
+def _read_list(text: str) -> list[WrittenCall | None]:
     try:
         value = read_json(text)
     except ValueError:
@@ -61,7 +61,7 @@ def _read_list(text: str) -> list[Call | None]:
     return [read_call(each, "arguments") for each in found]
 
 
-def _read_named(text: str) -> list[Call | None]:
+def _read_named(text: str) -> list[WrittenCall | None]:
     name, _, arguments = text.partition(ARGUMENTS)
     try:
         return [read_call({"name": name.strip(), "arguments": read_json(arguments)}, "arguments")]

@@ -10,7 +10,7 @@ from typing import Any
 
 from art.errors import InferenceError, LoRAShapeMismatchError, SamplerLostError
 from art.sample.vllm.connection import Address, asking
-from art.sample.vllm.wire import Piece, is_lost, message_of, read_piece
+from art.sample.vllm.wire import StreamedPiece, is_lost, message_of, read_piece
 
 PATIENCE_S = 60.0
 ANSWER_PATIENCE_S = 600.0
@@ -58,7 +58,7 @@ class Client:
     async def unload(self, name: str) -> Reply:
         return await self._call("/v1/unload_lora_adapter", {"lora_name": name})
 
-    async def complete(self, body: dict[str, Any], *, top: int) -> AsyncGenerator[Piece]:
+    async def complete(self, body: dict[str, Any], *, top: int) -> AsyncGenerator[StreamedPiece]:
         """Yield a choice's tokens as they come; leaving the iteration stops the server's work on it."""
         async with asking(self.address, "/v1/completions", body=body, patience_s=ANSWER_PATIENCE_S) as answer:
             if answer.status != 200:

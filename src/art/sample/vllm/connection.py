@@ -53,7 +53,7 @@ class Address:
         return f"{self.scheme}://{host}:{self.port}{self.prefix}"
 
 
-class Answer:
+class ServerAnswer:
     """What a server answers; read it once."""
 
     def __init__(self, stream: _Stream, status: int) -> None:
@@ -76,7 +76,7 @@ class Answer:
 
 
 @asynccontextmanager
-async def asking(address: Address, path: str, *, body: Any = None, patience_s: float) -> AsyncGenerator[Answer]:
+async def asking(address: Address, path: str, *, body: Any = None, patience_s: float) -> AsyncGenerator[ServerAnswer]:
     """Ask with GET, or post a body as JSON; each piece of the answer may take as long as the patience lasts.
 
     Raises `SamplerLostError` where the server cannot be reached, or goes away.
@@ -93,7 +93,7 @@ async def asking(address: Address, path: str, *, body: Any = None, patience_s: f
             await writer.drain()
         head = await stream.event()
         assert isinstance(head, h11.Response)
-        yield Answer(stream, head.status_code)
+        yield ServerAnswer(stream, head.status_code)
     finally:
         writer.transport.abort()
 

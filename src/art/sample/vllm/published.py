@@ -12,7 +12,7 @@ from art.errors import NotFoundError
 from art.sample.version import Version
 
 
-class Published:
+class ServedVersions:
     """Versions by whether new requests may name them."""
 
     def __init__(self) -> None:

@@ -26,8 +26,8 @@ from art.sample.sampling import Sampling
 from art.sample.version import Version
 from art.sample.vllm.connection import Address
 from art.sample.vllm.launch import Launch
-from art.sample.vllm.published import Published
-from art.sample.vllm.server import Server
+from art.sample.vllm.published import ServedVersions
+from art.sample.vllm.server import VLLMServer
 from art.sample.vllm.spread import Spread
 from art.sample.vllm.suitable import Suitable, narrowest
 from art.sample.vllm.wire import completion
@@ -49,9 +49,9 @@ class VLLMSampler:
     ) -> None:
         self._sources, self._max_rows, self._max_waiting = tuple(sources), max_rows, max_waiting
         self._stop_ids, self._vocabulary = stop_ids, vocabulary
-        self._published = Published()
+        self._published = ServedVersions()
         self._spread = Spread(len(self._sources))
-        self._servers: list[Server] = []
+        self._servers: list[VLLMServer] = []
         self._adapted: set[Version] = set()
         self._unloading: set[asyncio.Task[None]] = set()
         self._tasks: dict[Generation, dict[int, asyncio.Task[None]]] = {}
@@ -145,7 +145,7 @@ class VLLMSampler:
             self._require_open()
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._servers = [Server(source, at_once=self._max_rows) for source in self._sources]
+                self._servers = [VLLMServer(source, at_once=self._max_rows) for source in self._sources]
                 self._thread = threading.Thread(target=self._loop.run_forever, name="art-vllm", daemon=True)
                 self._thread.start()
             return self._loop
@@ -210,7 +210,7 @@ class VLLMSampler:
         self._drop_cancelled(generation)
 
     async def _stream(
-        self, generation: Generation, choice: int, *, server: Server, body: dict[str, Any], adapter: str | None
+        self, generation: Generation, choice: int, *, server: VLLMServer, body: dict[str, Any], adapter: str | None
     ) -> None:
         async with server.place():
             self._place(generation)

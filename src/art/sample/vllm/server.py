@@ -19,7 +19,7 @@ from art.sample.vllm.connection import Address
 from art.sample.vllm.launch import HOST, KEY, Launch, environment
 from art.sample.vllm.process import Process
 from art.sample.vllm.suitable import Suitable, check_suitable
-from art.sample.vllm.wire import Piece
+from art.sample.vllm.wire import StreamedPiece
 
 POLL_S = 0.25
 AWAY_S = 60.0
@@ -28,7 +28,7 @@ AWAY_LOAD = 1 << 20
 _log = logging.getLogger("art")
 
 
-class Server:
+class VLLMServer:
     """A vLLM server that runs at an address, or that is started by a launch."""
 
     def __init__(self, source: Address | Launch, *, at_once: int) -> None:
@@ -88,7 +88,7 @@ class Server:
         finally:
             self.requests -= 1
 
-    async def complete(self, body: dict[str, Any], *, adapter: str | None, top: int) -> AsyncGenerator[Piece]:
+    async def complete(self, body: dict[str, Any], *, adapter: str | None, top: int) -> AsyncGenerator[StreamedPiece]:
         """Yield a choice's tokens. `adapter` None is the base model."""
         suitable = await self.ready()
         assert self._client is not None

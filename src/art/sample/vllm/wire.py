@@ -20,7 +20,7 @@ LOST = ("EngineCore", "EngineDead")
 
 
 @dataclass(frozen=True)
-class Piece:
+class StreamedPiece:
     """The next tokens of a choice, and why it ends with the last of them."""
 
     drawn: tuple[Drawn, ...]
@@ -49,7 +49,7 @@ def completion(prompt_ids: Sequence[int], *, sampling: Sampling, seed: int | Non
     }  # fmt: skip
 
 
-def read_piece(line: bytes, *, top: int) -> Piece | None:
+def read_piece(line: bytes, *, top: int) -> StreamedPiece | None:
     """Read a line of the stream, with so many of the likeliest tokens; None for a line without tokens.
 
     Raises `InferenceError` for a failure that it tells, `SamplerLostError` where the server's engine has ended.
@@ -67,7 +67,7 @@ def read_piece(line: bytes, *, top: int) -> Piece | None:
     reason = choice["finish_reason"]
     if reason not in (None, "stop", "length"):
         raise InferenceError(f"vLLM ended an answer by itself: {reason}.")
-    return Piece(drawn=tuple(_drawn(choice, top)), finish_reason=reason)
+    return StreamedPiece(drawn=tuple(_drawn(choice, top)), finish_reason=reason)
 
 
 def _drawn(choice: dict[str, Any], top: int) -> list[Drawn]:

@@ -18,7 +18,7 @@ from art.errors import RankError
 from art.train.fingerprint import environment
 from art.train.preparation import Preparation
 from art.train.prepare import AgeOf, unknown_age
-from art.train.ranks.processes import Processes
+from art.train.ranks.processes import RankProcesses
 from art.train.ranks.wire import Opening, packed, settings_of
 from art.train.supervised import counted
 from art.trajectories import Trajectory, TrajectoryGroup
@@ -28,7 +28,7 @@ WRITER = 0
 
 
 @dataclass(frozen=True)
-class Launch:
+class RanksLaunch:
     """How many ranks there are, and how long one waits for the others."""
 
     count: int
@@ -50,14 +50,14 @@ class RankedTrainer:
         lora: LoRAConfig,
         seed: int,
         base_name: str,
-        launch: Launch,
+        launch: RanksLaunch,
     ) -> None:
         self.state: Any = None
         self.seen: Any = None
         self.trail: Mapping[str, str] = {}
         self._preparation = Preparation(base, tokenizer)
         self._environment = environment(base)
-        self._processes = Processes(launch.count, timeout_s=launch.timeout_s)
+        self._processes = RankProcesses(launch.count, timeout_s=launch.timeout_s)
         self._opening = Opening(
             base_model=base_name,
             device=base.device.type,

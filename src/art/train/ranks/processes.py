@@ -29,7 +29,7 @@ LEAST_S = 0.5
 RENDEZVOUS, TIMEOUT_S = "ART_RANKS_RENDEZVOUS", "ART_RANKS_TIMEOUT_S"
 
 
-class Processes:
+class RankProcesses:
     """As many children as there are ranks. When one is lost, all are stopped, and a new start begins with new ones."""
 
     def __init__(self, count: int, *, timeout_s: float) -> None:
