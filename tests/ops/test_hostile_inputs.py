@@ -24,6 +24,7 @@ from art.model import TrainableModel
 from art.names import ModelRef
 from art.ops.contents import pieces_of
 from art.ops.plan import plan
+from art.ops.watching import checkpoints_in
 from art.store.store import CheckpointStore
 from fuzz.world import bounded
 from store.conftest import write_checkpoint
@@ -156,3 +157,12 @@ def test_no_error_and_no_line_of_the_log_acts_on_a_terminal(tmp_path: Path, capl
     assert str(unread.value).isprintable()
     assert caplog.messages
     assert all(message.isprintable() for message in caplog.messages)
+
+
+@pytest.mark.parametrize("name", ["checkpoint-٣", "checkpoint-²", "checkpoint-3 ", "checkpoint-3\n", "checkpoint--3"])
+def test_a_folder_whose_name_only_looks_like_a_step_is_no_checkpoint(tmp_path: Path, name: str):
+    for folder in (name, "checkpoint-0003"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "trainer_state.json").write_text("{}")
+
+    assert checkpoints_in(tmp_path) == {3: tmp_path / "checkpoint-0003"}

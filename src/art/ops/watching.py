@@ -71,22 +71,22 @@ def _is_whole_of_lightning(path: Path) -> bool:
 
 
 LAYOUTS = (
-    Layout(kind="hf-trainer", name=re.compile(r"checkpoint-(\d{1,15})"), is_whole=_is_whole_of_the_trainer),
-    Layout(kind="accelerate", name=re.compile(r"checkpoint_(\d{1,15})"), is_whole=_has("random_states_0.pkl")),
-    Layout(kind="verl", name=re.compile(r"global_step_(\d{1,15})"), is_whole=_is_latest),
+    Layout(kind="hf-trainer", name=re.compile(r"checkpoint-([0-9]{1,15})"), is_whole=_is_whole_of_the_trainer),
+    Layout(kind="accelerate", name=re.compile(r"checkpoint_([0-9]{1,15})"), is_whole=_has("random_states_0.pkl")),
+    Layout(kind="verl", name=re.compile(r"global_step_([0-9]{1,15})"), is_whole=_is_latest),
     Layout(
         kind="lightning",
-        name=re.compile(r"(?:.*[-_])?step=(\d{1,15})\.ckpt"),
+        name=re.compile(r"(?:.*[-_])?step=([0-9]{1,15})\.ckpt"),
         is_whole=_is_whole_of_lightning,
         is_of=Path.exists,
     ),
     Layout(
         kind="prime-rl",
-        name=re.compile(r"step_(\d{1,15})"),
+        name=re.compile(r"step_([0-9]{1,15})"),
         is_whole=_has("trainer/.metadata"),
         is_of=lambda folder: (folder / "trainer").is_dir(),
     ),
-    Layout(kind="dcp", name=re.compile(r"step[-_](\d{1,15})"), is_whole=_has(".metadata")),
+    Layout(kind="dcp", name=re.compile(r"step[-_]([0-9]{1,15})"), is_whole=_has(".metadata")),
 )
 
 
