@@ -96,16 +96,21 @@ def read(model: str) -> list[Run]:
     return [Run(model=model, **run) for run in told]
 
 
+def seen(model: str) -> list[Run]:
+    """Read the runs that the thresholds were set by."""
+    return [run for run in read(model) if not run.is_unseen]
+
+
 def tables() -> str:
     """Write a table for each model, and one of the seeds that nothing was set by."""
     parts: list[str] = []
     for model, named in MODELS.items():
-        if runs := read(model):
+        if runs := seen(model):
             parts.append(f"**{named[0].upper()}{named[1:]}**, {len(runs)} runs of up to {most_steps(runs)} steps\n")
             parts.append(table(runs))
     unseen = [run for run in read("small") if run.is_unseen]
     if unseen:
-        parts.append("Of these, made after the thresholds were set:\n")
+        parts.append("**Small model, made after the thresholds were set**\n")
         parts.append(table(unseen))
     parts.append(simulated())
     return "\n".join(parts)
