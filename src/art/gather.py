@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from art.errors import ConfigurationError
 from art.trajectories import Rollout, Trajectory, TrajectoryGroup, not_a, returned

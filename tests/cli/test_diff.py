@@ -1,6 +1,7 @@
 """`art diff` and `art show --rollouts`: how far apart two updates are, and what was answered."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,12 @@ def test_a_checkpoint_beside_itself_differs_in_nothing(art: Art, store: Checkpoi
     assert "the update B·A is the same in every layer" in done.stdout
 
 
-def test_a_damaged_adapter_is_a_reason_and_hides_nothing_else(art: Art, story: Path):
-    done = art("diff", "shop/agent-002@51", "shop/agent-004@75", root=story)
+def test_a_damaged_adapter_is_a_reason_and_hides_nothing_else(art: Art, story: Path, tmp_path: Path):
+    root = shutil.copytree(story, tmp_path / "damaged")
+    weights = CheckpointStore(root).open(ModelRef("shop", "agent-002").at(51)).path / "adapter_model.safetensors"
+    weights.write_bytes(b"\xff" * weights.stat().st_size)
+
+    done = art("diff", "shop/agent-002@51", "shop/agent-004@75", root=root)
 
     assert done.returncode == 0
     assert "the updates were not compared: " in done.stdout

@@ -159,8 +159,8 @@ def test_a_past_is_stitched_at_the_fork():
 
     joined = stitched([parent.between(0, 1), child])
 
-    assert joined.points("train/reward") == [(0, 0.1), (1, 0.25), (2, 0.3)]
-    assert joined.points("val/reward") == [(1, 0.5)]
+    assert joined.points("train/reward") == ((0, 0.1), (1, 0.25), (2, 0.3))
+    assert joined.points("val/reward") == ((1, 0.5),)
 
 
 def test_a_trainer_that_drifts_from_its_sampler_is_found_where_it_began():

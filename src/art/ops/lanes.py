@@ -113,7 +113,7 @@ def _lane(store: CheckpointStore, branch: TreeBranch, histories: Histories, *, l
         level=level,
         series=histories.series(branch.model),
         past=past,
-        judgement=judge(past),
+        judgement=histories.known(branch.model, past, judge),
         is_running=run is not None and run.is_alive(now),
     )
 

@@ -7,7 +7,7 @@ Knows numbers and steps; opens nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from art.store.history import TRAIN, Entry
 
@@ -29,15 +29,21 @@ class Series:
 
     rows: tuple[StepRow, ...] = ()
     tails: tuple[tuple[StepRow, ...], ...] = ()
+    _points: dict[str, tuple[Point, ...]] = field(
+        default_factory=dict[str, "tuple[Point, ...]"], init=False, repr=False, compare=False
+    )
+    """What `points` has picked out: a judgement, a curve and a score ask for the same."""
 
     @property
     def names(self) -> list[str]:
         """The names of all metrics, sorted."""
         return sorted({name for row in self.rows for name in row.metrics})
 
-    def points(self, name: str) -> list[Point]:
+    def points(self, name: str) -> tuple[Point, ...]:
         """Give the steps that have a metric, and its values."""
-        return [(row.step, row.metrics[name]) for row in self.rows if name in row.metrics]
+        if name not in self._points:
+            self._points[name] = tuple((row.step, row.metrics[name]) for row in self.rows if name in row.metrics)
+        return self._points[name]
 
     def total(self, name: str) -> float:
         """Add a metric up over all steps, also those that were left."""

@@ -154,7 +154,10 @@ def read_tree(
     if whole:
         place.read_ahead(draft.model.at(step) for draft in drafts.values() for step in draft.steps)
     origins = {model: _origin(hop, drafts) for model, draft in drafts.items() if (hop := draft.hop)}
-    return _sources_first([_branch(draft, origins, whole=whole) for draft in drafts.values()])
+    children = _children(origins)
+    return _sources_first(
+        [_branch(draft, origins.get(model), children.get(model, {}), whole=whole) for model, draft in drafts.items()]
+    )
 
 
 def related(where: AnyPlace, model: ModelRef) -> list[ModelRef]:
@@ -247,13 +250,21 @@ def _origin(hop: Hop, drafts: Mapping[ModelRef, _Draft]) -> Origin:
     return Origin(hop, where, max((step for step in source.steps if step <= limit), default=None))
 
 
-def _branch(draft: _Draft, origins: Mapping[ModelRef, Origin], *, whole: bool) -> TreeBranch:
-    forks, merges = _forks(draft.model, origins), _merges(draft, origins)
+def _children(origins: Mapping[ModelRef, Origin]) -> dict[ModelRef, dict[ModelRef, Origin]]:
+    """Group branches by their parents; a merge has two."""
+    children: dict[ModelRef, dict[ModelRef, Origin]] = {}
+    for child, origin in origins.items():
+        second = [origin.hop.merge.other] if origin.hop.merge else []
+        for parent in (origin.hop, *second):
+            children.setdefault(parent.ref.model, {})[child] = origin
+    return children
+
+
+def _branch(draft: _Draft, origin: Origin | None, children: Mapping[ModelRef, Origin], *, whole: bool) -> TreeBranch:
+    forks, merges = _forks(draft.model, children), _merges(draft, children)
     matter = {step for step in (draft.newest, draft.best) if step is not None} | {*draft.pinned, *merges}
     matter |= {
-        origin.attach
-        for origin in origins.values()
-        if origin.hop.ref.model == draft.model and origin.attach is not None
+        child.attach for child in children.values() if child.hop.ref.model == draft.model and child.attach is not None
     }
     matter |= {kept for aside in draft.set_aside if (kept := rests_on(draft.steps, aside)) is not None}
     items = tuple(draft.steps) if whole else tuple(condense(draft.steps, matter))
@@ -265,7 +276,7 @@ def _branch(draft: _Draft, origins: Mapping[ModelRef, Origin], *, whole: bool) -
         scores=draft.scores,
         newest=draft.newest,
         best=draft.best,
-        origin=origins.get(draft.model),
+        origin=origin,
         forks=forks,
         merges=merges,
         set_aside=tuple(draft.set_aside),
@@ -276,19 +287,19 @@ def _branch(draft: _Draft, origins: Mapping[ModelRef, Origin], *, whole: bool) -
     )
 
 
-def _forks(model: ModelRef, origins: Mapping[ModelRef, Origin]) -> dict[int, tuple[ModelRef, ...]]:
+def _forks(model: ModelRef, children: Mapping[ModelRef, Origin]) -> dict[int, tuple[ModelRef, ...]]:
     """Map the steps of a model to those that were forked there, as far as the step is still what it was."""
     forks: dict[int, tuple[ModelRef, ...]] = {}
-    for other, origin in origins.items():
+    for other, origin in children.items():
         if origin.hop.ref.model == model and origin.attach is not None and origin.where is Whereabouts.HERE:
             forks[origin.attach] = (*forks.get(origin.attach, ()), other)
     return forks
 
 
-def _merges(draft: _Draft, origins: Mapping[ModelRef, Origin]) -> dict[int, tuple[CheckpointRef, ...]]:
+def _merges(draft: _Draft, children: Mapping[ModelRef, Origin]) -> dict[int, tuple[CheckpointRef, ...]]:
     """Map the steps of a model to the branches that they are the second parent of."""
     merges: dict[int, tuple[CheckpointRef, ...]] = {}
-    for child, origin in origins.items():
+    for child, origin in children.items():
         second = origin.hop.merge.other if origin.hop.merge else None
         if second and second.ref.model == draft.model and second.step in draft.steps:
             merges[second.step] = (*merges.get(second.step, ()), child.at(origin.hop.step))
