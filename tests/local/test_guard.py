@@ -14,7 +14,10 @@ import pytest
 import art
 import digits
 from art.errors import ConfigurationError, GuardError, WebhookError
+from art.format.pick import Exact
 from art.local import LocalBackend
+from art.remote.remote import Remote
+from art.store.store import CheckpointStore
 
 WELL, WRONG = (0.4, 0.6, 0.8, 0.9), (0.0, 0.0)
 CONFIG = art.TrainConfig(learning_rate=4e-4, max_divergence=None)
@@ -206,8 +209,47 @@ def test_a_guard_that_cannot_work_is_refused_when_it_is_made(fields: dict[str, A
         art.Guard(**fields)
 
 
-def test_a_guard_that_forks_and_a_bucket_are_refused_together(tmp_path: Path):
-    (tmp_path / "bucket").mkdir()
+def identities(place: CheckpointStore | Remote, model: art.ModelRef) -> dict[int, str | None]:
+    return {step: place.select(model, Exact(step)).checkpoint.digest for step in place.steps(model)}
 
-    with pytest.raises(ConfigurationError, match="bucket"):
-        LocalBackend(path=tmp_path, remote=f"file://{tmp_path}/bucket", guard=art.Guard(action="fork"))
+
+def test_a_guard_takes_the_bucket_back_with_the_run(small_model: Path, tmp_path: Path):
+    (tmp_path / "bucket").mkdir()
+    url = f"file://{tmp_path}/bucket"
+    remote, ref = Remote.open(url), art.ModelRef("p", "one")
+
+    async def body(*rewards: float) -> dict[int, str | None]:
+        guard = art.Guard(action="fork", change=HALVED)
+        async with LocalBackend(path=tmp_path / "root", remote=url, guard=guard) as backend:
+            await Script(backend, small_model).train(*rewards)
+        return identities(backend.store, ref)
+
+    assert list(asyncio.run(body(*WELL, WRONG[0]))) == list(identities(remote, ref)) == [1, 2, 3, 4, 5]
+    taken_back = asyncio.run(body(WRONG[1]))
+    assert list(taken_back) == [1, 2, 3]
+    assert identities(remote, ref) == taken_back
+    # Whether the sixth step was pushed before is a matter of time.
+    assert [aside.steps[:2] for aside in remote.set_aside(ref)] == [(4, 5)]
+
+    rescued = asyncio.run(body(0.9, 0.92, 0.9))
+    assert list(rescued) == [1, 2, 3, 4, 5, 6]
+    assert identities(remote, ref) == rescued
+
+
+def test_a_bucket_that_was_not_taken_back_yet_is_so_by_the_next_process(small_model: Path, tmp_path: Path):
+    (tmp_path / "bucket").mkdir()
+    url = f"file://{tmp_path}/bucket"
+    remote, ref = Remote.open(url), art.ModelRef("p", "one")
+
+    async def body(*rewards: float) -> CheckpointStore:
+        async with LocalBackend(path=tmp_path / "root", remote=url) as backend:
+            await Script(backend, small_model).train(*rewards)
+        return backend.store
+
+    store = asyncio.run(body(*WELL))
+    # What a guard leaves that was killed before the bucket followed.
+    store.rewind(store.open(ref.at(2)), why="guard: collapsed at step 3")
+    asyncio.run(body(0.9))
+
+    assert list(identities(remote, ref)) == [1, 2, 3]
+    assert identities(remote, ref) == identities(store, ref)

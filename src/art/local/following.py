@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from art.errors import ConfigurationError
 from art.guard import Guard
 from art.local.follower import Follower
 from art.local.guarding import Guarding
@@ -55,11 +54,6 @@ class Following:
         guard: Guard | None,
     ) -> Following:
         """Make what a user asked for; raises `ConfigurationError` for a tracker or a policy that is none."""
-        if remote and guard and guard.action == "fork":
-            raise ConfigurationError(
-                "A guard that forks takes a model's steps again, and a bucket keeps the first checkpoint of each: it "
-                "would refuse them. Let the guard stop, or leave remote out."
-            )
         mirror = Mirror(remote, store) if remote else None
         reports = Reports(store, reports_of(report_to, store.root, rollouts=report_rollouts))
         tidy = Tidy(store, policies_of(keep), mirror) if keep else None

@@ -21,6 +21,7 @@ from art.names import ModelRef
 from art.ops.histories import Histories
 from art.ops.judge import HELD_OUT, Judgement, judge
 from art.ops.series import Series
+from art.store.aside import SetAside
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
 
@@ -74,7 +75,7 @@ class Guarding:
 
     def forks(self, model: ModelRef) -> int:
         """Count how often a guard has taken a model back, whichever process it was in."""
-        return sum(aside.reason.partition(": ")[2].startswith(MARK) for aside in self._store.set_aside(model))
+        return sum(is_by_guard(aside) for aside in self._store.set_aside(model))
 
     def close(self) -> None:
         """Wait until the webhook is told; raises `WebhookError` when it was not."""
@@ -133,6 +134,11 @@ class Guarding:
         request = urllib.request.Request(self._guard.webhook or "", document.encode(), headers)  # noqa: S310
         with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
             pass
+
+
+def is_by_guard(aside: SetAside) -> bool:
+    """Tell whether a guard has set steps aside."""
+    return aside.reason.partition(": ")[2].startswith(MARK)
 
 
 def _evidence(judgement: Judgement) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from art.errors import ArtError, CheckpointExistsError, RemoteError, RemoteUnavailableError
 from art.local.follower import Follower
+from art.local.guarding import is_by_guard
 from art.names import CheckpointRef, ModelRef
 from art.remote.remote import Remote
 from art.store.store import CheckpointStore
@@ -26,6 +27,7 @@ class Mirror:
     def __init__(self, remote: Remote, store: CheckpointStore) -> None:
         self._remote = remote
         self._store = store
+        self._followed: set[tuple[ModelRef, int]] = set()
         self._follower = Follower[CheckpointRef]("art-mirror", self._push, on_failure=self._warn)
 
     def put(self, ref: CheckpointRef) -> None:
@@ -43,11 +45,35 @@ class Mirror:
         if there and not here:
             self._remote.fetch(self._remote.select(model).checkpoint, self._store)
             self._remote.fetch_history(self._store, model)
+        if self._follow_back(model):
+            there = set(self._remote.steps(model))
         if both := there & set(here):
             self._require_same(model.at(max(both)))
         for step in here:
             if step not in there:
                 self.put(model.at(step))
+
+    def _follow_back(self, model: ModelRef) -> bool:
+        """Take the remote back as a guard took this disk back: what the guard set aside here is set aside there.
+
+        Only the very checkpoints that lie set aside here are moved. Which they are is asked of the disk, so that a
+        process that was killed in between is made good by the next one. Tells whether anything was moved.
+        """
+        moved = False
+        for aside in self._store.set_aside(model):
+            if (model, aside.id) in self._followed or aside.kept is None or not is_by_guard(aside):
+                continue
+            digests = self._store.set_aside_digests(model, aside)
+            known = set(digests.values())
+            later = [step for step in self._remote.steps(model) if step > aside.kept]
+            if any(self._remote.open_checkpoint(model.at(step)).digest in known for step in later):
+                self._remote.rewind(self._remote.open_checkpoint(model.at(aside.kept)))
+                _log.warning("%s went back to step %d in %s too", model, aside.kept, self._remote)
+                moved = True
+            for step, digest in digests.items():
+                self._remote.give_up(model.at(step), digest)  # its push lost the folder that it was reading
+            self._followed.add((model, aside.id))
+        return moved
 
     def _require_same(self, ref: CheckpointRef) -> None:
         """Check that disk and remote hold one run: after a rewind the remote still has the one that was left."""
@@ -82,6 +108,7 @@ class Mirror:
         checkpoint = self._store.find(ref)
         if checkpoint is None:
             return  # deleted or set aside while it waited
+        self._follow_back(ref.model)
         for attempt in range(1, ATTEMPTS):
             try:
                 self._remote.push(checkpoint)

@@ -106,6 +106,7 @@ class Sessions:
         if back is None or guarding is None:
             return result
         session.resume()
+        self._following.hand_on(back.ref)
         metrics = {**result.metrics, "guard_forks": float(guarding.forks(model))}
         return TrainResult(back.ref.step, metrics, back.path)
 

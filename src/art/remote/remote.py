@@ -11,7 +11,7 @@ from typing import Unpack
 from art.errors import CheckpointNotFoundError, ConfigurationError, ConflictError
 from art.format import layout
 from art.format.lineage import ForkTerms
-from art.format.manifest import FileEntry
+from art.format.manifest import FileEntry, digest_bytes
 from art.format.pick import Exact
 from art.format.pins import pin_line
 from art.names import CheckpointRef, ModelRef
@@ -179,6 +179,12 @@ class Remote(RemoteReader, Fetching):
             progress=progress,
             **asked,
         )
+
+    def give_up(self, ref: CheckpointRef, digest: str) -> None:
+        """Delete what a push of this very checkpoint left that broke off; a whole one, and another push's, stay."""
+        claim = self._objects.find(str(layout.claim_path(ref)))
+        if claim is not None and digest_bytes(claim) == digest and ref.step not in self.steps(ref.model):
+            self.delete(ref)
 
     def delete(self, ref: CheckpointRef) -> None:
         """Delete a checkpoint, or what a broken push of it left: the manifest first, the claim last."""

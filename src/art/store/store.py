@@ -15,12 +15,12 @@ from typing import Unpack
 from art.errors import CheckpointExistsError, CheckpointNotFoundError, ConflictError, DestinationNotEmptyError
 from art.format import layout, lineage
 from art.format.lineage import ForkTerms
-from art.format.manifest import Hop, Parent
+from art.format.manifest import Hop, Parent, digest_bytes
 from art.format.selection import Skipped
 from art.names import CheckpointRef, ModelRef
 from art.store import disk, journal, staging
 from art.store.aside import Cause, SetAside, asides, choose_aside, folders_of, put_aside
-from art.store.checkpoint import Checkpoint, Damage, is_debris, is_whole, stamp
+from art.store.checkpoint import Checkpoint, Damage, find_manifest, is_debris, is_whole, stamp
 from art.store.reading import CheckpointReader
 from art.store.stage import Draft, Forked, Stage
 from art.store.wording import listed_steps
@@ -137,6 +137,11 @@ class CheckpointStore(CheckpointReader):
     def set_aside(self, model: ModelRef) -> list[SetAside]:
         """List what was set aside and nobody brought back, oldest first."""
         return self._read(model, lambda _: asides(self._folder(model)))
+
+    def set_aside_digests(self, model: ModelRef, aside: SetAside) -> dict[int, str]:
+        """Map the steps that were set aside to their identities; foreign ones have none."""
+        contents = {step: find_manifest(path) for step, path in folders_of(self._folder(model), aside).items()}
+        return {step: digest_bytes(content) for step, content in contents.items() if content is not None}
 
     def restore(self, model: ModelRef, aside_id: int | None = None) -> SetAside:
         """Bring back what was set aside, the last time unless told; what took its place is set aside in turn."""
