@@ -182,3 +182,48 @@ VERSIONS = {
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_age_of_an_answer_goes_through_forks(version):
     assert ages(PAST, here=7)(version) == VERSIONS[version]
+
+
+def mixed(tokenizer, *, strays: int, others: int) -> TrajectoryGroup:
+    """Answers of which some were sampled with tools that their trajectory does not name."""
+    fine, stray = group_of(tokenizer), group_of(tokenizer, **DISAGREEING["another temperature"])
+    found = [stray.trajectories[0].model_copy(update={"reward": 1.0})] * strays
+    return TrajectoryGroup([*found, *(fine.trajectories[place % 2] for place in range(others))])
+
+
+def test_a_single_stray_answer_is_left_out_and_counted_and_the_rest_is_learned(trainer, tokenizer, caplog):
+    told = trainer.step([mixed(tokenizer, strays=1, others=4)], TrainConfig(max_divergence=0.05))
+
+    assert (told["rows_diverged"], told["rows"], told["trajectories_skipped"]) == (1, 5, 0)
+    assert told["ratio_max"] == pytest.approx(1.0, abs=1e-3)
+    assert told["grad_norm"] > 0
+
+
+def test_where_nothing_strays_no_row_is_counted(trainer, tokenizer):
+    assert "rows_diverged" not in trainer.step([mixed(tokenizer, strays=0, others=4)], TrainConfig())
+
+
+@pytest.mark.parametrize(("strays", "strict"), [(3, False), (1, True)])
+def test_where_most_stray_or_none_may_the_step_is_refused(strays, strict, trainer, tokenizer):
+    group = mixed(tokenizer, strays=strays, others=2)
+
+    with pytest.raises(TrainingDataError, match=rf"in {strays} of {strays + 2} rows by more than 0\.25"):
+        trainer.step([group], TrainConfig(max_divergence=0.05, strict=strict))
+
+
+def test_a_stray_answer_moves_nothing_in_a_later_epoch_either(tokenizer):
+    """The weights after two epochs are those that the others alone lead to, but for the denominator."""
+    config = TrainConfig(max_divergence=0.05, epochs=2, loss="ppo", aggregate="constant", constant_length=8)
+    group = mixed(tokenizer, strays=1, others=4)
+    stray = group.trajectories[0]
+
+    def after(said_by_the_stray: list[int]) -> list[torch.Tensor]:
+        trainer = Trainer(make_base(), tokenizer, lora=LoRAConfig(rank=2), seed=0)
+        other = sampled_elsewhere(tokenizer, said_by_the_stray, **DISAGREEING["another temperature"])
+        replaced = stray.model_copy(update={"messages_and_choices": [QUESTION, other]})
+        told = trainer.step([TrajectoryGroup([replaced, *group.trajectories[1:]])], config)
+        assert (told["rows_diverged"], told["optimizer_steps"]) == (1, 2)
+        return [parameter.detach().clone() for parameter in trainer._adapter.parameters.values()]
+
+    for one, another in zip(after([50, 51, 52]), after([70, 71, 72]), strict=True):
+        assert torch.allclose(one, another, rtol=1e-4, atol=1e-6)

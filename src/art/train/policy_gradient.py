@@ -60,8 +60,11 @@ class PolicyGradient:
         """Lay out this rank's part of an optimiser step, and look at it through the reference and the weights."""
         return [self._pass(update.passes[place]) for place in self.ranks.places(len(update.passes))]
 
-    def accumulate(self, update: Update, passes: Sequence[PolicyPass], measured: Measured) -> None:
-        """Add the gradient of an optimiser step's loss; raises `TrainingDataError` if it is not finite."""
+    def accumulate(self, update: Update, passes: list[PolicyPass], measured: Measured) -> None:
+        """Add the gradient of an optimiser step's loss; raises `TrainingDataError` if it is not finite.
+
+        Rows that the first look leaves out stay out of `passes`.
+        """
         total = total_weight(update.examples, self.config)
         count = len(update.passes)
         seeds = self.random.seeds(count) if self.adapter.lora.dropout else [0] * count
@@ -69,8 +72,11 @@ class PolicyGradient:
         places = self.ranks.places(count)
         for number, (place, each) in enumerate(zip(places, self._penalised(passes, count), strict=True)):
             counted = min(self.ranks.count, count - number * self.ranks.count)
-            loss_sum, logp_N, own = self._loss(each, seeds[place], compares=not measured.optimizer_steps)
-            told = (loss_sum.item(), float(each.longest_row), *checksums([logp_N]), *own.numbers())
+            loss_sum, vectors, own = self._loss(each, seeds[place], compares=not measured.optimizer_steps)
+            if own.strays:
+                whole = passes[number]
+                passes[number] = replace(whole, batch=replace(whole.batch, mask_N=vectors.mask_N))
+            told = (loss_sum.item(), float(each.longest_row), *checksums([vectors.logp_N]), *own.numbers())
             for loss, longest_row, low, high, *numbers in self.ranks.gather_numbers(told, self.device)[:counted]:
                 if not math.isfinite(loss):
                     raise not_finite("loss", rows_of=int(longest_row))
@@ -81,18 +87,18 @@ class PolicyGradient:
         gradient.finish()
         self.trail.gradient(parameter.grad for parameter in self.adapter.parameters.values())
         measured.total += total
-        measured.check_agreement(self.config.divergence_bound)
+        measured.check_agreement(self.config.divergence_bound, strict=self.config.strict)
 
-    def _loss(self, each: PolicyPass, seed: int, *, compares: bool) -> tuple[Tensor, Tensor, Measured]:
-        """Give a micro-batch's sum of weighted losses, its log-probabilities, and what there is to report about it."""
+    def _loss(self, each: PolicyPass, seed: int, *, compares: bool) -> tuple[Tensor, Vectors, Measured]:
+        """Give a micro-batch's sum of weighted losses, what it is computed from, and what there is to report."""
         vectors = self._vectors(each, self._score(each.batch, seed))
+        measured = Measured()
+        if compares:
+            vectors = measured.compare(vectors, each.batch.comparable_N, most=self.config.divergence_bound)
         terms = token_terms(vectors, self.config)
         weight_N = token_weights(each.batch.trajectory_tokens_N, self.config) * vectors.mask_N
-        measured = Measured()
         measured.add(terms, vectors, weight_N)
-        if compares:
-            measured.compare(vectors, each.batch.comparable_N)
-        return (terms.loss_N * weight_N).sum(), vectors.logp_N, measured
+        return (terms.loss_N * weight_N).sum(), vectors, measured
 
     def _pass(self, examples: Sequence[Example]) -> PolicyPass:
         config = self.config

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import TYPE_CHECKING
@@ -113,6 +113,17 @@ def say_what_is_left_out(skipped: Sequence[str]) -> None:
     if skipped:
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         logger.warning("Left out of this step: %s%s", skipped[0], more)
+
+
+def say_what_strayed(metrics: Mapping[str, float]) -> None:
+    """Log how many rows are left out because trainer and sampler are far apart on them."""
+    if rows := int(metrics.get("rows_diverged", 0)):
+        logger.warning(
+            "Left out of this step: %d of %d rows, whose tokens the trainer finds far more or less likely than their "
+            "sampler did. They were sampled in another context than their trajectories tell: see max_divergence.",
+            rows,
+            int(metrics["rows"]),
+        )
 
 
 def _why_nothing(prepared: Prepared) -> str:

@@ -28,7 +28,7 @@ from art.train.memory import out_of_memory_named
 from art.train.optimise import check_finite, clip, take, tensors_of, undone_if_it_fails
 from art.train.policy_gradient import PolicyGradient
 from art.train.preparation import Preparation
-from art.train.prepare import AgeOf, Prepared, unknown_age
+from art.train.prepare import AgeOf, Prepared, say_what_strayed, unknown_age
 from art.train.ranks.collective import Ranks
 from art.train.room import fitting_pass
 from art.train.state import (
@@ -189,7 +189,9 @@ class Trainer:
         """
         started = time.perf_counter()
         prepared = self._preparation.groups(groups, config, age_of)
-        return {**self.learn(prepared, config, reference=reference), "seconds": time.perf_counter() - started}
+        metrics = self.learn(prepared, config, reference=reference)
+        say_what_strayed(metrics)
+        return {**metrics, "seconds": time.perf_counter() - started}
 
     def learn(self, prepared: Prepared, config: TrainConfig, *, reference: Path | None = None) -> dict[str, float]:
         """Learn from groups that were read; see `step`."""

@@ -17,7 +17,7 @@ from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.errors import RankError
 from art.train.fingerprint import environment
 from art.train.preparation import Preparation
-from art.train.prepare import AgeOf, unknown_age
+from art.train.prepare import AgeOf, say_what_strayed, unknown_age
 from art.train.ranks.processes import RankProcesses
 from art.train.ranks.wire import Opening, packed, settings_of
 from art.train.supervised import counted
@@ -95,7 +95,9 @@ class RankedTrainer:
             "config": settings_of(config),
             "reference": None if reference is None else str(reference.absolute()),
         }
-        return {**self._learned(message), "seconds": time.perf_counter() - started}
+        metrics = self._learned(message)
+        say_what_strayed(metrics)
+        return {**metrics, "seconds": time.perf_counter() - started}
 
     def train_on_answers(self, trajectories: Sequence[Trajectory], config: TrainSFTConfig) -> dict[str, float]:
         """Learn to say the answers of conversations; see `Learner`, and errors as in `step`."""
