@@ -153,7 +153,7 @@ def _get(url: str) -> bytes:
 
 
 def main() -> None:
-    print_header()
+    print_header("The page over many branches")
     models, steps = (int(each) for each in (sys.argv[1:3] or (200, 2000)))
     with tempfile.TemporaryDirectory() as folder, open_listener(0) as listener:
         made_s = timed_s(lambda: make(Path(folder), models, steps))
