@@ -59,6 +59,26 @@ def test_branches_part_at_one_checkpoint(small_model: Path, tmp_path: Path):
     assert all(f"│ {name}" in said for name in names)
 
 
+def test_a_sweep_runs_its_script_for_each_learning_rate(small_model: Path, tmp_path: Path):
+    said = run("sweep", small_model, tmp_path)
+
+    root = tmp_path / "demo-out" / "sweep"
+    names = [f"trunk-2-learning_rate-{rate}" for rate in ("5e-05", "0.0005")]
+    assert [steps(root, name) for name in names] == [[2, 3, 4]] * 2
+    assert all(name in said for name in names)
+
+
+def test_a_merge_has_both_branches_for_parents(small_model: Path, tmp_path: Path):
+    said = run("merge", small_model, tmp_path)
+
+    root = tmp_path / "demo-out" / "merge"
+    assert [steps(root, name) for name in ("slow", "fast", "both")] == [[2, 3, 4], [2, 3, 4], [4]]
+    hop = CheckpointStore(root).open(art.ModelRef("examples", "both").at(4)).manifest.ancestry[-1]
+    assert hop.merge is not None
+    assert (hop.model, hop.merge.other.model) == ("slow", "fast")
+    assert re.search(r"slow: reward [\d.]+, fast: reward [\d.]+, both: reward [\d.]+", said)
+
+
 def test_the_calculator_agent_trains_on_its_turns(small_model: Path, tmp_path: Path):
     said = run("calculator_agent", small_model, tmp_path)
 
@@ -87,7 +107,7 @@ def test_resume_goes_on_after_a_kill_with_what_would_have_come_next(small_model:
 
 
 def test_every_example_has_a_test():
-    tested = {"fork_and_continue", "branches", "calculator_agent", "resume"}
+    tested = {"fork_and_continue", "branches", "calculator_agent", "merge", "resume", "sweep"}
     elsewhere = {"demo", "plot", "smollm2", "yes_no_maybe"}
 
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested | elsewhere
