@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from art.cli.render import wording
 from art.names import ModelRef
 from art.store.store import CheckpointStore
 from ui.story import BASE, SCENARIOS, STORY, seen_by, tell, write_checkpoint
@@ -65,3 +66,8 @@ def test_sums_that_the_steps_do_not_bear_out_are_told(art: Art, story: Checkpoin
     assert "✗ The sums are not what the steps say" in told.stdout
     assert f"{SCENARIOS[0]}: the checkpoint says 66, its steps say 65" in told.stdout
     assert "never-learned: the checkpoint says 1, its steps say 0" in told.stdout
+
+
+@pytest.mark.parametrize(("duration_s", "words"), [(34.2, "34 s"), (720, "12 min"), (12240, "3.4 h")])
+def test_hours_are_said_only_where_there_are_some(duration_s: float, words: str):
+    assert wording.worked(duration_s) == words

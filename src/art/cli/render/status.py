@@ -87,10 +87,10 @@ def _cost_line(overview: Overview) -> Text:
     healthy = [lane for lane in lanes if lane.judgement.state is State.HEALTHY]
     running = sum(1 for lane in healthy if lane.is_running)
     steps = sum(len(lane.series.rows) for lane in lanes)
-    hours = sum(lane.series.total("train/seconds") for lane in lanes) / 3600
+    trained = wording.worked(sum(lane.series.total("train/seconds") for lane in lanes))
     tokens = int(sum(lane.series.total("train/tokens") for lane in lanes))
     return Text.assemble(
         ("▶ " if running else "✓ ", "green"),
         f"{running} running and healthy, {len(healthy)} of {wording.count(len(lanes), 'model')} healthy",
-        (f" · {wording.count(steps, 'step')} · {hours:.1f} h of training · {tokens:,} tokens", "dim"),
+        (f" · {wording.count(steps, 'step')} · {trained} of training · {tokens:,} tokens", "dim"),
     )

@@ -26,6 +26,13 @@ def seconds(duration_s: float) -> str:
     return f"{duration_s * 1000:.0f} ms" if duration_s < 1 else f"{duration_s:.1f} s"
 
 
+def worked(duration_s: float) -> str:
+    """Say how long something has worked: `34 s`, `12 min`, `3.4 h`."""
+    if duration_s < 60:
+        return f"{duration_s:.0f} s"
+    return f"{duration_s / 60:.0f} min" if duration_s < 3600 else f"{duration_s / 3600:.1f} h"
+
+
 def moved(verb: str, size_bytes: int, duration_s: float) -> str:
     """Say how many bytes moved in what time: `fetched 30.1 MiB in 0.2 s (150.5 MiB/s)`."""
     rate = f" ({size(round(size_bytes / duration_s))}/s)" if size_bytes and duration_s else ""
