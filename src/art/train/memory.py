@@ -11,7 +11,10 @@ import torch
 from art.errors import OutOfMemoryError
 
 # What torch's CPU allocator and oneDNN say, in a bare RuntimeError.
-NO_MEMORY = ("can't allocate memory", "not enough memory", "could not create a memory", "std::bad_alloc")
+NO_MEMORY = (
+    "can't allocate memory", "not enough memory", "could not create a memory", "could not create a primitive",
+    "std::bad_alloc",
+)  # fmt: skip
 
 
 @contextmanager
