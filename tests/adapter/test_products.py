@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -78,3 +81,26 @@ def test_every_plain_layer_of_a_model_is_multiplied_so() -> None:
     assert torch.equal(found, multiply(x, layer.weight))
     assert float32_products(x.device) == "onednn"
     torch.testing.assert_close(found, by_torch)
+
+
+MANY_LENGTHS = """
+import resource, torch
+from art.adapter.product import multiply
+torch.set_num_threads(1)
+weight, x = torch.ones(96, 64), torch.ones(900, 64)
+for rows in (1, 900):
+    multiply(x[:rows], weight)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for rows in range(1, 900):
+    multiply(x[:rows], weight)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@BLOCKED
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of a process's memory differs")
+def test_passes_of_many_lengths_keep_few_programs_in_memory() -> None:
+    done = subprocess.run([sys.executable, "-c", MANY_LENGTHS], capture_output=True, text=True, check=True)
+
+    # A program for each of the 900 lengths would take 300 MiB and more.
+    assert int(done.stdout) < 64 << 10
