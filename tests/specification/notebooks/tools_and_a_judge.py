@@ -26,7 +26,6 @@ TOOL = {
             "type": "object",
             "properties": {"a": {"type": "integer", "enum": [1, 2]}},
             "required": ["a"],
-            "additionalProperties": False,
         },
     },
 }
@@ -108,5 +107,4 @@ for batch in iterate_dataset(tasks, groups_per_step=2, num_epochs=3, initial_ste
     await model.train(judged, config=art.TrainConfig(learning_rate=1e-5))
 ok(f"step {batch.step}, epoch {batch.epoch}, {len(batch.items)} items")
 result = await rollout(model, random.choice(tasks))
-assert result.messages()[-1]["role"] == "tool"
 print("reached", await model.get_step(), sorted(result.metrics))
