@@ -33,6 +33,7 @@ Each class is also the standard library's error it specialises, so that code tha
     ├── WebhookError        (OSError)            a guard's webhook did not take what it was told
     ├── JudgeError              (RuntimeError)       a judge model did not answer, or not as it was asked
     └── InferenceError          (RuntimeError)       the sampler failed
+        ├── FormTooLargeError                        what a request asked for outgrew the bounds of a grammar
         ├── QueueFullError                           too many requests are waiting
         └── SamplerLostError                         its server went away, and is asked or started again
 """
@@ -169,6 +170,10 @@ class JudgeError(ArtError, RuntimeError):
 
 class InferenceError(ArtError, RuntimeError):
     """The sampler failed or was stopped before it answered."""
+
+
+class FormTooLargeError(InferenceError):
+    """The form that a request asked for became too large while an answer was kept to it; ask for a simpler one."""
 
 
 class QueueFullError(InferenceError):

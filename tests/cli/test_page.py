@@ -36,7 +36,7 @@ def test_the_options_of_every_command_are_described_once(option: str):
 
 
 def _named(text: str) -> set[str]:
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - EVERYWHERE
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text)) - EVERYWHERE
 
 
 def _section(command: str) -> str:

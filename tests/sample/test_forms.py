@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from art.trajectories import sampled_tokens
-from small import small_causal_lm
+from small import byte_tokenizer, small_causal_lm
 
 from .serving import HELLO, Served, serving
 
@@ -148,6 +148,8 @@ FIELDS = {f"p{number}": {"type": "string"} for number in range(1500)}
 LARGE = [{"guided_json": {"type": "object", "properties": FIELDS}}, {"guided_grammar": f'start: r0\n{RULES}r1500: "z"'}]
 """A thousand fields of which each may be left out, and rules that may be nothing: after a token too many may follow."""
 
+NEVER_ENDS = {str(byte_tokenizer().eos_token_id): -100}
+
 
 @pytest.mark.parametrize(
     ("form", "param"),
@@ -183,13 +185,13 @@ def test_a_form_that_becomes_too_large_fails_its_own_request_and_is_never_cut_sh
     served: Served, form: dict[str, Any]
 ) -> None:
     async def both(client: openai.AsyncOpenAI) -> list[Any]:
-        large = client.chat.completions.create(**SETTINGS, extra_body=form)
+        large = client.chat.completions.create(**SETTINGS, logit_bias=NEVER_ENDS, extra_body=form)
         small = client.chat.completions.create(**SETTINGS, extra_body={"guided_regex": "[a-c]{3}"})
         return await asyncio.gather(large, small, return_exceptions=True)
 
     large, small = served.ask(both)
 
-    assert isinstance(large, openai.InternalServerError)
+    assert isinstance(large, openai.BadRequestError)
     assert "became too large" in str(large)
     assert re.fullmatch("[a-c]{3}", small.choices[0].message.content)
 

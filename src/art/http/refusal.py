@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse
 from art.errors import (
     ArtError,
     ConfigurationError,
+    FormTooLargeError,
     InvalidNameError,
     NotFoundError,
     QueueFullError,
@@ -62,7 +63,7 @@ def as_request_error(error: ArtError) -> RequestError:
             return too_busy(str(error))
         case SamplerLostError():
             return RequestError(str(error), status=503, kind="server_error", code="sampler_lost")
-        case ConfigurationError() | InvalidNameError():
+        case ConfigurationError() | FormTooLargeError() | InvalidNameError():
             return RequestError(str(error), code="invalid_value")
         case _:
             return RequestError(str(error), status=500, kind="server_error", code="inference_failed")

@@ -61,9 +61,12 @@ class _History(BaseModel):
 
 
 class _Trajectory(_History):
-    """What is looked at of a trajectory: its reward is counted with, and a text that means infinity is no number."""
+    """What is looked at of a trajectory: a reward is counted with, and a text that means infinity is no number.
 
-    reward: Annotated[float, Field(ge=-MAX_REWARD, le=MAX_REWARD, strict=True)] = 0.0
+    A reward that was not finite was written as null.
+    """
+
+    reward: Annotated[float, Field(ge=-MAX_REWARD, le=MAX_REWARD, strict=True)] | None = 0.0
 
 
 class _Group(BaseModel):

@@ -234,7 +234,7 @@ def _age_metrics(members: Sequence[Sequence[_Member]]) -> dict[str, float]:
 
 def _earned(trajectory: Trajectory, *, where: str) -> Earned:
     for reward in (trajectory.reward, *trajectory.turn_rewards):
-        if not isinstance(reward, Real) or not math.isfinite(reward) or abs(reward) > MAX_REWARD:
+        if not isinstance(reward, Real) or not abs(float(reward)) <= MAX_REWARD:
             raise TrainingDataError(
                 f"{where}: its reward is {reward}. Rewards are finite numbers, of {MAX_REWARD:g} at most; raise an "
                 "exception in the rollout instead, and the group goes on without it."

@@ -207,7 +207,7 @@ class Engine:
                 self._closed = True
             message = "The engine stopped before the request was answered."
             self._worker.fail_all(message)
-            self._worker.fail([each.generation for each in self._waiting], message)
+            self._worker.fail([each.generation for each in self._waiting], InferenceError(message))
 
     def _wait_for_work(self) -> bool:
         with self._changed:

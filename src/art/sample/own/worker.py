@@ -16,7 +16,7 @@ from torch import Tensor
 
 from art.adapter.adapted import AdaptedModel, Span
 from art.adapter.rope import is_long, rope_limit
-from art.errors import InferenceError
+from art.errors import FormTooLargeError, InferenceError
 from art.footprint import capacity_of
 from art.sample.generation import FinishReason, Generation, Outbox, Token
 from art.sample.own.cache import Prompt, Row, Rows
@@ -165,16 +165,16 @@ class Worker:
         self._count_rows()
         self._outbox.send()
 
-    def fail(self, generations: Iterable[Generation], message: str) -> None:
+    def fail(self, generations: Iterable[Generation], error: InferenceError) -> None:
         """Tell the requests that they will not be answered."""
         for generation in generations:
             generation.give_up()
-            self._outbox.put(generation, InferenceError(message))
+            self._outbox.put(generation, error)
         self._outbox.send()
 
     def fail_all(self, message: str) -> None:
         rows = itertools.chain.from_iterable(_choice_rows(cohort.rows) for cohort in self._cohorts)
-        self.fail({row.generation: None for row in rows}, message)
+        self.fail({row.generation: None for row in rows}, InferenceError(message))
         self._cohorts = []
         self._count_rows()
 
@@ -268,7 +268,9 @@ class Worker:
         if broken:
             _remove(cohort.rows, broken.keys())
         for generation, reason in broken.items():
-            self.fail([generation], f"Sampling from {cohort.version} failed: {reason or NOT_FINITE}")
+            failed = f"Sampling from {cohort.version} failed: "
+            error = FormTooLargeError(failed + reason) if reason else InferenceError(failed + NOT_FINITE)
+            self.fail([generation], error)
 
     def _hand_out(self, generation: Generation, choice: int, drawn: Drawn, *, sampled: int) -> FinishReason | None:
         reason: FinishReason | None = None
@@ -292,7 +294,7 @@ class Worker:
                     _remove(cohort.rows, hit)
                 else:
                     cohort.rows, cohort.prompts = Rows(), type(cohort.prompts)()
-                self.fail(dict.fromkeys(generations), f"Sampling from {cohort.version} failed: {error}")
+                self.fail(dict.fromkeys(generations), InferenceError(f"Sampling from {cohort.version} failed: {error}"))
 
 
 def _packs(prompts: Iterable[tuple[int, ...]], rope_limit: int | None) -> list[list[tuple[int, ...]]]:
