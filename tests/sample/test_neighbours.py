@@ -23,6 +23,7 @@ PROMPT_S = 0.4
 """How long a slow listing sleeps, in parts."""
 SHARE = 1 / 3
 """The longest wait of another client, as a share of the time that the heavy work takes."""
+NEVER_ENDS = {str(byte_tokenizer().eos_token_id): -100}
 SLOW = "{% if 'slow' in messages[0].content %}" + "{% for i in range(6400) %}" * 2 + "{% endfor %}" * 2 + "{% endif %}"
 """Makes a template take a second or more."""
 LONG = "slow" + " " * 70_000
@@ -171,6 +172,30 @@ def test_clients_that_ask_again_are_all_answered(
             return await asyncio.gather(*asks)
 
     assert len(asyncio.run(crowd())) == 12
+
+
+def test_a_request_for_many_choices_leaves_the_next_free_row_to_others(
+    engines: Callable[..., Engine], serve: Callable[..., Served], base: PreTrainedModel, tokenizer: object
+) -> None:
+    served = serve(engines(base, tokenizer, max_rows=2))
+
+    async def run() -> int:
+        async with openai.AsyncOpenAI(base_url=served.base_url, api_key=KEY) as client:
+            many = await client.chat.completions.create(
+                model="agent", messages=HELLO, max_tokens=40, n=12, stream=True, logit_bias=NEVER_ENDS
+            )
+            ended, other = 0, None
+            async for chunk in many:
+                other = other or asyncio.ensure_future(
+                    client.chat.completions.create(model="agent", messages=HELLO, max_tokens=1)
+                )
+                ended += sum(choice.finish_reason is not None for choice in chunk.choices)
+                if other.done():
+                    return ended
+        raise AssertionError("the other request was answered last")
+
+    # Two have begun when the other one is asked for, and one more may before it is heard of.
+    assert asyncio.run(run()) <= 4
 
 
 def test_the_numbers_are_shown_as_prometheus_reads_them(serve: Callable[..., Served], engine: Engine) -> None:

@@ -305,6 +305,9 @@ class Engine:
         if end == generation.n:
             self._waiting.popleft()
             cohort.unwant(generation.prompt_ids)
+        else:
+            # Whoever came later gets the next free row; a request for very many choices waits its turn again.
+            self._waiting.rotate(-1)
         is_repeated = generation.n > 1 or generation.prompt_ids in cohort.wanted
         return Order(generation=generation, cohort=cohort, seed=head.seed, choices=choices, is_repeated=is_repeated)
 
