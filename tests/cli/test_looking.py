@@ -242,5 +242,5 @@ def test_an_update_without_signal_is_said_in_words(art: Art, store: CheckpointSt
         stage.commit(parent=newest, metrics=metrics)
 
     assert "in every group all rewards were equal" in art("show", "agent-1@151").stdout
-    assert "no update: all groups had equal rewards" in art("log").stdout
+    assert "weights as one step before: all its groups had equal rewards" in art("log").stdout
     assert json.loads(art("show", "agent-1@151", "--json").stdout)["update"]["without_signal"] is True

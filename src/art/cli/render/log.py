@@ -203,7 +203,7 @@ def _notes(step: BranchStep, branch: TreeBranch, *, in_graph: bool) -> Iterator[
     if step.is_foreign:
         yield "foreign", "yellow"
     if step.is_without_signal:
-        yield "no update: all groups had equal rewards", "yellow"
+        yield "weights as one step before: all its groups had equal rewards", "yellow"
     origin = branch.origin
     if origin and origin.hop.step == step.step:
         yield _beginning(origin.hop, branch), "magenta"
