@@ -131,6 +131,31 @@ def test_a_restarted_watcher_goes_on_where_the_store_stands(watcher: Watcher, ou
     assert parent.step == 3
 
 
+@pytest.mark.parametrize("how", ["deleted", "rewound"])
+@pytest.mark.parametrize("is_written_again", [False, True])
+def test_a_restarted_watcher_passes_over_what_the_store_let_go(
+    watcher: Watcher, out: Path, how: str, is_written_again: bool
+):
+    for step in (3, 6):
+        end(begin(out, "hf-trainer", step), "hf-trainer", step)
+    watcher.look()
+    watcher.look()
+    left = 3 if how == "deleted" else 6
+    if how == "deleted":
+        watcher.store.delete(watcher.store.open(RUN.at(3)))
+    else:
+        watcher.store.rewind(watcher.store.open(RUN.at(3)))
+    if is_written_again:
+        (out / f"checkpoint-{left}/optimizer.pt").write_bytes(b"another")
+
+    again = Watcher(watcher.store, out, RUN)
+
+    (gone, events) = (again.gone, [*again.look(), *again.look()])
+    expected = [(left, "refused" if how == "deleted" else "committed")] if is_written_again else []
+    assert [(event.step, event.outcome) for event in events] == expected
+    assert gone == ([] if is_written_again else [left])
+
+
 def test_what_cannot_be_kept_is_refused_and_the_others_are_taken(watcher: Watcher, out: Path):
     for step in (3, 6):
         end(begin(out, "hf-trainer", step), "hf-trainer", step)

@@ -112,17 +112,25 @@ class Watcher:
     _dealt: dict[Path, Stamp] = field(default_factory=dict[Path, Stamp], init=False)
     _told: dict[Path, int | None] = field(default_factory=dict[Path, "int | None"], init=False)
     """The number of what the disk refused, so that it is told once."""
+    _gone: list[int] = field(default_factory=list[int], init=False)
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
             raise ConfigurationError(
                 f"{self.folder} is no folder; name the one that the trainer writes its checkpoints in."
             )
+        since = self._gone_since()
         for path, (step, _) in self._folders().items():
             there = self.store.find(self.model.at(step))
-            stamp = _stamp(path)
-            if there and not _is_newer(stamp, there.manifest.created_at):
+            stamp, told_at = _stamp(path), there.manifest.created_at if there else since(step)
+            if told_at and not _is_newer(stamp, told_at):
                 self._dealt[path] = stamp
+                self._gone += [] if there else [step]
+
+    @property
+    def gone(self) -> list[int]:
+        """The steps that lie in the folder, and that the store had let go, or gone beyond, before the first look."""
+        return sorted(self._gone)
 
     @property
     def pending(self) -> list[int]:
@@ -158,6 +166,14 @@ class Watcher:
             elif stamp and not is_written and layout.is_whole(path) and (event := self._take(path, step, layout)):
                 events.append(event)
         return sorted(events, key=lambda event: event.step)
+
+    def _gone_since(self) -> Callable[[int], str | None]:
+        """Give since when a step that the store has not is gone: retention deleted it, or a rewind set it aside."""
+        newest = self.store.newest(self.model)
+        if newest is None:
+            return lambda step: None
+        aside = {step: each.time for each in self.store.set_aside(self.model) for step in each.steps}
+        return lambda step: newest.manifest.created_at if step < newest.ref.step else aside.get(step)
 
     def _seen_steps(self) -> dict[Path, int]:
         return {path: step for path in self._stamps if (step := _step_of(path)) is not None}

@@ -46,6 +46,11 @@ def watch(
 def _events(watcher: "Watcher", every_s: float, idle_s: float | None, *, is_told: bool) -> "list[Seen]":
     for below in watcher.below():
         output.say(f"{watcher.folder} has no checkpoints, and {below} has some: watch that folder for them.")
+    if watcher.gone:
+        steps = ", ".join(map(str, watcher.gone))
+        output.say(
+            f"Passed over: {steps}. Since they were written, {watcher.model} was committed beyond them, or rewound."
+        )
     events: list[Seen] = []
     changed = time.monotonic()
     pending: list[int] = []
