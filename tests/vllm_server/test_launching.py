@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from art.errors import ArtError, ConfigurationError, InferenceError, SamplerLostError
@@ -183,17 +183,26 @@ def test_stopping_ends_what_a_server_has_started(tmp_path: Path):
     assert all(ended(pid) for pid in pids)
 
 
-def test_a_server_ends_when_the_process_that_started_it_is_killed(tmp_path: Path):
+@pytest.mark.parametrize("killed", ["starter", "keeper", "starter and keeper"])
+def test_a_server_ends_when_what_started_it_is_killed(tmp_path: Path, killed: str):
     command = [sys.executable, "-c", STARTER, sys.executable, "-c", PARENT, str(tmp_path / "pids")]
     starter = subprocess.Popen(
         command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
     )
     pids = pids_of(tmp_path / "pids")
+    keeper = psutil.Process(pids[0]).parent()
+    assert keeper is not None
+    # Before the first is killed: what waits for that would be gone in a moment.
+    beside = [child.pid for child in keeper.children() if child.pid != pids[0]]
 
-    starter.send_signal(signal.SIGKILL)
+    if "starter" in killed:
+        starter.kill()
+    if "keeper" in killed:
+        keeper.kill()
+
+    assert all(ended(pid) for pid in [*pids, *beside, keeper.pid])
+    starter.kill()
     starter.wait()
-
-    assert all(ended(pid) for pid in pids)
 
 
 STARTER = """
