@@ -9,7 +9,6 @@ import asyncio
 import shutil
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from art.branches import Budget, Outcome, Ray, Report
 from art.branches.many import plan_tasks, run_tasks
 from art.branches.work import Script
 from art.errors import ConfigurationError
-from art.store.liveness import find_run
+from art.store.liveness import ENDED, find_run
 
 from . import training
 from .conftest import NAMES, SOURCE, VARIANTS, weights
@@ -120,25 +119,31 @@ def test_a_cluster_without_room_says_so(cluster: Any, root: Path):
     )
 
 
+async def begun(root: Path) -> asyncio.Task[Report]:
+    """Begin a branch whose worker waits in its second step, and wait until it does."""
+    branches = asyncio.create_task(
+        art.fork_many(
+            SOURCE,
+            VARIANTS[:1],
+            training.learn_slowly,
+            executor=Ray(),
+            budget=Budget(steps=2),
+            backend={"path": str(root)},
+        )
+    )
+    while not (root / "worker").exists():
+        await asyncio.sleep(0.05)
+        assert not branches.done(), branches.result()
+    return branches
+
+
 def test_a_killed_raylet_costs_the_step_it_was_in_and_no_bit(cluster: Any, root: Path, in_turn: Path):
     async def body() -> Report:
-        training_ = asyncio.create_task(
-            art.fork_many(
-                SOURCE,
-                VARIANTS[:1],
-                training.learn_slowly,
-                executor=Ray(),
-                budget=Budget(steps=2),
-                backend={"path": str(root)},
-            )
-        )
-        while not (root / "worker").exists():
-            await asyncio.sleep(0.05)
-            assert not training_.done(), training_.result()
+        branches = await begun(root)
         identity = (root / "worker").read_text()
         node = next(each for each in cluster.worker_nodes if each.node_id == identity)
         await asyncio.to_thread(cluster.remove_node, node, allow_graceful=False)
-        return await training_
+        return await branches
 
     (result,) = asyncio.run(body()).results
 
@@ -148,26 +153,15 @@ def test_a_killed_raylet_costs_the_step_it_was_in_and_no_bit(cluster: Any, root:
 
 def test_who_stops_waiting_stops_the_workers(cluster: Any, root: Path):
     async def body() -> None:
-        branches = asyncio.create_task(
-            art.fork_many(
-                SOURCE,
-                VARIANTS[:1],
-                training.learn_slowly,
-                executor=Ray(),
-                budget=Budget(steps=2),
-                backend={"path": str(root)},
-            )
-        )
-        while not (root / "worker").exists():
-            await asyncio.sleep(0.05)
-            assert not branches.done(), branches.result()
+        branches = await begun(root)
         branches.cancel()
-        await branches
+        with pytest.raises(asyncio.CancelledError):
+            await branches
 
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(body())
+    asyncio.run(body())
 
     run = find_run(root, art.ModelRef("shop", NAMES[0]))
+    # Only a worker that was told, and not killed, has a last word.
     assert run is not None
-    assert not run.is_alive(datetime.now(UTC))
+    assert run.word == ENDED
     assert fork_many(root, training.learn, executor=Ray(), variants=VARIANTS[:1]).results[0].step == 4

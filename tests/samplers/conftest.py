@@ -13,6 +13,28 @@ from art.adapter.loading import load_base
 from art.sample.base import LoadedBase, NewSampler
 from art.sample.sampler import Sampler
 from art.sample.version import BASE
+from art.sample.vllm.factory import VLLM
+from art.sample.vllm.launch import HOST
+from small import write_small_model
+from vllm_server.asking import KEY, launch_of, sampler_of
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small model whose heads are as wide as vLLM's kernels ask for on a CPU."""
+    return write_small_model(tmp_path_factory.mktemp("models") / "small-wide", head_dim=32)
+
+
+@pytest.fixture(scope="package")
+def vllm(small_model: Path) -> Iterator[NewSampler]:
+    """Makes samplers over a vLLM server that runs."""
+    launch = launch_of(small_model, port=launch_of(small_model).free_port())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_API_KEY", KEY)
+        starter = sampler_of(launch)
+        starter.publish(BASE, None)
+        yield VLLM(urls=(f"http://{HOST}:{launch.port}",))
+        starter.close()
 
 
 @pytest.fixture(scope="package")

@@ -1,4 +1,7 @@
-"""What every sampler promises, asked of each: our engine, and the plain one of the page on extending."""
+"""What every sampler promises, asked of each: our engine, the plain one of the page on extending, and vLLM.
+
+`make test-vllm` asks vLLM; elsewhere these are skipped.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,9 @@ LONG = 400
 """Tokens that take a while."""
 
 
-@pytest.fixture(params=SAMPLERS)
+@pytest.fixture(params=[*SAMPLERS, pytest.param("vllm", marks=pytest.mark.vllm)])
 def new(request: pytest.FixtureRequest) -> NewSampler:
-    return SAMPLERS[request.param]
+    return SAMPLERS[request.param] if request.param in SAMPLERS else request.getfixturevalue("vllm")
 
 
 @pytest.fixture

@@ -16,9 +16,11 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from art.branches.beginning import stands_at
+from art.branches.branch import Branch
 from art.branches.task import Outcome, Result, Task
 from art.branches.work import Script, Train, perform_alone, perform_script, result_of
 from art.errors import ConfigurationError
@@ -141,6 +143,9 @@ class _Cluster:
         _, late = self.ray.wait([*self._running], num_returns=len(self._running), timeout=GRACE_S)
         for reference in late:
             self.ray.cancel(reference, force=True)
+        if late:
+            # Ended, they leave their branches to whoever comes next.
+            self.ray.wait(late, num_returns=len(late), timeout=GRACE_S)
         self._running.clear()
 
     def _has_room(self, threads: int) -> bool:
@@ -203,8 +208,22 @@ def _check_answers(address: str) -> None:
 def _work(task_text: str, work: Train | Script) -> str:
     """Do a task where Ray has put it."""
     task = Task.from_json(task_text)
-    result = perform_script(task, work) if isinstance(work, Script) else perform_alone(task, work)
+    result = perform_script(task, work) if isinstance(work, Script) else perform_alone(task, partial(_attentive, work))
     return result.to_json()
+
+
+async def _attentive(train: Train, branch: Branch) -> Any:
+    """Train, and wake each second: Ray interrupts without a signal, which a loop that only waits sleeps through."""
+
+    async def wake() -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+
+    waking = asyncio.ensure_future(wake())
+    try:
+        return await train(branch)
+    finally:
+        waking.cancel()
 
 
 def _environment(threads: int) -> dict[str, str]:
