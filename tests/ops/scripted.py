@@ -1,7 +1,8 @@
 """A trainer without tensors: `scripted.py OUT RESUME HOW`, six steps of a walk that has a momentum and a log.
 
 HOW names what it does wrong: `forgets` its momentum, `counts` its tokens afresh, is `random`, `rotates` its checkpoints
-away, or `fails`. A checkpoint is a Trainer's: weights, an archive as torch writes one, and the state with its log.
+away, or `fails`. A checkpoint is a Trainer's: weights, an archive as torch writes one, and the state with its log. With
+`one-file` it is Lightning's: one archive, whose structure names the run's folder.
 """
 
 import json
@@ -26,7 +27,20 @@ def save(folder: Path, weight: float, momentum: float, log: list[dict[str, float
     (folder / "trainer_state.json").write_text(json.dumps({"log_history": log}))
 
 
+def save_file(path: Path, weight: float, momentum: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    named = str(path.parent).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        # A text in the form of pickle, with its length before it, which nothing reads.
+        archive.writestr("saved/data.pkl", b"\x80\x02X" + struct.pack("<I", len(named)) + named + b".")
+        archive.writestr("saved/data/0", struct.pack("<2d", weight, momentum))
+
+
 def resumed(folder: Path) -> tuple[int, float, float, list[dict[str, float]]]:
+    if folder.is_file():
+        with zipfile.ZipFile(folder) as archive:
+            weight, momentum = struct.unpack("<2d", archive.read("saved/data/0"))
+        return int(folder.stem.removeprefix("step=")), weight, momentum, []
     weight = struct.unpack("<d", (folder / "model.safetensors").read_bytes()[-8:])[0]
     momentum = 0.0
     if (folder / "optimizer.pt").exists():
@@ -36,7 +50,7 @@ def resumed(folder: Path) -> tuple[int, float, float, list[dict[str, float]]]:
     return len(log), weight, momentum, log
 
 
-def main(out: str, resume: str, how: str) -> None:
+def main(out: str, resume: str, how: str, form: str = "folder") -> None:
     step, weight, momentum, log = resumed(Path(resume)) if resume else (0, 1.0, 0.0, [])
     momentum = 0.0 if how == "forgets" else momentum
     tokens = log[-1]["tokens"] if log and how != "counts" else 0
@@ -49,7 +63,9 @@ def main(out: str, resume: str, how: str) -> None:
         weight -= 0.1 * momentum
         tokens += 10
         log = [*log, {"step": step, "loss": weight, "tokens": tokens, "step_time": float(os.getpid())}]
-        if how != "rotates" or step == 6:
+        if form == "one-file":
+            save_file(Path(out, f"step={step}.ckpt"), weight, momentum)
+        elif how != "rotates" or step == 6:
             save(Path(out, f"checkpoint-{step}"), weight, momentum, log)
 
 

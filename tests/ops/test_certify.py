@@ -1,5 +1,6 @@
 """Certificates of other trainers' scripts: what a resume continues, and what it does not, is found and named."""
 
+import io
 import shlex
 import sys
 import zipfile
@@ -110,3 +111,36 @@ def test_a_damaged_archive_is_named(tmp_path: Path):
 
     with pytest.raises(CorruptCheckpointError, match=r"optimizer\.pt is a damaged archive"):
         pieces_of(tmp_path, out=tmp_path)
+
+
+def test_every_tensor_of_a_shard_is_compared_and_its_index_is_not(tmp_path: Path):
+    """A shard has an archive for each tensor, one behind the other; the index names the run's own folder."""
+    found = []
+    for name, first in (("one", b"12345678"), ("two", b"12345679"), ("three", b"12345678")):
+        folder = tmp_path / name
+        folder.mkdir()
+        shard = b"".join(archive_of({"archive/data/0": content}) for content in (first, b"same"))
+        (folder / "__0_0.distcp").write_bytes(shard)
+        (folder / ".metadata").write_text(str(folder))
+        found.append(pieces_of(folder, out=folder))
+
+    assert found[0] != found[1]
+    assert found[0] == found[2]
+    assert {name.file for name in found[0]} == {"__0_0.distcp"}
+
+
+@pytest.mark.parametrize("how", ["right", "forgets"])
+def test_a_checkpoint_of_one_file_that_names_its_folder_is_compared(tmp_path: Path, how: str):
+    certificate = certified(f"{how} one-file", tmp_path)
+
+    assert certificate.verdict is (Finding.EXACT if how == "right" else Finding.DIFFERS)
+    assert certificate.not_tried == "the trainer of a checkpoint of kind lightning needs every file"
+    assert {name.file for name in certificate.resumed.pieces} <= {"step=4.ckpt"}
+
+
+def archive_of(members: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, held in members.items():
+            archive.writestr(name, held)
+    return content.getvalue()

@@ -214,6 +214,20 @@ def test_the_random_state_of_every_rank_is_waited_for(watcher: Watcher, out: Pat
     assert [event.outcome for event in watcher.look()] == ["committed"]
 
 
+def test_the_random_state_of_every_rank_with_shards_is_waited_for(watcher: Watcher, out: Path):
+    folder = begin(out, "accelerate", 3)
+    (folder / "pytorch_model_fsdp_0").mkdir()
+    for rank in (0, 1):
+        (folder / f"pytorch_model_fsdp_0/__{rank}_0.distcp").write_bytes(b"d")
+    end(folder, "accelerate", 3)
+    assert [watcher.look() for _ in range(3)] == [[], [], []]
+
+    (folder / "random_states_1.pkl").write_bytes(b"r")
+
+    assert watcher.look() == []
+    assert [event.outcome for event in watcher.look()] == ["committed"]
+
+
 def test_a_later_checkpoint_waits_for_an_earlier_one_that_is_still_written(watcher: Watcher, out: Path):
     early, late = begin(out, "hf-trainer", 3), begin(out, "hf-trainer", 6)
     end(late, "hf-trainer", 6)

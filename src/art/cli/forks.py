@@ -146,7 +146,7 @@ def _cost(report: ForkReport) -> str:
 
 
 def _part_lines(manifest: Manifest) -> Iterator[Text]:
-    yield Text(f"  carries {', '.join(manifest.carried)}")
+    yield Text(f"  carries {wording.carried(manifest.carried)}")
     if manifest.reset:
         yield Text(f"  starts afresh: {', '.join(manifest.reset)}", "yellow")
     elif manifest.kind == ADAPTER and OPTIMIZER not in manifest.names:

@@ -172,12 +172,17 @@ class _Runs:
     def _copy(self, start: Path, name: str, without: frozenset[str]) -> Path:
         # A trainer may write where it resumes from.
         copy = self.folder / f"{name}-from" / start.name
+        if start.is_file():
+            disk.make_folders(copy.parent)
+            shutil.copyfile(start, copy)
+            return copy
         shutil.copytree(start, copy, ignore=lambda _, names: [file for file in names if file in without])
         return copy
 
 
 def _weights_only(runs: _Runs, whole: Path, start: Path) -> tuple[RunComparison | None, str]:
-    paths = [path.relative_to(start).as_posix() for path in disk.files_below(start)]
+    below = [] if start.is_file() else disk.files_below(start)
+    paths = [path.relative_to(start).as_posix() for path in below] or [start.name]
     kind = kind_of(paths)
     parts = resettable(kind)
     if not parts:
@@ -192,7 +197,7 @@ def _weights_only(runs: _Runs, whole: Path, start: Path) -> tuple[RunComparison 
 def _compared(script: ResumedScript, whole: Path, other: Path) -> RunComparison:
     these, those = checkpoints_in(whole), checkpoints_in(other)
     steps = tuple(sorted(step for step in set(these) & set(those) if script.at < step <= script.end))
-    logs = [figures_of(saved[script.end], after=script.at) for saved in (these, those)]
+    logs = [_figures(saved[script.end], script) for saved in (these, those)]
     first_step, pieces, of = _first_difference(steps, (whole, these), (other, those))
     return RunComparison(
         steps=steps,
@@ -202,6 +207,11 @@ def _compared(script: ResumedScript, whole: Path, other: Path) -> RunComparison:
         figures=tuple(differing(*logs)),
         compared_figures=len(logs[0]),
     )
+
+
+def _figures(saved: Path, script: ResumedScript) -> Mapping[tuple[int, str], float]:
+    # A trainer that writes one file has no room for a log.
+    return {} if saved.is_file() else figures_of(saved, after=script.at)
 
 
 def _first_difference(

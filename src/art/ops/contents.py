@@ -7,6 +7,7 @@ else a whole file. Of a Trainer's log every figure is one.
 from __future__ import annotations
 
 import json
+import pickletools
 import re
 import zipfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ SETTINGS = frozenset({"training_args.bin", "README.md"})
 """What a run was told, and words about it: it names the run's own folder, and nothing continues from it."""
 MAX_JSON_BYTES = 64 * 1024**2
 CHUNK_BYTES = 4 * 1024**2
+MAX_STRUCTURE_BYTES = 64 * 1024**2
+STRUCTURE = "data.pkl"
 ENCRYPTED = 0x1
 """The bit of a member's flags."""
 STORED_BESIDE = re.compile(r"(version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)")
@@ -52,9 +55,10 @@ def pieces_of(folder: Path, *, out: Path) -> Pieces:
     Raises `CorruptCheckpointError` for a file that is not what its name says.
     """
     found: dict[Name, str] = {}
-    for path in sorted(disk.files_below(folder)):
-        name = path.relative_to(folder).as_posix()
-        if name not in SETTINGS and name != trainer_log.STATE:
+    paths = [folder] if folder.is_file() else sorted(disk.files_below(folder))
+    for path in paths:
+        name = path.name if path == folder else path.relative_to(folder).as_posix()
+        if name not in SETTINGS and name != trainer_log.STATE and not _is_index_of_shards(path):
             found.update((Name(name, part), value) for part, value in _pieces_in(path, str(out)))
     return found
 
@@ -75,6 +79,11 @@ def differing(these: Mapping[Any, Any], those: Mapping[Any, Any]) -> list[Any]:
     return [name for name in sorted({*these, *those}) if these.get(name) != those.get(name)]
 
 
+def _is_index_of_shards(path: Path) -> bool:
+    """Tell whether a file only says where tensors lie in the shards beside it: it names its own folder."""
+    return path.name == ".metadata" and any(path.parent.glob("*.distcp"))
+
+
 def _pieces_in(path: Path, out: str) -> Iterator[tuple[str, str]]:
     file = regular.find_opened(path)
     if file is None:
@@ -83,7 +92,7 @@ def _pieces_in(path: Path, out: str) -> Iterator[tuple[str, str]]:
         if path.suffix == ".safetensors":
             yield from _tensors(file, path)
         elif (archive := _find_archive(file, path)) is not None:
-            yield from _members(archive, path)
+            yield from _members(archive, path, out)
         elif path.suffix == ".json":
             yield from _fields(path, out)
         else:
@@ -99,13 +108,18 @@ def _tensors(file: BinaryIO, path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _find_archive(file: BinaryIO, path: Path) -> zipfile.ZipFile | None:
-    """Open an archive of torch's, whose members are neither compressed nor encrypted; None for any other file."""
+    """Open an archive of torch's, whose members are neither compressed nor encrypted; None for any other file.
+
+    A shard has an archive for each of its tensors, one behind the other, of which only the last would be read.
+    """
     if not zipfile.is_zipfile(file):
         return None
     file.seek(0)
     with _explained(path):
         archive = zipfile.ZipFile(file)
     members = archive.infolist()
+    if min((member.header_offset for member in members), default=0) > 0:
+        return None
     if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & ENCRYPTED for member in members):
         # What it becomes has no bound: it is compared as it is.
         return None
@@ -114,14 +128,28 @@ def _find_archive(file: BinaryIO, path: Path) -> zipfile.ZipFile | None:
     return archive
 
 
-def _members(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, str]]:
+def _members(archive: zipfile.ZipFile, path: Path, out: str) -> Iterator[tuple[str, str]]:
     for member in archive.infolist():
         # The folder at the top is named after the file.
         part = member.filename.partition("/")[2]
         if not STORED_BESIDE.fullmatch(part):
             with _explained(path), archive.open(member) as content:
-                digest = _digest(content, member.file_size)
+                is_structure = part == STRUCTURE and member.file_size <= MAX_STRUCTURE_BYTES
+                digest = _structure(content.read(), out) if is_structure else _digest(content, member.file_size)
             yield part, digest
+
+
+def _structure(content: bytes, out: str) -> str:
+    """Digest a pickle by its operations, which nobody carries out: where it names the run's folder, it is the same."""
+    digest = hasher()
+    try:
+        for operation, argument, _ in pickletools.genops(content):
+            told = argument.replace(out, "{out}") if isinstance(argument, str) else argument
+            digest.update(repr((operation.name, told)).encode())
+    except ValueError:
+        digest = hasher()
+        digest.update(content)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,7 +25,8 @@ from art.store.history import History
 from art.store.store import CheckpointStore
 
 MAX_NOTE_BYTES = 64
-_RANDOM = re.compile(r"rng_state_(\d{1,9})\.pth")
+_RANDOM = re.compile(r"(?:rng_state|random_states)_(\d{1,9})\.(?:pth|pkl)")
+_SHARD = re.compile(r"__(\d{1,9})_\d{1,9}\.distcp")
 Stamp = Mapping[str, tuple[int, int]]
 """The sizes and times of a checkpoint and of what is in it, by their paths."""
 
@@ -61,8 +62,18 @@ def _is_whole_of_the_trainer(folder: Path) -> bool:
         is_written = content is not None and isinstance(json.loads(content), dict)
     except (ArtError, ValueError, RecursionError):
         return False
-    ranks = {int(match[1]) for path in folder.iterdir() if (match := _RANDOM.fullmatch(path.name))}
+    ranks = _ranks(_RANDOM, folder.iterdir())
     return is_written and ranks == set(range(len(ranks)))
+
+
+def _is_whole_of_accelerate(folder: Path) -> bool:
+    """Tell whether every rank has written its random state, which it does last; a rank with shards has one."""
+    ranks = _ranks(_RANDOM, folder.iterdir())
+    return 0 in ranks and ranks == set(range(len(ranks))) and _ranks(_SHARD, folder.glob("*/*")) <= ranks
+
+
+def _ranks(name: re.Pattern[str], paths: Iterable[Path]) -> set[int]:
+    return {int(match[1]) for path in paths if (match := name.fullmatch(path.name))}
 
 
 def _is_whole_of_lightning(path: Path) -> bool:
@@ -72,7 +83,7 @@ def _is_whole_of_lightning(path: Path) -> bool:
 
 LAYOUTS = (
     Layout(kind="hf-trainer", name=re.compile(r"checkpoint-([0-9]{1,15})"), is_whole=_is_whole_of_the_trainer),
-    Layout(kind="accelerate", name=re.compile(r"checkpoint_([0-9]{1,15})"), is_whole=_has("random_states_0.pkl")),
+    Layout(kind="accelerate", name=re.compile(r"checkpoint_([0-9]{1,15})"), is_whole=_is_whole_of_accelerate),
     Layout(kind="verl", name=re.compile(r"global_step_([0-9]{1,15})"), is_whole=_is_latest),
     Layout(
         kind="lightning",

@@ -79,7 +79,7 @@ def _facts(checkpoint: Held, now: datetime) -> Iterator[tuple[str, Text | str]]:
     if lora := manifest.lora:
         targets = lora.targets if isinstance(lora.targets, str) else ", ".join(lora.targets)
         yield "LoRA", f"rank {lora.rank} · alpha {lora.alpha:g} · {targets}"
-    yield "carries", ", ".join(manifest.carried)
+    yield "carries", wording.carried(manifest.carried)
     if manifest.reset:
         yield "reset", Text(", ".join(manifest.reset), "yellow")
     if checkpoint.is_foreign:

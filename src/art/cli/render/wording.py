@@ -90,3 +90,8 @@ def sparkline(values: Sequence[float], low: float, high: float, *, width: int) -
 
 def clock_s() -> float:
     return time.perf_counter()
+
+
+def carried(parts: Sequence[str]) -> str:
+    """Name what a checkpoint has beside its weights; of a trainer that mixes the two, all of it."""
+    return ", ".join(parts) or "its files as they are"
