@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,3 +168,19 @@ def test_who_stops_waiting_stops_the_workers(cluster: Any, root: Path):
     assert run is not None
     assert run.word == ENDED
     assert fork_many(root, training.learn, executor=Ray(), variants=VARIANTS[:1]).results[0].step == 4
+
+
+def test_the_example_runs_on_the_cluster(cluster: Any, small_model: Path, tmp_path: Path):
+    example = Path(__file__).parents[2] / "examples/on_ray.py"
+    environment = {**os.environ, "RAY_ADDRESS": cluster.address}
+
+    done = subprocess.run(
+        [sys.executable, str(example), str(small_model)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert [line.partition(",")[0].strip() for line in done.stdout.split("\n") if "finished" in line] == [
+        "examples/lr-5e-05@3",
+        "examples/lr-0.0005@3",
+    ]

@@ -15,6 +15,7 @@ import pytest
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
+from art.branches import Report
 from small import place_in_hub_cache
 
 from .shop import make_shop
@@ -67,6 +68,9 @@ def _run(page: Path) -> None:
         parser = CodeBlockParser(language="python", evaluator=partial(_evaluate, runner))
         for example in Sybil([parser]).parse(page):
             example.evaluate()
+            # A branch that fails does not stop the page: its error is in the report.
+            reports = [value for value in example.namespace.values() if isinstance(value, Report)]
+            assert [str(report) for report in reports if report.failed] == []
 
 
 def _evaluate(runner: asyncio.Runner, example: Example) -> None:

@@ -49,6 +49,15 @@ def test_fork_and_continue_forks_at_the_step_and_can_be_run_again(small_model: P
     assert "maybe-low-lr stands at step 6" in second
 
 
+@pytest.mark.slow
+def test_ranks_go_on_from_one_process_with_its_files(small_model: Path, tmp_path: Path):
+    said = run("on_ranks", small_model, tmp_path)
+
+    root = tmp_path / "demo-out" / "on-ranks"
+    assert [steps(root, name) for name in ("trunk", "one-process", "two-ranks")] == [[1], [1, 2], [1, 2]]
+    assert re.findall(r"safetensors: (.*)", said) == ["the same", "the same"]
+
+
 def test_branches_part_at_one_checkpoint(small_model: Path, tmp_path: Path):
     said = run("branches", small_model, tmp_path)
 
