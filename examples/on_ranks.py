@@ -10,12 +10,19 @@ from __future__ import annotations
 import asyncio
 
 import art
+from art.branches import Branch
 from art.local import LocalBackend
+from art.store.store import CheckpointStore
 from yes_no_maybe import base_model, train
 
 ROOT = "demo-out/on-ranks"
 FORK_STEP, LAST_STEP = 1, 2
 RANKS = {"one-process": 1, "two-ranks": 2}
+
+
+async def go_on(branch: Branch) -> None:
+    """Train a branch on as many ranks as its backend has."""
+    await train(branch.model, until=LAST_STEP, learning_rate=5e-4)
 
 
 async def main() -> None:
@@ -24,20 +31,19 @@ async def main() -> None:
         await trunk.register(backend)
         await train(trunk, until=FORK_STEP, learning_rate=5e-4)
 
-    files: dict[str, dict[str, str]] = {}
     for name, ranks in RANKS.items():
-        async with LocalBackend(path=ROOT, deterministic=True, ranks=ranks) as backend:
-            model = art.TrainableModel(name=name, project="examples", base_model=base_model())
-            await backend._experimental_fork_checkpoint(
-                model, from_model="trunk", not_after_step=FORK_STEP, continue_if_exists=True
-            )
-            await model.register(backend)
-            await train(model, until=LAST_STEP, learning_rate=5e-4)
-            end = backend.store.open(model.ref.at(LAST_STEP))
-            files[name] = {entry.path: entry.blake3 for entry in end.manifest.files}
+        backend = {"path": ROOT, "ranks": ranks}
+        report = await art.fork_many(f"examples/trunk@{FORK_STEP}", {name: {"ranks": ranks}}, go_on, backend=backend)
+        print(report)
+    alone, ranked = (files(name) for name in RANKS)
+    for path, digest in alone.items():
+        print(f"{path}: {'the same' if ranked[path] == digest else 'another'}")
 
-    for path, digest in files["one-process"].items():
-        print(f"{path}: {'the same' if files['two-ranks'][path] == digest else 'another'}")
+
+def files(name: str) -> dict[str, str]:
+    """Give the digest of each file that a branch ends with."""
+    end = CheckpointStore(ROOT).open(art.ModelRef("examples", name).at(LAST_STEP))
+    return {entry.path: entry.blake3 for entry in end.manifest.files}
 
 
 if __name__ == "__main__":

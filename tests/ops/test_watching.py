@@ -291,7 +291,9 @@ def test_files_that_only_got_another_time_are_no_second_run(watcher: Watcher, ou
     assert [again.look() for _ in range(3)] == [[], [], []]
 
 
-def test_what_went_away_while_it_was_read_is_looked_at_again(watcher: Watcher, out: Path, monkeypatch):
+def test_what_went_away_while_it_was_read_is_looked_at_again(
+    watcher: Watcher, out: Path, monkeypatch: pytest.MonkeyPatch
+):
     folder = begin(out, "hf-trainer", 3)
     end(folder, "hf-trainer", 3)
     watcher.look()

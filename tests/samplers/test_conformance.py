@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,8 @@ from art.sample.version import BASE
 
 from .asking import PROMPT, SAMPLERS, Sampled, ask, until, version
 
+Adapters = Callable[[int], Path]
+Threads = set[threading.Thread]
 CLOSE = 1e-4
 """Nats: sums in another order, in float32."""
 LONG = 400
@@ -60,7 +63,9 @@ def check(answers: Sampled, folder: Path, adapter: Path | None, *, temperature: 
         assert [logprob for _, logprob in tokens] == pytest.approx(logp_T.tolist(), abs=CLOSE)
 
 
-def test_making_one_starts_nothing_and_closing_leaves_nothing(new: NewSampler, base: LoadedBase, threads):
+def test_making_one_starts_nothing_and_closing_leaves_nothing(
+    new: NewSampler, base: LoadedBase, threads: set[threading.Thread]
+):
     sampler = new(base)
     begun = set(threading.enumerate())
     sampler.publish(BASE, None)
@@ -73,9 +78,9 @@ def test_making_one_starts_nothing_and_closing_leaves_nothing(new: NewSampler, b
     assert set(threading.enumerate()) <= threads
 
 
-def test_log_probabilities_are_those_of_a_plain_forward_pass(sampler: Sampler, small_model: Path, adapter):
+def test_log_probabilities_are_those_of_a_plain_forward_pass(sampler: Sampler, small_model: Path, adapter: Adapters):
     sampler.publish(version(1), adapter(1))
-    cut = {} if sampler.traits.truncated_logprobs else {"top_p": 0.5}
+    cut: dict[str, Any] = {} if sampler.traits.truncated_logprobs else {"top_p": 0.5}
 
     plain = asyncio.run(ask(sampler, n=2))
     adapted = asyncio.run(ask(sampler, version(1), n=3, temperature=0.7, **cut))
@@ -96,7 +101,7 @@ def test_at_temperature_0_the_likeliest_token_is_taken(sampler: Sampler, small_m
     assert [token for token, _ in tokens] == wanted[len(PROMPT) :]
 
 
-def test_running_requests_finish_on_a_version_that_was_retired(sampler: Sampler, small_model: Path, adapter):
+def test_running_requests_finish_on_a_version_that_was_retired(sampler: Sampler, small_model: Path, adapter: Adapters):
     sampler.publish(version(1), adapter(1))
 
     async def run() -> tuple[Sampled, Sampled]:
@@ -123,7 +128,7 @@ def test_retiring_what_is_not_there_does_nothing(sampler: Sampler):
     assert asyncio.run(ask(sampler))
 
 
-def test_an_adapter_that_cannot_be_read_is_not_published(sampler: Sampler, adapter, tmp_path: Path):
+def test_an_adapter_that_cannot_be_read_is_not_published(sampler: Sampler, adapter: Adapters, tmp_path: Path):
     broken = tmp_path / "broken"
     broken.mkdir()
     for file in adapter(1).iterdir():
@@ -195,7 +200,7 @@ def test_exact_seeds_repeat_whatever_else_is_sampled(sampler: Sampler):
     assert asyncio.run(beside()) == asyncio.run(ask(sampler, n=2, seed=5))
 
 
-def test_closing_fails_what_runs_and_what_waits(new: NewSampler, base: LoadedBase, threads):
+def test_closing_fails_what_runs_and_what_waits(new: NewSampler, base: LoadedBase, threads: Threads):
     sampler = new(base)
     sampler.publish(BASE, None)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -243,7 +243,7 @@ def ended(pid: int) -> bool:
 
 
 @contextmanager
-def answering() -> Iterator[Address]:
+def answering() -> Generator[Address]:
     """A web server that is none of vLLM's: it answers everything with 200 and an empty object."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -253,7 +253,7 @@ def answering() -> Iterator[Address]:
             self.end_headers()
             self.wfile.write(b"{}")
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
