@@ -24,9 +24,9 @@ def test_no_price_of_a_provider_is_known():
         exec("from art.metrics import track_api_cost", {})
 
 
-def test_verify_repairs_nothing_in_a_bucket(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    assert "`art verify URL --repair`" in PAGE
-    monkeypatch.setattr(sys, "argv", ["art", "verify", "s3://bucket/prefix", "--repair"])
+def test_no_signature_is_checked_in_a_bucket(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    assert "`art verify URL --signature`" in PAGE
+    monkeypatch.setattr(sys, "argv", ["art", "verify", "s3://bucket/prefix", "--signature", "--key", __file__])
 
     with pytest.raises(SystemExit) as end:
         main()

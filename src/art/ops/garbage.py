@@ -15,8 +15,8 @@ from art.store import staging
 from art.store.store import CheckpointStore
 
 if TYPE_CHECKING:
-    from art.remote.aside import Broken
     from art.remote.remote import Remote
+    from art.remote.shelf import Broken
 
 BLOCK_BYTES = 512
 """The unit of `st_blocks`, whatever the file system's own is."""

@@ -39,11 +39,17 @@ def repair_all(
     progress: Callable[[int, int], None],
 ) -> list[StepReport]:
     """Repair what some reports found damaged, as far as the root and a bucket have its bytes."""
+    return each_as_far_as_it_goes(reports, lambda report: repair(store, report, remote=remote, progress=progress))
+
+
+def each_as_far_as_it_goes(
+    reports: Sequence[StepReport], repair_one: Callable[[StepReport], StepReport]
+) -> list[StepReport]:
+    """Repair what some reports found damaged, again while one more is repaired: it may hold what another one needs."""
     done = list(reports)
     has_changed = True
-    # What was repaired may hold the bytes that another one needs.
     while has_changed:
-        tried = [repair(store, report, remote=remote, progress=progress) for report in done]
+        tried = [repair_one(report) for report in done]
         has_changed = any(now.is_repaired and not before.is_repaired for now, before in zip(tried, done, strict=True))
         done = tried
     return done
@@ -83,8 +89,19 @@ def _repair(
         for entry in read_manifest(content, where=str(ref)).files:
             source = None if entry.path in wrong else _own(folder, entry, stage)
             brought += [] if source else [Brought(entry.path, bringer.bring(entry))]
+        if known_identity(store, ref) is None:
+            require_same(ref, brought, content)
         aside = stage.commit_repaired(content, Damage(folder, seen, problem))
     return Repair(brought=tuple(brought), set_aside=aside.id)
+
+
+def require_same(ref: CheckpointRef, brought: Sequence[Brought], content: bytes) -> None:
+    """Refuse a manifest from elsewhere that no file of a damaged checkpoint bears out."""
+    if len(brought) > len(read_manifest(content, where=str(ref)).files):
+        raise CorruptCheckpointError(
+            f"No file of {ref} is what {brought[0].source} says, so that is probably another checkpoint. Delete {ref}, "
+            "and bring that one, if it is the one you want."
+        )
 
 
 def _own(folder: Path, entry: FileEntry, stage: Stage) -> bool:

@@ -1,4 +1,4 @@
-"""What a rewind or an overwriting fork takes out of the way in a bucket, and how it comes back.
+"""What a rewind, an overwriting fork or a repair takes out of the way in a bucket, and how it comes back.
 
 A bucket has no rename and no lock. So what is set aside is copied first, into a numbered folder that nobody else writes
 (`journal.json` claims its number). When every copy is whole, `record.json` says so. Only then the originals are
@@ -9,73 +9,33 @@ finished by the next one who comes. An original is deleted only while it is the 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
-from art.errors import ArtError, CheckpointNotFoundError, ConflictError, CorruptCheckpointError, RemoteUnavailableError
+from art.errors import (
+    ArtError,
+    CheckpointExistsError,
+    CheckpointNotFoundError,
+    ConflictError,
+    CorruptCheckpointError,
+    RemoteUnavailableError,
+)
 from art.format import layout
 from art.format.json import canonical_json, parse_as
 from art.format.manifest import FileEntry, read_manifest, utc_now
-from art.names import ModelRef, parse_step
+from art.names import CheckpointRef, ModelRef, parse_step
 from art.remote import transfer
 from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.copier import Copier, entries_of
 from art.remote.errors import TakenError
 from art.remote.location import Patience
 from art.remote.objects import Object, Objects
+from art.remote.shelf import Broken, BucketRecord, Shelf, below, is_old, shelves
 from art.remote.transfer import Meter
 from art.remote.write import create_or_same, write, write_file
 from art.store import foreign, journal
 from art.store.aside import Cause, SetAside, choose_aside
-
-GIVEN_UP_AFTER = timedelta(days=1)
-"""A rewind that has copied nothing for so long is not going on."""
-
-
-class BucketRecord(journal.Record):
-    """What was set aside together, as on a disk; `moves` are keys below the prefix."""
-
-    owner: str = ""
-    """Tells two writers of one number apart."""
-    foreign: tuple[int, ...] = ()
-    """The steps among them that another program wrote: these have no manifest."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shelf:
-    """A numbered folder of what was set aside, as a listing shows it."""
-
-    id: int
-    files: Mapping[str, Object]
-    """Its own: the record and the journal."""
-    steps: Mapping[int, Mapping[str, Object]]
-    """The files of each step, by their paths."""
-
-    @property
-    def is_recorded(self) -> bool:
-        return layout.RECORD in self.files
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether its originals may still be in their place."""
-        return self.is_recorded and layout.JOURNAL in self.files
-
-    def held(self, record: BucketRecord) -> tuple[int, ...]:
-        """Give the steps that are whole here, lowest first."""
-        whole = [step for step, files in self.steps.items() if layout.MANIFEST in files]
-        others = [step for step in record.foreign if self.steps.get(step, {}).keys() >= set(foreign.FILES)]
-        return tuple(sorted({*whole, *others}))
-
-
-@dataclass(frozen=True)
-class Broken:
-    """What a rewind that broke off left: copies of checkpoints that are in their place."""
-
-    url: str
-    keys: tuple[str, ...]
-    size_bytes: int
+from art.store.wording import listed_steps
 
 
 def made_way_for(aside_id: int) -> str:
@@ -101,22 +61,49 @@ class Asides:
         if aside_id is None and candidates:
             reason = candidates[-1].reason
             aside_id = next((other.id for other in candidates if reason == made_way_for(other.id)), None)
-        return choose_aside(candidates, self._model, aside_id)
+        chosen = choose_aside(candidates, self._model, aside_id)
+        if chosen.damaged:
+            raise CheckpointExistsError(
+                f"What was set aside as {chosen.id} are the damaged files of {listed_steps(chosen.steps)} of "
+                f"{self._model}, which was repaired; nothing was changed. They lie in "
+                f"{self._objects.place(self._shelf_key(chosen.id))}."
+            )
+        return chosen
 
     def put(self, checkpoints: Sequence[RemoteCheckpoint], cause: Cause) -> SetAside:
         """Set checkpoints aside: all of them, or none when this raises before the record is written."""
-        record = self._begin(checkpoints, cause)
-        try:
-            for checkpoint, (_, target) in zip(checkpoints, record.moves, strict=True):
+        others = tuple(each.ref.step for each in checkpoints if each.is_foreign)
+
+        def copy(targets: Sequence[str]) -> None:
+            for checkpoint, target in zip(checkpoints, targets, strict=True):
                 self._copy(checkpoint, target)
+
+        return self._put({each.ref.step: each.key for each in checkpoints}, cause, copy, others=others)
+
+    def keep(self, ref: CheckpointRef, key: str, items: Sequence[Object], problem: str) -> SetAside:
+        """Keep a copy of the damaged files of a step before others take their place; nothing of the step is deleted."""
+        entries = [_entry(self._objects, item, key) for item in items]
+        cause = Cause(reason=f"repaired: {problem}", kept=ref.step, damaged=True)
+        return self._put({ref.step: key}, cause, lambda targets: self._copy_files(entries, key, targets[0]))
+
+    def _put(
+        self,
+        keys: Mapping[int, str],
+        cause: Cause,
+        copy: Callable[[Sequence[str]], None],
+        *,
+        others: tuple[int, ...] = (),
+    ) -> SetAside:
+        record = self._begin(keys, cause, others)
+        try:
+            copy([target for _, target in record.moves])
             create_or_same(self._objects, f"{self._shelf_key(record.id)}/{layout.RECORD}", _content(record))
         except ArtError:
             with suppress(ArtError):
                 self._give_up(record.id)
             raise
         self._finish(record)
-        steps = tuple(checkpoint.ref.step for checkpoint in checkpoints)
-        return SetAside(id=record.id, time=record.time, reason=record.reason, kept=record.kept, steps=steps)
+        return _aside_of(record, tuple(keys))
 
     def settle(self) -> list[SetAside]:
         """Finish what was recorded and not finished; gives what that was."""
@@ -146,7 +133,7 @@ class Asides:
 
     def broken(self) -> list[Broken]:
         """List what rewinds left that broke off long ago, before anything was changed."""
-        return [self._broken(shelf) for shelf in self._shelves() if not shelf.is_recorded and _is_old(shelf)]
+        return [self._broken(shelf) for shelf in self._shelves() if not shelf.is_recorded and is_old(shelf)]
 
     def sweep(self) -> list[Broken]:
         """Finish what was recorded, and delete what is broken; gives what was deleted."""
@@ -160,20 +147,7 @@ class Asides:
         return f"{self._folder}/{layout.step_name(aside_id)}"
 
     def _shelves(self) -> list[Shelf]:
-        files: dict[int, dict[str, Object]] = {}
-        steps: dict[int, dict[int, dict[str, Object]]] = {}
-        for path, item in self._objects.files_below(self._folder).items():
-            number, _, rest = path.partition("/")
-            name, inside, file = rest.partition("/")
-            aside_id, step = parse_step(number), parse_step(name)
-            if aside_id is None or number != layout.step_name(aside_id):
-                continue
-            files.setdefault(aside_id, {})
-            if not inside:
-                files[aside_id][name] = item
-            elif step is not None:
-                steps.setdefault(aside_id, {}).setdefault(step, {})[file] = item
-        return [Shelf(id=each, files=files[each], steps=steps.get(each, {})) for each in sorted(files)]
+        return shelves(self._objects, self._folder)
 
     def _aside(self, shelf: Shelf) -> SetAside:
         try:
@@ -181,8 +155,7 @@ class Asides:
         except CorruptCheckpointError as error:
             steps, reason = tuple(sorted(shelf.steps)), "its record is damaged"
             return SetAside(id=shelf.id, time="", reason=reason, kept=None, steps=steps, problem=str(error))
-        steps = shelf.held(record)
-        return SetAside(id=record.id, time=record.time, reason=record.reason, kept=record.kept, steps=steps)
+        return _aside_of(record, shelf.held(record))
 
     def _record(self, aside_id: int) -> BucketRecord:
         """Read a record; raises `CorruptCheckpointError` for one that names anything but steps of this model."""
@@ -201,7 +174,7 @@ class Asides:
                 )
         return record
 
-    def _begin(self, checkpoints: Sequence[RemoteCheckpoint], cause: Cause) -> BucketRecord:
+    def _begin(self, keys: Mapping[int, str], cause: Cause, others: tuple[int, ...]) -> BucketRecord:
         """Claim a number that nobody has."""
         number = max((shelf.id for shelf in self._shelves()), default=0)
         while True:
@@ -211,11 +184,10 @@ class Asides:
                 time=utc_now(),
                 reason=cause.reason,
                 kept=cause.kept,
-                moves=tuple(
-                    (each.key, f"{self._shelf_key(number)}/{layout.step_name(each.ref.step)}") for each in checkpoints
-                ),
+                moves=tuple((key, f"{self._shelf_key(number)}/{layout.step_name(step)}") for step, key in keys.items()),
+                damaged=cause.damaged,
                 owner=secrets.token_hex(8),
-                foreign=tuple(each.ref.step for each in checkpoints if each.is_foreign),
+                foreign=others,
             )
             if self._is_ours(f"{self._shelf_key(number)}/{layout.JOURNAL}", _content(record)):
                 return record
@@ -258,7 +230,9 @@ class Asides:
 
     def _finish(self, record: BucketRecord) -> None:
         """Delete the originals, the newest first: whoever reads meanwhile sees a shorter run, and never a torn one."""
-        for source, target in sorted(record.moves, key=lambda move: _step(move[0]) or 0, reverse=True):
+        # Of what is damaged the originals stay until others take their place.
+        moves = () if record.damaged else record.moves
+        for source, target in sorted(moves, key=lambda move: _step(move[0]) or 0, reverse=True):
             self._take_out(source, target, is_foreign=_step(source) in record.foreign)
         self._objects.delete([f"{self._shelf_key(record.id)}/{layout.JOURNAL}"])
 
@@ -298,7 +272,7 @@ class Asides:
         ref, copier = self._model.at(step), self._copier()
         if is_foreign:
             files = self._objects.files_below(source)
-            entries = [_entry(self._objects, files[name]) for name in foreign.FILES]
+            entries = [_entry(self._objects, files[name], source) for name in foreign.FILES]
             self._copy_files(entries, source, f"{layout.checkpoints_path(self._model)}/{layout.step_name(step)}")
             return
         content = self._objects.read(f"{source}/{layout.MANIFEST}")
@@ -314,26 +288,27 @@ class Asides:
         self._objects.delete([item.key for item in self._objects.all(target)])
 
     def _broken(self, shelf: Shelf) -> Broken:
-        items = [*_below(shelf), *shelf.files.values()]  # the journal last: it holds the number
+        items = [*below(shelf), *shelf.files.values()]  # the journal last: it holds the number
         key = self._shelf_key(shelf.id)
         return Broken(
             str(self._objects.place(key)), tuple(item.key for item in items), sum(item.size_bytes for item in items)
         )
 
 
-def _below(shelf: Shelf) -> Iterator[Object]:
-    for files in shelf.steps.values():
-        yield from files.values()
-
-
-def _is_old(shelf: Shelf) -> bool:
-    items = [*_below(shelf), *shelf.files.values()]
-    return all(datetime.now(UTC) - item.modified > GIVEN_UP_AFTER for item in items)
-
-
-def _entry(objects: Objects, item: Object) -> FileEntry:
+def _entry(objects: Objects, item: Object, folder: str) -> FileEntry:
     digest = transfer.digest_of(objects, item.key, item.size_bytes)
-    return FileEntry(path=item.name, size_bytes=item.size_bytes, blake3=digest)
+    return FileEntry(path=item.key.removeprefix(f"{folder}/"), size_bytes=item.size_bytes, blake3=digest)
+
+
+def _aside_of(record: BucketRecord, steps: tuple[int, ...]) -> SetAside:
+    return SetAside(
+        id=record.id,
+        time=record.time,
+        reason=record.reason,
+        kept=record.kept,
+        steps=steps,
+        damaged=record.damaged,
+    )
 
 
 def _content(record: BucketRecord) -> bytes:

@@ -125,6 +125,7 @@ def _look_foreign(
         return Skipped(ref.step, str(error))
     except MissingError:
         return Skipped(ref.step, "it was being deleted")
+    foreign.require_foreign(files, where=str(objects.place(key)))
     found = tuple(
         RemoteFile(name=name, key=f"{key}/{name}", size_bytes=files[name].size_bytes, blake3=None)
         for name in foreign.FILES

@@ -95,9 +95,13 @@ class RemoteReader:
 
     def measure(self, checkpoint: RemoteCheckpoint, name: str) -> tuple[int, str] | None:
         """Read a file from the server; gives its size and its BLAKE3 digest, None when it is gone."""
+        return self.digest(f"{checkpoint.key}/{name}")
+
+    def digest(self, key: str) -> tuple[int, str] | None:
+        """Read an object from the server; gives its size and its BLAKE3 digest, None when there is none."""
         size_bytes, digest = 0, blake3()
         try:
-            for block in self._objects.stream(f"{checkpoint.key}/{name}", BLOCK_BYTES):
+            for block in self._objects.stream(key, BLOCK_BYTES):
                 size_bytes += len(bytes(block))
                 digest.update(block)
         except MissingError:

@@ -16,15 +16,17 @@ from art.format.pick import Exact
 from art.format.pins import pin_line
 from art.names import CheckpointRef, ModelRef
 from art.remote import transfer
-from art.remote.aside import Asides, Broken, made_way_for
-from art.remote.checkpoint import RemoteCheckpoint
+from art.remote.aside import Asides, made_way_for
+from art.remote.checkpoint import RemoteCheckpoint, RemoteFile
 from art.remote.clients import require_folder
 from art.remote.copy import Copied, Receiver, fork_between, fork_from_disk
 from art.remote.fetch import Fetching
 from art.remote.history import add_lines, fetch_history, send_history
 from art.remote.location import Patience, parse_location
+from art.remote.mending import Elsewhere, Mend, mend
 from art.remote.objects import Objects
 from art.remote.reading import RemoteReader
+from art.remote.shelf import Broken
 from art.remote.transfer import Meter, Progress
 from art.remote.write import Written, write
 from art.store.aside import Cause, SetAside
@@ -137,6 +139,23 @@ class Remote(RemoteReader, Fetching):
             asides.put([self.open_checkpoint(model.at(step)) for step in replaced], cause)
         asides.bring_back(chosen)
         return chosen
+
+    def claimed(self, ref: CheckpointRef) -> bytes | None:
+        """Read the manifest that a push claimed a step with: a second copy of the checkpoint's own."""
+        return self._objects.find(str(layout.claim_path(ref)))
+
+    def source(self, file: RemoteFile) -> Elsewhere:
+        """Say where a file lies, for a repair."""
+        return Elsewhere(self._objects, file.key)
+
+    def folder(self, ref: CheckpointRef) -> str | None:
+        """Give the key of a step's folder, whatever lies in it; None when there is none."""
+        name = self._folders(ref.model).get(ref.step)
+        return f"{layout.checkpoints_path(ref.model)}/{name}" if name else None
+
+    def mend(self, wanted: Mend, *, progress: Progress | None = None) -> SetAside | None:
+        """Make a damaged checkpoint whole; gives what was set aside, None where nothing was there to keep."""
+        return mend(self._objects, self._asides(wanted.ref.model), wanted, patience=self._patience, progress=progress)
 
     def broken_asides(self, model: ModelRef) -> list[Broken]:
         """List what rewinds that broke off long ago left, which nobody misses."""

@@ -155,23 +155,10 @@ def check_size(folder: Path, entry: FileEntry) -> None:
         )
 
 
-def _require_foreign(folder: Path) -> None:
-    """Refuse a checkpoint of ours that lost its manifest; raises `CorruptCheckpointError`.
-
-    What our trainer writes beside an adapter cannot be checked without the manifest, so nothing of it is used.
-    """
-    own = [name for name in (layout.TRAINER, layout.OPTIMIZER) if os.path.lexists(folder / name)]
-    if own:
-        raise CorruptCheckpointError(
-            f"{folder} has {own[0]}, which artfork writes, and no {layout.MANIFEST}: it is a checkpoint that lost its "
-            "manifest. Bring another copy, or go back to an earlier step."
-        )
-
-
 def _look_foreign(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
     try:
         found = Checkpoint(ref=ref, path=folder, manifest=foreign.describe(ref, folder), digest=None)
     except CorruptCheckpointError as error:
         return Skipped(ref.step, str(error))
-    _require_foreign(folder)
+    foreign.require_foreign([name for name in layout.OWN_FILES if os.path.lexists(folder / name)], where=str(folder))
     return found

@@ -6,7 +6,7 @@ Such a checkpoint is usable when its two files are whole. Knows the two formats 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -45,6 +45,19 @@ def describe(ref: CheckpointRef, folder: Path) -> Manifest:
         status = os.fstat(file.fileno())
         check_safetensors(status.st_size, file.read)
     return manifest_of(ref, config, [_entry(folder / name) for name in FILES], written_s=status.st_mtime)
+
+
+def require_foreign(names: Collection[str], *, where: str) -> None:
+    """Refuse a checkpoint of ours that lost its manifest, by its files; raises `CorruptCheckpointError`.
+
+    What our trainer writes beside an adapter cannot be checked without the manifest, so nothing of it is used.
+    """
+    own = [name for name in (layout.TRAINER, layout.OPTIMIZER) if name in names]
+    if own:
+        raise CorruptCheckpointError(
+            f"{where} has {own[0]}, which artfork writes, and no {layout.MANIFEST}: it is a checkpoint that lost its "
+            "manifest. Bring another copy, or go back to an earlier step."
+        )
 
 
 def check_whole(folder: Path) -> None:

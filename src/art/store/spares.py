@@ -34,6 +34,14 @@ def find_far_spares(reader: CheckpointReader, ref: CheckpointRef) -> Spares:
     return _by_digest(_files_of(*found, is_near=False) for found in _others(reader, ref) if found[0].step != ref.step)
 
 
+def find_spares(reader: CheckpointReader, step: int, digest: str) -> Iterator[Spare]:
+    """Yield the files of a root that may have a digest: at one step first, since a fork keeps its number."""
+    for is_near in (True, False):
+        found = (each for each in _folders(reader) if (each[0].step == step) is is_near)
+        files = chain.from_iterable(_files_of(*each, is_near=is_near) for each in found)
+        yield from (spare for spare in files if spare.entry.blake3 == digest)
+
+
 def _by_digest(files: Iterable[Iterable[Spare]]) -> Spares:
     spares: Spares = {}
     for spare in chain.from_iterable(files):

@@ -28,7 +28,10 @@ What = Annotated[
 AsRepair = Annotated[
     bool, typer.Option("--repair", metavar="", help="Bring what is damaged again; the damaged folder is set aside.")
 ]
-Source = Annotated[str | None, typer.Option("--from", metavar="URL", help="Bucket to repair from, beside this root.")]
+Source = Annotated[
+    str | None,
+    typer.Option("--from", metavar="URL", help="Bucket to repair from, beside this root and the place itself."),
+]
 AsSignature = Annotated[
     bool, typer.Option("--signature", metavar="", help="Check that each is signed by the holder of --key.")
 ]
@@ -71,13 +74,15 @@ def verify(
         raise typer.BadParameter("--signature and --key belong together.")
     if continuation and (repair or signature):
         raise typer.BadParameter("--repair and --signature do not go with --continuation.")
-    if (repair or signature) and what and addresses.SCHEME in what:
-        raise typer.BadParameter(f"{what} does not lie on this disk: --repair and --signature work on this disk only.")
+    if signature and what and addresses.SCHEME in what:
+        raise typer.BadParameter(f"{what} does not lie on this disk: --signature works on this disk only.")
+    if repair and what and what.startswith(addresses.HUB):
+        raise typer.BadParameter(f"{what} is read, never changed.")
     if continuation:
         _verify_continuation(invocation, what, base_model, keep)
         return
     reports = _reports(invocation, what)
-    reports = _repaired(invocation, reports, source) if repair else reports
+    reports = _repaired(invocation, what, reports, source) if repair else reports
     _tell(invocation, _signed(invocation, reports, key) if key is not None else reports)
 
 
@@ -88,13 +93,25 @@ def _signed(invocation: Invocation, reports: "list[StepReport]", key: Path) -> "
         return check_signatures(invocation.existing_store, reports, key)
 
 
-def _repaired(invocation: Invocation, reports: "list[StepReport]", source: str | None) -> "list[StepReport]":
+def _repaired(
+    invocation: Invocation, what: str | None, reports: "list[StepReport]", source: str | None
+) -> "list[StepReport]":
     from art.ops.repair import repair_all
+    from art.ops.repair_there import Helpers, repair_all_there
     from art.remote.remote import Remote
 
-    remote = Remote.open(source) if source is not None else None
+    remote, url = Remote.open(source) if source is not None else None, _url_of(invocation, what)
     with output.byte_bar("repairing") as show:
-        return repair_all(invocation.existing_store, reports, remote=remote, progress=show)
+        if url is None:
+            return repair_all(invocation.existing_store, reports, remote=remote, progress=show)
+        store = invocation.store if invocation.root.is_dir() else None
+        helpers = Helpers(store=store, remote=remote)
+        return repair_all_there(Remote.open(url), reports, helpers, progress=show)
+
+
+def _url_of(invocation: Invocation, what: str | None) -> str | None:
+    """Give the bucket that is asked about; None for this disk."""
+    return what if what is None or addresses.is_place(what) else invocation.address(what).url
 
 
 def _tell(invocation: Invocation, reports: "list[StepReport]") -> None:

@@ -1,0 +1,168 @@
+"""Damaged checkpoints of a bucket made whole again, with bytes from a disk, the bucket itself and another one.
+
+Every source is compared with its digest before anything changes. What is damaged is kept beside the checkpoint; one
+that nothing can complete stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from art.errors import ArtError, CorruptCheckpointError
+from art.format import layout
+from art.format.manifest import FileEntry, digest_bytes, read_manifest
+from art.names import CheckpointRef, ModelRef
+from art.ops.repair import each_as_far_as_it_goes, require_same
+from art.ops.verify import Brought, Repair, StepReport, check, known_identity
+from art.remote.checkpoint import RemoteCheckpoint
+from art.remote.mending import Mend, Source
+from art.remote.remote import Remote
+from art.store.checkpoint import check_file, find_manifest
+from art.store.spares import find_spares
+from art.store.store import CheckpointStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Helpers:
+    """Where bytes may come from, beside the bucket itself."""
+
+    store: CheckpointStore | None = None
+    remote: Remote | None = None
+
+    def __str__(self) -> str:
+        places = [self.store.root if self.store else None, self.remote]
+        return " and ".join(str(place) for place in places if place is not None)
+
+
+Found = tuple[Source, str]
+"""A source, and what holds it, in words."""
+
+
+def repair_all_there(
+    bucket: Remote, reports: Sequence[StepReport], helpers: Helpers, *, progress: Callable[[int, int], None]
+) -> list[StepReport]:
+    """Repair what some reports found damaged in a bucket, as far as it and its helpers have the bytes."""
+    return each_as_far_as_it_goes(reports, lambda report: repair_there(bucket, report, helpers, progress=progress))
+
+
+def repair_there(
+    bucket: Remote, report: StepReport, helpers: Helpers, *, progress: Callable[[int, int], None]
+) -> StepReport:
+    """Repair one checkpoint if it is damaged; the report that is given back says how, or why not."""
+    if not report.is_damaged or report.step is None:
+        return report
+    try:
+        done = _repair(bucket, report.model.at(report.step), helpers, progress)
+    except ArtError as error:
+        done = Repair(problem=str(error))
+    return replace(report, repair=done)
+
+
+def _repair(bucket: Remote, ref: CheckpointRef, helpers: Helpers, progress: Callable[[int, int], None]) -> Repair:
+    found, key = check(bucket, ref), bucket.folder(ref)
+    if not found.is_damaged or key is None:
+        return Repair()
+    content, brought = _manifest(bucket, ref, key, helpers)
+    entries = read_manifest(content, where=str(ref)).files
+    wrong = _wrong(bucket, ref, entries, found)
+    sources: dict[str, Source] = {}
+    for entry in wrong:
+        source, holder = _find(bucket, ref, entry, helpers)
+        sources[entry.path] = source
+        brought.append(Brought(entry.path, holder))
+    if known_identity(bucket, ref) is None:
+        require_same(ref, brought, content)
+    problem = "; ".join(f"{fault.file} {fault.problem}" for fault in found.faults)
+    aside = bucket.mend(Mend(ref=ref, key=key, content=content, sources=sources, problem=problem), progress=progress)
+    if (again := check(bucket, ref)).is_damaged:
+        raise CorruptCheckpointError(f"{ref} is damaged still: {again.faults[0].file} {again.faults[0].problem}")
+    return Repair(brought=tuple(brought), set_aside=aside.id if aside else None)
+
+
+def _wrong(bucket: Remote, ref: CheckpointRef, entries: Sequence[FileEntry], found: StepReport) -> list[FileEntry]:
+    """Give the files that are not what the right manifest says."""
+    faults = {fault.file for fault in found.faults}
+    if layout.MANIFEST not in faults:
+        return [entry for entry in entries if entry.path in faults]
+    key = bucket.folder(ref)
+    return [entry for entry in entries if bucket.digest(f"{key}/{entry.path}") != (entry.size_bytes, entry.blake3)]
+
+
+def _manifest(bucket: Remote, ref: CheckpointRef, key: str, helpers: Helpers) -> tuple[bytes, list[Brought]]:
+    """Give the manifest that a damaged checkpoint has, or else a copy of it from elsewhere."""
+    identity = known_identity(bucket, ref)
+    own = _as_manifest(_own_manifest(bucket, ref), ref)
+    if own is not None and identity in (None, digest_bytes(own)):
+        return own, []
+    for content, holder in _copies(bucket, ref, helpers):
+        if _as_manifest(content, ref) is not None and identity in (None, digest_bytes(content)):
+            return content, [Brought(layout.MANIFEST, holder)]
+    looked = f" and {helpers}" if str(helpers) else ""
+    raise CorruptCheckpointError(
+        f"{bucket}/{key}/{layout.MANIFEST} is damaged, and nothing in {bucket}{looked} has the one that it was."
+    )
+
+
+def _own_manifest(bucket: Remote, ref: CheckpointRef) -> bytes | None:
+    with suppress(CorruptCheckpointError):
+        return bucket.open_checkpoint(ref).content
+    return None
+
+
+def _as_manifest(content: bytes | None, ref: CheckpointRef) -> bytes | None:
+    """Give a manifest back if it is one, of this very checkpoint."""
+    with suppress(ArtError):
+        if content is not None and read_manifest(content, where=str(ref)).ref == ref:
+            return content
+    return None
+
+
+def _copies(bucket: Remote, ref: CheckpointRef, helpers: Helpers) -> Iterator[tuple[bytes, str]]:
+    claim = bucket.claimed(ref)
+    if claim is not None:
+        yield claim, f"{bucket}/{layout.claim_path(ref)}"
+    folder = helpers.store.folders(ref.model).get(ref.step) if helpers.store else None
+    if folder is not None and (content := find_manifest(folder)) is not None:
+        yield content, str(folder)
+    if helpers.remote is not None and (content := _own_manifest(helpers.remote, ref)) is not None:
+        yield content, f"{helpers.remote}/{layout.checkpoint_path(ref)}"
+
+
+def _find(bucket: Remote, ref: CheckpointRef, entry: FileEntry, helpers: Helpers) -> Found:
+    """Find a file with the very bytes; raises `CorruptCheckpointError` when nobody has them."""
+    remotes = [bucket, *([helpers.remote] if helpers.remote else [])]
+    in_buckets = (found for remote in remotes for found in _in_bucket(remote, ref, entry))
+    source = next(chain(_on_disk(helpers.store, ref, entry), in_buckets), None)
+    if source is None:
+        looked = f"{bucket}, {helpers}" if str(helpers) else str(bucket)
+        hint = "" if helpers.remote else "; name a bucket that has it with --from"
+        raise CorruptCheckpointError(
+            f"Nothing in {looked} has the bytes of {entry.path} (digest {entry.blake3}){hint}."
+        )
+    return source
+
+
+def _on_disk(store: CheckpointStore | None, ref: CheckpointRef, entry: FileEntry) -> Iterator[Found]:
+    for spare in find_spares(store, ref.step, entry.blake3) if store else ():
+        with suppress(ArtError):
+            check_file(spare.folder, spare.entry)
+            yield spare.path, spare.holder
+
+
+def _in_bucket(remote: Remote, ref: CheckpointRef, entry: FileEntry) -> Iterator[Found]:
+    for checkpoint in _holders(remote, ref):
+        for file in checkpoint.files:
+            is_same = (file.size_bytes, file.blake3) == (entry.size_bytes, entry.blake3)
+            if is_same and remote.measure(checkpoint, file.name) == (entry.size_bytes, entry.blake3):
+                yield remote.source(file), checkpoint.url
+
+
+def _holders(remote: Remote, ref: CheckpointRef) -> Iterator[RemoteCheckpoint]:
+    """Yield what may hold the same bytes: the same checkpoint, then whatever has the number that a fork keeps."""
+    others: list[ModelRef] = [model for model in remote.models() if model != ref.model]
+    for model in (ref.model, *others):
+        with suppress(ArtError):
+            yield remote.open_checkpoint(model.at(ref.step))
