@@ -17,7 +17,7 @@ from art.http.limits import Limits
 from art.http.writing import as_json
 from art.sample.own.engine import Engine
 
-from .serving import AUTHORIZED, BASE, KEY, Served, serving
+from .serving import AUTHORIZED, BASE, HELLO, KEY, Served, serving
 
 HASTY = Limits(header_s=0.3, body_s=0.3, stall_s=0.3, keep_alive_s=0.3, resting=50, body_bytes=100_000)
 HEAD = (
@@ -145,6 +145,23 @@ def test_a_body_that_is_too_long_is_413(hasty: Served, size: int, *, chunked: bo
 
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize(("size", "count", "status"), [(1, 4000, b"400"), (1, 900, b"200"), (64, 400, b"200")])
+def test_a_body_in_crumbs_is_refused_before_it_takes_the_time_of_others(
+    served: Served, size: int, count: int, status: bytes
+) -> None:
+    body = json.dumps({"model": "agent", "messages": HELLO, "max_tokens": 1}).encode().ljust(size * count)
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    with socket.create_connection(served.address) as client:
+        client.sendall(f"{HEAD}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + chunks)
+        with suppress(ConnectionError):
+            client.sendall(b"0\r\n\r\n")
+
+        answer = client.recv(1 << 16)
+
+    assert answer.startswith(b"HTTP/1.1 " + status)
 
 
 def test_a_client_that_does_not_read_is_let_go(hasty: Served, connect: Callable[[], socket.socket]) -> None:

@@ -19,8 +19,29 @@ from art.http.limits import Limits
 
 BODY_GRACE_S = 5.0
 """The application answers a late body with 408; where it does not ask for the body, the connection ends by itself."""
+HEADER_BYTES = 64 * 1024
+FREE_CHUNKS, MEAN_CHUNK_BYTES = 1024, 64
+"""A chunk costs as much time as a whole block, so a body of more chunks than this many has so many bytes in each."""
 YOUNG_S = 1.0
 """Many clients may connect at once: none is turned away before it could have spoken."""
+
+
+class Framing(h11.Connection):
+    """HTTP/1.1 as h11 reads it, of bodies whose chunks are not so small that reading them takes the loop's time."""
+
+    _chunks, _chunk_bytes = 0, 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """Give what came next; raises `h11.RemoteProtocolError` for a body in crumbs."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks, self._chunk_bytes = 0, 0
+        elif isinstance(event, h11.Data):
+            self._chunk_bytes += len(event.data)
+            self._chunks += event.chunk_start
+            if self._chunks > FREE_CHUNKS + self._chunk_bytes // MEAN_CHUNK_BYTES:
+                raise h11.RemoteProtocolError("the body comes in too many small chunks")
+        return event
 
 
 class Resting:
@@ -47,6 +68,7 @@ class Connection(H11Protocol):
 
     def __init__(self, *args: Any, limits: Limits, resting: Resting, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.conn = Framing(h11.SERVER, HEADER_BYTES)
         self._limits = limits
         self._resting = resting
         self._owed: float | None = None
