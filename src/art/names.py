@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from art.errors import InvalidNameError
 
@@ -95,13 +96,14 @@ def check_step(step: object) -> None:
 
 def check_name(kind: str, name: str) -> None:
     """Refuse a name that cannot be a folder and an object key everywhere; raises `InvalidNameError`."""
-    problem = _name_problem(name)
+    problem = _name_problem(name) if isinstance(name, str) else "it is no text"
     if problem:
         raise InvalidNameError(f"{name!r} cannot be the name of a {kind}: {problem}.")
 
 
+@lru_cache(maxsize=4096)
 def _name_problem(name: str) -> str | None:
-    if not isinstance(name, str) or not name:
+    if not name:
         return "it is empty"
     for separator in FORBIDDEN:
         if separator in name:

@@ -1,14 +1,22 @@
-"""Pasts of many branches: read, stitched and judged again only where a part has changed."""
+"""Histories of many branches: read on where they have grown, and said in short by summaries that cannot lie."""
 
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from art.format import layout
 from art.format.lineage import Segment
 from art.names import ModelRef
-from art.ops.histories import Histories
-from art.ops.judge import judge
+from art.ops.histories import LONG_BYTES, Histories
+from art.ops.judge import State
+from art.ops.summary import own_of
 from art.store.history import History
 
 ROOT, FORK, OTHER = (ModelRef("shop", name) for name in ("root", "fork", "other"))
+PARTS = [Segment(ROOT, 0, 200), Segment(FORK, 200, None)]
 
 
 def test_a_past_is_the_same_object_until_one_of_its_parts_has_changed(tmp_path: Path):
@@ -17,17 +25,19 @@ def test_a_past_is_the_same_object_until_one_of_its_parts_has_changed(tmp_path: 
         history.append(model, step, split="train", metrics={"reward": 0.5})
     forked, alone = [Segment(ROOT, 0, 1), Segment(FORK, 1, None)], [Segment(OTHER, 0, None)]
     first, other = histories.past(forked), histories.past(alone)
-    judged = histories.known(FORK, first, judge)
+    judged = histories.judged(FORK, forked)
 
     same = histories.past(forked)
+    history.append(ROOT, 2, split="train", metrics={"reward": 0.1})
+    beyond = histories.past(forked)
     history.append(FORK, 2, split="train", metrics={"reward": 0.75})
     grown = histories.past(forked)
-    judged_again = histories.known(FORK, grown, judge)
 
     assert same is first
-    assert histories.known(FORK, first, judge).now == judged.now == 0.5
+    assert beyond is first
+    assert judged.judgement.now == 0.5
     assert grown.points("train/reward") == ((0, 0.5), (1, 0.5), (2, 0.75))
-    assert judged_again.now == 0.75
+    assert histories.judged(FORK, forked).judgement.now == 0.75
     assert histories.past(alone) is other
 
 
@@ -41,3 +51,178 @@ def test_a_line_of_the_source_reaches_the_pasts_of_its_forks(tmp_path: Path):
 
     assert before == {0: 0.5}
     assert histories.scores(parts, "reward") == {0: 0.5, 1: 0.25}
+
+
+def test_of_a_history_that_has_grown_only_the_new_lines_are_read(tmp_path: Path):
+    write(tmp_path, ROOT, range(3))
+    histories = Histories(tmp_path)
+    before = histories.series(ROOT).rows
+
+    write(tmp_path, ROOT, range(3, 5))
+    rows = histories.series(ROOT).rows
+
+    assert [row.step for row in rows] == [0, 1, 2, 3, 4]
+    assert all(now is then for now, then in zip(rows, before, strict=False))
+
+
+def test_a_line_that_nobody_has_ended_is_read_again_when_it_is_whole(tmp_path: Path):
+    path, histories = write(tmp_path, ROOT, range(2)), Histories(tmp_path)
+    histories.series(ROOT)
+    line = json.dumps({"step": 2, "split": "train", "time": "", "train/reward": 0.25}).encode()
+    found = []
+    for part in (line[:20], line[20:], b"\n"):
+        with path.open("ab") as file:
+            file.write(part)
+        found.append([row.step for row in histories.series(ROOT).rows])
+
+    assert found == [[0, 1], [0, 1, 2], [0, 1, 2]]
+
+
+@pytest.fixture
+def long_root(tmp_path: Path) -> Path:
+    """A root with two long histories, whose summaries were written."""
+    write(tmp_path, ROOT, range(300))
+    write(tmp_path, FORK, range(200, 500))
+    histories = Histories(tmp_path)
+    histories.judged(ROOT, [Segment(ROOT, 0, None)])
+    histories.judged(FORK, PARTS)
+    histories.keep()
+    return tmp_path
+
+
+def test_a_summary_says_what_the_history_says_without_reading_it(long_root: Path, monkeypatch: pytest.MonkeyPatch):
+    known, told = Histories(long_root), Histories(long_root)
+    own, judged = own_of(known.series(FORK)), known.judged(FORK, PARTS)
+    monkeypatch.setattr("art.ops.histories.parse_line", None)
+
+    assert told.own(FORK) == own
+    assert told.judged(FORK, PARTS) == judged
+    assert len(told.scores(PARTS, "reward")) == 500
+
+
+def test_lines_beyond_the_fork_leave_the_judgement_of_a_branch_as_it_is(long_root: Path):
+    write(long_root, ROOT, range(300, 303))
+
+    told = Histories(long_root)
+
+    assert told.judged(FORK, PARTS).judgement.state is State.HEALTHY
+    assert told.own(ROOT).newest == 302
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 70_000)
+
+
+def replace(path: Path) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content.replace(b'"train/reward": 0.5', b'"train/reward": 0.1'))
+
+
+def alter_tail(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-3] + b"1}\n")
+
+
+def grow(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(line_of(900, 0.125))
+
+
+@pytest.mark.parametrize("change", [cut, replace, alter_tail, grow])
+@pytest.mark.parametrize("model", [ROOT, FORK])
+def test_a_summary_that_does_not_fit_its_history_is_thrown_away(
+    long_root: Path, model: ModelRef, change: Callable[[Path], None]
+):
+    change(long_root / layout.history_path(model))
+
+    told, fresh = Histories(long_root), Histories(long_root)
+
+    assert told.own(model) == own_of(fresh.series(model))
+    assert told.judged(FORK, PARTS).judgement.now == fresh.past(PARTS).points("train/reward")[-1][1]
+
+
+def as_link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def as_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def with_field(name: str, value: object) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+
+    return change
+
+
+LIES = {
+    "a link": as_link,
+    "a pipe": as_pipe,
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "torn": lambda path: path.write_bytes(path.read_bytes()[:-40]),
+    "another version's": with_field("code", "0" * 64),
+    "of another file": with_field("mark", {"inode": 1, "size_bytes": 70_000, "tail": "0" * 64}),
+    "no base64": with_field("rewards", "~~~~"),
+    "cut points": with_field("rewards", "AAAA"),
+    "steps beyond all": with_field("rewards", "//////////////////////8="),
+    "a field more": with_field("extra", 1),
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_what_is_no_summary_of_ours_is_none(long_root: Path, lie: Callable[[Path], None]):
+    lie(long_root / layout.summary_path(FORK))
+
+    told = Histories(long_root)
+
+    assert told.own(FORK) == own_of(told.series(FORK))
+    assert told.judged(FORK, PARTS).judgement.state is State.HEALTHY
+
+
+def test_what_acts_reads_the_history_and_no_summary(long_root: Path):
+    path = long_root / layout.summary_path(FORK)
+    forged = {**json.loads(path.read_text()), "count": 1, "rewards": ""}
+    path.write_text(json.dumps(forged))
+
+    assert len(Histories(long_root).past(PARTS).points("train/reward")) == 500
+    assert len(History(long_root).scores(PARTS, "reward")) == 500
+
+
+def test_a_root_that_cannot_be_written_is_read_all_the_same(tmp_path: Path):
+    path = write(tmp_path, ROOT, range(300))
+    # Root may write into a folder without permission: a folder in the file's place stops everybody.
+    (path.parent / layout.SUMMARY).mkdir()
+    histories = Histories(tmp_path)
+    histories.judged(ROOT, [Segment(ROOT, 0, None)])
+
+    histories.keep()
+
+    assert {each.name for each in path.parent.iterdir()} == {layout.HISTORY, layout.SUMMARY}
+
+
+def test_a_short_history_has_no_summary(tmp_path: Path):
+    path, histories = write(tmp_path, ROOT, range(20)), Histories(tmp_path)
+    histories.judged(ROOT, [Segment(ROOT, 0, None)])
+
+    histories.keep()
+
+    assert path.stat().st_size < LONG_BYTES
+    assert [each.name for each in path.parent.iterdir()] == [layout.HISTORY]
+
+
+def line_of(step: int, reward: float) -> bytes:
+    padding = {f"train/other_{place}": step / 7 + place for place in range(10)}
+    fields = {"step": step, "split": "train", "time": "2026-11-25T03:07:00.000Z", "train/reward": reward, **padding}
+    return json.dumps(fields).encode() + b"\n"
+
+
+def write(root: Path, model: ModelRef, steps: range) -> Path:
+    path = root / layout.history_path(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(b"".join(line_of(step, 0.5 + step % 3 / 100) for step in steps))
+    return path

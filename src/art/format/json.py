@@ -98,9 +98,7 @@ def _parsed(content: bytes, max_bytes: int) -> Any:
         raise ValueError(f"it has {len(content):,} bytes, of {max_bytes:,} at most")
     text = content.decode()
     _check_depth(content)
-    value = json.loads(
-        text, object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_refuse_constant
-    )
+    value = _DECODER.decode(text)
     if b"\\u" in content:
         _check_surrogates(value)
     return value
@@ -149,6 +147,11 @@ def _check_surrogates(value: Any) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise ValueError("a text holds a lone surrogate") from error
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_refuse_constant
+)
 
 
 def _shortened(text: str) -> str:

@@ -20,6 +20,7 @@ MANIFEST = "checkpoint.json"
 JOURNAL = "journal.json"
 RECORD = "record.json"
 HISTORY = "history.jsonl"
+SUMMARY = "summary.json"
 STATE = "state.jsonl"
 PINS = "pins.jsonl"
 CERTIFICATES = "certificates.jsonl"
@@ -59,6 +60,10 @@ def claim_path(ref: CheckpointRef) -> PurePosixPath:
 
 def history_path(model: ModelRef) -> PurePosixPath:
     return model_path(model) / HISTORY
+
+
+def summary_path(model: ModelRef) -> PurePosixPath:
+    return model_path(model) / SUMMARY
 
 
 def state_path(model: ModelRef) -> PurePosixPath:

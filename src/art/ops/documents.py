@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from art.format.certificates import Edge, edge_of
@@ -23,7 +24,6 @@ SCHEMA = 1
 SPARK_POINTS = 60
 HISTORY_POINTS = 1000
 DIGITS = 4
-SECONDS, TOKENS = "train/seconds", "train/tokens"
 
 Json = dict[str, Any]
 
@@ -52,7 +52,7 @@ def alert_document(alarm: Alarm) -> Json:
         "state": str(judgement.state),
         "life": str(alarm.life),
         "onset": judgement.onset,
-        "since": next((row.time for row in lane.past.rows if row.step == judgement.onset), None),
+        "since": lane.since,
         "last_good": lane.last_good,
         "level": _short(judgement.level),
         "now": _short(judgement.now),
@@ -87,7 +87,7 @@ def tree_document(overview: Overview, *, metric: str = REWARD) -> Json:
 def lane_document(lane: Lane, metric: str) -> Json:
     """Give one branch as it is drawn: its checkpoints as ranges, its curve as a few points."""
     branch, judgement = lane.branch, lane.judgement
-    points = lane.series.points(metric)
+    points = lane.own.rewards if metric == REWARD else lane.series.points(metric)
     newest = branch.opened.get(branch.newest) if branch.newest is not None else None
     manifest = newest.manifest if newest else None
     return {
@@ -114,8 +114,8 @@ def lane_document(lane: Lane, metric: str) -> Json:
         "spark": spark(points),
         "base_model": manifest.base_model.id if manifest and manifest.base_model else None,
         "checkpoint_bytes": manifest.size_bytes if manifest else None,
-        "seconds": _short(lane.series.total(SECONDS)),
-        "tokens": int(lane.series.total(TOKENS)),
+        "seconds": _short(lane.own.seconds),
+        "tokens": int(lane.own.tokens),
         "last_time": lane.last_time,
     }
 
@@ -124,7 +124,7 @@ def history_document(lane: Lane, *, first: int = 0, last: int | None = None, met
     """Give a branch's own rows as columns, thinned to the extremes where there are many."""
     part = lane.series.between(first, last)
     names = [name for name in part.names if not metrics or name in metrics]
-    rows = _thinned(part)
+    rows = _thinned(part, names)
     return {
         "schema": SCHEMA,
         "model": str(lane.model),
@@ -205,15 +205,15 @@ def spark(points: Sequence[Point], *, most: int = SPARK_POINTS) -> list[list[flo
 
 
 def _extremes(share: Sequence[Point]) -> list[Point]:
-    ends = {min(share, key=lambda point: point[1]), max(share, key=lambda point: point[1])}
+    ends = {min(share, key=itemgetter(1)), max(share, key=itemgetter(1))}
     return sorted(ends)
 
 
-def _thinned(series: Series) -> Sequence[StepRow]:
+def _thinned(series: Series, names: Iterable[str]) -> Sequence[StepRow]:
     if len(series.rows) <= HISTORY_POINTS:
         return series.rows
     kept = {row.step for row in series.rows[:: 2 * len(series.rows) // HISTORY_POINTS + 1]}
-    for name in series.names:
+    for name in names:
         steps, _ = spark(series.points(name), most=HISTORY_POINTS // 4)
         kept.update(int(step) for step in steps if step is not None)
     return [row for row in series.rows if row.step in kept]
@@ -246,7 +246,7 @@ def _checkpoint_document(checkpoint: Checkpoint, lane: Lane) -> Json:
 
 
 def _asides(lane: Lane, metric: str) -> list[Json]:
-    tails = lane.series.tails
+    tails = lane.own.tails if metric == REWARD else lane.series.points_of_tails(metric)
     return [
         {
             "id": aside.id,
@@ -254,9 +254,7 @@ def _asides(lane: Lane, metric: str) -> list[Json]:
             "kept": aside.kept,
             "time": aside.time,
             "reason": aside.reason,
-            "spark": spark([(row.step, row.metrics[metric]) for row in tails[at] if metric in row.metrics])
-            if at < len(tails)
-            else [[], []],
+            "spark": spark(tails[at]) if at < len(tails) else [[], []],
         }
         for at, aside in enumerate(lane.branch.set_aside)
     ]
@@ -289,12 +287,11 @@ def _edge(branch: TreeBranch, step: int) -> str | None:
 
 
 def _cost(lanes: Iterable[Lane]) -> Json:
-    lanes = list(lanes)
-    rows = sum(len(lane.series.rows) + sum(len(tail) for tail in lane.series.tails) for lane in lanes)
+    owns = [lane.own for lane in lanes]
     return {
-        "steps": rows,
-        "seconds": _short(sum(lane.series.total(SECONDS) for lane in lanes)),
-        "tokens": int(sum(lane.series.total(TOKENS) for lane in lanes)),
+        "steps": sum(own.count for own in owns),
+        "seconds": _short(sum(own.seconds for own in owns)),
+        "tokens": int(sum(own.tokens for own in owns)),
     }
 
 

@@ -6,17 +6,17 @@ A reading of the tree, the histories and the signs of life. Gives values and kno
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from art.format.lineage import segments
-from art.format.manifest import Manifest
+from art.format.lineage import Segment, segments
 from art.names import ModelRef
 from art.ops.histories import Histories
-from art.ops.judge import REWARD, Judgement, State, judge
-from art.ops.on_disk import OnDisk
+from art.ops.judge import REWARD, Judgement, State
+from art.ops.on_disk import Memory, OnDisk
 from art.ops.series import Series
+from art.ops.summary import Own
 from art.ops.tree import TreeBranch, read_tree
 from art.store.liveness import find_run
 from art.store.store import CheckpointStore
@@ -40,32 +40,44 @@ class Lane:
     branch: TreeBranch
     level: int
     """How many forks lie between it and a branch that grows from nothing."""
-    series: Series
-    past: Series
-    """Its own rows behind those of its ancestors."""
+    own: Own
+    """What its own history says, in short."""
     judgement: Judgement
+    since: str | None
+    """When the first bad step was written down."""
     is_running: bool
+    histories: Histories = field(repr=False, compare=False)
 
     @property
     def model(self) -> ModelRef:
         return self.branch.model
 
     @property
+    def series(self) -> Series:
+        """Its own rows, read from its history."""
+        return self.histories.series(self.model)
+
+    @property
+    def past(self) -> Series:
+        """Its own rows behind those of its ancestors."""
+        return self.histories.past(past_of(self.branch))
+
+    @property
     def first(self) -> int:
         """The step of the fork, or the first one that there is anything of."""
         if self.branch.origin:
             return self.branch.origin.hop.step
-        rows = [row.step for row in self.series.rows[:1]]
+        rows = [] if self.own.first is None else [self.own.first]
         return min([*self.branch.steps[:1], *rows], default=0)
 
     @property
     def newest(self) -> int:
-        rows = [row.step for row in self.series.rows[-1:]]
+        rows = [] if self.own.newest is None else [self.own.newest]
         return max([*self.branch.steps[-1:], *rows, self.first])
 
     @property
     def last_time(self) -> str | None:
-        return self.series.rows[-1].time if self.series.rows else None
+        return self.own.last_time
 
     @property
     def last_good(self) -> int | None:
@@ -93,34 +105,36 @@ class Overview:
     now: datetime
 
 
-def read_overview(
-    store: CheckpointStore, *, project: str | None = None, histories: Histories | None = None
-) -> Overview:
-    """Read every branch of a root, or of one project; `histories` keeps what has not changed since the last time."""
+def read_overview(store: CheckpointStore, *, project: str | None = None, memory: Memory | None = None) -> Overview:
+    """Read every branch of a root, or of one project; `memory` keeps what has not changed since the last time."""
     now = datetime.now(UTC)
-    histories = histories or Histories(store.root)
-    branches = read_tree(OnDisk(store, histories), store.models(project), metric=REWARD)
+    memory = memory or Memory(Histories(store.root))
+    histories = memory.histories
+    branches = read_tree(OnDisk(store, memory), store.models(project), metric=REWARD)
     levels = _levels(branches)
     lanes = [_lane(store, branch, histories, level=levels[branch.model], now=now) for branch in branches]
+    histories.keep()
     return Overview(tuple(lanes), tuple(_alarms(lanes, now)), now)
 
 
 def _lane(store: CheckpointStore, branch: TreeBranch, histories: Histories, *, level: int, now: datetime) -> Lane:
-    past = histories.past(segments(branch.model, _newest_manifest(branch)))
     run = find_run(store.root, branch.model)
+    judged = histories.judged(branch.model, past_of(branch))
     return Lane(
         branch=branch,
         level=level,
-        series=histories.series(branch.model),
-        past=past,
-        judgement=histories.known(branch.model, past, judge),
+        own=histories.own(branch.model),
+        judgement=judged.judgement,
+        since=judged.since,
         is_running=run is not None and run.is_alive(now),
+        histories=histories,
     )
 
 
-def _newest_manifest(branch: TreeBranch) -> Manifest | None:
+def past_of(branch: TreeBranch) -> list[Segment]:
+    """Cut the past of a branch at its forks."""
     opened = branch.opened.get(branch.newest) if branch.newest is not None else None
-    return opened.manifest if opened else None
+    return segments(branch.model, opened.manifest if opened else None)
 
 
 def _levels(branches: Iterable[TreeBranch]) -> dict[ModelRef, int]:
@@ -151,11 +165,11 @@ def _alarm(lane: Lane, lanes: list[Lane], now: datetime) -> Alarm:
 
 def _answers(other: Lane, fallen: Lane) -> bool:
     """Tell whether a branch is a healthy fork from before another one's fall, made after it."""
-    origin, good, onset = other.branch.origin, fallen.judgement.last_good, fallen.judgement.onset
+    origin, good = other.branch.origin, fallen.judgement.last_good
     if origin is None or origin.hop.ref.model != fallen.model or good is None or origin.hop.step > good:
         return False
-    begun = _time(other.series.rows[0].time) if other.series.rows else None
-    fell = next((_time(row.time) for row in fallen.past.rows if row.step == onset), None)
+    begun = _time(other.own.first_time)
+    fell = _time(fallen.since)
     is_later = begun is not None and (fell is None or begun >= fell)
     return is_later and other.judgement.state is State.HEALTHY
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from art.errors import CheckpointNotFoundError
@@ -20,18 +21,41 @@ from art.ops.histories import Histories
 from art.store import disk, regular
 from art.store.aside import SetAside
 from art.store.certificates import certificates_of
-from art.store.checkpoint import Checkpoint, find_manifest, is_debris, look, stamp
+from art.store.checkpoint import Checkpoint, Stamp, check_size, find_manifest, is_debris, look, stamp
 from art.store.history import Entry, History
 from art.store.pins import pins_of
 from art.store.store import CheckpointStore
 
 
+@dataclass
+class Memory:
+    """What was read of a root, for those who look again: a file that has not changed is not read a second time."""
+
+    histories: Histories
+    opened: dict[Path, tuple[Stamp, Checkpoint]] = field(default_factory=dict[Path, "tuple[Stamp, Checkpoint]"])
+
+    def look(self, ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
+        """Open a step's folder. The sizes of its files are looked at each time."""
+        now = stamp(folder)
+        before, checkpoint = self.opened.get(folder, (None, None))
+        if checkpoint and checkpoint.ref == ref and before == now and not folder.is_symlink():
+            for entry in checkpoint.manifest.files:
+                check_size(folder, entry)
+            return checkpoint
+        self.opened.pop(folder, None)
+        outcome = look(ref, folder)
+        if not isinstance(outcome, Skipped) and not outcome.is_foreign:
+            self.opened[folder] = (now, outcome)
+        return outcome
+
+
 class OnDisk:
     """A root on this disk."""
 
-    def __init__(self, store: CheckpointStore, histories: Histories | None = None) -> None:
+    def __init__(self, store: CheckpointStore, memory: Memory | None = None) -> None:
         self.store = store
-        self._history = histories or History(store.root)
+        self._history = memory.histories if memory else History(store.root)
+        self._look = memory.look if memory else look
         self._folders: dict[ModelRef, Mapping[int, Path]] = {}
 
     def __str__(self) -> str:
@@ -53,7 +77,7 @@ class OnDisk:
         if ref.model not in self._folders:
             self._folders[ref.model] = self.store.folders(ref.model)
         folder = self._folders[ref.model].get(ref.step)
-        outcome = look(ref, folder) if folder else Skipped(ref.step, "it is gone")
+        outcome = self._look(ref, folder) if folder else Skipped(ref.step, "it is gone")
         if isinstance(outcome, Skipped):
             raise CheckpointNotFoundError(outcome.reason)
         return outcome

@@ -45,6 +45,10 @@ class Series:
             self._points[name] = tuple((row.step, row.metrics[name]) for row in self.rows if name in row.metrics)
         return self._points[name]
 
+    def points_of_tails(self, name: str) -> tuple[tuple[Point, ...], ...]:
+        """Give the same of each tail."""
+        return tuple(tuple((row.step, row.metrics[name]) for row in tail if name in row.metrics) for tail in self.tails)
+
     def total(self, name: str) -> float:
         """Add a metric up over all steps, also those that were left."""
         rows = [*self.rows, *(row for tail in self.tails for row in tail)]
@@ -55,21 +59,43 @@ class Series:
         return Series(tuple(row for row in self.rows if first <= row.step and (last is None or row.step <= last)))
 
 
+class Rows:
+    """A history that grows: takes its lines in the order they were written, and gives the rows so far."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, StepRow] = {}
+        self._tails: list[tuple[StepRow, ...]] = []
+        self._newest = -1
+
+    def add(self, entry: Entry) -> None:
+        """Take one line more."""
+        if entry.split == TRAIN and entry.step < self._newest:
+            self._tails.append(tuple(row for step, row in sorted(self._rows.items()) if step > entry.step))
+            self._rows = {step: row for step, row in self._rows.items() if step <= entry.step}
+            self._newest = entry.step
+        before = self._rows.get(entry.step)
+        numbers = {name: float(value) for name, value in entry.metrics.items() if value is not None}
+        self._rows[entry.step] = StepRow(entry.step, entry.time, {**(before.metrics if before else {}), **numbers})
+        self._newest = max(self._newest, entry.step)
+
+    def series(self) -> Series:
+        """Give what was written so far; a row that has not changed is the same object as before."""
+        return Series(tuple(row for _, row in sorted(self._rows.items())), tuple(self._tails))
+
+    def with_entry(self, entry: Entry) -> Series:
+        """Give what was written so far and one line more, which is not taken."""
+        other = Rows()
+        other._rows, other._tails, other._newest = dict(self._rows), list(self._tails), self._newest
+        other.add(entry)
+        return other.series()
+
+
 def series_of(entries: Iterable[Entry]) -> Series:
     """Turn the lines of a history, in the order they were written, into rows."""
-    rows: dict[int, StepRow] = {}
-    tails: list[tuple[StepRow, ...]] = []
-    newest = -1
+    rows = Rows()
     for entry in entries:
-        if entry.split == TRAIN and entry.step < newest:
-            tails.append(tuple(row for step, row in sorted(rows.items()) if step > entry.step))
-            rows = {step: row for step, row in rows.items() if step <= entry.step}
-            newest = entry.step
-        before = rows.get(entry.step)
-        numbers = {name: float(value) for name, value in entry.metrics.items() if value is not None}
-        rows[entry.step] = StepRow(entry.step, entry.time, {**(before.metrics if before else {}), **numbers})
-        newest = max(newest, entry.step)
-    return Series(tuple(row for _, row in sorted(rows.items())), tuple(tails))
+        rows.add(entry)
+    return rows.series()
 
 
 def stitched(parts: Iterable[Series]) -> Series:

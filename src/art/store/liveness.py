@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from art.format.fields import Time
 from art.format.json import parse_as
 from art.format.manifest import utc_now
 from art.names import ModelRef
-from art.store import regular
+from art.store import fleeting, regular
 
 PATIENCE_S = 15 * 60
 """How long a process of another machine counts as alive after its last sign."""
@@ -60,20 +59,9 @@ class Beacon:
 
     def beat(self, word: str = RUNNING) -> None:
         """Say that the process lives, or how it ended; silent where nothing can be written."""
-        path = run_path(self.root, self.model)
         run = LiveRun(host=socket.gethostname(), pid=os.getpid(), started=self.started, beat=utc_now(), word=word)
         self.is_lit = True
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            if path.parent.is_dir():
-                fresh.unlink(missing_ok=True)
-                # Newly made: a link of this name would be another file.
-                with fresh.open("x", encoding="utf-8") as file:
-                    file.write(run.model_dump_json())
-                fresh.replace(path)
-        except OSError:
-            with suppress(OSError):
-                fresh.unlink()
+        fleeting.put(run_path(self.root, self.model), run.model_dump_json().encode())
 
 
 def run_path(root: Path, model: ModelRef) -> Path:

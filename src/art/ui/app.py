@@ -62,14 +62,34 @@ def create_app(desk: Desk, *, port: int, token: str, allow_fork: bool = False) -
     return PageGuard(Starlette(routes=routes, exception_handlers=handlers), port=port, token=token)
 
 
+class Told:
+    """What one page has been told: the rest of an overview is news to it."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self._models: dict[tuple[str, str], Any] = {}
+
+    def news(self, first: dict[str, Any]) -> dict[str, Any] | None:
+        """Give the state, the order of the branches and those that have changed; None where nothing was read anew."""
+        version, models = first["version"], {(each["project"], each["model"]): each for each in first["tree"]["models"]}
+        changed = [each for name, each in models.items() if self._models.get(name) is not each]
+        is_known = version == self._version
+        self._version, self._models = version, models
+        if is_known:
+            return None
+        order = [f"{project}/{name}" for project, name in models]
+        return {"status": first["status"], "models": changed, "order": order}
+
+
 class _Service:
     def __init__(self, desk: Desk, *, allow_fork: bool) -> None:
         self._desk = desk
         self._allow_fork = allow_fork
 
     def page(self, _: Request) -> Response:
-        first = {"status": self._desk.status(), "tree": self._desk.tree(), "page": {"allow_fork": self._allow_fork}}
-        shell = build_shell(first)
+        first = self._desk.first()
+        page = {"allow_fork": self._allow_fork, "version": first["version"]}
+        shell = build_shell({"status": first["status"], "tree": first["tree"], "page": page})
         headers = {"content-security-policy": shell.policy}
         return Response(shell.html, media_type="text/html; charset=utf-8", headers=headers)
 
@@ -96,9 +116,11 @@ class _Service:
 
     async def _changes(self, request: Request) -> AsyncIterator[str]:
         """Tell what was written since: whole lines of histories, then the new state of the tree."""
-        watch = Watch(self._desk.store)
+        watch, told = Watch(self._desk.store), Told(request.query_params.get("at", ""))
         await anyio.to_thread.run_sync(watch.look)
         yield ": watching\n\n"
+        if news := told.news(await anyio.to_thread.run_sync(self._desk.first)):
+            yield _event("overview", news)
         silent_s = 0.0
         while not await request.is_disconnected():
             await anyio.sleep(LOOK_EVERY_S)
@@ -108,8 +130,8 @@ class _Service:
                 yield _event("entry", entry)
             if seen.has_changed:
                 self._desk.forget()
-                status, tree = await anyio.to_thread.run_sync(lambda: (self._desk.status(), self._desk.tree()))
-                yield _event("overview", {"status": status, "tree": tree})
+                if news := told.news(await anyio.to_thread.run_sync(self._desk.first)):
+                    yield _event("overview", news)
                 silent_s = 0.0
             elif silent_s >= COMMENT_EVERY_S:
                 yield ": still watching\n\n"

@@ -5,6 +5,7 @@ Paths are those that the page asks for: `status`, `tree`, `history/shop/agent-1`
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +16,10 @@ from art.ops import disk_documents, documents
 from art.ops.compare import compare
 from art.ops.disk_use import read_disk_use
 from art.ops.histories import Histories
+from art.ops.judge import REWARD
 from art.ops.keep import policies_of
 from art.ops.lanes import Lane, Overview, read_overview
+from art.ops.on_disk import Memory
 from art.ops.retention import plan_retention
 from art.ops.rollouts import read_rollouts, rollout_steps
 from art.store.history import TRAIN
@@ -43,15 +46,25 @@ class Desk:
     def __init__(self, store: CheckpointStore, *, project: str | None = None) -> None:
         self.store = store
         self._project = project
-        self._histories = Histories(store.root)
+        self._memory = Memory(Histories(store.root))
         self._overview: Overview | None = None
+        self._models: list[Json] = []
+        self._start, self._count = secrets.token_hex(4), 0
         self._lock = threading.Lock()
 
     def overview(self) -> Overview:
         with self._lock:
-            if self._overview is None:
-                self._overview = read_overview(self.store, project=self._project, histories=self._histories)
-            return self._overview
+            return self._read()
+
+    def _read(self) -> Overview:
+        if self._overview is None:
+            self._overview = read_overview(self.store, project=self._project, memory=self._memory)
+            before = {(each["project"], each["model"]): each for each in self._models}
+            models = documents.tree_document(self._overview)["models"]
+            # A branch that has not changed is the same object as before: whoever has it needs it no second time.
+            self._models = [_same_or(each, before.get((each["project"], each["model"]))) for each in models]
+            self._count += 1
+        return self._overview
 
     def forget(self) -> None:
         """Read anew at the next question."""
@@ -62,7 +75,17 @@ class Desk:
         return documents.status_document(self.overview(), root=str(self.store.root))
 
     def tree(self) -> Json:
-        return documents.tree_document(self.overview())
+        return self.first()["tree"]
+
+    def first(self) -> Json:
+        """Give what a page begins with: the state and the tree, and the name of this version of both."""
+        with self._lock:
+            overview = self._read()
+            return {
+                "status": documents.status_document(overview, root=str(self.store.root)),
+                "tree": {"schema": documents.SCHEMA, "metric": REWARD, "models": self._models},
+                "version": f"{self._start}-{self._count}",
+            }
 
     def history(self, model: ModelRef, *, first: int = 0, last: int | None = None) -> Json:
         return documents.history_document(self._lane(model), first=first, last=last, metrics=METRICS)
@@ -97,3 +120,8 @@ class Desk:
         if lane is None:
             raise ModelNotFoundError(f"There is no model {model} below {self.store.root}.")
         return lane
+
+
+def _same_or(document: Json, before: Json | None) -> Json:
+    """Give the object that was there before where the new one says the same."""
+    return before if before is not None and before == document else document

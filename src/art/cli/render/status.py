@@ -56,8 +56,7 @@ def _alarm_lines(alarm: Alarm, now: datetime) -> Iterator[Text]:
     if alarm.answered_by:
         yield line.append(f" · answered by {alarm.answered_by.name}")
         return
-    onset = next((row for row in alarm.lane.past.rows if row.step == alarm.lane.judgement.onset), None)
-    past = f", begun {wording.age(onset.time, now)}" if onset else ""
+    past = f", begun {wording.age(alarm.lane.since, now)}" if alarm.lane.since else ""
     yield line.append(f", {'still running' if alarm.lane.is_running else 'ended'}{past}")
     yield Text("  " + " · ".join(_facts(alarm.lane)))
     if command := fork_command(alarm.lane):
@@ -86,9 +85,9 @@ def _cost_line(overview: Overview) -> Text:
     lanes = overview.lanes
     healthy = [lane for lane in lanes if lane.judgement.state is State.HEALTHY]
     running = sum(1 for lane in healthy if lane.is_running)
-    steps = sum(len(lane.series.rows) for lane in lanes)
-    trained = wording.worked(sum(lane.series.total("train/seconds") for lane in lanes))
-    tokens = int(sum(lane.series.total("train/tokens") for lane in lanes))
+    steps = sum(lane.own.count for lane in lanes)
+    trained = wording.worked(sum(lane.own.seconds for lane in lanes))
+    tokens = int(sum(lane.own.tokens for lane in lanes))
     return Text.assemble(
         ("▶ " if running else "✓ ", "green"),
         f"{running} running and healthy, {len(healthy)} of {wording.count(len(lanes), 'model')} healthy",

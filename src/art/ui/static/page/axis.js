@@ -8,12 +8,8 @@ const geometry = () => {
   const right = phone() ? 52 : 70;
   return { panel, card, left, width: Math.max(80, card - left - right), right };
 };
-const bounds = () => {
-  if (S.zoom) return S.zoom;
-  const ends = S.tree.models.flatMap((each) => [each.first, each.newest]);
-  const low = Math.min(0, ...ends), high = Math.max(1, ...ends);
-  return [low, high];
-};
+const wholeAxis = ofTree((tree) => tree.models.reduce(([low, high], each) => [Math.min(low, each.first), Math.max(high, each.newest)], [0, 1]));
+const bounds = () => S.zoom || wholeAxis();
 const at = (step) => { const [low, high] = bounds(); return ((step - low) / (high - low)) * geometry().width; };
 const stepAt = (x) => { const [low, high] = bounds(); return Math.round(low + (x / geometry().width) * (high - low)); };
 const ticks = () => {

@@ -3,7 +3,12 @@ const SHOWN = ["train/reward", "val/reward", "train/entropy", "train/approx_kl",
 const TALL = 134, LOW = 52, SMOOTHING = 0.1;
 const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2], [12, 4]];
 
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const colours = { dark: null, known: new Map() };
+const css = (name) => {
+  if (colours.dark !== S.dark) Object.assign(colours, { dark: S.dark, known: new Map() });
+  if (!colours.known.has(name)) colours.known.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  return colours.known.get(name);
+};
 const ancestorsOf = (key) => {
   const found = [];
   for (let each = model(key), seen = new Set(); each && parentOf(each) && !seen.has(parentOf(each)); ) {
@@ -42,7 +47,17 @@ const pointsOf = (part, metric) => {
 };
 const tailsOf = (part, metric) => (part.colour < 0 ? [] : historyOf(part.key).tails || []).map((tail) => tail.steps.map((step, place) => [step, (tail.metrics[metric] || [])[place] ?? null]));
 
+// Says what the data of a chart are made of: as long as it says the same, nothing is worked out again.
+const madeOf = () => [S.smooth, S.tree.models.length, ...drawnParts().map(({ key, until, colour }) => `${key} ${until} ${colour} ${documents.get(historyPath(key))?.version ?? 0}`)].join();
+const charted = new Map();
 const chartData = (metric) => {
+  const key = madeOf(), kept = charted.get(metric);
+  if (kept?.key === key) return kept;
+  const made = { key, ...workOut(metric) };
+  charted.set(metric, made);
+  return made;
+};
+const workOut = (metric) => {
   const lines = drawnParts().flatMap((part) => [{ part, points: pointsOf(part, metric), tail: false }, ...tailsOf(part, metric).map((points) => ({ part, points, tail: true }))]);
   const steps = [...new Set(lines.flatMap(({ points }) => points.map(([step]) => step)))].sort((a, b) => a - b);
   const place = new Map(steps.map((step, index) => [step, index]));
@@ -61,18 +76,22 @@ const Charts = () => {
 };
 const Chart = ({ metric, height }) => {
   const box = useRef(null), kept = useRef(null);
-  const { card, left } = geometry(), { lines, data } = chartData(metric), [title, note] = METRIC_WORDS[metric] || [metric, ""];
+  const { card, left } = geometry(), { key, lines, data } = chartData(metric), [title, note] = METRIC_WORDS[metric] || [metric, ""];
   useLayoutEffect(() => {
+    const alert = S.focus && alertOf(S.focus);
+    const looks = [key, card, left, height, S.dark, S.step, S.focus, alert?.onset, alert?.last_good, S.focus && model(S.focus)?.newest, ...bounds()].join();
+    if (kept.current?.looks === looks) return;
     const shape = [card, left, height, S.dark, ...lines.map(({ part, tail }) => `${part.key}${part.colour}${tail}`)].join();
     if (kept.current?.shape !== shape) {
       kept.current?.plot.destroy();
       kept.current = { shape, plot: new uPlot(chartOptions(metric, height, lines), data, box.current) };
-    } else kept.current.plot.setData(data, false);
+    } else if (kept.current.key !== key) kept.current.plot.setData(data, false);
+    Object.assign(kept.current, { looks, key });
     kept.current.plot.setScale("x", { min: bounds()[0], max: bounds()[1] });
     kept.current.plot.redraw();
   });
   useEffect(() => () => { kept.current?.plot.destroy(); kept.current = null; }, []);
-  const newest = (part) => { const points = pointsOf(part, metric); return points.length ? points[points.length - 1][1] : null; };
+  const newest = (part) => drawnPoints(metric, part.key).at(-1)?.[1] ?? null;
   const shown = drawnParts().filter(({ colour }) => colour >= 0), listed = height === TALL ? shown : shown.slice(0, 1);
   return html`<div class="chart" role="img" aria-label=${`${title} ${note} of ${shown.map((part) => `${clean(nameOf(part.key))}, newest ${value(newest(part))}`).join("; ")}`}>
     <div class="legend" aria-hidden="true" style=${{ width: `${left - 60}px` }}><b>${title}</b> <small>${note}</small>
@@ -81,6 +100,7 @@ const Chart = ({ metric, height }) => {
     <div ref=${box}></div>
   </div>`;
 };
+const drawnPoints = (metric, key) => chartData(metric).lines.find(({ part, tail }) => part.key === key && !tail)?.points ?? [];
 const chartOptions = (metric, height, lines) => {
   const { card, left, right } = geometry(), grid = { stroke: css("--line"), width: 1, dash: [] };
   return {
@@ -147,7 +167,7 @@ const drawMarks = (plot, metric) => {
   if (S.step !== null && S.focus) vertical(S.step, css("--ink"), [3, 3]);
   ctx.save(); ctx.setLineDash([]);
   for (const key of chosen()) {
-    const each = model(key), points = each.forked_from ? pointsOf({ key, until: Infinity }, metric) : [];
+    const each = model(key), points = each.forked_from ? drawnPoints(metric, key) : [];
     if (!points.length) continue;
     const [step, number] = points[0], x = plot.valToPos(step, "x", true), y = plot.valToPos(number, "y", true), size = 4.5 * ratio;
     if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) continue;
@@ -174,7 +194,7 @@ const drawNames = (plot, metric) => {
   if (alert && alert.last_good !== null) mark(alert.last_good, `last good ${alert.last_good}`, css("--good"), "right");
   if (S.step !== null && S.focus) mark(S.step, `${clean(nameOf(S.focus))}@${S.step}`, css("--ink"), "left");
   if (!phone()) {
-    const ends = drawnParts().filter(({ colour }) => colour >= 0).map((part) => ({ part, last: pointsOf(part, metric).filter(([step]) => inside(step)).pop() })).filter(({ last }) => last)
+    const ends = drawnParts().filter(({ colour }) => colour >= 0).map((part) => ({ part, last: drawnPoints(metric, part.key).filter(([step]) => inside(step)).pop() })).filter(({ last }) => last)
       .map(({ part, last }) => nameAt(part, ctx, plot.valToPos(last[0], "x", true), plot.valToPos(last[1], "y", true), bbox)).sort((a, b) => a.top - b.top);
     // A name that would lie on one above it goes below that.
     ends.forEach((end, place) => { for (const above of ends.slice(0, place)) if (end.left < above.left + above.wide && above.left < end.left + end.wide) end.top = Math.max(end.top, above.top + 13 * ratio); });

@@ -10,7 +10,10 @@ const asked = new Set();
 let draw = () => {};
 
 const set = (patch) => { Object.assign(S, patch); writeAddress(); draw(); };
-const model = (key) => S.tree.models.find((each) => id(each) === key);
+// What is worked out of a tree once, and again when another one came.
+const ofTree = (work) => { let tree = null, found; return () => { if (tree !== S.tree) { tree = S.tree; found = work(tree); } return found; }; };
+const indexed = ofTree((tree) => new Map(tree.models.map((each) => [id(each), each])));
+const model = (key) => indexed().get(key);
 const alertOf = (key) => S.status.alerts.find((each) => id(each) === key);
 const chosen = () => [...new Set([S.focus, ...S.selected])].filter((key) => key && model(key)).slice(0, COLOURS);
 const colourOf = (key) => chosen().indexOf(key);
@@ -28,7 +31,8 @@ const need = (path) => {
   }
   return documents.get(path);
 };
-const arrived = (path, found) => { documents.set(path, found); if (path === "disk" && !found.error) S.disk = found.kept_bytes + found.aside_bytes; };
+let versions = 0;
+const arrived = (path, found) => { found.version = ++versions; documents.set(path, found); if (path === "disk" && !found.error) S.disk = found.kept_bytes + found.aside_bytes; };
 const isFile = () => location.protocol === "file:" || Boolean(document.getElementById("later"));
 const fetchDocument = async (path) => {
   if (isFile()) return { error: "This is not in the file; open the page of the store itself for it." };
@@ -89,11 +93,16 @@ const writeAddress = () => {
 // Live: whole lines are added to what is shown, and the tree is replaced when it changed.
 const watch = () => {
   if (isFile()) { S.live = "file"; return; }
-  const source = new EventSource("/api/events");
-  source.onopen = () => set({ live: "live", problem: null });
+  const source = new EventSource(`/api/events?at=${encodeURIComponent(S.page.version || "")}`);
+  // What was written while nobody listened was missed: what is shown of histories is asked for again.
+  source.onopen = () => { if (S.live === "lost") for (const path of documents.keys()) stale.add(path); set({ live: "live", problem: null }); };
   source.onerror = () => set({ live: "lost", problem: `Not connected since ${new Date().toTimeString().slice(0, 5)}, showing what was there.` });
   source.addEventListener("entry", (event) => { addEntry(JSON.parse(event.data)); });
-  source.addEventListener("overview", (event) => { const { status, tree } = JSON.parse(event.data); for (const path of documents.keys()) if (AGES.test(path)) stale.add(path); set({ status, tree }); });
+  source.addEventListener("overview", (event) => { const { status, models, order } = JSON.parse(event.data); for (const path of documents.keys()) if (AGES.test(path)) stale.add(path); set({ status, tree: renewed(models, order) }); });
+};
+const renewed = (models, order) => {
+  const known = new Map([...indexed(), ...models.map((each) => [id(each), each])]);
+  return { ...S.tree, models: order.map((key) => known.get(key)).filter(Boolean) };
 };
 const addEntry = (entry) => {
   const found = documents.get(historyPath(entry.model));
@@ -106,7 +115,7 @@ const addEntry = (entry) => {
   }
   if (at < 0) { at = found.steps.push(entry.step) - 1; for (const column of Object.values(found.metrics)) column[at] = null; }
   for (const [name, number] of Object.entries(entry.metrics)) if (found.metrics[name]) found.metrics[name][at] = number;
-  found.version = (found.version || 0) + 1;
+  found.version = ++versions;
 };
 const say = (text) => { S.said = text; draw(); setTimeout(() => { if (S.said === text) { S.said = ""; draw(); } }, 4000); };
 const copy = async (text) => {

@@ -16,9 +16,9 @@ const StateIcon = ({ each }) => html`<svg class=${`icon i-${shapeOf(each)}`} vie
 
 const parentOf = (each) => (each.forked_from ? `${each.forked_from.project}/${each.forked_from.model}` : null);
 // Latest fork first: then no connector crosses a sibling's lane.
-const ordered = () => {
+const ordered = ofTree((tree) => {
   const children = new Map();
-  for (const each of S.tree.models) {
+  for (const each of tree.models) {
     const parent = model(parentOf(each) || "") ? parentOf(each) : null;
     children.set(parent, [...(children.get(parent) || []), each]);
   }
@@ -31,9 +31,9 @@ const ordered = () => {
     for (const fork of forks) walk(fork, level + 1);
   };
   for (const root of children.get(null) || []) walk(root, 0);
-  for (const each of S.tree.models) walk(each, 0);
+  for (const each of tree.models) walk(each, 0);
   return rows;
-};
+});
 const kept = (rows) => {
   const keep = new Set([...S.status.running, ...S.status.alerts.filter((each) => each.life === "open").map(id), ...chosen()]);
   const best = [...S.tree.models].sort((a, b) => (b.best_value ?? -Infinity) - (a.best_value ?? -Infinity)).slice(0, BEST);
@@ -59,11 +59,11 @@ const foldedWords = (folded) => {
   const top = Math.max(...folded.map((each) => each.best_value ?? -Infinity));
   return [`${folded.length} more`, bad ? `${bad} collapsed` : "", Number.isFinite(top) ? `≤ ${value(top)}` : ""].filter(Boolean).join(" · ");
 };
-const scale = () => {
-  const all = S.tree.models.flatMap((each) => each.spark[1]).filter((each) => each !== null);
-  const low = Math.min(0, ...all), high = Math.max(...all, low + 1e-9);
+const scale = ofTree((tree) => {
+  let low = 0, high = 1e-9;
+  for (const each of tree.models) for (const number of each.spark[1]) if (number !== null) { low = Math.min(low, number); high = Math.max(high, number); }
   return (number, height) => height - 4 - ((number - low) / (high - low)) * (height - 9);
-};
+});
 const heightAt = (each, step, y, height) => {
   const [steps, values] = each.spark;
   let best = null;
@@ -72,7 +72,7 @@ const heightAt = (each, step, y, height) => {
 };
 
 const Tree = () => {
-  const body = useRef(null);
+  const body = useRef(null), [, scrolled] = useState(0);
   const rows = visibleRows(), height = LANE(), { left, width, card } = geometry();
   const first = Math.max(0, Math.floor((S.scroll || 0) / height) - OVERSCAN);
   const last = Math.min(rows.length, first + Math.ceil(Math.min(rows.length * height, treeHeight()) / height) + 2 * OVERSCAN);
@@ -87,7 +87,7 @@ const Tree = () => {
       <span class="rewardhead">reward</span>
     </div>
     <div class="treebody" ref=${body} role="tree" aria-label="Branches on the step axis" style=${{ maxHeight: `${treeHeight()}px` }}
-      onScroll=${(event) => { S.scroll = event.currentTarget.scrollTop; draw(); }}>
+      onScroll=${(event) => { S.scroll = event.currentTarget.scrollTop; scrolled(Math.floor(S.scroll / height)); }}>
       <div style=${{ height: `${rows.length * height}px`, position: "relative" }}>
         <svg class="lanes" width=${card} height=${rows.length * height} aria-hidden="true">
           ${drawn.map((row, index) => row.each && html`<${Connector} each=${row.each} from=${place.get(parentOf(row.each))} to=${first + index} y=${y} />`)}

@@ -1,5 +1,5 @@
 // Numbers, names and texts as people read them. Pure.
-const { html, render, useEffect, useLayoutEffect, useRef } = htmPreact;
+const { html, render, useEffect, useLayoutEffect, useRef, useState } = htmPreact;
 
 const STATE_WORDS = {
   healthy: "healthy", collapsed: "collapsed", "held-out fell": "held-out reward fell",

@@ -1,0 +1,260 @@
+"""What a long history says in short: enough for a line of the tree, and how its branch was judged. Pure values.
+
+Kept beside the history as `summary.json`, which is a cache and never the truth: it says how far the history was read,
+by which file and which bytes, and by which code, and is thrown away where any of that is not so.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from art.errors import CorruptCheckpointError
+from art.format.fields import MAX_COUNT, Count, Digest, Number
+from art.format.json import parse_as
+from art.format.lineage import Segment
+from art.names import ModelRef
+from art.ops import judge, series
+from art.ops.judge import REWARD, Evidence, Judgement, State
+from art.ops.series import Point, Series
+
+MAX_SUMMARY_BYTES = 64 * 1024**2
+SECONDS, TOKENS = "train/seconds", "train/tokens"
+Figure = TypeVar("Figure", int, float)
+
+
+class Mark(BaseModel):
+    """How far a history was read: the file, the whole lines of it in bytes, and the digest of the last of them."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    inode: int = Field(ge=0)
+    size_bytes: int = Field(ge=0)
+    tail: Digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """What a model's own history says, forks aside."""
+
+    count: int = 0
+    """All rows, also those of tails that were left."""
+    first: int | None = None
+    newest: int | None = None
+    first_time: str | None = None
+    last_time: str | None = None
+    seconds: float = 0.0
+    tokens: float = 0.0
+    rewards: tuple[Point, ...] = ()
+    tails: tuple[tuple[Point, ...], ...] = ()
+    """The rewards of each tail that a rewind left."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How a branch was judged by its whole past, and when its first bad step was written down."""
+
+    judgement: Judgement
+    since: str | None = None
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """What a judgement rests on: the parts of a past, and how far the history of each was read."""
+
+    parts: tuple[Segment, ...]
+    marks: tuple[Mark | None, ...]
+
+
+class _Evidence(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    metric: str
+    step: Count
+    value: Number
+    baseline: Number
+    text: str
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    model: str
+    first: Count
+    last: Count | None
+    mark: Mark | None
+
+
+class _Judged(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    past: tuple[_Part, ...]
+    state: str
+    onset: Count | None
+    last_good: Count | None
+    level: Number | None
+    now: Number | None
+    since: str | None
+    evidence: tuple[_Evidence, ...]
+
+
+class Summary(BaseModel):
+    """The file."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    code: Digest
+    """Of the modules that made it: another judge judges anew."""
+    mark: Mark
+    count: int = Field(ge=0)
+    first: Count | None
+    newest: Count | None
+    first_time: str | None
+    last_time: str | None
+    seconds: Number
+    tokens: Number
+    rewards: str
+    tails: tuple[str, ...]
+    judged: _Judged | None
+
+
+def own_of(history: Series) -> Own:
+    """Say in short what a history says."""
+    rows = history.rows
+    return Own(
+        count=len(rows) + sum(len(tail) for tail in history.tails),
+        first=rows[0].step if rows else None,
+        newest=rows[-1].step if rows else None,
+        first_time=rows[0].time if rows else None,
+        last_time=rows[-1].time if rows else None,
+        seconds=history.total(SECONDS),
+        tokens=history.total(TOKENS),
+        rewards=history.points(REWARD),
+        tails=history.points_of_tails(REWARD),
+    )
+
+
+def judged_of(past: Series) -> Judged:
+    """Judge a branch by its whole past."""
+    found = judge.judge(past)
+    return Judged(found, next((row.time for row in past.rows if row.step == found.onset), None))
+
+
+def write_summary(own: Own, mark: Mark, judged: tuple[Grounds, Judged] | None) -> bytes:
+    """Write a summary as a file holds it; raises `ValueError` for numbers that JSON has no place for."""
+    summary = Summary(
+        code=code_digest(),
+        mark=mark,
+        count=own.count,
+        first=own.first,
+        newest=own.newest,
+        first_time=own.first_time,
+        last_time=own.last_time,
+        seconds=own.seconds,
+        tokens=own.tokens,
+        rewards=_packed(own.rewards),
+        tails=tuple(map(_packed, own.tails)),
+        judged=_written(*judged) if judged else None,
+    )
+    return summary.model_dump_json().encode()
+
+
+def read_summary(content: bytes, *, where: str) -> tuple[Mark, Own, tuple[Grounds, Judged] | None]:
+    """Read a summary; raises `CorruptCheckpointError` for one that is none, or that other code made."""
+    summary = parse_as(Summary, content, where=where, what="a summary", max_bytes=MAX_SUMMARY_BYTES)
+    if summary.code != code_digest():
+        raise CorruptCheckpointError(f"{where} was written by another version.")
+    try:
+        own = Own(
+            count=summary.count,
+            first=summary.first,
+            newest=summary.newest,
+            first_time=summary.first_time,
+            last_time=summary.last_time,
+            seconds=summary.seconds,
+            tokens=summary.tokens,
+            rewards=_unpacked(summary.rewards),
+            tails=tuple(map(_unpacked, summary.tails)),
+        )
+        judged = _read(summary.judged) if summary.judged else None
+    except ValueError as error:
+        raise CorruptCheckpointError(f"{where} is no summary: {error}.") from error
+    return summary.mark, own, judged
+
+
+@cache
+def code_digest() -> str:
+    """Give the digest of the code that makes summaries."""
+    sources = (judge.__file__, series.__file__, __file__)
+    return hashlib.sha256(b"\0".join(Path(source or "").read_bytes() for source in sources)).hexdigest()
+
+
+def _written(grounds: Grounds, judged: Judged) -> _Judged:
+    found = judged.judgement
+    parts = zip(grounds.parts, grounds.marks, strict=True)
+    return _Judged(
+        past=tuple(_Part(model=str(part.model), first=part.first, last=part.last, mark=mark) for part, mark in parts),
+        state=str(found.state),
+        onset=found.onset,
+        last_good=found.last_good,
+        level=found.level,
+        now=found.now,
+        since=judged.since,
+        evidence=tuple(
+            _Evidence(metric=seen.metric, step=seen.step, value=seen.value, baseline=seen.baseline, text=seen.text)
+            for seen in found.evidence
+        ),
+    )
+
+
+def _read(found: _Judged) -> tuple[Grounds, Judged]:
+    parts = tuple(Segment(ModelRef.parse(part.model), part.first, part.last) for part in found.past)
+    judgement = Judgement(
+        state=State(found.state),
+        onset=found.onset,
+        last_good=found.last_good,
+        level=found.level,
+        now=found.now,
+        evidence=tuple(Evidence(**seen.model_dump()) for seen in found.evidence),
+    )
+    return Grounds(parts, tuple(part.mark for part in found.past)), Judged(judgement, found.since)
+
+
+def _packed(points: Sequence[Point]) -> str:
+    """Write points as the bytes of their steps and values, which are read sooner than text."""
+    steps, values = array("q", (step for step, _ in points)), array("d", (value for _, value in points))
+    return base64.b64encode(_little(steps).tobytes() + _little(values).tobytes()).decode()
+
+
+def _unpacked(text: str) -> tuple[Point, ...]:
+    try:
+        content = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("its points are not base64") from error
+    half, rest = divmod(len(content), 2)
+    steps, values = array("q"), array("d")
+    if rest or half % steps.itemsize:
+        raise ValueError("its points are cut off")
+    steps.frombytes(content[:half])
+    values.frombytes(content[half:])
+    steps, values = _little(steps), _little(values)
+    if steps and not 0 <= min(steps) <= max(steps) <= MAX_COUNT:
+        raise ValueError("one of its steps is none")
+    return tuple(zip(steps, values, strict=True))
+
+
+def _little(numbers: array[Figure]) -> array[Figure]:
+    """Turn numbers of this machine into those of a file, or back."""
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
