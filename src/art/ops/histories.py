@@ -20,7 +20,7 @@ from art.format import layout
 from art.format.lineage import Segment
 from art.names import ModelRef
 from art.ops.judge import REWARD
-from art.ops.series import Rows, Series, stitched
+from art.ops.series import GrowingSeries, Series, stitched
 from art.ops.summary import (
     MAX_SUMMARY_BYTES,
     Grounds,
@@ -45,7 +45,7 @@ Stamp = tuple[int, int, int]
 class _Reading:
     """A history, as far as it was read."""
 
-    rows: Rows = field(default_factory=Rows)
+    rows: GrowingSeries = field(default_factory=GrowingSeries)
     mark: Mark | None = None
     stamp: Stamp | None = None
     series: Series = field(default_factory=Series)
@@ -73,7 +73,7 @@ class Histories:
         parts = tuple(segments)
         shares = tuple(self.series(part.model).between(part.first, part.last) for part in parts)
         kept = self._pasts.get(parts[-1].model)
-        # Rows that were read before are the same objects, so that comparing them is quick.
+        # GrowingSeries that were read before are the same objects, so that comparing them is quick.
         if kept is None or kept[0] != parts or kept[1] != shares:
             kept = (parts, shares, stitched(shares))
             self._pasts[parts[-1].model] = kept

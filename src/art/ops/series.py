@@ -59,7 +59,7 @@ class Series:
         return Series(tuple(row for row in self.rows if first <= row.step and (last is None or row.step <= last)))
 
 
-class Rows:
+class GrowingSeries:
     """A history that grows: takes its lines in the order they were written, and gives the rows so far."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Rows:
 
     def with_entry(self, entry: Entry) -> Series:
         """Give what was written so far and one line more, which is not taken."""
-        other = Rows()
+        other = GrowingSeries()
         other._rows, other._tails, other._newest = dict(self._rows), list(self._tails), self._newest
         other.add(entry)
         return other.series()
@@ -92,7 +92,7 @@ class Rows:
 
 def series_of(entries: Iterable[Entry]) -> Series:
     """Turn the lines of a history, in the order they were written, into rows."""
-    rows = Rows()
+    rows = GrowingSeries()
     for entry in entries:
         rows.add(entry)
     return rows.series()

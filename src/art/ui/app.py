@@ -62,7 +62,7 @@ def create_app(desk: Desk, *, port: int, token: str, allow_fork: bool = False) -
     return PageGuard(Starlette(routes=routes, exception_handlers=handlers), port=port, token=token)
 
 
-class Told:
+class PageNews:
     """What one page has been told: the rest of an overview is news to it."""
 
     def __init__(self, version: str) -> None:
@@ -116,7 +116,7 @@ class _Service:
 
     async def _changes(self, request: Request) -> AsyncIterator[str]:
         """Tell what was written since: whole lines of histories, then the new state of the tree."""
-        watch, told = Watch(self._desk.store), Told(request.query_params.get("at", ""))
+        watch, told = Watch(self._desk.store), PageNews(request.query_params.get("at", ""))
         await anyio.to_thread.run_sync(watch.look)
         yield ": watching\n\n"
         if news := told.news(await anyio.to_thread.run_sync(self._desk.first)):
