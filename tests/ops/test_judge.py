@@ -181,3 +181,35 @@ def test_a_solved_task_is_not_silent_because_one_step_was_luckier():
     run = series(train_reward=rewards, train_groups=[4.0] * 10, train_groups_without_signal=[0.0] * 4 + [4.0] * 6)
 
     assert not judge(run).is_alarm
+
+
+@pytest.mark.parametrize("constant", [0.1, 0.3, 0.4, 0.41])
+@pytest.mark.parametrize("heard", [0.0, 1.0])
+def test_a_reward_that_broke_near_the_level_of_its_run_is_found(constant: float, heard: float):
+    rewards = [*learning(30, 0.03, 3), *[constant] * 5]
+    silent = [*[heard] * 30, *[4.0] * 5]
+    run = series(train_reward=rewards, train_groups=[4.0] * 35, train_groups_without_signal=silent)
+
+    found = judge(run)
+
+    assert found.is_alarm
+    assert found.onset is not None
+    assert found.onset >= 29
+
+
+@pytest.mark.parametrize(
+    ("rewards", "shares"),
+    [
+        ([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.02], [0.0] * 8),
+        ([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95], [0.0] * 8),
+        ([0.5, 0.7, 0.9, 1.1, 1.05, 1.0, 1.02, 0.99], [0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0]),
+    ],
+)
+def test_a_task_that_is_solved_is_no_broken_reward(rewards: list[float], shares: list[float]):
+    run = series(
+        train_reward=[*rewards, *[1.0] * 8],
+        train_groups=[4.0] * 16,
+        train_groups_without_signal=[*shares, *[4.0] * 8],
+    )
+
+    assert not judge(run).is_alarm

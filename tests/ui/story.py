@@ -72,7 +72,9 @@ def tell(root: Path, *, story: tuple[Branch, ...] = STORY, project: str = "shop"
     settings: dict[str, dict[str, Any]] = {}
     for branch in story:
         settings[branch.name] = {**(settings[branch.source] if branch.source else BASE), **branch.changed}
-        _tell_branch(store, branch, ModelRef(project, branch.name), settings[branch.name], began + branch.begun)
+        # What still runs wrote its last step just now.
+        first = datetime.now(UTC) - STEP_TIME * (branch.last + 1) if branch.is_running else began + branch.begun
+        _tell_branch(store, branch, ModelRef(project, branch.name), settings[branch.name], first)
     return store
 
 

@@ -9,21 +9,26 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from playwright import sync_api as playwright
 
 from art.names import CheckpointRef, ModelRef
 from art.store.history import History
 from art.store.store import CheckpointStore
+from art.ui.desk import Desk
 from art.ui.server import write_file
 
 from .conftest import TOKEN, Page, served
 from .gallery import show_everything
 from .story import Branch, group, tell, write_checkpoint
 
-playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
-DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 380, "height": 800}
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+DESKTOP = playwright.ViewportSize(width=1440, height=900)
+PHONE = playwright.ViewportSize(width=380, height=800)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
@@ -39,7 +44,7 @@ def browser() -> Generator[playwright.Browser]:
 class Visit:
     """A tab on the page that fails its test for every error and every broken policy."""
 
-    def __init__(self, browser: playwright.Browser, url: str, *, size: dict[str, int] = DESKTOP) -> None:
+    def __init__(self, browser: playwright.Browser, url: str, *, size: playwright.ViewportSize = DESKTOP) -> None:
         self.context = browser.new_context(viewport=size, permissions=["clipboard-read", "clipboard-write"])
         self.tab = self.context.new_page()
         self.problems: list[str] = []
@@ -174,7 +179,7 @@ def test_the_fork_button_forks_and_says_with_which_command(browser: playwright.B
 
 def test_a_file_of_the_page_opens_offline_and_asks_nobody(browser: playwright.Browser, page: Page, tmp_path: Path):
     target = tmp_path / "report.html"
-    write_file(page.store, target, project=None)
+    write_file(Desk(page.store), target)
 
     with Visit(browser, target.as_uri()) as visit:
         visit.wait(".said", "total total")
@@ -247,7 +252,7 @@ def test_many_branches_are_folded_and_drawn_quickly(browser: playwright.Browser,
 
 
 @pytest.mark.parametrize(("size", "theme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
-def test_axe_finds_nothing(browser: playwright.Browser, page: Page, size: dict[str, int], theme: str):
+def test_axe_finds_nothing(browser: playwright.Browser, page: Page, size: playwright.ViewportSize, theme: str):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     with Visit(browser, page.url, size=size) as visit:
         if theme == "dark":

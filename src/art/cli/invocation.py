@@ -29,6 +29,9 @@ Project = Annotated[
     str | None,
     typer.Option("--project", metavar="NAME", help="Project of models named without one."),
 ]
+Price = Annotated[
+    float | None, typer.Option(metavar="AMOUNT", min=0.0, help="What an hour by the clock costs, in your money.")
+]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document.")]
 
 

@@ -28,8 +28,8 @@ DIGITS = 4
 Json = dict[str, Any]
 
 
-def status_document(overview: Overview, *, root: str) -> Json:
-    """Say what is wrong, since when, and what everything cost."""
+def status_document(overview: Overview, *, root: str, price: float | None = None) -> Json:
+    """Say what is wrong, since when, and what everything cost; `price` is that of an hour by the clock."""
     lanes = overview.lanes
     return {
         "schema": SCHEMA,
@@ -39,7 +39,8 @@ def status_document(overview: Overview, *, root: str) -> Json:
         "alerts": [alert_document(alarm) for alarm in overview.alarms],
         "states": {str(lane.model): str(lane.judgement.state) for lane in lanes},
         "running": [str(lane.model) for lane in lanes if lane.is_running],
-        "cost": _cost(lanes),
+        "stalled": [str(lane.model) for lane in lanes if lane.is_stalled(overview.now)],
+        "cost": _cost(lanes, price),
     }
 
 
@@ -58,6 +59,7 @@ def alert_document(alarm: Alarm) -> Json:
         "now": _short(judgement.now),
         "is_running": lane.is_running,
         "answered_by": str(alarm.answered_by) if alarm.answered_by else None,
+        "answered_at": str(alarm.answered_at) if alarm.answered_at else None,
         "evidence": [
             {
                 "metric": seen.metric,
@@ -115,6 +117,7 @@ def lane_document(lane: Lane, metric: str) -> Json:
         "base_model": manifest.base_model.id if manifest and manifest.base_model else None,
         "checkpoint_bytes": manifest.size_bytes if manifest else None,
         "seconds": _short(lane.own.seconds),
+        "clock_seconds": _short(lane.own.clock_s),
         "tokens": int(lane.own.tokens),
         "last_time": lane.last_time,
     }
@@ -128,6 +131,7 @@ def history_document(lane: Lane, *, first: int = 0, last: int | None = None, met
     return {
         "schema": SCHEMA,
         "model": str(lane.model),
+        "thinned": len(rows) < len(part.rows),
         "steps": [row.step for row in rows],
         "metrics": {name: [_short(row.metrics.get(name)) for row in rows] for name in names},
         "tails": [_tail_document(tail, names) for tail in lane.series.tails],
@@ -286,12 +290,15 @@ def _edge(branch: TreeBranch, step: int) -> str | None:
     return str(opened.edge) if opened and opened.edge is not None else None
 
 
-def _cost(lanes: Iterable[Lane]) -> Json:
+def _cost(lanes: Iterable[Lane], price: float | None) -> Json:
     owns = [lane.own for lane in lanes]
+    clock_s = sum(own.clock_s for own in owns)
     return {
         "steps": sum(own.count for own in owns),
         "seconds": _short(sum(own.seconds for own in owns)),
+        "clock_seconds": _short(clock_s),
         "tokens": int(sum(own.tokens for own in owns)),
+        "price": None if price is None else round(clock_s / 3600 * price, 2),
     }
 
 

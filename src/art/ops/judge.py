@@ -7,11 +7,11 @@ knows no store. docs/design/judging.md says what the thresholds find and miss.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from statistics import fmean, median
 
+from art.ops.judgement import Evidence, Judgement, State
 from art.ops.series import Point, Series
 
 REWARD = "train/reward"
@@ -39,6 +39,10 @@ LOST_WITH_ANOTHER, LOST_TO_A_HACK = 0.3, 0.2
 SILENT_STEPS = 5
 SOLVED = 0.05
 """How far below its level a reward may be, as a share of it, and count as that of a solved task."""
+LUCK = 0.025
+"""How far above what a solved task earns its best single step may lie."""
+STILL_HEARD = 0.5
+"""The share of silent groups, over the steps before, that a task has passed when it is about to be solved."""
 LOOK_BACK = 10
 CALM_STEPS = 5
 """A signal has a level to leave only after so many steps before the look back."""
@@ -46,47 +50,6 @@ LEAST_NOISE = 0.01
 DRIFT = "train/approx_kl"
 DRIFTS = ((5, 10.0, 0.05), (3, 25.0, 0.25), (2, 100.0, 0.75))
 """For so many steps trainer and sampler must be so many times as far apart as in the median before, and by nats."""
-
-
-class State(StrEnum):
-    """What became of a run."""
-
-    HEALTHY = "healthy"
-    COLLAPSED = "collapsed"
-    HELD_OUT_FELL = "held-out fell"
-    NO_SIGNAL = "no signal"
-    DRIFTED = "drifted"
-    """Trainer and sampler no longer find the same answers likely."""
-    UNKNOWN = "unknown"
-    """There is no reward in its history."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """A signal that left its range: since which step, from which level to which value."""
-
-    metric: str
-    step: int
-    value: float
-    baseline: float
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """The state of a run, and for one that went wrong: since when, and the last step before any sign of it."""
-
-    state: State
-    onset: int | None = None
-    last_good: int | None = None
-    level: float | None = None
-    """The reward before the fall."""
-    now: float | None = None
-    evidence: tuple[Evidence, ...] = ()
-
-    @property
-    def is_alarm(self) -> bool:
-        return self.state in (State.COLLAPSED, State.HELD_OUT_FELL, State.NO_SIGNAL, State.DRIFTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,7 +294,7 @@ def _silence(series: Series, rewards: Sequence[Point]) -> Judgement | None:
     onset = min(step for step in quiet if step > max(heard, default=-1))
     # A mean, for the best single step of a solved task was a lucky one.
     level, _ = _best_level([value for _, value in rewards])
-    if rewards[-1][1] >= level - SOLVED * max(abs(level), 1.0):
+    if rewards[-1][1] >= level - SOLVED * max(abs(level), 1.0) and not _went_silent(rewards, groups, silent, onset):
         return None  # solved: every answer is about as good as the best
     text = "all answers of every group earn the same"
     seen = Evidence(metric="train/groups_without_signal", step=onset, value=silent[onset], baseline=0.0, text=text)
@@ -339,3 +302,15 @@ def _silence(series: Series, rewards: Sequence[Point]) -> Judgement | None:
     return Judgement(
         state=State.NO_SIGNAL, onset=onset, last_good=good, level=level, now=rewards[-1][1], evidence=(seen,)
     )
+
+
+def _went_silent(rewards: Sequence[Point], groups: Sequence[Point], silent: Mapping[int, float], onset: int) -> bool:
+    """Tell whether groups fell silent all at once, and at less than was earned before.
+
+    A solved task falls silent group by group, or at the best reward that there is. A broken reward does neither.
+    """
+    before = [(step, count) for step, count in groups if step < onset and count][-LOOK_BACK:]
+    shares = [silent.get(step, 0.0) / count for step, count in before]
+    best = max((value for step, value in rewards if step < onset), default=-math.inf)
+    is_less = rewards[-1][1] < best - LUCK * max(abs(best), 1.0)
+    return is_less and len(shares) >= CALM_STEPS and fmean(shares[-BEFORE:]) < STILL_HEARD

@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from art.format.lineage import Segment, segments
-from art.names import ModelRef
+from art.names import CheckpointRef, ModelRef
 from art.ops.histories import Histories
 from art.ops.judge import REWARD, Judgement, State
 from art.ops.on_disk import Memory, OnDisk
 from art.ops.series import Series
-from art.ops.summary import Own
+from art.ops.summary import LEAST_PAUSE_S, PAUSE, Own, moment_of
 from art.ops.tree import TreeBranch, read_tree
 from art.store.liveness import find_run
 from art.store.store import CheckpointStore
@@ -79,6 +79,19 @@ class Lane:
     def last_time(self) -> str | None:
         return self.own.last_time
 
+    def is_stalled(self, now: datetime) -> bool:
+        """Tell whether its process lives, and has written nothing for far longer than a step takes."""
+        last = moment_of(self.own.last_time)
+        if not self.is_running or last is None:
+            return False
+        pace_s = self.own.clock_s / max(1, self.own.count - 1)
+        return (now - last).total_seconds() > max(LEAST_PAUSE_S, PAUSE * pace_s)
+
+    def is_recent(self, now: datetime) -> bool:
+        """Tell whether it runs, or wrote something within a day."""
+        last = moment_of(self.own.last_time)
+        return self.is_running or (last is not None and now - last <= OLD_AFTER)
+
     @property
     def last_good(self) -> int | None:
         """The newest checkpoint before any sign of what went wrong; an ancestor may hold it."""
@@ -94,6 +107,8 @@ class Alarm:
     lane: Lane
     life: Life
     answered_by: ModelRef | None = None
+    answered_at: CheckpointRef | None = None
+    """Where that branch was forked."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +173,9 @@ def _alarms(lanes: Iterable[Lane], now: datetime) -> list[Alarm]:
 def _alarm(lane: Lane, lanes: list[Lane], now: datetime) -> Alarm:
     answer = next((other for other in lanes if _answers(other, lane)), None)
     if answer:
-        return Alarm(lane=lane, life=Life.ANSWERED, answered_by=answer.model)
-    is_old = not lane.is_running and (time := _time(lane.last_time)) is not None and now - time > OLD_AFTER
+        forked_at = answer.branch.origin.hop.ref if answer.branch.origin else None
+        return Alarm(lane=lane, life=Life.ANSWERED, answered_by=answer.model, answered_at=forked_at)
+    is_old = not lane.is_running and (time := moment_of(lane.last_time)) is not None and now - time > OLD_AFTER
     return Alarm(lane=lane, life=Life.OLD if is_old else Life.OPEN)
 
 
@@ -168,14 +184,7 @@ def _answers(other: Lane, fallen: Lane) -> bool:
     origin, good = other.branch.origin, fallen.judgement.last_good
     if origin is None or origin.hop.ref.model != fallen.model or good is None or origin.hop.step > good:
         return False
-    begun = _time(other.own.first_time)
-    fell = _time(fallen.since)
+    begun = moment_of(other.own.first_time)
+    fell = moment_of(fallen.since)
     is_later = begun is not None and (fell is None or begun >= fell)
     return is_later and other.judgement.state is State.HEALTHY
-
-
-def _time(text: str | None) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None

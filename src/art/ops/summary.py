@@ -11,10 +11,13 @@ import binascii
 import hashlib
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,11 +28,14 @@ from art.format.json import parse_as
 from art.format.lineage import Segment
 from art.names import ModelRef
 from art.ops import judge, series
-from art.ops.judge import REWARD, Evidence, Judgement, State
+from art.ops.judge import REWARD
+from art.ops.judgement import Evidence, Judgement, State
 from art.ops.series import Point, Series
 
 MAX_SUMMARY_BYTES = 64 * 1024**2
 SECONDS, TOKENS = "train/seconds", "train/tokens"
+LEAST_PAUSE_S, PAUSE = 600.0, 10.0
+"""What is no step any more: so many seconds, and so many times as long as a step takes."""
 Figure = TypeVar("Figure", int, float)
 
 
@@ -54,6 +60,8 @@ class Own:
     first_time: str | None = None
     last_time: str | None = None
     seconds: float = 0.0
+    clock_s: float = 0.0
+    """How long it took by the clock, rollouts included and pauses left out."""
     tokens: float = 0.0
     rewards: tuple[Point, ...] = ()
     tails: tuple[tuple[Point, ...], ...] = ()
@@ -122,6 +130,7 @@ class Summary(BaseModel):
     first_time: str | None
     last_time: str | None
     seconds: Number
+    clock_s: Number
     tokens: Number
     rewards: str
     tails: tuple[str, ...]
@@ -138,10 +147,28 @@ def own_of(history: Series) -> Own:
         first_time=rows[0].time if rows else None,
         last_time=rows[-1].time if rows else None,
         seconds=history.total(SECONDS),
+        clock_s=clock_s([row.time for part in (rows, *history.tails) for row in part]),
         tokens=history.total(TOKENS),
         rewards=history.points(REWARD),
         tails=history.points_of_tails(REWARD),
     )
+
+
+def clock_s(times: Iterable[str]) -> float:
+    """Add up the time between neighbouring moments; a gap far longer than most was a pause, and counts as none."""
+    moments = sorted(moment for time in times if (moment := moment_of(time)) is not None)
+    gaps = [(after - before).total_seconds() for before, after in pairwise(moments)]
+    longest = max(LEAST_PAUSE_S, PAUSE * median(gaps)) if gaps else 0.0
+    return sum(gap for gap in gaps if gap <= longest)
+
+
+def moment_of(time: str | None) -> datetime | None:
+    """Read a time that a history holds; None for what is none."""
+    try:
+        moment = datetime.fromisoformat(time) if time else None
+    except ValueError:
+        return None
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def judged_of(past: Series) -> Judged:
@@ -161,6 +188,7 @@ def write_summary(own: Own, mark: Mark, judged: tuple[Grounds, Judged] | None) -
         first_time=own.first_time,
         last_time=own.last_time,
         seconds=own.seconds,
+        clock_s=own.clock_s,
         tokens=own.tokens,
         rewards=_packed(own.rewards),
         tails=tuple(map(_packed, own.tails)),
@@ -182,6 +210,7 @@ def read_summary(content: bytes, *, where: str) -> tuple[Mark, Own, tuple[Ground
             first_time=summary.first_time,
             last_time=summary.last_time,
             seconds=summary.seconds,
+            clock_s=summary.clock_s,
             tokens=summary.tokens,
             rewards=_unpacked(summary.rewards),
             tails=tuple(map(_unpacked, summary.tails)),

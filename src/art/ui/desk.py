@@ -43,8 +43,9 @@ Json = dict[str, Any]
 class Desk:
     """Reads one root for the page; holds the last overview until it is told that something changed."""
 
-    def __init__(self, store: CheckpointStore, *, project: str | None = None) -> None:
+    def __init__(self, store: CheckpointStore, *, project: str | None = None, price: float | None = None) -> None:
         self.store = store
+        self._price = price
         self._project = project
         self._memory = Memory(Histories(store.root))
         self._overview: Overview | None = None
@@ -72,7 +73,7 @@ class Desk:
             self._overview = None
 
     def status(self) -> Json:
-        return documents.status_document(self.overview(), root=str(self.store.root))
+        return self.first()["status"]
 
     def tree(self) -> Json:
         return self.first()["tree"]
@@ -82,7 +83,7 @@ class Desk:
         with self._lock:
             overview = self._read()
             return {
-                "status": documents.status_document(overview, root=str(self.store.root)),
+                "status": documents.status_document(overview, root=str(self.store.root), price=self._price),
                 "tree": {"schema": documents.SCHEMA, "metric": REWARD, "models": self._models},
                 "version": f"{self._start}-{self._count}",
             }

@@ -14,7 +14,6 @@ from art.errors import ConfigurationError, StorageError
 from art.names import CheckpointRef
 from art.ops.rollouts import rollout_steps
 from art.store.history import TRAIN
-from art.store.store import CheckpointStore
 from art.ui.app import create_app
 from art.ui.desk import Desk
 from art.ui.shell import build_shell
@@ -22,14 +21,12 @@ from art.ui.shell import build_shell
 HOST = "127.0.0.1"
 
 
-def serve(
-    store: CheckpointStore, *, project: str | None, port: int, allow_fork: bool, announce: Callable[[str], None]
-) -> None:
+def serve(desk: Desk, *, port: int, allow_fork: bool, announce: Callable[[str], None]) -> None:
     """Serve the page until it is interrupted; `announce` is told its address."""
     listener = open_listener(port)
     port = listener.getsockname()[1]
     token = secrets.token_urlsafe(16)
-    app = create_app(Desk(store, project=project), port=port, token=token, allow_fork=allow_fork)
+    app = create_app(desk, port=port, token=token, allow_fork=allow_fork)
     announce(f"http://{HOST}:{port}/" + (f"#token={token}" if allow_fork else ""))
     config = uvicorn.Config(
         app, lifespan="off", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1
@@ -38,9 +35,8 @@ def serve(
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def write_file(store: CheckpointStore, target: Path, *, project: str | None, rollouts: str = "some") -> int:
+def write_file(desk: Desk, target: Path, *, rollouts: str = "some") -> int:
     """Write the page with all its documents into one file; gives its size in bytes."""
-    desk = Desk(store, project=project)
     first = {"status": desk.status(), "tree": desk.tree()}
     content = build_shell(first, is_file=True, later=_later(desk, rollouts)).html
     try:

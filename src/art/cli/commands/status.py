@@ -5,14 +5,20 @@ from typing import Annotated
 import typer
 
 from art.cli.completion import name_argument
-from art.cli.invocation import AsJson, Project, Root, settle
+from art.cli.invocation import AsJson, Price, Project, Root, settle
 from art.cli.render import output
 
 ALARM_IS_OPEN = 3
 
 
-def status(context: typer.Context, root: Root = None, project: Project = None, as_json: AsJson = False) -> None:
-    """Say whether a run went wrong, since when, and what it costs.
+def status(
+    context: typer.Context,
+    price: Price = None,
+    root: Root = None,
+    project: Project = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say of every run that goes on, or wrote something within a day, how it stands and what it costs.
 
     The exit status is 3 while an alarm is open.
     """
@@ -24,9 +30,9 @@ def status(context: typer.Context, root: Root = None, project: Project = None, a
     store = invocation.existing_store
     overview = read_overview(store, project=invocation.project)
     if invocation.as_json:
-        output.print_json(documents.status_document(overview, root=str(store.root)))
+        output.print_json(documents.status_document(overview, root=str(store.root), price=price))
     else:
-        output.print_lines(render.status_lines(overview))
+        output.print_lines(render.status_lines(overview, price=price))
     if any(alarm.life is Life.OPEN for alarm in overview.alarms):
         raise typer.Exit(ALARM_IS_OPEN)
 
@@ -49,11 +55,11 @@ def suggest(
     wanted = invocation.local_address(model, "suggest").model
     overview = read_overview(store, project=wanted.project)
     lane = next((lane for lane in overview.lanes if lane.model == wanted), None)
+    alarm = next((alarm for alarm in overview.alarms if alarm.lane is lane), None)
     if lane is None:
         raise ModelNotFoundError(f"There is no model {wanted} below {store.root}.")
     if invocation.as_json:
-        alarm = next((alarm for alarm in overview.alarms if alarm.lane is lane), None)
         alert = documents.alert_document(alarm) if alarm else None
         output.print_json({"schema": documents.SCHEMA, "model": str(wanted), "alert": alert})
     else:
-        output.print_lines(render.suggestion_lines(lane))
+        output.print_lines(render.suggestion_lines(lane, alarm))

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from art.cli.invocation import AsJson, Project, Root, settle
+from art.cli.invocation import AsJson, Price, Project, Root, settle
 from art.cli.render import output
 
 Rollouts = Literal["some", "all", "none"]
@@ -17,6 +17,7 @@ def ui(
     allow_fork: Annotated[bool, typer.Option("--allow-fork", metavar="", help="Let the page fork.")] = False,
     export: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the page into one HTML file.")] = None,
     rollouts: Annotated[Rollouts, typer.Option(help="Which rollouts a file brings along.")] = "some",
+    price: Price = None,
     root: Root = None,
     project: Project = None,
     as_json: AsJson = False,
@@ -25,18 +26,19 @@ def ui(
 
     With --export the page becomes one file that needs no server. It holds prompts and answers.
     """
+    from art.ui.desk import Desk
     from art.ui.server import serve, write_file
 
     invocation = settle(context, root, project, as_json)
     store = invocation.existing_store
     if export is not None:
-        size_bytes = write_file(store, export, project=invocation.project, rollouts=rollouts)
+        size_bytes = write_file(Desk(store, project=invocation.project, price=price), export, rollouts=rollouts)
         if invocation.as_json:
             output.print_json({"file": str(export), "size_bytes": size_bytes})
         else:
             _tell_file(export, size_bytes, rollouts)
         return
-    serve(store, project=invocation.project, port=port, allow_fork=allow_fork, announce=_announce)
+    serve(Desk(store, project=invocation.project, price=price), port=port, allow_fork=allow_fork, announce=_announce)
 
 
 def _tell_file(target: Path, size_bytes: int, rollouts: Rollouts) -> None:

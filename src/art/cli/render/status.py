@@ -18,6 +18,7 @@ ICONS = {
     State.NO_SIGNAL: ("▲", "yellow"),
     State.DRIFTED: ("▲", "yellow"),
 }
+MOST_LINES = 12
 WHAT = {
     State.COLLAPSED: "collapsed at step {onset}: reward {level} → {now}",
     State.HELD_OUT_FELL: "held-out reward fell from step {onset}: {level} → {now}",
@@ -26,15 +27,22 @@ WHAT = {
 }
 
 
-def status_lines(overview: Overview) -> Iterator[Text]:
-    """Yield one line for each alarm, with its way out where it is open, and one for all that is well."""
+def status_lines(overview: Overview, *, price: float | None = None) -> Iterator[Text]:
+    """Yield a line for each alarm, with its way out where it is open, one for each other run, and one for all."""
     for alarm in overview.alarms:
         if alarm.life is not Life.OLD:
             yield from _alarm_lines(alarm, overview.now)
-    yield _cost_line(overview)
+    wrong = {alarm.lane.model for alarm in overview.alarms}
+    others = [lane for lane in overview.lanes if lane.model not in wrong and lane.is_recent(overview.now)]
+    others.sort(key=lambda lane: (lane.is_running, lane.last_time or ""), reverse=True)
+    for lane in others[:MOST_LINES]:
+        yield _run_line(lane, overview.now)
+    if len(others) > MOST_LINES:
+        yield Text(f"  and {len(others) - MOST_LINES} more: art log --graph", "dim")
+    yield _cost_line(overview, price)
 
 
-def suggestion_lines(lane: Lane) -> Iterator[Text]:
+def suggestion_lines(lane: Lane, alarm: Alarm | None) -> Iterator[Text]:
     """Yield what went wrong with one branch in order of time, and the command that goes on from before."""
     judgement = lane.judgement
     if not judgement.is_alarm:
@@ -47,7 +55,10 @@ def suggestion_lines(lane: Lane) -> Iterator[Text]:
     for seen in judgement.evidence:
         values = f"{wording.value(seen.baseline)} → {wording.value(seen.value)}"
         yield Text.assemble(f"  {seen.step:>6}  {seen.text}  ", (values, "dim"))
-    if command := fork_command(lane):
+    if alarm and alarm.answered_by:
+        answer = f"{alarm.answered_by} was forked at {alarm.answered_at} and is healthy"
+        yield Text.assemble(("  ✓ answered: ", "green"), f"{answer}.")
+    elif command := fork_command(lane):
         yield Text(f"  {command}", "bold")
 
 
@@ -61,6 +72,27 @@ def _alarm_lines(alarm: Alarm, now: datetime) -> Iterator[Text]:
     yield Text("  " + " · ".join(_facts(alarm.lane)))
     if command := fork_command(alarm.lane):
         yield Text(f"  {command}", "bold")
+
+
+def _run_line(lane: Lane, now: datetime) -> Text:
+    """Say how a run stands that nothing is wrong with."""
+    judgement, last = lane.judgement, wording.age(lane.last_time, now) if lane.last_time else ""
+    if lane.is_stalled(now):
+        icon, words = ("■ ", "yellow"), f"stalled at step {lane.newest}: its process lives, its last step came {last}"
+    elif lane.is_running and not last:
+        icon, words = ("▶ ", "green"), "is running, waiting for its first step"
+    elif lane.is_running:
+        icon, words = ("▶ ", "green"), f"is running at step {lane.newest}, the last one {last}"
+    else:
+        icon, words = ("✓ ", "green"), f"ended at step {lane.newest}, {last}"
+    best = lane.branch.best
+    parts = [
+        "without rewards" if judgement.now is None else f"reward {wording.value(judgement.now)}",
+        f"best {wording.value(lane.branch.scores[best])} at {best}" if best is not None else "",
+        wording.worked(lane.own.clock_s),
+        f"{int(lane.own.tokens):,} tokens",
+    ]
+    return Text.assemble(icon, (str(lane.model), "bold"), f" {words}", (" · " + " · ".join(filter(None, parts)), "dim"))
 
 
 def _what(lane: Lane) -> Text:
@@ -81,15 +113,19 @@ def _facts(lane: Lane) -> Iterator[str]:
         yield f"forked from {lane.branch.origin.hop.ref}" + (f" with {changes}" if changes else "")
 
 
-def _cost_line(overview: Overview) -> Text:
+def _cost_line(overview: Overview, price: float | None) -> Text:
     lanes = overview.lanes
     healthy = [lane for lane in lanes if lane.judgement.state is State.HEALTHY]
     running = sum(1 for lane in healthy if lane.is_running)
     steps = sum(lane.own.count for lane in lanes)
-    trained = wording.worked(sum(lane.own.seconds for lane in lanes))
+    clock_s = sum(lane.own.clock_s for lane in lanes)
+    took = (
+        f"{wording.worked(clock_s)} by the clock, {wording.worked(sum(lane.own.seconds for lane in lanes))} of training"
+    )
+    paid = "" if price is None else f" · {clock_s / 3600 * price:,.2f} at {price:g} an hour"
     tokens = int(sum(lane.own.tokens for lane in lanes))
     return Text.assemble(
         ("▶ " if running else "✓ ", "green"),
         f"{running} running and healthy, {len(healthy)} of {wording.count(len(lanes), 'model')} healthy",
-        (f" · {wording.count(steps, 'step')} · {trained} of training · {tokens:,} tokens", "dim"),
+        (f" · {wording.count(steps, 'step')} · {took} · {tokens:,} tokens{paid}", "dim"),
     )

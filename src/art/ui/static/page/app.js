@@ -1,28 +1,29 @@
 // The page put together: the verdict on top, tree and curves on one axis, the panel beside them.
 const ago = (time) => { const minutes = Math.max(0, (new Date(S.status.now) - new Date(time)) / 60000); return minutes < 90 ? `${Math.round(minutes)} min` : `${(minutes / 60).toFixed(1)} h`; };
 const verdict = () => {
-  const open = S.status.alerts.filter((each) => each.life === "open"), running = S.status.running.filter((key) => S.status.states[key] === "healthy");
+  const open = S.status.alerts.filter((each) => each.life === "open"), stalled = S.status.stalled || [], running = S.status.running.filter((key) => S.status.states[key] === "healthy" && !stalled.includes(key));
   if (open.length) return { kind: open[0].state === "collapsed" ? "red" : "amber", icon: "!", alert: open[0], head: `${clean(open[0].model)} ${open[0].state === "collapsed" ? "collapsed" : STATE_WORDS[open[0].state]} at step ${open[0].onset}, ${open[0].state === "held-out fell" ? "held-out reward" : "reward"} ${value(open[0].level)} → ${value(open[0].now)}` };
   const answered = S.status.alerts.find((each) => each.life === "answered");
   if (!S.tree.models.length) return { kind: "green", icon: "·", head: "No models yet" };
+  if (stalled.length) return { kind: "amber", icon: "Ⅱ", head: `${stalled.map((key) => clean(nameOf(key))).join(", ")} ${stalled.length === 1 ? "lives and writes" : "live and write"} no step`, answered };
   const text = running.length ? `${count(running.length, "run")} ${running.length === 1 ? "is" : "are"} running and healthy` : "Nothing is wrong";
   return { kind: "green", icon: "✓", head: text, answered };
 };
 const Verdict = () => {
-  const { kind, icon, alert, head, answered } = verdict(), { steps, seconds, tokens } = S.status.cost;
+  const { kind, icon, alert, head, answered } = verdict(), { steps, clock_seconds: seconds, tokens, price } = S.status.cost;
   const each = alert && model(id(alert)), origin = each?.forked_from;
-  const healthy = S.status.running.filter((key) => S.status.states[key] === "healthy").length;
+  const stalled = S.status.stalled || [], healthy = S.status.running.filter((key) => S.status.states[key] === "healthy" && !stalled.includes(key)).length;
   const jump = (key) => set({ focus: key, selected: family(key), tab: "why", step: null });
   const answers = S.status.alerts.filter((one) => one.life === "answered");
   return html`<header class=${`verdict v-${kind}`}><span class="big" aria-hidden="true">${icon}</span>
     <div class="grow" role="status" aria-live="polite"><h1>${head}</h1><p>
       ${origin && html`It was forked from ${clean(origin.model)}@${origin.step}${origin.changed.length ? html` with <b>${origin.changed.map(change).join(", ")}</b>` : ""}. `}
       ${alert && alert.last_good !== null && html`Last good step <b>${alert.last_good}</b>. `}
-      ${alert && alert.is_running && html`<b>Still running</b>${alert.since ? `, ${ago(alert.since)} past it` : ""}. `}
+      ${alert && alert.is_running && html`<b>${stalled.includes(id(alert)) ? "Its process lives, without a step" : "Still running"}</b>${alert.since ? `, ${ago(alert.since)} past it` : ""}. `}
       ${alert && healthy > 0 && `${healthy} other${healthy === 1 ? "" : "s"} running and healthy. `}
-      ${(answered || alert) && answers.map((one) => html`<button class="link" onClick=${() => jump(id(one))}>${clean(one.model)}</button>’s drop was answered by ${clean(nameOf(one.answered_by))}. `)}
+      ${(answered || alert) && answers.map((one) => html`<button class="link" onClick=${() => jump(id(one))}>${clean(one.model)}</button>’s drop was answered by <span class="word">${clean(nameOf(one.answered_by))}</span>. `)}
     </p></div>
-    ${!narrow() && html`<dl class="cost"><dt>steps</dt><dd>${steps.toLocaleString("en")}</dd><dt>compute</dt><dd>${duration(seconds)}</dd><dt>tokens</dt><dd>${amount(tokens)}</dd>${S.disk !== null && html`<dt>disk</dt><dd>${bytes(S.disk)}</dd>`}</dl>`}
+    ${!narrow() && html`<dl class="cost"><dt>steps</dt><dd>${steps.toLocaleString("en")}</dd><dt>compute</dt><dd>${duration(seconds)}</dd>${price !== null && price !== undefined && html`<dt>price</dt><dd>${price.toLocaleString("en")}</dd>`}<dt>tokens</dt><dd>${amount(tokens)}</dd>${S.disk !== null && html`<dt>disk</dt><dd>${bytes(S.disk)}</dd>`}</dl>`}
     ${alert && alert.last_good !== null && html`<button class="fork" onClick=${() => set({ focus: id(alert), selected: family(id(alert)), tab: "fork", fork: alert.last_good })}>Fork from ${alert.last_good}</button>`}</header>`;
 };
 const Toolbar = () => html`<div class="toolbar"><b>${S.status.projects.map(clean).join(", ")}</b><span class="dim">${count(S.tree.models.length, "branch").replace("branchs", "branches")}, ${S.live === "live" ? html`<span class="live">live</span>` : `as of ${S.status.now.slice(0, 16).replace("T", " ")} UTC`}</span>
@@ -32,9 +33,11 @@ const Toolbar = () => html`<div class="toolbar"><b>${S.status.projects.map(clean
 const Help = () => {
   const box = useRef(null);
   useEffect(() => { box.current?.showModal(); }, []);
-  return html`<dialog ref=${box} aria-label="Keys" onClose=${() => set({ help: false })}><h2>Keys</h2><table>${KEYS.map(([key, words]) => html`<tr><th scope="row"><kbd>${key}</kbd></th><td>${words}</td></tr>`)}</table><button onClick=${() => box.current.close()}>Close</button></dialog>`;
+  return html`<dialog ref=${box} aria-label="Keys" onClose=${() => set({ help: false })}><h2>Keys</h2><table>${KEYS.map(([key, words]) => html`<tr><th scope="row"><kbd>${key}</kbd></th><td>${words}</td></tr>`)}</table><h2>Signs</h2><table>${SIGNS.map(([sign, words]) => html`<tr><th scope="row">${sign}</th><td>${words}</td></tr>`)}</table><button onClick=${() => box.current.close()}>Close</button></dialog>`;
 };
 const App = () => {
+  const { kind, head } = verdict();
+  document.title = `${kind === "green" ? "" : "✕ "}${head} · artfork`;
   document.documentElement.dataset.theme = S.dark ? "dark" : "light";
   const showsTree = !phone() || S.tab === "tree", { panel } = geometry();
   return html`<${Verdict} />${S.problem && html`<div class="problem" role="alert">${S.problem}</div>`}

@@ -25,9 +25,17 @@ const drawnParts = () => {
   return [...[...past].map(([key, until]) => ({ key, until, colour: -1 })), ...keys.map((key, colour) => ({ key, until: Infinity, colour }))];
 };
 const historyOf = (key) => {
-  const found = need(historyPath(key));
+  const whole = need(historyPath(key)), found = zoomed(key, whole);
   return found && found.steps ? found : { steps: [], metrics: {}, tails: [] };
 };
+// Of a long branch the whole axis shows the extremes; where it is zoomed, all steps that fit.
+const zoomPath = (key) => `${historyPath(key)}?from=${Math.max(0, S.zoom[0] - 1)}&to=${S.zoom[1] + 1}`;
+const zoomed = (key, whole) => {
+  if (!S.zoom || S.smooth || isFile() || !whole?.thinned) return whole;
+  const part = need(zoomPath(key));
+  return part?.steps?.length ? part : whole;
+};
+const versionOf = (key) => { const whole = documents.get(historyPath(key)); return `${whole?.version ?? 0}.${S.zoom && whole?.thinned ? documents.get(zoomPath(key))?.version ?? 0 : ""}`; };
 const pastValues = (key, metric) => {
   const points = [];
   for (const part of [...ancestorsOf(key), { key, until: Infinity }]) {
@@ -48,7 +56,7 @@ const pointsOf = (part, metric) => {
 const tailsOf = (part, metric) => (part.colour < 0 ? [] : historyOf(part.key).tails || []).map((tail) => tail.steps.map((step, place) => [step, (tail.metrics[metric] || [])[place] ?? null]));
 
 // Says what the data of a chart are made of: as long as it says the same, nothing is worked out again.
-const madeOf = () => [S.smooth, S.tree.models.length, ...drawnParts().map(({ key, until, colour }) => `${key} ${until} ${colour} ${documents.get(historyPath(key))?.version ?? 0}`)].join();
+const madeOf = () => [S.smooth, S.tree.models.length, ...drawnParts().map(({ key, until, colour }) => `${key} ${until} ${colour} ${versionOf(key)}`)].join();
 const charted = new Map();
 const chartData = (metric) => {
   const key = madeOf(), kept = charted.get(metric);

@@ -3,6 +3,10 @@ const KEYS = [
   ["j k ↓ ↑", "next, previous branch"], ["← →", "one step, with Shift ten"], ["[ ]", "this fork's point, the next fork off this branch"], ["n", "next alarm"], ["g", "last good step"],
   ["space", "in the charts or not"], ["Enter", "open the step"], ["w c f d", "why, compare, fork, disk"], ["y", "copy the command"], ["s", "smooth"], ["/", "find"], ["0", "whole axis"], ["t", "dark or light"], ["?", "these keys"], ["Esc", "close"],
 ];
+const SIGNS = [
+  ["◇", "fork"], ["⚑", "last good step"], ["✕", "where it went wrong"], ["●", "newest step; it pulses while the run goes on"], ["┄", "what was rewound"],
+  ["┊", "second parent of a merge"], ["✓", "certified edge"], ["⌖", "pinned step"], ["⧅", "damaged step"], ["⬚", "another program’s checkpoints"], ["◌", "source is gone, set aside or elsewhere"],
+];
 const move = (way) => {
   const rows = visibleRows().filter((row) => row.each), place = rows.findIndex((row) => id(row.each) === S.focus);
   const next = rows[Math.max(0, Math.min(rows.length - 1, place + way))];

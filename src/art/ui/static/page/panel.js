@@ -31,7 +31,7 @@ const Why = () => {
     <${OtherAlarms} />`;
 };
 const whyWords = (each, alert) => {
-  const life = each.is_running ? "It is still running." : each.last_time ? `Its last step was written at ${each.last_time.slice(0, 16).replace("T", " ")} UTC.` : "";
+  const life = isStalled(each) ? `Its process lives, and has written nothing since ${each.last_time.slice(0, 16).replace("T", " ")} UTC.` : each.is_running ? (each.last_time ? "It is still running." : "Waiting for its first step.") : each.last_time ? `Its last step was written at ${each.last_time.slice(0, 16).replace("T", " ")} UTC.` : "";
   if (!alert) return each.newest_value === null ? `There is no reward in its history. ${life}` : `Reward ${value(each.newest_value)} at step ${each.newest}, best ${value(each.best_value)} at step ${each.best ?? "–"}. ${life}`;
   if (alert.state === "drifted") return `The trainer's distance from the sampler rose from ${value(alert.level)} to ${value(alert.now)} nats a token; from step ${alert.onset} on it has not come back. ${life}`;
   const what = alert.state === "held-out fell" ? "Held-out reward" : "Reward";
@@ -107,7 +107,8 @@ const nearest = (ranges, step) => {
   const close = steps.sort((a, b) => Math.abs(a - step) - Math.abs(b - step))[0];
   return html`No rollouts here. <button class="link" onClick=${() => openStep(close)}>Step ${close} has some.</button>`;
 };
-const About = ({ checkpoint }) => html`<details class="block"><summary>Settings and files</summary><table class="plaintable">
+const About = ({ checkpoint }) => html`${Object.keys(checkpoint.update).length > 0 && html`<details class="block"><summary>The update that led here</summary><table class="plaintable">
+  ${Object.entries(checkpoint.update).map(([key, item]) => html`<tr><th scope="row">${clean(key)}</th><td>${value(item)}</td></tr>`)}</table></details>`}<details class="block"><summary>Settings and files</summary><table class="plaintable">
   ${Object.entries(checkpoint.settings).map(([key, item]) => html`<tr><th scope="row">${clean(key)}</th><td>${setting(item)}</td></tr>`)}
   ${checkpoint.files.map(([path, size]) => html`<tr><th scope="row">${clean(path)}</th><td>${bytes(size)}</td></tr>`)}</table><pre>${clean(checkpoint.path)}</pre></details>`;
 
@@ -136,7 +137,7 @@ const Compared = ({ found, pair }) => {
   const worse = found.prompts.filter((each) => each.delta < 0).length, better = found.prompts.filter((each) => each.delta > 0).length, same = found.prompts.length - worse - better;
   const mean = (side) => found.prompts.reduce((sum, each) => sum + each[side].mean, 0) / (found.prompts.length || 1);
   const current = found.prompts.find((each) => S.rollout && each.key === S.rollout.key) || found.prompts[0];
-  return html`<div class="block">${found.prompts.length ? html`<h3>${count(found.prompts.length, "prompt")} in both</h3>
+  return html`<div class="block">${found.prompts.length ? html`<h3>${count(found.prompts.length, "prompt")} in both, ${count(rolloutsOf(found, "a"), "rollout")} and ${rolloutsOf(found, "b")}</h3>
       <div class="bar" aria-hidden="true"><i class="worse" style=${{ flexGrow: worse }}></i><i class="same" style=${{ flexGrow: same }}></i><i class="better" style=${{ flexGrow: better }}></i></div>
       <p class="split"><span><b class="red">▼ ${worse} worse</b> = ${same} same <b class="good">▲ ${better} better</b></span><span>mean ${value(mean("a"))} → <b>${value(mean("b"))}</b></span></p>` : html`<p class="dim">No prompt was recorded at both steps, so only numbers are compared.</p>`}
       <table class="plaintable">${found.metrics.filter(([, one, other]) => one !== other).map(([name, one, other]) => html`<tr><th scope="row">${clean(name)}</th><td>${value(one)} → <b>${value(other)}</b></td></tr>`)}</table></div>
@@ -145,6 +146,7 @@ const Compared = ({ found, pair }) => {
     <div class="block"><h3>The prompt</h3><${Conversation} turns=${current.a.prompt} /><div class="pair">
       ${[["a", "ok"], ["b", "no"]].map(([side, kind]) => { const group = current[side], rollout = [...group.trajectories].sort((x, y) => side === "a" ? y.reward - x.reward : x.reward - y.reward)[0]; return html`<div class=${`said ${kind}`}><header>${clean(nameOf(pair[side]))}<b>reward ${value(rollout.reward)}</b></header><${Conversation} turns=${rollout.messages} /></div>`; })}</div></div>`}`;
 };
+const rolloutsOf = (found, side) => found.prompts.reduce((sum, each) => sum + each[side].trajectories.length, 0);
 const Dumbbell = ({ one, other }) => {
   const x = (number) => 6 + Math.max(0, Math.min(1, number)) * 88;
   return html`<svg class=${`dumbbell ${other < one ? "worse" : "better"}`} width="100" height="14" aria-hidden="true"><line class="rail" x1="6" x2="94" y1="7" y2="7" /><line x1=${x(one)} x2=${x(other)} y1="7" y2="7" /><circle class="open" cx=${x(one)} cy="7" r="4" /><circle cx=${x(other)} cy="7" r="4" /></svg>`;
@@ -179,7 +181,9 @@ const ForkBox = ({ source, title, isView }) => {
       <span class="dim">${each.checkpoint_bytes ? `shares ${bytes(each.checkpoint_bytes)}` : ""} · undo: art rm</span></p>
     <${Command} text=${text} act=${S.page.allow_fork ? act : null} /></div>`;
 };
-const Command = ({ text, act }) => html`<div class="command"><pre data-command>${clean(text)}</pre><button onClick=${() => copy(text)}>Copy</button>${act && html`<button class="go" onClick=${act}>Fork</button>`}</div>`;
+// A line of a command breaks between its words only; what is too long for a line breaks anywhere.
+const wordsOf = (text) => text.split(/( |\n)/).map((word) => (word === " " || word === "\n" || word.length > 34 ? word : html`<span class="word">${word}</span>`));
+const Command = ({ text, act }) => html`<div class="command"><pre data-command>${wordsOf(clean(text))}</pre><button onClick=${() => copy(text)}>Copy</button>${act && html`<button class="go" onClick=${act}>Fork</button>`}</div>`;
 
 const legendOf = (kind, words, size) => html`<i class=${`key ${kind}`}></i> ${words} <b>${bytes(Math.max(0, size))}</b>`;
 const Disk = () => {

@@ -116,6 +116,7 @@ const addEntry = (entry) => {
   if (at < 0) { at = found.steps.push(entry.step) - 1; for (const column of Object.values(found.metrics)) column[at] = null; }
   for (const [name, number] of Object.entries(entry.metrics)) if (found.metrics[name]) found.metrics[name][at] = number;
   found.version = ++versions;
+  for (const path of documents.keys()) if (path.startsWith(`${historyPath(entry.model)}?`)) stale.add(path);
 };
 const say = (text) => { S.said = text; draw(); setTimeout(() => { if (S.said === text) { S.said = ""; draw(); } }, 4000); };
 const copy = async (text) => {

@@ -5,12 +5,14 @@ const MANY = 40, BEST = 5, OVERSCAN = 6;
 const SHAPES = {
   healthy: html`<path d="M3 8.5l3.2 3.2L13 4.8" />`, running: html`<circle cx="8" cy="8" r="6.6" /><path class="full" d="M6.3 4.9l5 3.1l-5 3.1z" />`,
   collapsed: html`<circle class="full" cx="8" cy="8" r="7.2" /><path class="over" d="M5.4 5.4l5.2 5.2m0 -5.2l-5.2 5.2" />`,
+  stalled: html`<circle cx="8" cy="8" r="6.6" /><path class="full" d="M5.6 5.2h1.7v5.6h-1.7zm3.1 0h1.7v5.6h-1.7z" />`,
   warning: html`<path class="full" d="M8 1.2l7.2 13.2h-14.4z" /><path class="over" d="M8 5.8v4.2m0 1.4v1.3" />`, foreign: html`<rect x="2" y="2" width="12" height="12" stroke-dasharray="3 2" />`, unknown: html`<circle class="full" cx="8" cy="8" r="1.8" />`,
 };
+const isStalled = (each) => (S.status.stalled || []).includes(id(each));
 const shapeOf = (each) => {
   if (each.foreign.length && !each.last_time) return "foreign";
   if (["held-out fell", "no signal", "drifted"].includes(each.state)) return "warning";
-  return each.state === "collapsed" ? "collapsed" : each.is_running ? "running" : each.state;
+  return each.state === "collapsed" ? "collapsed" : isStalled(each) ? "stalled" : each.is_running ? "running" : each.state;
 };
 const StateIcon = ({ each }) => html`<svg class=${`icon i-${shapeOf(each)}`} viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">${SHAPES[shapeOf(each)]}</svg>`;
 
@@ -83,7 +85,7 @@ const Tree = () => {
   return html`<section class="card tree" aria-label="Branches">
     <div class="treehead" style=${{ height: "24px" }}>
       <span class="branchhead">branch${phone() ? "" : ", what it changed"}</span>
-      ${ticks().map((step) => html`<span class="tick" style=${{ left: `${left + at(step)}px` }}>${step === ticks()[0] && !phone() ? `step ${step}` : step}</span>`)}
+      ${ticks().filter((step) => !phone() || at(step) < width - 24).map((step) => html`<span class="tick" style=${{ left: `${left + at(step)}px` }}>${step === ticks()[0] && !phone() ? `step ${step}` : step}</span>`)}
       <span class="rewardhead">reward</span>
     </div>
     <div class="treebody" ref=${body} role="tree" aria-label="Branches on the step axis" style=${{ maxHeight: `${treeHeight()}px` }}
@@ -113,7 +115,7 @@ const TreeRow = ({ row, top }) => {
   if (row.folded) return html`<button class="row folded" style=${{ top: `${top}px`, height: `${height}px`, paddingLeft: `${16 + row.level * 17}px` }} onClick=${() => set({ unfolded: true })}>${foldedWords(row.folded)}</button>`;
   const { each, level } = row, key = id(each), isFocus = key === S.focus, colour = colourOf(key);
   const changed = changedWords(each);
-  const words = `${clean(each.model)}, ${each.is_running ? "running, " : ""}${STATE_WORDS[each.state]}, reward ${value(each.newest_value)}${changed ? `, changed ${changed}` : ""}`;
+  const words = `${clean(each.model)}, ${isStalled(each) ? "stalled, " : each.is_running ? "running, " : ""}${STATE_WORDS[each.state]}, reward ${value(each.newest_value)}${changed ? `, changed ${changed}` : ""}`;
   return html`<div class=${`row ${isFocus ? "focus" : ""}`} role="treeitem" aria-level=${level + 1} aria-selected=${isFocus} aria-label=${words} tabindex=${isFocus ? 0 : -1}
       style=${{ top: `${top}px`, height: `${height}px` }} onClick=${(event) => { if (event.target.tagName !== "INPUT") focusOn(key, event); }}>
     <input type="checkbox" tabindex="-1" aria-label=${`Show ${clean(each.model)} in the charts`} class=${colour >= 0 ? `c${colour}` : ""} checked=${colour >= 0} onChange=${() => toggle(key)} />
@@ -142,12 +144,19 @@ const focusOn = (key, event) => {
 const toggle = (key) => set({ selected: chosen().includes(key) ? S.selected.filter((each) => each !== key) : [...S.selected, key].slice(-COLOURS) });
 
 const Connector = ({ each, from, to, y }) => {
-  if (from === undefined || !each.forked_from) return null;
+  if (!each.forked_from) return null;
+  // Where the source is not there any more, or elsewhere, the way to it ends in a ring.
+  if (from === undefined || each.forked_from.where !== "here") return html`<${NoSource} each=${each} to=${to} y=${y} />`;
   const height = LANE(), { left } = geometry(), step = each.forked_from.step, x = left + at(step);
   const source = model(parentOf(each)), colour = colourOf(id(each));
   if (at(step) < 0 || at(step) > geometry().width) return null;
   const top = from * height + heightAt(source, step, y, height), bottom = to * height + heightAt(each, step, y, height);
   return html`<line class=${`link ${colour >= 0 ? `k${colour}` : ""}`} x1=${x} x2=${x} y1=${top} y2=${bottom} />`;
+};
+const NoSource = ({ each, to, y }) => {
+  if (S.find || !inside(each.first) || (model(parentOf(each)) && each.forked_from.where === "here")) return null;
+  const height = LANE(), x = geometry().left + at(each.first), end = to * height + heightAt(each, each.first, y, height), top = Math.max(to * height - 4, end - 18);
+  return html`<g class="lost"><title>${`source ${each.forked_from.where}`}</title><line class="link" x1=${x} x2=${x} y1=${top + 3} y2=${end} /><circle cx=${x} cy=${top} r="3" /></g>`;
 };
 // The other parent of a merge: from its step on its own lane to where the child begins.
 const mergedModel = (each) => each.forked_from.merged_with.slice(0, each.forked_from.merged_with.lastIndexOf("@"));
