@@ -1,8 +1,9 @@
 """The update alone at real lengths: seconds and peak memory, layers kept and computed again, each in its own process.
 
-`bench_update.py` measures one group of 8 on SmolLM2-135M, and `bench_update.py trl` TRL's loss, gradient and optimiser
-step on the same group beside it (`pip install --group bench`). `bench_update.py large` takes one step on 8 groups of 8
-answers of 512 + 256 tokens, and one on random weights of Qwen3-0.6B's dimensions in bfloat16, as memory allows.
+`bench_update.py` measures one group of 8 on SmolLM2-135M. `bench_update.py large` takes one step on 8 groups of 8 answers
+of 512 + 256 tokens, and one on random weights of Qwen3-0.6B's dimensions in bfloat16, as memory allows.
+`bench_update.py long` takes one step on a group of 8 answers of 2,048 + 512 tokens. Nobody sampled these answers: their
+log-probabilities are made up, so a gradient's norm compares ways to compute one step, and tells nothing else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import random
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ sys.path.extend(str(Path(__file__).parents[1] / name) for name in ("examples", "
 from machine import GIB, print_header
 
 KEPT, AGAIN, FREE = "kept", "computed again", "as memory allows"
-TRL, TRL_AGAIN = "TRL, kept", "TRL, computed again"
 LIMITS = {KEPT: 1 << 50, AGAIN: 0}
 
 
@@ -45,11 +44,7 @@ SMALL = [
     Case(model="smollm2", groups=1, prompt=prompt, answer=answer, layers=layers)
     for (prompt, answer), layers in itertools.product(((128, 128), (512, 256)), (KEPT, AGAIN))
 ]
-BESIDE_TRL = [
-    Case(model="smollm2", groups=1, prompt=prompt, answer=answer, layers=layers, steps=steps)
-    for prompt, answer, steps in ((128, 128, 2), (512, 256, 1))
-    for layers in (FREE, TRL, TRL_AGAIN)
-]
+LONG = [Case(model="smollm2", groups=1, prompt=2048, answer=512, layers=FREE, steps=1)]
 LARGE = [
     Case(model="smollm2", groups=8, prompt=512, answer=256, layers=FREE, steps=1),
     Case(model="qwen3", groups=1, prompt=128, answer=64, layers=FREE, steps=1),
@@ -57,8 +52,6 @@ LARGE = [
 
 
 def measure(case: Case) -> dict[str, float]:
-    if case.layers in (TRL, TRL_AGAIN):
-        return measure_trl(case)
     from art.config import LoRAConfig, TrainConfig
     from art.train import forward
     from art.train.trainer import Trainer
@@ -80,66 +73,6 @@ def measure(case: Case) -> dict[str, float]:
 def peak_gib() -> float:
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
-
-
-def measure_trl(case: Case) -> dict[str, float]:
-    """Take TRL's step on a group like ours: its loss, the gradient, clipped, and AdamW."""
-    import torch
-    from datasets import Dataset
-    from peft import LoraConfig
-    from trl import GRPOConfig, GRPOTrainer
-
-    module, tokenizer = smollm2()
-    with tempfile.TemporaryDirectory() as output:
-        config = GRPOConfig(
-            output_dir=output,
-            per_device_train_batch_size=case.members,
-            num_generations=case.members,
-            max_completion_length=case.answer,
-            beta=0.0,
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=case.layers == TRL_AGAIN,
-            report_to=[],
-        )
-        trainer = GRPOTrainer(
-            model=module,
-            processing_class=tokenizer,
-            reward_funcs=lambda completions, **_: [0.0] * len(completions),
-            args=config,
-            train_dataset=Dataset.from_list([{"prompt": "a"}] * case.members),
-            peft_config=LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"),
-        )
-        trainer.create_optimizer_and_scheduler(num_training_steps=case.steps)
-        trainer.current_gradient_accumulation_steps = 1
-        inputs, seconds, norm = trl_inputs(case), [], torch.zeros(())
-        trainer.model.train()
-        trainable = [each for each in trainer.model.parameters() if each.requires_grad]
-        for _ in range(case.steps):
-            started = time.perf_counter()
-            trainer.compute_loss(trainer.model, inputs).backward()
-            norm = torch.nn.utils.clip_grad_norm_(trainable, 1.0)
-            trainer.optimizer.step()
-            trainer.optimizer.zero_grad()
-            seconds.append(time.perf_counter() - started)
-    return {"seconds": min(seconds), "peak_gib": peak_gib(), "grad_norm": norm.item()}
-
-
-def trl_inputs(case: Case) -> dict[str, Any]:
-    """Lay out a group as TRL does: every answer has its own copy of the prompt."""
-    import torch
-
-    draw = torch.Generator().manual_seed(0)
-    prompt = torch.randint(1000, 40_000, (1, case.prompt), generator=draw).expand(case.members, -1)
-    answers = torch.randint(1000, 40_000, (case.members, case.answer), generator=draw)
-    return {
-        "prompt_ids": prompt,
-        "prompt_mask": torch.ones_like(prompt),
-        "completion_ids": answers,
-        "completion_mask": torch.ones_like(answers),
-        "advantages": torch.randn(case.members, generator=draw),
-        "num_items_in_batch": torch.tensor(float(answers.numel())),
-    }
 
 
 def smollm2() -> tuple[Any, Any]:
@@ -206,4 +139,4 @@ if __name__ == "__main__":
     if sys.argv[1:] and sys.argv[1].startswith("{"):
         print(json.dumps(measure(Case(**json.loads(sys.argv[1])))))
     else:
-        main({"large": LARGE, "trl": BESIDE_TRL}.get("".join(sys.argv[1:]), SMALL))
+        main({"large": LARGE, "long": LONG}.get("".join(sys.argv[1:]), SMALL))
