@@ -1,7 +1,7 @@
 """The update alone at real lengths: seconds and peak memory, layers kept and computed again, each in its own process.
 
-`bench_update.py` measures one group of 8 on SmolLM2-135M. `bench_update.py large` takes one step on 8 groups of 8 answers
-of 512 + 256 tokens, and one on random weights of Qwen3-0.6B's dimensions in bfloat16, as memory allows.
+`bench_update.py` measures one group of 8 on SmolLM2-135M. `bench_update.py large` takes one step on 8 groups of 8
+answers of 512 + 256 tokens, and one on random weights of Qwen3-0.6B's dimensions in bfloat16, as memory allows.
 `bench_update.py long` takes one step on a group of 8 answers of 2,048 + 512 tokens. Nobody sampled these answers: their
 log-probabilities are made up, so a gradient's norm compares ways to compute one step, and tells nothing else.
 """
