@@ -272,7 +272,8 @@ def main(sizes: list[tuple[int, int]]) -> None:
                 count, distance = farthest(cases[1].gradients, case.gradients)
                 print(
                     f"| {prompt} + {answer} | {case.side} | {found['seconds']:.1f} | {found['cpu_seconds']:.1f} |"
-                    f" {found['peak_gib']:.2f} | {found['seconds'] / seconds:.1f} x | {found['grad_norm']:.6f} | {distance:.1e} of {count} |",
+                    f" {found['peak_gib']:.2f} | {found['seconds'] / seconds:.1f} x | {found['grad_norm']:.6f} |"
+                    f" {distance:.1e} of {count} |",
                     flush=True,
                 )
 

@@ -22,6 +22,24 @@ def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Ten
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize("tokens", [1, 7])
+def test_a_layer_in_bfloat16_has_the_numbers_and_the_gradient_of_the_formula(tokens: int, has_bias: bool) -> None:
+    x, weight = (drawn(*shape, seed=seed, dtype=torch.bfloat16) for seed, shape in enumerate([(tokens, 37), (100, 37)]))
+    bias = drawn(100, seed=2, dtype=torch.bfloat16) if has_bias else None
+    x.requires_grad_()
+    wide = x.detach().double().requires_grad_()
+
+    found = multiply(x, weight, bias)
+
+    expected = nn.functional.linear(wide, weight.double(), None if bias is None else bias.double())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), expected, rtol=1e-2, atol=1e-2)
+    for each in (found, expected):
+        each.backward(torch.ones_like(each))
+    torch.testing.assert_close(x.grad.double(), wide.grad, rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize("tokens", [1, 3, MANY_TOKENS + 1])
 @pytest.mark.parametrize("is_strided", [False, True])
 def test_a_layer_and_its_adapter_have_the_gradients_of_the_formula(tokens: int, is_strided: bool) -> None:
@@ -47,11 +65,10 @@ def test_a_layer_and_its_adapter_have_the_gradients_of_the_formula(tokens: int, 
 
 
 @BLOCKED
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", SIZES)
-def test_the_bits_of_a_row_depend_on_no_other_row_and_on_no_thread(size: tuple[int, int], dtype: torch.dtype) -> None:
+def test_the_bits_of_a_row_depend_on_no_other_row_and_on_no_thread(size: tuple[int, int]) -> None:
     inputs, outputs = size
-    x, weight = drawn(130, inputs, dtype=dtype), drawn(outputs, inputs, seed=1, dtype=dtype)
+    x, weight = drawn(130, inputs), drawn(outputs, inputs, seed=1)
     threads = torch.get_num_threads()
 
     every = multiply(x, weight)
@@ -65,6 +82,24 @@ def test_the_bits_of_a_row_depend_on_no_other_row_and_on_no_thread(size: tuple[i
     assert all(torch.equal(found, every[:rows]) for rows, found in fewer.items())
     assert torch.equal(multiply(x.flip(0), weight).flip(0), every)
     assert torch.equal(otherwise, every)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("rows", [1, 16, 40, 200])
+def test_in_a_pass_of_so_many_rows_the_bits_of_one_depend_on_no_other_and_not_on_its_place(
+    rows: int, size: tuple[int, int], dtype: torch.dtype
+) -> None:
+    inputs, outputs = size
+    x, others = drawn(rows, inputs, dtype=dtype), drawn(rows, inputs, seed=2, dtype=dtype) * 100
+    weight = drawn(outputs, inputs, seed=1, dtype=dtype)
+
+    every = multiply(x, weight)
+
+    for place in {0, rows // 2, rows - 1}:
+        beside = others.clone()
+        beside[place] = x[0]
+        assert torch.equal(multiply(beside, weight)[place], every[0])
 
 
 @BLOCKED
@@ -84,10 +119,11 @@ def test_every_plain_layer_of_a_model_is_multiplied_so() -> None:
 
 
 MANY_LENGTHS = """
-import resource, torch
+import resource, sys, torch
 from art.adapter.product import multiply
 torch.set_num_threads(1)
-weight, x = torch.ones(96, 64), torch.ones(900, 64)
+dtype = getattr(torch, sys.argv[1])
+weight, x = torch.ones(96, 64, dtype=dtype), torch.ones(900, 64, dtype=dtype)
 for rows in (1, 900):
     multiply(x[:rows], weight)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -99,8 +135,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 @BLOCKED
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of a process's memory differs")
-def test_passes_of_many_lengths_keep_few_programs_in_memory() -> None:
-    done = subprocess.run([sys.executable, "-c", MANY_LENGTHS], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_passes_of_many_lengths_keep_few_programs_in_memory(dtype: str) -> None:
+    done = subprocess.run([sys.executable, "-c", MANY_LENGTHS, dtype], capture_output=True, text=True, check=True)
 
     # A program for each of the 900 lengths would take 300 MiB and more.
     assert int(done.stdout) < 64 << 10

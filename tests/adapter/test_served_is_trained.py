@@ -84,7 +84,7 @@ def rollouts(engine: Engine, version: Version, prompt: list[int]) -> TrajectoryG
 
     async def ask() -> list[list[tuple[int, float]]]:
         answers: list[list[tuple[int, float]]] = [[] for _ in range(6)]
-        async for token in engine.submit(version, prompt, sampling=Sampling(max_tokens=8), n=6):
+        async for token in engine.submit(version, prompt, sampling=Sampling(max_tokens=8, seed=0), n=6):
             answers[token.choice].append((token.drawn.token_id, token.drawn.logprob))
         return answers
 

@@ -1,7 +1,8 @@
 """The arithmetic of an adapted layer: y = x W + scale * B (A x), the second part in the adapter's own precision.
 
 On a processor of the x86 kind oneDNN multiplies in float32 too, as torch lets it do in bfloat16: in half the time of
-the library that torch asks. A row's bits then depend neither on the number of rows, from two on, nor on the threads.
+the library that torch asks. In float32 a row's bits then depend neither on the number of rows, from two on, nor on the
+threads. In bfloat16 they depend on no other row either, but on how many there are, where a processor has tiles (AMX).
 
 One implementation, for sampling and training alike. Knows tensors; neither models nor files. Axes: T token, I input,
 O output, R rank.
@@ -23,6 +24,7 @@ HAS_ONEDNN = (
     and torch.backends.mkldnn.is_available()
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 )
+HAS_BFLOAT16 = HAS_ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 MANY_TOKENS = 512
 """From so many on oneDNN is the faster one for the adapter's narrow matrices; below, it takes longer to begin."""
 
@@ -61,7 +63,9 @@ def add_low_rank(y: Tensor, x: Tensor, part: LowRank) -> Tensor:
 
 
 def _is_onednns(x: Tensor, weight_OI: Tensor) -> bool:
-    return HAS_ONEDNN and x.device.type == "cpu" and x.dtype == weight_OI.dtype == torch.float32
+    if not HAS_ONEDNN or x.device.type != "cpu" or x.dtype != weight_OI.dtype:
+        return False
+    return x.dtype == torch.float32 or (HAS_BFLOAT16 and x.dtype == torch.bfloat16)
 
 
 def _onednn(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
