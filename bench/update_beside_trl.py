@@ -8,6 +8,9 @@ processor. Each case is a process of its own. Needs TRL (`pip install --group be
 `update_beside_trl.py 24+16` takes rows of so many tokens.
 """
 
+# What it imports lies in other folders, or is installed only for it.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import json

@@ -37,6 +37,7 @@ def test_a_layer_in_bfloat16_has_the_numbers_and_the_gradient_of_the_formula(tok
     torch.testing.assert_close(found.double(), expected, rtol=1e-2, atol=1e-2)
     for each in (found, expected):
         each.backward(torch.ones_like(each))
+    assert x.grad is not None
     torch.testing.assert_close(x.grad.double(), wide.grad, rtol=1e-2, atol=1e-2)
 
 
@@ -60,6 +61,7 @@ def test_a_layer_and_its_adapter_have_the_gradients_of_the_formula(tokens: int, 
     found.backward(gradient)
     expected.backward(gradient.double())
     for each, other in zip(ours, plain, strict=True):
+        assert each.grad is not None
         assert other.grad is not None
         torch.testing.assert_close(each.grad.double(), other.grad, rtol=1e-4, atol=1e-3 * tokens**0.5)
 

@@ -39,7 +39,7 @@ def loaded(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     """A base model in bfloat16, and its tokenizer."""
     if request.param == "small":
         tokenizer = byte_tokenizer()
-        return small_causal_lm(tokenizer).to(torch.bfloat16).eval(), tokenizer
+        return small_causal_lm(tokenizer).bfloat16().eval(), tokenizer
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = request.getfixturevalue("smollm2")
@@ -76,7 +76,7 @@ def trained_logp(trainer: Trainer, prompt: list[int], vocabulary: int) -> Tensor
         device=torch.device("cpu"),
     )
     with torch.no_grad():
-        return trainer._scorer.score(batch).logp_N
+        return trainer._scorer.score(batch).logp_N  # pyright: ignore[reportPrivateUsage]
 
 
 def rollouts(engine: Engine, version: Version, prompt: list[int]) -> TrajectoryGroup:
