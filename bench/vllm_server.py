@@ -1,8 +1,9 @@
-"""A vLLM server beside our own engine, on SmolLM2-135M with an adapter: publications, and tokens a second.
+"""A vLLM server beside our own engine, on SmolLM2-135M with an adapter: publications, tokens a second, and agreement.
 
 Needs `VLLM_PYTHON`, as `make test-vllm` makes it. Both sides sample 64 tokens a request in fp32 from prompts of 40 new
 tokens, through the same protocol; vLLM computes on all cores, as our engine does. While one side samples, the other is
-idle.
+idle. Agreement is the largest distance of a sampled log-probability from that of a plain pass through PEFT, in nats. A
+number of rounds may be given.
 """
 
 from __future__ import annotations
@@ -24,18 +25,19 @@ import torch
 from machine import print_header
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from adapters import write_random_adapter
+from adapters import open_with_peft, write_random_adapter  # pyright: ignore[reportMissingImports]
 from art.config import LoRAConfig
 from art.names import ModelRef
 from art.sample.base import LoadedBase
 from art.sample.own.engine import Engine
 from art.sample.sampler import Sampler
-from art.sample.sampling import Sampling
+from art.sample.sampling import Drawn, Sampling
 from art.sample.version import BASE, Version
 from art.sample.vllm.factory import VLLM
-from smollm2 import prepare_smollm2
+from smollm2 import prepare_smollm2  # pyright: ignore[reportMissingImports]
 
 ROUNDS, NEW_TOKENS, PROMPT_TOKENS, PUBLICATIONS = 3, 64, 40, 8
+AGREEING = 256
 CASES = {"1 request": (1, 1), "8 requests": (8, 1), "32 requests": (32, 1), "4 prompts x 8": (4, 8)}
 MODEL = ModelRef("bench", "agent")
 Jobs = Sequence[tuple[list[int], int]]
@@ -99,9 +101,30 @@ def main() -> None:
             vllm.publish(BASE, None)
             print(f"- vLLM answers after {time.perf_counter() - started:.0f} s\n")
             compare(samplers, folder)
+            [(prompt, _)] = jobs_of(1, 1)
+            answers = {name: asyncio.run(answer(sampler, prompt)) for name, sampler in samplers.items()}
         finally:
             for sampler in samplers.values():
                 sampler.close()
+        # Last, for PEFT changes the module.
+        adapted = open_with_peft(folder, module, trainable=False)
+        for side, drawn in answers.items():
+            print(f"\n{side} agrees to {distance(adapted, prompt, drawn):.1e} nats over {AGREEING} tokens.")
+
+
+async def answer(sampler: Sampler, prompt: list[int]) -> list[Drawn]:
+    """Sample one long answer with the adapter."""
+    sampling = Sampling(max_tokens=AGREEING, stop_ids=frozenset())
+    return [token.drawn async for token in sampler.submit(version(0), prompt, sampling=sampling)]
+
+
+def distance(adapted: torch.nn.Module, prompt: list[int], drawn: Sequence[Drawn]) -> float:
+    """Give the largest distance of an answer's log-probabilities from those of a plain pass, in nats."""
+    ids = [each.token_id for each in drawn]
+    with torch.no_grad():
+        logits_TV = adapted(input_ids=torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1].float()
+    logp_T = logits_TV.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None])[:, 0]
+    return (logp_T - torch.tensor([each.logprob for each in drawn])).abs().max().item()
 
 
 def compare(samplers: dict[str, Sampler], folder: Path) -> None:
@@ -117,7 +140,7 @@ def compare(samplers: dict[str, Sampler], folder: Path) -> None:
     for case, (prompts, n) in CASES.items():
         rounds = [
             {name: speed(sampler, jobs_of(prompts, n), version(0)) for name, sampler in samplers.items()}
-            for _ in range(ROUNDS)
+            for _ in range(int(next(iter(sys.argv[1:]), ROUNDS)))
         ]
         own, other = (median(one[name] for one in rounds) for name in samplers)
         print(f"| {case} | {own:.1f} | {other:.1f} | {other / own:.2f} |", flush=True)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import openai
 import psutil
 import pytest
 
 import art
 import digits
-import yes_no_maybe
+import yes_no_maybe  # pyright: ignore[reportMissingImports] - one of the examples
 from art.errors import ConfigurationError, LoRAShapeMismatchError
 from art.local import VLLM, LocalBackend
+from art.sample.version import BASE
 from art.sample.vllm.connection import Address
+from art.sample.vllm.launch import HOST, Launch
 from art.sample.vllm.sampler import VLLMSampler
 from small import write_small_model
 
-from .asking import ON_A_CPU
+from .asking import KEY, ON_A_CPU, launch_of, sampler_of
 
 SAMPLER_OFF = 1e-4
 """Mean distance of the sampler's log-probabilities from the trainer's, in nats; measured 1e-5."""
@@ -82,7 +86,8 @@ def test_names_with_steps_token_ids_and_tools_stay_as_they_are(model: Path, url:
             ]
             for answer in answers:
                 for choice in answer.choices:
-                    assert len(choice.model_extra["token_ids"]) == len(choice.model_extra["token_logprobs"]) <= 4
+                    extra = choice.model_extra or {}
+                    assert len(extra["token_ids"]) == len(extra["token_logprobs"]) <= 4
             return [answer.system_fingerprint or "" for answer in answers]
 
     versions = asyncio.run(body())
@@ -94,12 +99,17 @@ def test_names_with_steps_token_ids_and_tools_stay_as_they_are(model: Path, url:
 @pytest.mark.parametrize(
     "asked", [{"top_p": 0.5}, {"presence_penalty": 1.0}, {"response_format": {"type": "json_object"}}], ids=str
 )
-def test_what_would_change_the_logprobs_is_a_400_that_says_so(model: Path, url: str, tmp_path: Path, asked: dict):
+def test_what_would_change_the_logprobs_is_a_400_that_says_so(
+    model: Path, url: str, tmp_path: Path, asked: dict[str, object]
+):
     async def body() -> None:
         async with LocalBackend(path=tmp_path, sampler=url) as backend:
             first = await registered(model, backend)
             await first.openai_client().chat.completions.create(
-                model="one", messages=[{"role": "user", "content": "give digits"}], max_tokens=4, **asked
+                model="one",
+                messages=[{"role": "user", "content": "give digits"}],
+                max_tokens=4,
+                **asked,  # pyright: ignore[reportCallIssue, reportArgumentType]
             )
 
     with pytest.raises(openai.BadRequestError, match=r"Leave (the three|them) out"):
@@ -126,6 +136,38 @@ def test_a_server_of_another_model_is_refused(url: str, tmp_path: Path):
 
     with pytest.raises(ConfigurationError, match=r"does not serve .* as it is trained here"):
         asyncio.run(register())
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_servers_share_the_requests_and_both_have_each_version(
+    model: Path, launch: Launch, address: Address, sampler: VLLMSampler, tmp_path: Path
+):
+    other = replace(launch, port=launch_of(model).free_port())
+    second = sampler_of(other)
+    second.publish(BASE, None)
+    urls = [str(address), f"http://{HOST}:{other.port}"]
+    before = [answered(url) for url in urls]
+
+    async def body() -> None:
+        async with LocalBackend(path=tmp_path, sampler=urls) as backend:
+            first = await registered(model, backend)
+            await digits.train(first, 3, digits.TRAIN.model_copy(update={"max_divergence": SAMPLER_OFF}))
+
+    try:
+        asyncio.run(body())
+        shares = [answered(url) - earlier for url, earlier in zip(urls, before, strict=True)]
+    finally:
+        second.close()
+
+    assert min(shares) > 0.2 * sum(shares)
+
+
+def answered(url: str) -> float:
+    """Give how many requests a server has answered."""
+    lines = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {KEY}"}).text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:request_success_total{"))
 
 
 @pytest.mark.vllm
