@@ -31,7 +31,10 @@ STORED = "tune"
 def machine() -> Iterator[None]:
     """Ray on this machine, whose workers find the modules of the tests."""
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": environment})
+    # Not a cluster that another program has left on this machine.
+    ray.init(
+        address="local", num_cpus=2, log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": environment}
+    )
     yield
     ray.shutdown()
 
