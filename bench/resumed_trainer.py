@@ -13,10 +13,10 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import torch
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, set_seed
 
 from art.hf import Branch
-from small import byte_tokenizer, small_causal_lm, write_small_model
+from small import byte_tokenizer, small_causal_lm, write_small_model  # pyright: ignore[reportMissingImports]
 
 STEPS, AT = 6, 3
 PLAIN: dict[str, Any] = {
@@ -74,8 +74,8 @@ def random_collator(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]
 
 
 def make_sft(settings: dict[str, Any], callbacks: list[Any]) -> Trainer:
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from datasets import Dataset  # pyright: ignore[reportMissingImports]
+    from trl import SFTConfig, SFTTrainer  # pyright: ignore[reportMissingImports]
 
     data = Dataset.from_list([{"text": f"row {number} of many"} for number in range(64)])
     return SFTTrainer(
@@ -84,20 +84,23 @@ def make_sft(settings: dict[str, Any], callbacks: list[Any]) -> Trainer:
 
 
 def make_dpo(settings: dict[str, Any], callbacks: list[Any]) -> Trainer:
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
+    from datasets import Dataset  # pyright: ignore[reportMissingImports]
+    from trl import DPOConfig, DPOTrainer  # pyright: ignore[reportMissingImports]
 
     rows = [{"prompt": f"{number}", "chosen": " good", "rejected": " bad!"} for number in range(64)]
+    # From a folder, for a reference model is read from where the trained one was.
+    base = str(write_small_model(Path(settings["output_dir"], "base")))
+    reference = AutoModelForCausalLM.from_pretrained(base) if settings.get("sync_ref_model") else None
     return DPOTrainer(
-        model(), model() if settings.get("sync_ref_model") else None, DPOConfig(**settings),
+        AutoModelForCausalLM.from_pretrained(base), reference, DPOConfig(**settings),
         train_dataset=Dataset.from_list(rows), processing_class=byte_tokenizer(), callbacks=callbacks,
     )  # fmt: skip
 
 
 def make_grpo(settings: dict[str, Any], callbacks: list[Any]) -> Trainer:
-    from datasets import Dataset
+    from datasets import Dataset  # pyright: ignore[reportMissingImports]
     from peft import LoraConfig
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportMissingImports]
 
     rows, lora = settings.pop("rows", 64), settings.pop("lora", False)
     data = Dataset.from_list([{"prompt": f"count to {number}"} for number in range(rows)])

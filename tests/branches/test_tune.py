@@ -65,7 +65,7 @@ def branches_of(root: Path) -> dict[str, list[int]]:
 
 
 def test_what_is_exploited_is_forked_bit_for_bit(machine: None, root: Path, tmp_path: Path):
-    from ray.tune.schedulers import PopulationBasedTraining
+    from ray.tune.schedulers import PopulationBasedTraining  # pyright: ignore[reportMissingImports]
 
     population = PopulationBasedTraining(
         time_attr="training_iteration",
@@ -108,7 +108,7 @@ def test_a_killed_trial_costs_the_step_it_was_in(machine: None, root: Path, tmp_
 
 
 def test_a_scheduler_stops_the_worse_branch_early(machine: None, root: Path, tmp_path: Path):
-    from ray.tune.schedulers import AsyncHyperBandScheduler
+    from ray.tune.schedulers import AsyncHyperBandScheduler  # pyright: ignore[reportMissingImports]
 
     halving = AsyncHyperBandScheduler(time_attr="training_iteration", grace_period=1, reduction_factor=2, max_t=4)
     trainable = tunable(SOURCE, training.one_step_that_earns_its_rate, backend={"path": str(root)})
