@@ -18,7 +18,8 @@ from openai.types.chat.chat_completion import Choice
 from art.calls import Call
 from art.errors import TrainingDataError
 from art.listening import listening
-from art.trajectories import History, MessageOrChoice, Trajectory, get_messages, has_choice, sampled_tokens
+from art.sampled import find_sampled
+from art.trajectories import History, MessageOrChoice, Trajectory, get_messages, has_choice
 
 _current: ContextVar[Trajectory | None] = ContextVar("art_current_trajectory", default=None)
 _yielded: ContextVar[_Yielded | None] = ContextVar("art_yielded_trajectory", default=None)
@@ -119,7 +120,7 @@ def _begin(captured: Trajectory, begun: History) -> None:
 
 
 def _own_or_message(choice: Choice) -> MessageOrChoice:
-    return choice if sampled_tokens(choice) else get_messages([choice])[0]
+    return choice if find_sampled(choice) else get_messages([choice])[0]
 
 
 def _continues(asked: list[ChatCompletionMessageParam], known: list[ChatCompletionMessageParam]) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from art.errors import InvalidNameError
+from art.visible import shown_value
 
 MAX_NAME_BYTES = 200
 MAX_STEP = 2**53 - 1
@@ -40,7 +41,7 @@ class ModelRef:
         """Read `project/model`; raises `InvalidNameError`."""
         project, slash, name = text.partition("/")
         if not slash:
-            raise InvalidNameError(f"{text!r} names no model; write project/model.")
+            raise InvalidNameError(f"{shown_value(text)} names no model; write project/model.")
         return cls(project, name)
 
 
@@ -62,7 +63,7 @@ class CheckpointRef:
         """Read `project/model@step`; raises `InvalidNameError`."""
         model, step = split_step(text)
         if step is None:
-            raise InvalidNameError(f"{text!r} names no step; write project/model@500.")
+            raise InvalidNameError(f"{shown_value(text)} names no step; write project/model@500.")
         return cls(ModelRef.parse(model), step)
 
 
@@ -73,7 +74,9 @@ def split_step(text: str) -> tuple[str, int | None]:
         return text, None
     number = parse_step(step)
     if number is None:
-        raise InvalidNameError(f"{step!r} in {text!r} is not a step; steps are whole numbers from 0 to {MAX_STEP}.")
+        raise InvalidNameError(
+            f"{shown_value(step)} in {shown_value(text)} is not a step; steps are whole numbers from 0 to {MAX_STEP}."
+        )
     return before, number
 
 
@@ -91,14 +94,14 @@ def check_step(step: object) -> None:
     if isinstance(step, int) and abs(step) > MAX_STEP:
         raise InvalidNameError(f"So large a number is not a step; steps are whole numbers from 0 to {MAX_STEP}.")
     if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-        raise InvalidNameError(f"{step!r} is not a step; steps are whole numbers from 0.")
+        raise InvalidNameError(f"{shown_value(step)} is not a step; steps are whole numbers from 0.")
 
 
 def check_name(kind: str, name: str) -> None:
     """Refuse a name that cannot be a folder and an object key everywhere; raises `InvalidNameError`."""
     problem = _name_problem(name) if isinstance(name, str) else "it is no text"
     if problem:
-        raise InvalidNameError(f"{name!r} cannot be the name of a {kind}: {problem}.")
+        raise InvalidNameError(f"{shown_value(name)} cannot be the name of a {kind}: {problem}.")
 
 
 @lru_cache(maxsize=4096)

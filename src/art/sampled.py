@@ -12,8 +12,12 @@ from typing import Any
 
 from openai.types.chat.chat_completion import Choice
 from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenLogprob
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from art.errors import TrainingDataError
 
 TOKEN_ID_PREFIX = "token_id:"
+MAX_ID_DIGITS = 10
 STAYS_WITH_LITELLM = "provider_specific_fields"
 
 
@@ -48,30 +52,62 @@ class SampledTokens:
         return fields if self.version is None else {**fields, "version": self.version}
 
 
+class _Fields(BaseModel):
+    """The fields as they arrive: from a server, or from a file that anybody may have written."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    prompt_token_ids: tuple[int, ...] | None = None
+    token_ids: tuple[int, ...] | None = None
+    token_logprobs: tuple[float | None, ...] | None = None
+    temperature: float | None = None
+    version: str | None = None
+
+
+def find_sampled(choice: Choice) -> SampledTokens | None:
+    """Read how a choice was sampled, None also where what it says of that makes no sense."""
+    try:
+        return sampled_tokens(choice)
+    except TrainingDataError:
+        return None
+
+
 def sampled_tokens(choice: Choice) -> SampledTokens | None:
     """Read how a choice was sampled: our own extra fields, or what stays of them where a client rebuilt the choice.
 
     That is `logprobs` whose tokens are spelled `token_id:123`, as ART's server does, or vLLM's `token_ids` beside them.
+    Raises `TrainingDataError` for fields of another form.
     """
     extra = choice.model_extra or {}
     if "token_logprobs" not in extra:
         extra = {**((choice.message.model_extra or {}).get(STAYS_WITH_LITELLM) or {}), **extra}
     content = (choice.logprobs.content if choice.logprobs else None) or []
-    token_ids = extra.get("token_ids") or _spelled_ids(content)
-    logprobs = extra.get("token_logprobs") or [entry.logprob for entry in content]
+    first = content[0].model_extra or {} if content else {}
+    said = _read({"temperature": first.get("temperature"), **extra})
+    token_ids = said.token_ids or _spelled_ids(content)
+    logprobs = said.token_logprobs or [entry.logprob for entry in content]
     if "token_logprobs" not in extra and not (token_ids and content):
         return None
-    first = content[0].model_extra or {} if content else {}
     return SampledTokens(
-        prompt_ids=tuple(extra["prompt_token_ids"]) if extra.get("prompt_token_ids") else None,
+        prompt_ids=said.prompt_token_ids or None,
         token_ids=tuple(token_ids),
         logprobs=tuple(map(not_finite, logprobs)),
-        temperature=float(extra.get("temperature", first.get("temperature", 1.0))),
-        version=extra.get("version"),
+        temperature=1.0 if said.temperature is None else said.temperature,
+        version=said.version,
     )
+
+
+def _read(extra: dict[str, Any]) -> _Fields:
+    try:
+        return _Fields.model_validate(extra)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(map(str, found["loc"]))
+        raise TrainingDataError(f"A Choice says with {field} how it was sampled: {found['msg']}.") from error
 
 
 def _spelled_ids(content: Sequence[ChatCompletionTokenLogprob]) -> list[int]:
     """Give the ids that the tokens are spelled as; none where one of them is text."""
     ids = [entry.token.removeprefix(TOKEN_ID_PREFIX) for entry in content if entry.token.startswith(TOKEN_ID_PREFIX)]
-    return [int(each) for each in ids] if len(ids) == len(content) and all(map(str.isdecimal, ids)) else []
+    are_ids = len(ids) == len(content) and all(each.isdecimal() and len(each) <= MAX_ID_DIGITS for each in ids)
+    return [int(each) for each in ids] if are_ids else []

@@ -8,13 +8,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, SupportsIndex
 
 from pydantic import ValidationError
 
 from art.errors import ConfigurationError
+from art.visible import shown_value
 
 Fields = dict[str, Any]
+MOST_REASONS = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def understood(given: Mapping[str, Any], *, fields: Collection[str], names: Name
     ours = {name: value for name, value in given.items() if name in fields}
     for name, value in given.items():
         if name in names.translated:
-            _add(ours, names.translated[name](value), where=f"{where}: {name}")
+            _add(ours, _translated(names, name, value, where), where=f"{where}: {name}")
     return Understood(ours, tuple(_ignored(given, names)))
 
 
@@ -61,9 +64,28 @@ def refused(where: str, error: ValidationError) -> ConfigurationError:
     reasons: dict[str, list[str]] = {}
     for each in error.errors(include_url=False, include_context=False):
         name = str(each["loc"][0]) if each["loc"] else "it"
-        reasons.setdefault(f"{name} is {each['input']!r}", []).append(each["msg"].removeprefix("Value error, "))
-    said = "; ".join(f"{what}: {', or: '.join(why)}" for what, why in reasons.items())
+        reasons.setdefault(f"{name} is {shown_value(each['input'])}", []).append(
+            each["msg"].removeprefix("Value error, ")
+        )
+    said = "; ".join(
+        f"{what}: {', or: '.join(dict.fromkeys(why))}" for what, why in islice(reasons.items(), MOST_REASONS)
+    )
     return ConfigurationError(f"{where}: {said}.")
+
+
+def require_whole(name: str, value: object, *, least: int, most: int) -> None:
+    """Check a setting that is a whole number; raises `ConfigurationError`."""
+    # A user may pass anything, and True is an int.
+    number = None if isinstance(value, bool) or not isinstance(value, SupportsIndex) else value.__index__()
+    if number is None or not least <= number <= most:
+        raise ConfigurationError(f"{name}={shown_value(value)}: give a whole number from {least} to {most}.")
+
+
+def _translated(names: Names, name: str, value: Any, where: str) -> Fields:
+    try:
+        return names.translated[name](value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigurationError(f"{where}: {name} is {shown_value(value)}, which has not its form.") from error
 
 
 def _add(ours: Fields, more: Fields, *, where: str) -> None:
@@ -99,7 +121,8 @@ def _loss_fn_config(value: Mapping[str, Any] | None) -> Fields:
         found["epsilon_high"] = high - 1
     if said:
         raise ConfigurationError(
-            f"loss_fn_config has {', '.join(sorted(said))}; here it is clip_low_threshold and clip_high_threshold."
+            f"loss_fn_config has {', '.join(sorted(map(str, said)))}; here it is clip_low_threshold and "
+            "clip_high_threshold."
         )
     return found
 

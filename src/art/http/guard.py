@@ -35,7 +35,7 @@ class Access:
     host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
-        if not KEY.fullmatch(self.key):
+        if not isinstance(self.key, str) or not KEY.fullmatch(self.key):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(
                 "api_key must be 1 to 512 visible ASCII characters; without it there is a random one."
             )

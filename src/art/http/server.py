@@ -15,14 +15,17 @@ from typing import Any, Self
 import uvicorn
 from starlette.types import ASGIApp
 
-from art.errors import InferenceError
+from art.errors import ConfigurationError, InferenceError
 from art.http.connection import Connection, Resting
 from art.http.guard import Access
 from art.http.limits import Limits
+from art.settings import require_whole
+from art.visible import shown_value
 
 GRACE_S = 5
 """How long running requests may take to finish after `stop`."""
 LISTEN_BACKLOG = 2048
+MAX_BODY_BYTES = 1 << 30
 ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
 """Where this machine reaches a server that listens on all of its addresses."""
 
@@ -39,8 +42,13 @@ class Listen:
     @classmethod
     def with_key(cls, key: str | None, *, host: str, body_bytes: int) -> Self:
         """Listen with a key, a random one unless it is given."""
+        require_whole("max_request_bytes", body_bytes, least=1, most=MAX_BODY_BYTES)
+        if not isinstance(host, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a user may pass anything
+            raise ConfigurationError(f"host={shown_value(host)} is no address; give one as text.")
         key = secrets.token_urlsafe(24) if key is None else key
-        return cls(key=key, host=host, limits=Limits(body_bytes=body_bytes))
+        # Looked at here, where it is given, and not when the first model is served.
+        access = Access(key, host)
+        return cls(key=access.key, host=access.host, limits=Limits(body_bytes=body_bytes))
 
     @property
     def access(self) -> Access:

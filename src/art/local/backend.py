@@ -22,6 +22,7 @@ from art.local import moving, transfers, words
 from art.local.bases import Bases
 from art.local.compatible import check_fits
 from art.local.following import Following
+from art.local.given import groups_of, trajectories_of
 from art.local.interrupted import say_it_in_one_line
 from art.local.logbook import Logbook
 from art.local.pruning import prune
@@ -156,8 +157,7 @@ class LocalBackend:
         cannot be trained on are left out and counted; with `strict=True` they raise `TrainingDataError`, and nothing
         has changed then.
         """
-        # None stands where a judge gave a group up.
-        groups = [group for group in trajectory_groups if group is not None]
+        groups = groups_of(trajectory_groups)
         config = self._settling.train(model, config, settings)
         self._require_open()
         result = await self._sessions.train(model, groups, config=config)
@@ -178,8 +178,8 @@ class LocalBackend:
 
         `settings` are fields of `TrainSFTConfig`. What is only text is spelled by the chat template.
         """
-        settled = self._settling.train_sft(model, config, settings)
-        result = await self._sessions.in_training_thread(self._session(model).train_sft, list(trajectories), settled)
+        given, settled = trajectories_of(trajectories), self._settling.train_sft(model, config, settings)
+        result = await self._sessions.in_training_thread(self._session(model).train_sft, given, settled)
         if verbose:
             words.say(words.step_line(model.ref, result))
         return result

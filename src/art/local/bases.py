@@ -18,9 +18,12 @@ from art.format.manifest import BaseModelInfo
 from art.local.agreement import check_agreement
 from art.local.samplers import Samplers
 from art.sample.sampler import Sampler
+from art.settings import require_whole
 from art.train.fingerprint import base_fingerprint
+from art.visible import shown_value
 
 _log = logging.getLogger("art")
+MAX_RANKS = 1024
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -90,27 +93,25 @@ def choose_device(device: str) -> torch.device:
     """Turn `auto` into CUDA where there is one; raises `ConfigurationError` for a device that is not there."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with suppress(RuntimeError):
+    with suppress(RuntimeError, TypeError, ValueError):
         chosen = torch.device(device)
         if chosen.type == "cpu" or (chosen.type == "cuda" and torch.cuda.is_available()):
             return chosen
-    raise ConfigurationError(f"device={device!r} is not here; use 'auto', 'cpu' or, with a GPU, 'cuda'.")
+    raise ConfigurationError(f"device={shown_value(device)} is not here; use 'auto', 'cpu' or, with a GPU, 'cuda'.")
 
 
 def choose_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
     """Give the dtype of the base's weights: fp32 on CPU, bf16 on CUDA, unless told otherwise. Adapters are fp32."""
     if dtype is None:
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if dtype not in DTYPES:
-        raise ConfigurationError(f"dtype={dtype!r} is not known; use one of {', '.join(DTYPES)}.")
+    if not isinstance(dtype, str) or dtype not in DTYPES:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"dtype={shown_value(dtype)} is not known; use one of {', '.join(DTYPES)}.")
     return DTYPES[dtype]
 
 
 def check_ranks(ranks: int, device: torch.device) -> None:
     """Check that so many ranks can be started here; raises `ConfigurationError`."""
-    # A user may pass anything, and True is an int.
-    if type(ranks) is not int or ranks < 1:
-        raise ConfigurationError(f"ranks={ranks!r}: training takes 1 process or more. Give a whole number from 1.")
+    require_whole("ranks", ranks, least=1, most=MAX_RANKS)
     if ranks == 1:
         return
     if device.index:

@@ -13,8 +13,11 @@ from art.sample.base import LoadedBase, NewSampler
 from art.sample.own.engine import Engine
 from art.sample.sampler import Sampler
 from art.sample.version import BASE
+from art.settings import require_whole
+from art.visible import shown_value
 
 OWN = "own"
+MAX_ROWS = 1 << 16
 Chosen = str | Sequence[str] | NewSampler
 """`"own"`, `"vllm"`, the address of a vLLM server or several ones, or what makes a sampler."""
 
@@ -30,6 +33,9 @@ class Samplers:
     max_cache_bytes: int | None = None
 
     def __post_init__(self) -> None:
+        require_whole("max_rows", self.max_rows, least=1, most=MAX_ROWS)
+        if self.max_cache_bytes is not None:
+            require_whole("max_cache_bytes", self.max_cache_bytes, least=1, most=1 << 60)
         self._make()
 
     def open(self, base_model: str, module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Sampler:
@@ -67,11 +73,12 @@ def _named(name: str | Sequence[str]) -> NewSampler:
     """Give what makes the sampler of this name; raises `ConfigurationError` for one that none has."""
     if name == OWN:
         return _own
-    urls = () if name == "vllm" else (name,) if isinstance(name, str) else tuple(name)
+    several: object = (name,) if isinstance(name, str) else name
+    urls = tuple(map(str, several)) if isinstance(several, list | tuple) and name != "vllm" else ()
     if name != "vllm" and not (urls and all(url.startswith(("http://", "https://")) for url in urls)):
         raise ConfigurationError(
-            f"sampler={name!r} is not known; use {OWN!r}, 'vllm', the address of a vLLM server, or a function that "
-            "makes a sampler."
+            f"sampler={shown_value(name)} is not known; use {OWN!r}, 'vllm', the address of a vLLM server, or "
+            "a function that makes a sampler."
         )
     # Only who samples with vLLM loads what speaks to it.
     from art.sample.vllm.factory import VLLM

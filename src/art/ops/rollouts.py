@@ -13,8 +13,9 @@ from openai.types.chat.chat_completion import Choice
 from art.names import CheckpointRef
 from art.ops.recording import read_lines
 from art.ops.scenarios import digest_of, prompt_of
+from art.sampled import find_sampled
 from art.store.history import History
-from art.trajectories import Trajectory, TrajectoryGroup, sampled_tokens
+from art.trajectories import Trajectory, TrajectoryGroup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ def _rollout(trajectory: Trajectory, advantage: float, prompt_length: int) -> Ro
 def _turn(item: Any) -> Turn:
     if isinstance(item, Choice):
         message = item.message.model_dump(mode="json", exclude_none=True)
-        sampled = sampled_tokens(item)
+        sampled = find_sampled(item)
         tokens = len(sampled.token_ids) if sampled else None
         return _spoken(message, finish=item.finish_reason, tokens=tokens)
     return _spoken(item if isinstance(item, dict) else dict(item))

@@ -175,7 +175,10 @@ def _sampled(
     history: History, place: int, tokenizer: PreTrainedTokenizerBase, *, reading: Reading, where: str
 ) -> SampledTokens:
     choice = as_choice(history.messages_and_choices[place])
-    sampled = sampled_tokens(choice) if choice else None
+    try:
+        sampled = sampled_tokens(choice) if choice else None
+    except TrainingDataError as error:
+        raise TrainingDataError(f"{where}: {error}") from error
     if sampled is not None:
         return _checked(sampled, where=where)
     if reading is Reading.SPOKEN:
