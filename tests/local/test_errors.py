@@ -59,44 +59,6 @@ def files(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("given", [None, 5, "x", [5], ["x"], [[]], [art.Trajectory()]], ids=str)
-def test_what_is_no_list_of_groups_is_refused_and_nothing_is_trained(
-    small_model: Path, tmp_path: Path, given: object
-) -> None:
-    async def body() -> None:
-        async with LocalBackend(path=tmp_path / "root") as backend:
-            with pytest.raises(TrainingDataError, match="nothing was trained"):
-                await backend.train(make(small_model), given)  # pyright: ignore[reportArgumentType]
-            trajectories = [art.TrajectoryGroup([])] if isinstance(given, list) else given
-            with pytest.raises(TrainingDataError, match="nothing was trained"):
-                await backend.train_sft(make(small_model), trajectories)  # pyright: ignore[reportArgumentType]
-
-    asyncio.run(body())
-
-
-NO_NUMBERS = [0, -1, 1.5, math.nan, math.inf, "x", True, [], 2**80, 10**5000]
-
-
-@pytest.mark.parametrize(
-    ("setting", "values"),
-    [
-        ("max_rows", NO_NUMBERS),
-        ("max_cache_bytes", NO_NUMBERS),
-        ("max_request_bytes", NO_NUMBERS),
-        ("ranks", NO_NUMBERS),
-        ("seed", NO_NUMBERS[1:]),
-        *((name, [None, 5, 10**5000, b"x", [], object()]) for name in ("host", "device", "sampler")),
-        *((name, [5, 10**5000, b"x", [], object()]) for name in ("api_key", "dtype")),
-    ],
-)
-def test_what_no_backend_can_be_made_with_is_refused_at_once(tmp_path: Path, setting: str, values: list[object]):
-    for value in values:
-        with pytest.raises(ConfigurationError, match=setting) as refused:
-            LocalBackend(path=tmp_path / "root", **{setting: value})  # pyright: ignore[reportArgumentType]
-        assert len(str(refused.value)) < 1000
-    assert not (tmp_path / "root").exists()
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

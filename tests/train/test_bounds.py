@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from openai.types.chat.chat_completion import Choice
+from transformers import PreTrainedTokenizerFast
 from worlds import choice, make_base, random_groups, trajectory
 
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
@@ -58,7 +59,7 @@ def test_what_is_no_value_at_all_is_refused_in_a_short_message(kind: Any, name: 
 @pytest.mark.parametrize("scale", [True, False, "batch"])
 @pytest.mark.parametrize("reward", [1e308, -1e308, 1e154, math.inf, math.nan])
 def test_a_reward_that_cannot_be_squared_is_left_out_by_name(
-    tokenizer, caplog: pytest.LogCaptureFixture, reward: float, scale: Any
+    tokenizer: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture, reward: float, scale: Any
 ):
     trainer = Trainer(make_base(), tokenizer, lora=LoRAConfig(rank=2), seed=0)
     rewards = [reward, 1.0, 0.0]
@@ -86,7 +87,7 @@ def test_a_reward_that_cannot_be_squared_is_left_out_by_name(
     ids=str,
 )
 def test_a_choice_whose_fields_have_another_form_is_left_out_by_name(
-    tokenizer, caplog: pytest.LogCaptureFixture, field: dict[str, Any]
+    tokenizer: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture, field: dict[str, Any]
 ):
     trainer = Trainer(make_base(), tokenizer, lora=LoRAConfig(rank=2), seed=0)
     strange = choice([1, 2], prompt_ids=[5])

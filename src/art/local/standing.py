@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
-from art.errors import ConfigurationError, CorruptCheckpointError, StorageError
+from art.errors import ArtError, ConfigurationError, CorruptCheckpointError, StorageError
 from art.names import ModelRef
 from art.ops.repair import repair
 from art.ops.verify import check
@@ -90,7 +90,22 @@ class Standing:
         aside = self.store.set_damaged_aside(sound, damages)
         later = listed_steps(sorted(damages))
         _log.warning("%s stands at %d; set aside as %d: %s, %s", model, sound.ref.step, aside.id, later, aside.reason)
+        self._set_aside_there(sound, set(damages))
         return sound
+
+    def _set_aside_there(self, sound: Checkpoint, steps: Collection[int]) -> None:
+        """Set the same steps aside in the remote, which could not repair them: what comes next takes their place."""
+        if self._remote is None:
+            return
+        try:
+            there = self._remote.open_checkpoint(sound.ref)
+            later = {step for step in self._remote.steps(sound.ref.model) if step > sound.ref.step}
+            # What this root never had is not ours to move.
+            if there.digest == sound.digest and later and later <= {*steps}:
+                self._remote.rewind(there)
+                _log.warning("%s are set aside in %s too.", listed_steps(sorted(later)), self._remote)
+        except ArtError as error:
+            _log.warning("%s may still have what was damaged of %s: %s", self._remote, sound.ref.model, error)
 
     def _repair(self, model: ModelRef, damages: Mapping[int, Damage]) -> list[str]:
         """Repair what is damaged; gives why something could not be."""
