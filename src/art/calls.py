@@ -33,15 +33,15 @@ class Question:
 class Call:
     """A question and the choices that it was answered with."""
 
-    asked: Question
+    question: Question
     choices: tuple[Choice, ...]
 
 
-def read_asked(body: bytes) -> Question | None:
+def read_question(body: bytes) -> Question | None:
     """Read the body of a request; None when it is no question to a chat model."""
     fields = _object(body)
     if fields and "input" in fields and "messages" not in fields:
-        return _read_response_asked(fields)
+        return _read_response_question(fields)
     messages = fields.get("messages") if fields else None
     if not fields or not isinstance(messages, list) or not messages:
         return None
@@ -50,7 +50,7 @@ def read_asked(body: bytes) -> Question | None:
     return Question(cast(Messages, messages), cast("Tools | None", fields.get("tools") or None))
 
 
-def _read_response_asked(fields: dict[str, Any]) -> Question | None:
+def _read_response_question(fields: dict[str, Any]) -> Question | None:
     given = fields["input"]
     if not isinstance(given, str | list):
         return None
@@ -63,8 +63,8 @@ def read_choices(body: bytes) -> tuple[Choice, ...]:
     fields = _object(body)
     if fields and fields.get("object") == "response":
         return _answered(fields)
-    found = fields.get("choices") if fields else None
-    return _choices(cast("list[Any]", found)) if isinstance(found, list) else ()
+    choices = fields.get("choices") if fields else None
+    return _choices(cast("list[Any]", choices)) if isinstance(choices, list) else ()
 
 
 class Events:
@@ -118,24 +118,24 @@ def _add_tool_call(calls: list[dict[str, Any]], piece: Mapping[str, Any]) -> Non
 def _add(whole: dict[str, Any], piece: Mapping[str, Any]) -> None:
     """Add a piece to what is there: text and lists grow, mappings are added to, anything else is replaced."""
     for name, value in piece.items():
-        there = whole.get(name)
+        earlier = whole.get(name)
         if value is None:
             whole.setdefault(name, None)
         elif isinstance(value, dict):
-            inner: dict[str, Any] = there if isinstance(there, dict) else {}
+            inner: dict[str, Any] = earlier if isinstance(earlier, dict) else {}
             _add(inner, cast("dict[str, Any]", value))
             whole[name] = inner
         elif isinstance(value, list):
-            whole[name] = [*(there or ()), *cast("list[Any]", value)]
-        elif isinstance(value, str) and isinstance(there, str) and name not in ("role", "finish_reason"):
-            whole[name] = there + value
+            whole[name] = [*(earlier or ()), *cast("list[Any]", value)]
+        elif isinstance(value, str) and isinstance(earlier, str) and name not in ("role", "finish_reason"):
+            whole[name] = earlier + value
         else:
             whole[name] = value
 
 
-def _choices(found: list[Any]) -> tuple[Choice, ...]:
+def _choices(choices: list[Any]) -> tuple[Choice, ...]:
     try:
-        return tuple(Choice.model_validate(choice) for choice in found)
+        return tuple(Choice.model_validate(choice) for choice in choices)
     except ValidationError:
         return ()
 

@@ -59,10 +59,10 @@ def current_trajectory(*, required: Literal[True]) -> Trajectory: ...
 def current_trajectory(*, required: bool = False) -> Trajectory | None: ...
 def current_trajectory(*, required: bool = False) -> Trajectory | None:
     """Give the trajectory that is being collected here; raises when it is `required` and there is none."""
-    found = _current.get()
-    if found is None and required:
+    trajectory = _current.get()
+    if trajectory is None and required:
         raise TrainingDataError("No trajectory is being collected here; run the rollout with art.trajectory(rollout).")
-    return found
+    return trajectory
 
 
 auto_trajectory = current_trajectory
@@ -96,16 +96,16 @@ def add_call(captured: Trajectory, call: Call) -> None:
     Only what the model under training said is a `Choice` afterwards; the answer of another model is a message.
     """
     first, *others = map(_own_or_message, call.choices)
-    asked, tools = call.asked.messages, call.asked.tools
+    messages, tools = call.question.messages, call.question.tools
     for history in captured.histories():
         known = history.messages()
-        if known and history.tools == tools and _continues(asked, known):
-            history.messages_and_choices += [*asked[len(known) :], first]
+        if known and history.tools == tools and _continues(messages, known):
+            history.messages_and_choices += [*messages[len(known) :], first]
             break
     else:
         others.insert(0, first)
     for answer in others:
-        _begin(captured, History(messages_and_choices=[*asked, answer], tools=tools))
+        _begin(captured, History(messages_and_choices=[*messages, answer], tools=tools))
 
 
 def _begin(captured: Trajectory, begun: History) -> None:
@@ -123,8 +123,8 @@ def _own_or_message(choice: Choice) -> MessageOrChoice:
     return choice if find_sampled(choice) else get_messages([choice])[0]
 
 
-def _continues(asked: list[ChatCompletionMessageParam], known: list[ChatCompletionMessageParam]) -> bool:
-    return len(asked) > len(known) and list(map(_said, asked[: len(known)])) == list(map(_said, known))
+def _continues(messages: list[ChatCompletionMessageParam], known: list[ChatCompletionMessageParam]) -> bool:
+    return len(messages) > len(known) and list(map(_said, messages[: len(known)])) == list(map(_said, known))
 
 
 def _said(message: ChatCompletionMessageParam) -> tuple[object, ...]:

@@ -63,9 +63,9 @@ class _Settings(BaseModel):
 
     def with_settings(self, given: Mapping[str, Any]) -> Self:
         """Give these settings with others over them, all of them checked."""
-        said = {name: getattr(self, name) for name in self.model_fields_set}
+        fields = {name: getattr(self, name) for name in self.model_fields_set}
         meant = understood(given, fields=type(self).model_fields, names=self._names, where=type(self).__name__)
-        combined = type(self)(**{**said, **meant.fields})
+        combined = type(self)(**{**fields, **meant.fields})
         combined._ignored = (*self._ignored, *meant.ignored)
         return combined
 
@@ -249,7 +249,7 @@ class TrainConfig(_Settings):
         if self.max_divergence != "auto":
             return self.max_divergence
         corrections = (self.max_age, self.truncated_importance_sampling, self.off_policy_mask)
-        return MAX_DIVERGENCE if all(asked is None for asked in corrections) else None
+        return MAX_DIVERGENCE if all(correction is None for correction in corrections) else None
 
     @property
     def needs_reference(self) -> bool:

@@ -50,8 +50,8 @@ def turns(messages: Iterable[Mapping[str, object]]) -> str:
     drawn: list[str] = []
     for message in messages:
         calls = message.get("tool_calls")
-        said = [message.get("content") or "", *([f"calls {calls}"] if calls else [])]
-        body = "".join(f'<div style="{_TEXT}">{text(part)}</div>' for part in said if part)
+        parts = [message.get("content") or "", *([f"calls {calls}"] if calls else [])]
+        body = "".join(f'<div style="{_TEXT}">{text(part)}</div>' for part in parts if part)
         drawn.append(f'<div style="{_FAINT}">{text(message.get("role", ""))}</div>{body}')
     return "".join(drawn)
 

@@ -80,9 +80,9 @@ def set_gather_context(context: GatherContext) -> Generator[GatherContext]:
 
 def record_metrics(context: GatherContext, trajectory: Trajectory) -> None:
     """Add a trajectory's reward and metrics to the means of a gathering."""
-    found = {"reward": trajectory.reward, **trajectory.metrics}
-    context.metric_sums.update(found)  # pyright: ignore[reportArgumentType] - sums of floats
-    context.metric_divisors.update(found.keys())
+    metrics = {"reward": trajectory.reward, **trajectory.metrics}
+    context.metric_sums.update(metrics)  # pyright: ignore[reportArgumentType] - sums of floats
+    context.metric_divisors.update(metrics.keys())
 
 
 async def gather_trajectory_groups(
@@ -111,8 +111,8 @@ async def gather_trajectory_groups(
     waiting = list(groups)
     total = sum(max(1, _rollouts(group)) for group in waiting)
     with _gathering(pbar_desc, total, max_exceptions=max_exceptions, max_metrics=max_metrics) as progress:
-        done = await _all([_run_group(group, progress, after_each) for group in waiting])
-    return [group for groups in done for group in groups if len(group)]
+        lists = await _all([_run_group(group, progress, after_each) for group in waiting])
+    return [group for groups in lists for group in groups if len(group)]
 
 
 async def gather_trajectories(
@@ -134,8 +134,8 @@ async def gather_trajectories(
     """
     waiting = list(trajectories)
     with _gathering(pbar_desc, len(waiting), max_exceptions=max_exceptions, max_metrics=max_metrics) as progress:
-        done = await _all([_run(rollout, progress) for rollout in waiting])
-    return [result for results in done for result in ([results] if isinstance(results, Exception) else results)]
+        outcomes = await _all([_run(rollout, progress) for rollout in waiting])
+    return [result for results in outcomes for result in ([results] if isinstance(results, Exception) else results)]
 
 
 async def trajectory_group_batches(

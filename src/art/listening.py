@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from art.calls import Call, Events, Question, read_asked, read_choices
+from art.calls import Call, Events, Question, read_choices, read_question
 
 Listener = Callable[[Call], None]
 LIBRARIES = ("httpx", "httpx2")
@@ -68,21 +68,21 @@ def _hear(request: Any, response: Any) -> None:
     is_answer = request.url.path.endswith(HEARD) and response.status_code == 200
     if listener is None or not is_answer or not hasattr(request, "_content"):  # a body that nobody kept is gone
         return
-    asked = read_asked(request.content)
-    if asked is None:
+    question = read_question(request.content)
+    if question is None:
         return
     if response.is_closed:
-        _tell(listener, asked, read_choices(response.content))
+        _tell(listener, question, read_choices(response.content))
     else:
-        _hear_pieces(response, _Reception(listener, asked, response.headers.get("content-type", "")))
+        _hear_pieces(response, _Reception(listener, question, response.headers.get("content-type", "")))
 
 
 class _Reception:
     """An answer that its client reads in pieces; the listener is told once, when it is complete."""
 
-    def __init__(self, listener: Listener, asked: Question, content_type: str) -> None:
+    def __init__(self, listener: Listener, question: Question, content_type: str) -> None:
         self._listener = listener
-        self._asked = asked
+        self._question = question
         self._events = Events() if content_type.startswith("text/event-stream") else None
         self._body: list[bytes] = []
         self._is_told = False
@@ -100,7 +100,7 @@ class _Reception:
             return
         self._is_told = True
         choices = read_choices(b"".join(self._body)) if self._events is None else self._events.choices()
-        _tell(self._listener, self._asked, choices)
+        _tell(self._listener, self._question, choices)
 
 
 def _hear_pieces(response: Any, reception: _Reception) -> None:
@@ -122,6 +122,6 @@ def _hear_pieces(response: Any, reception: _Reception) -> None:
     response.iter_bytes, response.aiter_bytes = heard, heard_async
 
 
-def _tell(listener: Listener, asked: Question, choices: tuple[Any, ...]) -> None:
+def _tell(listener: Listener, question: Question, choices: tuple[Any, ...]) -> None:
     if choices:
-        listener(Call(asked, choices))
+        listener(Call(question, choices))

@@ -147,11 +147,11 @@ class MetricsBuilder:
         added |= _along_paths({name: value for name, value in added.items() if name.startswith(f"{COSTS}/")})
         totals = {_total_of(name): value for name, value in added.items() if name.split("/")[0] in ADDED_UP}
         self._book.totals.update(totals)  # pyright: ignore[reportCallIssue, reportArgumentType] - sums of floats
-        found = {**added, **{name: self._book.totals[name] for name in totals}}
+        values = {**added, **{name: self._book.totals[name] for name in totals}}
         if scenarios := self._book.scenarios.pop(self.cost_context, set[str]()):
             self._book.known_scenarios |= scenarios
-            found["data/cum/num_unique_scenarios"] = float(len(self._book.known_scenarios))
-        return {name: float(value) for name, value in found.items()}
+            values["data/cum/num_unique_scenarios"] = float(len(self._book.known_scenarios))
+        return {name: float(value) for name, value in values.items()}
 
     def activate(self) -> Token[MetricsBuilder | None]:
         """Make this the builder that `get_active` gives from here on."""
@@ -169,10 +169,10 @@ class MetricsBuilder:
     @staticmethod
     def get_active() -> MetricsBuilder:
         """Give the builder that is active here; raises `ConfigurationError` where none is."""
-        found = _active.get()
-        if found is None:
+        builder = _active.get()
+        if builder is None:
             raise ConfigurationError("No MetricsBuilder is active here; use `with builder.activate_context():`.")
-        return found
+        return builder
 
     def state_dict(self) -> dict[str, Any]:
         """Give the totals, as JSON has a form for them."""

@@ -253,8 +253,8 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
         """The adapter's shape as the user asked for it; None leaves it to the checkpoint, or to the default."""
         if self._lora is not None:
             return self._lora
-        asked = adapter_fields(self.settings)
-        return LoRAConfig.model_validate(asked) if asked else None
+        fields = adapter_fields(self.settings)
+        return LoRAConfig.model_validate(fields) if fields else None
 
     async def register(self, backend: Backend, _openai_client_config: OpenAIServerConfig | None = None) -> None:
         """Bind the model to a backend and start inference on its newest checkpoint. Writes no checkpoint."""

@@ -60,11 +60,11 @@ class Reached:
 
 def reached_with(known: Mapping[str, Reached], places: Iterable[BatchPlace]) -> dict[str, Reached]:
     """Give where a run is in each of its data sets after it was trained on these batches."""
-    found = dict(known)
+    reached = dict(known)
     for place in sorted(places, key=lambda place: place.span):
-        before = found.get(place.dataset) or Reached(size=place.size, front=place.began)
-        found[place.dataset] = before.after(place.span)
-    return found
+        before = reached.get(place.dataset) or Reached(size=place.size, front=place.began)
+        reached[place.dataset] = before.after(place.span)
+    return reached
 
 
 @dataclass

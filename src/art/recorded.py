@@ -116,10 +116,10 @@ class Recorded(BaseModel):
     def _added_up(self, split: str) -> dict[str, float]:
         if self._metrics is None:
             return {}
-        found = self._metrics.for_cost_context(CONTEXT_OF.get(split, split)).flush_now()
-        if found:
+        sums = self._metrics.for_cost_context(CONTEXT_OF.get(split, split)).flush_now()
+        if sums:
             self.merge_state({TOTALS: self._metrics.state_dict()})
-        return found
+        return sums
 
     def _records(self) -> Records:
         return self._backend or records_below(self.base_path)
@@ -132,7 +132,7 @@ def _merged(known: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]
     """Put one mapping over another, and the mappings inside them too."""
     merged = dict(known)
     for name, value in more.items():
-        there = merged.get(name)
-        both = isinstance(there, Mapping) and isinstance(value, Mapping)
-        merged[name] = _merged(cast("Mapping[str, Any]", there), cast("Mapping[str, Any]", value)) if both else value
+        earlier = merged.get(name)
+        both = isinstance(earlier, Mapping) and isinstance(value, Mapping)
+        merged[name] = _merged(cast("Mapping[str, Any]", earlier), cast("Mapping[str, Any]", value)) if both else value
     return merged

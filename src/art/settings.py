@@ -55,8 +55,8 @@ def understood(given: Mapping[str, Any], *, fields: Collection[str], names: Name
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Give " Did you mean x?" for the known name most like this one, "" where none is."""
-    found = difflib.get_close_matches(name, sorted(known), n=1)
-    return f" Did you mean {found[0]}?" if found else ""
+    matches = difflib.get_close_matches(name, sorted(known), n=1)
+    return f" Did you mean {matches[0]}?" if matches else ""
 
 
 def refused(where: str, error: ValidationError) -> ConfigurationError:
@@ -67,10 +67,10 @@ def refused(where: str, error: ValidationError) -> ConfigurationError:
         reasons.setdefault(f"{name} is {shown_value(each['input'])}", []).append(
             each["msg"].removeprefix("Value error, ")
         )
-    said = "; ".join(
+    problems = "; ".join(
         f"{what}: {', or: '.join(dict.fromkeys(why))}" for what, why in islice(reasons.items(), MOST_REASONS)
     )
-    return ConfigurationError(f"{where}: {said}.")
+    return ConfigurationError(f"{where}: {problems}.")
 
 
 def require_whole(name: str, value: object, *, least: int, most: int) -> None:
@@ -104,27 +104,27 @@ def _adam_params(value: Any) -> Fields:
     """Read the values that Tinker's `AdamParams` has, from an object or a mapping."""
     if value is None:
         return {}
-    said: Mapping[str, Any] = value if isinstance(value, Mapping) else vars(value)
+    values: Mapping[str, Any] = value if isinstance(value, Mapping) else vars(value)
     ours = {"eps": "adam_epsilon", "grad_clip_norm": "max_grad_norm"}
     names = ("learning_rate", "weight_decay", "eps", "grad_clip_norm")
-    found = {ours.get(name, name): said[name] for name in names if said.get(name)}
-    return {**found, "betas": (said.get("beta1", 0.9), said.get("beta2", 0.99))}
+    fields = {ours.get(name, name): values[name] for name in names if values.get(name)}
+    return {**fields, "betas": (values.get("beta1", 0.9), values.get("beta2", 0.99))}
 
 
 def _loss_fn_config(value: Mapping[str, Any] | None) -> Fields:
     """Read the clipping thresholds, which are ratios, as distances from 1."""
-    said = dict(value or {})
-    found: Fields = {}
-    if (low := said.pop("clip_low_threshold", None)) is not None:
-        found["epsilon"] = 1 - low
-    if (high := said.pop("clip_high_threshold", None)) is not None:
-        found["epsilon_high"] = high - 1
-    if said:
+    values = dict(value or {})
+    fields: Fields = {}
+    if (low := values.pop("clip_low_threshold", None)) is not None:
+        fields["epsilon"] = 1 - low
+    if (high := values.pop("clip_high_threshold", None)) is not None:
+        fields["epsilon_high"] = high - 1
+    if values:
         raise ConfigurationError(
-            f"loss_fn_config has {', '.join(sorted(map(str, said)))}; here it is clip_low_threshold and "
+            f"loss_fn_config has {', '.join(sorted(map(str, values)))}; here it is clip_low_threshold and "
             "clip_high_threshold."
         )
-    return found
+    return fields
 
 
 OURS = Names({}, {})

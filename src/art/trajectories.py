@@ -80,8 +80,8 @@ def as_choice(item: object) -> Choice | None:
 
 
 def _write_choices(items: Iterable[object]) -> list[Any]:
-    found = ((item, as_choice(item)) for item in items)
-    return [choice.model_dump(mode="json") if choice else item for item, choice in found]
+    pairs = ((item, as_choice(item)) for item in items)
+    return [choice.model_dump(mode="json") if choice else item for item, choice in pairs]
 
 
 def _without_nulls(metrics: Any) -> Any:
@@ -279,11 +279,11 @@ class TrajectoryGroup(BaseModel):
 
 def returned(result: object) -> list[Trajectory]:
     """Give the trajectories that a rollout returned, one or several; raises `TrainingDataError` for anything else."""
-    found = cast("list[object]", list(result)) if isinstance(result, list | tuple) else [result]
-    for trajectory in found:
+    trajectories = cast("list[object]", list(result)) if isinstance(result, list | tuple) else [result]
+    for trajectory in trajectories:
         if not isinstance(trajectory, Trajectory):
             raise not_a("rollout", Trajectory, trajectory)
-    return cast("list[Trajectory]", found)
+    return cast("list[Trajectory]", trajectories)
 
 
 def has_choice(history: History) -> bool:

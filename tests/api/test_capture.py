@@ -197,7 +197,7 @@ def test_the_same_question_twice_and_other_tools_begin_further_conversations():
 def test_of_several_choices_each_has_its_conversation():
     captured, one = art.Trajectory(), call(USER)
 
-    add_call(captured, Call(one.asked, one.choices * 3))
+    add_call(captured, Call(one.question, one.choices * 3))
 
     assert [len(history.messages()) for history in captured.histories()] == [2, 2, 2]
 
@@ -229,7 +229,7 @@ def test_events_are_put_together_wherever_they_were_cut(size: int):
         tool(0, function={"arguments": ": 1}"}),
         tool(1, id="b", type="function", function={"name": "sub", "arguments": "{}"}),
     ]
-    pieces = [
+    pieces: list[dict[str, Any]] = [
         {
             "index": 0,
             "delta": delta,

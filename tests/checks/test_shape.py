@@ -13,6 +13,8 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_PARAMETERS, MOST_POSITIONAL_FIELDS = 
 
 MOST_LINES_OF_THE_MEDIAN = 8
 
+# Words that name nothing: a variable is called by what it holds.
+NO_NOUNS = {"asked", "done", "found", "said", "there"}
 # What others have decided: the documented API, transformers' attention, and options that typer reads off a signature.
 GIVEN_SIGNATURES = {
     "adapter/attention.py",
@@ -86,6 +88,29 @@ def test_the_name_of_a_class_means_one_thing():
     twice = {name: where for name, where in places.items() if len(where) > 1 and name not in SAME_NAMES}
 
     assert twice == {}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_the_name_of_a_variable_has_a_noun(path: Path):
+    empty = [f"line {line}: {name}" for name, line in _bound(path) if name.lstrip("_") in NO_NOUNS]
+
+    assert empty == []
+
+
+def _bound(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield the names of variables, parameters, fields and attributes where they get their value."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                yield name, node.lineno
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield name, node.lineno
+            case ast.MatchMapping(rest=str(name)):
+                yield name, node.lineno
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                yield from ((alias.asname, node.lineno) for alias in names if alias.asname)
+            case _:
+                pass
 
 
 def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

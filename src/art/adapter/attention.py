@@ -100,8 +100,8 @@ def causal(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, rules:
             query, keys, values, attn_mask=seen, scale=rules.scale, enable_gqa=grouped
         )
     folded = query.reshape(1, keys.shape[1], -1, query.shape[3])
-    found = scores(folded, keys, rules).unflatten(2, (-1, queries))
-    weights = found.masked_fill(~seen, -torch.inf).softmax(-1).flatten(2, 3)
+    scores_of_queries = scores(folded, keys, rules).unflatten(2, (-1, queries))
+    weights = scores_of_queries.masked_fill(~seen, -torch.inf).softmax(-1).flatten(2, 3)
     return torch.matmul(weights.to(values.dtype), values).reshape(*query.shape[:3], -1)
 
 

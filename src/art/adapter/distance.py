@@ -135,16 +135,16 @@ def _moments(first: Path, second: Path) -> dict[str, tuple[float, float, float]]
     if not all((folder / OPTIMIZER).is_file() for folder in (first, second)):
         return {}
     ours, theirs = (read_file(folder / OPTIMIZER) for folder in (first, second))
-    found: dict[str, tuple[float, float, float]] = {}
+    moments: dict[str, tuple[float, float, float]] = {}
     for name, tensor in ours.items():
         layer, other = _layer_of(name), theirs.get(name)
         if layer is None or other is None or other.shape != tensor.shape:
             continue
         one, two = tensor.double(), other.double()
         sizes = (float(one.square().sum()), float(two.square().sum()), float((two - one).square().sum()))
-        before = found.get(layer, (0.0, 0.0, 0.0))
-        found[layer] = (before[0] + sizes[0], before[1] + sizes[1], before[2] + sizes[2])
-    return found
+        before = moments.get(layer, (0.0, 0.0, 0.0))
+        moments[layer] = (before[0] + sizes[0], before[1] + sizes[1], before[2] + sizes[2])
+    return moments
 
 
 def _layer_of(name: str) -> str | None:

@@ -67,11 +67,11 @@ def quantisation_of(module: nn.Module) -> str | None:
 
 
 def _is_ours(saved: Any) -> bool:
-    said: Mapping[str, Any] = saved if isinstance(saved, Mapping) else saved.to_dict()
-    return str(said.get("quant_method", PACKAGE)) == PACKAGE and bool(said.get("load_in_4bit"))
+    fields: Mapping[str, Any] = saved if isinstance(saved, Mapping) else saved.to_dict()
+    return str(fields.get("quant_method", PACKAGE)) == PACKAGE and bool(fields.get("load_in_4bit"))
 
 
 def _name(saved: Any) -> str:
-    said: Mapping[str, Any] = saved if isinstance(saved, Mapping) else saved.to_dict()
-    eight = " 8 bits" if said.get("load_in_8bit") else ""
-    return f"{said.get('quant_method', 'a form of their own')}{eight}"
+    fields: Mapping[str, Any] = saved if isinstance(saved, Mapping) else saved.to_dict()
+    eight = " 8 bits" if fields.get("load_in_8bit") else ""
+    return f"{fields.get('quant_method', 'a form of their own')}{eight}"

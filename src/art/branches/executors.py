@@ -74,10 +74,10 @@ def work_of(reference: dict[str, Any]) -> Train | Script:
     """Find what another process named."""
     if "script" in reference:
         return Script(reference["script"], tuple(reference["arguments"]))
-    found: Any = _module_of(reference)
+    value: Any = _module_of(reference)
     for part in reference["name"].split("."):
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 def _module_of(reference: dict[str, Any]) -> Any:

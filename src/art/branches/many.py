@@ -71,9 +71,9 @@ async def fork_many(
     What one branch raises is in its result. Raises `ConfigurationError` and `ConflictError` before anything starts.
     """
     executor = executor or InTurn()
-    asked = {"deterministic": True, **(backend or {})}
+    backend_settings = {"deterministic": True, **(backend or {})}
     tasks = await asyncio.to_thread(
-        plan_tasks, source, variants, backend=asked, budget=budget or Budget(), threads=executor.threads
+        plan_tasks, source, variants, backend=backend_settings, budget=budget or Budget(), threads=executor.threads
     )
     return await run_tasks(tasks, train, executor=executor)
 
@@ -86,12 +86,12 @@ async def run_tasks(tasks: list[Task], work: Train | Script, *, executor: Execut
 
 
 def _twins(store: CheckpointStore, results: Sequence[Result]) -> tuple[Twins, ...]:
-    found: list[Twins] = []
+    pairs: list[Twins] = []
     for other in results[1:]:
         # Branches that were asked other prompts, or whose disk is elsewhere, have nothing to pair.
         with suppress(ConfigurationError, NotFoundError):
-            found.append(compare_twins(store, results[0].model, other.model))
-    return tuple(found)
+            pairs.append(compare_twins(store, results[0].model, other.model))
+    return tuple(pairs)
 
 
 def plan_tasks(
@@ -115,7 +115,7 @@ def plan_tasks(
             f"{chosen.ref} is a checkpoint of kind {manifest.kind}, which no backend continues. Give its own script to "
             "`art sweep`."
         )
-    found = variants_of(variants, chosen.ref)
+    branches = variants_of(variants, chosen.ref)
     parent = Parent(
         project=chosen.ref.model.project, model=chosen.ref.model.name, step=chosen.ref.step, digest=chosen.digest
     )
@@ -131,7 +131,7 @@ def plan_tasks(
             budget=budget,
             threads=threads or threads_of(manifest.environment) or os.cpu_count() or 1,
         )
-        for variant in found
+        for variant in branches
     ]
     for task in tasks:
         _check_free(task, store, remote)

@@ -76,7 +76,7 @@ class _Running:
 @dataclass
 class _Cluster:
     ray: Any
-    asked: Ray
+    executor: Ray
     work: Train | Script
     _running: dict[Any, _Running] = field(default_factory=dict[Any, _Running], init=False)
 
@@ -90,8 +90,8 @@ class _Cluster:
             if stop.is_set():
                 self._end()
                 return []
-            done, _ = self.ray.wait([*self._running], timeout=LOOK_S)
-            for reference in done:
+            finished, _ = self.ray.wait([*self._running], timeout=LOOK_S)
+            for reference in finished:
                 running = self._running.pop(reference)
                 result = self._outcome(reference, running)
                 if result:
@@ -101,7 +101,7 @@ class _Cluster:
             needed = next((running.task.threads for running in self._running.values()), 0)
             if self._has_room(needed):
                 roomy = time.monotonic()
-            elif time.monotonic() - roomy > self.asked.patience_s:
+            elif time.monotonic() - roomy > self.executor.patience_s:
                 results.update(self._given_up(needed))
         return [results[place] for place in range(len(tasks))]
 
@@ -109,7 +109,7 @@ class _Cluster:
         running.stood = stands_at(running.task)
         options = {
             "num_cpus": running.task.threads,
-            "num_gpus": self.asked.gpus,
+            "num_gpus": self.executor.gpus,
             # Whether another try is worth it depends on the branch, so it is decided here.
             "max_retries": 0,
             # A process that computed with so many threads, or ran a script, is used for nothing else.
@@ -128,7 +128,7 @@ class _Cluster:
             return replace(result_of(running.task, problem=_last_line(error)), restarts=running.restarts)
         except exceptions.RayError as error:
             running.in_vain = 0 if stands_at(running.task) > running.stood else running.in_vain + 1
-            if running.in_vain <= self.asked.restarts:
+            if running.in_vain <= self.executor.restarts:
                 running.restarts += 1
                 return None
             problem = f"Its worker was lost {running.in_vain} times without a new step: {_first_line(error)}"
@@ -150,14 +150,14 @@ class _Cluster:
 
     def _has_room(self, threads: int) -> bool:
         machines = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        return any(each.get("CPU", 0) >= threads and each.get("GPU", 0) >= self.asked.gpus for each in machines)
+        return any(each.get("CPU", 0) >= threads and each.get("GPU", 0) >= self.executor.gpus for each in machines)
 
     def _given_up(self, threads: int) -> Iterator[tuple[int, Result]]:
         machines = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         cpus, gpus = (max((each.get(name, 0) for each in machines), default=0) for name in ("CPU", "GPU"))
         problem = (
-            f"There is no room: a branch takes {threads} CPUs and {self.asked.gpus:g} GPUs of one machine, and of the "
-            f"{len(machines)} in the cluster the largest has {cpus:g} CPUs, and {gpus:g} GPUs. What was committed "
+            f"There is no room: a branch takes {threads} CPUs and {self.executor.gpus:g} GPUs of one machine, and of "
+            f"the {len(machines)} in the cluster the largest has {cpus:g} CPUs, and {gpus:g} GPUs. What was committed "
             "stays; call fork_many again once the cluster has room."
         )
         for reference, running in self._running.items():

@@ -55,8 +55,8 @@ def tunable(
     in a trial's result name its checkpoint. Raises `ConfigurationError` and `NotFoundError` before anything starts.
     """
     base = imported("ray.tune").Trainable
-    asked = {"deterministic": True, **(backend or {})}
-    (trunk,) = plan_tasks(source, [{}], backend=asked, budget=Budget(), threads=threads)
+    backend_settings = {"deterministic": True, **(backend or {})}
+    (trunk,) = plan_tasks(source, [{}], backend=backend_settings, budget=Budget(), threads=threads)
 
     class Trial(base):
         """One trial, in a process of Ray's."""

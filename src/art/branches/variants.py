@@ -51,11 +51,11 @@ def variants_of(given: Variants, source: CheckpointRef) -> list[Variant]:
     if not named:
         raise ConfigurationError(f"There are no variants to fork {source} for; give a list of settings.")
     project = source.model.project
-    found: list[Variant] = []
-    for name, asked in named:
-        settings = settled(asked)
-        found.append(Variant(ModelRef(project, name or name_of(source, settings)), settings))
-    for one, other in itertools.combinations(found, 2):
+    variants: list[Variant] = []
+    for name, values in named:
+        settings = settled(values)
+        variants.append(Variant(ModelRef(project, name or name_of(source, settings)), settings))
+    for one, other in itertools.combinations(variants, 2):
         if one.settings == other.settings:
             raise ConfigurationError(
                 f"{one.model} and {other.model} try the same: {worded(one.settings)}. Leave one out."
@@ -65,7 +65,7 @@ def variants_of(given: Variants, source: CheckpointRef) -> list[Variant]:
                 f"{worded(one.settings)} and {worded(other.settings)} are both called {one.model}; give a mapping of "
                 "names to settings."
             )
-    return found
+    return variants
 
 
 def combinations(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -77,17 +77,17 @@ def combinations(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
-def settled(asked: Mapping[str, Any]) -> dict[str, JsonValue]:
+def settled(values: Mapping[str, Any]) -> dict[str, JsonValue]:
     """Give settings by the names and in the types that `TrainConfig` has; others are the script's own, and stay.
 
     Raises `ConfigurationError` for what is no JSON, and for a name that was probably meant to be another.
     """
     try:
-        given: dict[str, Any] = json.loads(json.dumps(dict(asked), allow_nan=False))
+        given: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ConfigurationError(
-            f"The settings {dict(asked)!r} cannot be written as JSON: {error}. A branch's settings are recorded in its "
-            "checkpoints, so they are numbers, texts, lists and mappings."
+            f"The settings {dict(values)!r} cannot be written as JSON: {error}. A branch's settings are recorded in "
+            "its checkpoints, so they are numbers, texts, lists and mappings."
         ) from None
     known = {*TrainConfig.model_fields, *ART.translated, *ART.without_effect}
     own = {name: value for name, value in given.items() if name not in known}

@@ -147,9 +147,9 @@ async def _trained(task: Task, train: Train, backend: LocalBackend) -> Any:
 
 def _unapplied(task: Task, newest: Manifest) -> tuple[str, ...]:
     """Name what the branch was to try and its newest step was not made with; other trainers write no settings."""
-    asked = Variant(task.model, task.settings).config.model_fields_set
+    names = Variant(task.model, task.settings).config.model_fields_set
     made = newest.settings
-    return tuple(name for name in sorted(asked) if made and name in made and made[name] != task.settings.get(name))
+    return tuple(name for name in sorted(names) if made and name in made and made[name] != task.settings.get(name))
 
 
 def _as_json(value: Any) -> JsonValue:

@@ -49,17 +49,17 @@ class Talk:
     def ask(self, text: str) -> None:
         """Print an answer while it comes; it stays in the conversation, as far as it came."""
         self._messages.append({"role": "user", "content": text})
-        said: list[str] = []
+        pieces: list[str] = []
         try:
             with self._client.chat.completions.create(**self._request(), stream=True) as chunks:
                 for chunk in chunks:
                     piece = chunk.choices[0].delta.content if chunk.choices else None
                     if piece:
-                        said.append(piece)
+                        pieces.append(piece)
                         sys.stdout.write("\n".join(map(visible, piece.split("\n"))))
                         sys.stdout.flush()
         finally:
-            self._messages.append({"role": "assistant", "content": "".join(said)})
+            self._messages.append({"role": "assistant", "content": "".join(pieces)})
         sys.stdout.write("\n")
 
     def whole(self, text: str) -> dict[str, Any]:
@@ -77,9 +77,9 @@ class Talk:
 
     def _request(self) -> dict[str, Any]:
         how = self._answering
-        asked = {"model": self._door.model, "messages": self._messages, "max_tokens": how.max_tokens}
+        request = {"model": self._door.model, "messages": self._messages, "max_tokens": how.max_tokens}
         seeded = {} if how.seed is None else {"seed": how.seed}
-        return {**asked, "temperature": how.temperature, **seeded}
+        return {**request, "temperature": how.temperature, **seeded}
 
     @staticmethod
     def _line(*, is_terminal: bool) -> str | None:

@@ -38,15 +38,15 @@ def adapter_fields(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def training_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     """Give the fields of `TrainConfig` that `trainer_args` says."""
-    said = {name: value for name, value in _section(given, "trainer_args").items() if name in TRAINER_ARGS}
-    decay_rates = said.pop("adam_beta1", 0.9), said.pop("adam_beta2", 0.99)
-    return said if decay_rates == (0.9, 0.99) else {**said, "betas": decay_rates}
+    fields = {name: value for name, value in _section(given, "trainer_args").items() if name in TRAINER_ARGS}
+    decay_rates = fields.pop("adam_beta1", 0.9), fields.pop("adam_beta2", 0.99)
+    return fields if decay_rates == (0.9, 0.99) else {**fields, "betas": decay_rates}
 
 
 def context_length(given: Mapping[str, Any]) -> int | None:
     """Give how many tokens a conversation may have, None where nothing is said."""
-    said = (_section(given, "init_args").get("max_seq_length"), _section(given, "engine_args").get("max_model_len"))
-    return min((length for length in said if length), default=None)
+    lengths = (_section(given, "init_args").get("max_seq_length"), _section(given, "engine_args").get("max_model_len"))
+    return min((length for length in lengths if length), default=None)
 
 
 def in_4bit(given: Mapping[str, Any]) -> bool:

@@ -127,9 +127,9 @@ def tensor_names(layer: str) -> tuple[str, str]:
 
 def named(names: Iterable[str]) -> str:
     """Name some things as a terminal may show them, none at length, and count the rest."""
-    found = list(names)
-    rest = f" and {len(found) - MAX_NAMED:,} more" if len(found) > MAX_NAMED else ""
-    return ", ".join(map(shown_name, found[:MAX_NAMED])) + rest
+    all_names = list(names)
+    rest = f" and {len(all_names) - MAX_NAMED:,} more" if len(all_names) > MAX_NAMED else ""
+    return ", ".join(map(shown_name, all_names[:MAX_NAMED])) + rest
 
 
 def _means_more(name: str, value: object) -> bool:

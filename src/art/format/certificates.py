@@ -54,12 +54,12 @@ Certificates = Mapping[str, Certificate]
 
 def read_certificates(lines: Iterable[bytes]) -> Certificates:
     """Read lines in any order: of one checkpoint the first counts. A line that a crash tore is left out."""
-    found: dict[str, Certificate] = {}
+    certificates: dict[str, Certificate] = {}
     for certificate in filter(None, map(_parse, lines)):
-        there = found.setdefault(certificate.checkpoint, certificate)
-        if certificate.time < there.time:
-            found[certificate.checkpoint] = certificate
-    return found
+        first = certificates.setdefault(certificate.checkpoint, certificate)
+        if certificate.time < first.time:
+            certificates[certificate.checkpoint] = certificate
+    return certificates
 
 
 def edge_of(manifest: Manifest, digest: str | None, certificates: Certificates) -> Edge | None:

@@ -65,9 +65,9 @@ def typed(kind: type[Model], content: bytes, *, where: str, what: str) -> Model:
 
 def first_problem(error: ValidationError) -> str:
     """Say which field is wrong, and how, without what a stranger wrote there."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    field = ".".join(map(str, found["loc"]))
-    return _shortened(f"{field}: {found['msg']}" if field else found["msg"])
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(map(str, problem["loc"]))
+    return _shortened(f"{field}: {problem['msg']}" if field else problem["msg"])
 
 
 def shown(value: object) -> str:

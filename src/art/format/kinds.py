@@ -118,7 +118,7 @@ def _check_reset(kind: str, known: Kind | None, reset: Collection[str]) -> None:
         needs = f"its trainer goes on without {', '.join(allowed)} only" if allowed else "its trainer needs every file"
         raise ConfigurationError(f"{', '.join(refused)} cannot be reset in a checkpoint of kind {kind}: {needs}.")
     together = set(known.together if known else ())
-    if (asked := together & set(reset)) and asked != together:
+    if (parts := together & set(reset)) and parts != together:
         raise ConfigurationError(
             f"{kind} reads {' and '.join(sorted(together))} together or not at all; reset both or none."
         )

@@ -42,15 +42,15 @@ def segments(model: ModelRef, newest: Manifest | None) -> list[Segment]:
 
 def locate(model: ModelRef, newest: Manifest | None, step: int) -> list[CheckpointRef]:
     """Name the places where a step of a model's past may lie, the nearest first; two of them at a fork."""
-    found: list[CheckpointRef] = []
+    places: list[CheckpointRef] = []
     holder = model
     for hop in reversed(newest.ancestry if newest else ()):
         if step > hop.step:
             break
         if step == hop.step:
-            found.append(holder.at(step))
+            places.append(holder.at(step))
         holder = hop.ref.model
-    return [*found, holder.at(step)]
+    return [*places, holder.at(step)]
 
 
 class ForkTerms(TypedDict, total=False):
@@ -65,10 +65,10 @@ class ForkTerms(TypedDict, total=False):
 
 
 def hop_from(
-    source: CheckpointRef, digest: str | None, *, remote: str | None = None, **asked: Unpack[ForkTerms]
+    source: CheckpointRef, digest: str | None, *, remote: str | None = None, **terms: Unpack[ForkTerms]
 ) -> Hop:
     """Record a fork that leaves `source`; raises `ConfigurationError` for a part that cannot be reset."""
-    reset = asked.get("reset", ())
+    reset = terms.get("reset", ())
     if unknown := sorted(set(reset) - set(RESETTABLE)):
         raise ConfigurationError(f"{unknown[0]!r} cannot be reset by a fork; these can: {', '.join(RESETTABLE)}.")
     model = source.model
@@ -78,19 +78,19 @@ def hop_from(
         step=source.step,
         digest=digest,
         remote=remote,
-        pick=asked.get("pick", NEWEST),
+        pick=terms.get("pick", NEWEST),
         reset=tuple(sorted(reset)),
-        settings=dict(asked.get("settings", {})),
-        merge=asked.get("merge"),
+        settings=dict(terms.get("settings", {})),
+        merge=terms.get("merge"),
     )
 
 
-def is_same_fork(done: Hop, asked: Hop) -> bool:
+def is_same_fork(earlier: Hop, later: Hop) -> bool:
     """Tell whether a fork asks for what was done: of the same checkpoint, or again of a source that moved on."""
-    if (done.ref.model, done.remote, done.reset) != (asked.ref.model, asked.remote, asked.reset):
+    if (earlier.ref.model, earlier.remote, earlier.reset) != (later.ref.model, later.remote, later.reset):
         return False
-    if (done.settings, done.merge) != (asked.settings, asked.merge):
+    if (earlier.settings, earlier.merge) != (later.settings, later.merge):
         return False
-    if done.step == asked.step:
-        return done.digest == asked.digest
-    return is_asked_again(done.pick, asked.pick, chose=done.step, chooses=asked.step)
+    if earlier.step == later.step:
+        return earlier.digest == later.digest
+    return is_asked_again(earlier.pick, later.pick, chose=earlier.step, chooses=later.step)

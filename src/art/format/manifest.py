@@ -204,8 +204,8 @@ class Manifest(_Value):
 
     def to_bytes(self) -> bytes:
         # What is not said keeps a manifest its bytes, and so its identity, of before there was anything to say.
-        said = {"settings": self.settings, "kind": self.format > 1, "learned_from": self.learned_from}
-        unsaid = {name for name, is_said in said.items() if not is_said}
+        optional_fields = {"settings": self.settings, "kind": self.format > 1, "learned_from": self.learned_from}
+        unsaid = {name for name, value in optional_fields.items() if not value}
         return canonical_json(self.model_dump(mode="json", exclude=unsaid))
 
 

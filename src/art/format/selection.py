@@ -48,11 +48,11 @@ def choose(
                 f"The {MOST_SKIPPED:,} step folders from {skipped[-1].step} to {skipped[0].step} hold no checkpoint; "
                 "nothing further was looked at. Delete what is there (`art gc`), or name a step."
             )
-        found = look(step)
-        if isinstance(found, Skipped):
-            skipped.append(found)
-        elif found is not None:
-            return Selection(checkpoint=found, pick=pick, considered=len(candidates), skipped=tuple(skipped))
+        candidate = look(step)
+        if isinstance(candidate, Skipped):
+            skipped.append(candidate)
+        elif candidate is not None:
+            return Selection(checkpoint=candidate, pick=pick, considered=len(candidates), skipped=tuple(skipped))
     return skipped
 
 

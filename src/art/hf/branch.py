@@ -115,11 +115,11 @@ class Branch:
         newest = self._newest()
         lines = trainer_log.between(log, newest.ref.step if newest else 0, step)
         metrics = trainer_log.metrics_of(lines)
-        done = commit_folder(self._store, folder, self.model.at(step), kind=KIND, metrics=metrics)
-        if not done.repeated:
+        committed = commit_folder(self._store, folder, self.model.at(step), kind=KIND, metrics=metrics)
+        if not committed.repeated:
             trainer_log.record(self._history, self.model, lines)
-            self._warn_of_missing(done.checkpoint)
-        return done.checkpoint
+            self._warn_of_missing(committed.checkpoint)
+        return committed.checkpoint
 
     def _newest(self) -> Checkpoint | None:
         newest = self._store.newest(self.model)

@@ -73,11 +73,11 @@ class Extras:
         counters = {
             name: value for name in get_args(Counter) if (value := getattr(self.trainer, name, None)) is not None
         }
-        said = {"counters": counters, "metrics": _metrics_of(self.trainer), "buffer": buffer}
+        notes = {"counters": counters, "metrics": _metrics_of(self.trainer), "buffer": buffer}
         path = folder / file_name(self.trainer.args.process_index)
         unfinished = path.with_suffix(".unfinished")
         copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        save_file(copies, unfinished, metadata={METADATA: json.dumps(said)})
+        save_file(copies, unfinished, metadata={METADATA: json.dumps(notes)})
         unfinished.rename(path)
 
     def load(self, folder: Path) -> bool:
@@ -88,8 +88,8 @@ class Extras:
         path = folder / file_name(self.trainer.args.process_index)
         if not path.exists():
             return False
-        tensors, said = _read(path)
-        batches = _batches_of(tensors, said, path)
+        tensors, notes = _read(path)
+        batches = _batches_of(tensors, notes, path)
         _give_reference(self.trainer, tensors, path)
         # A fork that resets the random state draws another order of the data, too.
         if SAMPLER in tensors and any(folder.glob(RANDOM_STATE)):
@@ -97,10 +97,10 @@ class Extras:
         if LOSS in tensors:
             _check_alike(tensors[LOSS], self.trainer._tr_loss, f"The loss in {path}")
             self.trainer._tr_loss = tensors[LOSS].to(self.trainer._tr_loss.device)
-        for name, value in said.counters.items():
+        for name, value in notes.counters.items():
             if hasattr(self.trainer, name):
                 setattr(self.trainer, name, value)
-        for name, values in said.metrics.items():
+        for name, values in notes.metrics.items():
             self.trainer._metrics["train"][name] = list(values)
         if batches is not None:
             device = self.trainer.args.device
@@ -164,8 +164,8 @@ def _give_sampler(trainer: Any, state: torch.Tensor, path: Path) -> None:
         generator.set_state(state)
 
 
-def _check_alike(found: torch.Tensor, wanted: torch.Tensor, what: str) -> None:
-    if (found.dtype, found.shape) != (wanted.dtype, wanted.shape):
+def _check_alike(tensor: torch.Tensor, wanted: torch.Tensor, what: str) -> None:
+    if (tensor.dtype, tensor.shape) != (wanted.dtype, wanted.shape):
         raise IncompatibleError(f"{what} is none of this Trainer's; name another model.")
 
 
@@ -198,11 +198,11 @@ def _buffer_of(trainer: Any) -> tuple[dict[str, torch.Tensor], list[dict[str, An
     return tensors, plain
 
 
-def _batches_of(tensors: Mapping[str, torch.Tensor], said: Said, path: Path) -> list[dict[str, Any]] | None:
+def _batches_of(tensors: Mapping[str, torch.Tensor], notes: Said, path: Path) -> list[dict[str, Any]] | None:
     """Put the generated batches together again; None where there were none."""
-    if said.buffer is None:
+    if notes.buffer is None:
         return None
-    batches: list[dict[str, Any]] = [dict(batch) for batch in said.buffer]
+    batches: list[dict[str, Any]] = [dict(batch) for batch in notes.buffer]
     places = {f"{BUFFER}{index}.": batch for index, batch in enumerate(batches)}
     for name, tensor in tensors.items():
         if name.startswith(BUFFER):

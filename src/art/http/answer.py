@@ -100,9 +100,9 @@ class Answer:
     def _take(self, new: str) -> bool:
         """Add text, holding back what may begin a stop sequence; True when one is complete."""
         text = self._held + new
-        found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
-        if found:
-            self._add(text[: min(found)])
+        positions = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
+        if positions:
+            self._add(text[: min(positions)])
             return True
         keep = max((overlap(text, stop) for stop in self._stops), default=0)
         self._add(text[: len(text) - keep])
@@ -114,7 +114,7 @@ class Answer:
 
     def _keep(self, split: Split) -> None:
         self.thought += split.thought
-        self._text += split.said
+        self._text += split.text
 
     def _certain(self) -> int:
         """How much of the text is content, whatever follows."""
@@ -124,7 +124,7 @@ class Answer:
         start, self._given = self._given, max(end, self._given)
         thought = self.thought[self._thought_given :]
         self._thought_given = len(self.thought)
-        return Split(thought=thought, said=self._text[start : self._given])
+        return Split(thought=thought, text=self._text[start : self._given])
 
     def _finish(self, reason: Literal["stop", "length"]) -> Split:
         self._keep(self._thinker.finish())

@@ -14,21 +14,21 @@ from art.trajectories import STAYS_WITH_LITELLM
 class ChatWriter:
     """Writes the answers of one request."""
 
-    def __init__(self, asked: Asked) -> None:
-        self._asked = asked
+    def __init__(self, question: Asked) -> None:
+        self._question = question
 
     def whole(self, answers: Sequence[Answer]) -> Json:
         return {
             **self._head("chat.completion"),
             "choices": [self.choice(index, answer) for index, answer in enumerate(answers)],
-            "usage": self._asked.usage(answers),
+            "usage": self._question.usage(answers),
         }
 
     def opening(self, index: int) -> Iterator[Json]:
         yield self._chunk([_chunk_choice(index, {"role": "assistant", "content": ""})])
 
     def piece(self, index: int, grown: Split, drawn: Sequence[Drawn]) -> Iterator[Json]:
-        delta = {"content": grown.said} if grown.said else {}
+        delta = {"content": grown.text} if grown.text else {}
         if grown.thought:
             delta["reasoning_content"] = grown.thought
         yield self._chunk([{**_chunk_choice(index, delta), "logprobs": self._logprobs(drawn)}])
@@ -36,16 +36,16 @@ class ChatWriter:
     def ending(self, index: int, answer: Answer) -> Iterator[Json]:
         """Write a choice's last chunk: its tool calls, why it ended, and how it was sampled."""
         calls = [{"index": number, **call} for number, call in enumerate(self._calls(answer))]
-        sampled = self._asked.sampled(answer)
+        sampled = self._question.sampled(answer)
         # LiteLLM drops the log-probabilities of a stream that it puts together, and keeps what stands under this name.
         kept = {name: value for name, value in sampled.items() if name != "prompt_token_ids"}
         delta = {STAYS_WITH_LITELLM: kept, **({"tool_calls": calls} if calls else {})}
         yield self._chunk([{**_chunk_choice(index, delta), "finish_reason": answer.finish_reason, **sampled}])
 
     def closing(self, answers: Sequence[Answer]) -> Iterator[Json]:
-        options = self._asked.request.stream_options
+        options = self._question.request.stream_options
         if options and options.include_usage:
-            yield {**self._chunk([]), "usage": self._asked.usage(answers)}
+            yield {**self._chunk([]), "usage": self._question.usage(answers)}
 
     def choice(self, index: int, answer: Answer) -> Json:
         """Write a whole choice; it can be trained on."""
@@ -59,17 +59,17 @@ class ChatWriter:
             "message": message,
             "finish_reason": answer.finish_reason,
             "logprobs": self._logprobs(answer.drawn),
-            **self._asked.sampled(answer),
+            **self._question.sampled(answer),
         }
 
     def _head(self, kind: str) -> Json:
         return {
-            "id": f"chatcmpl-{self._asked.id}",
+            "id": f"chatcmpl-{self._question.id}",
             "object": kind,
-            "created": self._asked.created,
-            "model": self._asked.request.model,
+            "created": self._question.created,
+            "model": self._question.request.model,
             # Whatever the request called the model: this is what answered.
-            "system_fingerprint": str(self._asked.version),
+            "system_fingerprint": str(self._question.version),
         }
 
     def _chunk(self, choices: list[Json]) -> Json:
@@ -78,7 +78,7 @@ class ChatWriter:
     def _calls(self, answer: Answer) -> list[Json]:
         return [
             {
-                "id": answer.call_id(self._asked.prompt_ids, number),
+                "id": answer.call_id(self._question.prompt_ids, number),
                 "type": "function",
                 "function": {"name": call.name, "arguments": call.arguments},
             }
@@ -86,7 +86,7 @@ class ChatWriter:
         ]
 
     def _logprobs(self, drawn: Sequence[Drawn]) -> Json:
-        return {"content": self._asked.tokens(drawn), "refusal": None}
+        return {"content": self._question.tokens(drawn), "refusal": None}
 
 
 def _chunk_choice(index: int, delta: Json) -> Json:

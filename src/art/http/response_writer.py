@@ -23,8 +23,8 @@ EVENTS: dict[Kind, str] = {"reasoning": "reasoning_text", "message": "output_tex
 class ResponseWriter:
     """Writes the answer of one request."""
 
-    def __init__(self, asked: Asked) -> None:
-        self._asked = asked
+    def __init__(self, question: Asked) -> None:
+        self._question = question
         self._numbers = iter(range(1 << 62))
         self._open: Kind | None = None
         self._text = ""
@@ -49,9 +49,9 @@ class ResponseWriter:
         if grown.thought:
             yield from self._grow("reasoning", grown.thought, [])
         self._drawn += drawn
-        if grown.said:
+        if grown.text:
             taken, self._drawn = self._drawn, []
-            yield from self._grow("message", grown.said, taken)
+            yield from self._grow("message", grown.text, taken)
 
     def ending(self, index: int, answer: Answer) -> Iterator[Json]:
         if answer.content == "" and self._open != "message":
@@ -76,7 +76,7 @@ class ResponseWriter:
             yield from self._end()
             yield from self._begin(kind)
         self._text += text
-        shown = {"logprobs": self._asked.tokens(drawn)} if kind == "message" else {}
+        shown = {"logprobs": self._question.tokens(drawn)} if kind == "message" else {}
         yield self._event(f"response.{EVENTS[kind]}.delta", **self._place(), delta=text, **shown)
 
     def _begin(self, kind: Kind) -> Iterator[Json]:
@@ -115,10 +115,10 @@ class ResponseWriter:
     def _part(self, kind: Kind, text: str, drawn: Sequence[Drawn]) -> Json:
         if kind == "reasoning":
             return {"type": "reasoning_text", "text": text}
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": self._asked.tokens(drawn)}
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": self._question.tokens(drawn)}
 
     def _item_id(self, kind: str, at: int) -> str:
-        return f"{ {'reasoning': 'rs', 'message': 'msg'}.get(kind, 'fc') }_{self._asked.id}_{at}"
+        return f"{ {'reasoning': 'rs', 'message': 'msg'}.get(kind, 'fc') }_{self._question.id}_{at}"
 
     def _calls(self, answer: Answer, start: int) -> list[Json]:
         return [
@@ -126,7 +126,7 @@ class ResponseWriter:
                 "id": self._item_id("function_call", start + number),
                 "type": "function_call",
                 "status": "completed",
-                "call_id": answer.call_id(self._asked.prompt_ids, number),
+                "call_id": answer.call_id(self._question.prompt_ids, number),
                 "name": call.name,
                 "arguments": call.arguments,
             }
@@ -134,7 +134,7 @@ class ResponseWriter:
         ]
 
     def _response(self, answer: Answer | None, output: list[Json]) -> Json:
-        request = self._asked.request
+        request = self._question.request
         assert isinstance(request, ResponseRequest)
         cut = answer is not None and answer.finish_reason == "length"
         ended: Json = {"status": "in_progress", "usage": None}
@@ -142,14 +142,14 @@ class ResponseWriter:
             ended = {
                 "status": "incomplete" if cut else "completed",
                 "usage": self._usage(answer),
-                "choices": [ChatWriter(self._asked).choice(0, answer)],
+                "choices": [ChatWriter(self._question).choice(0, answer)],
             }
         return {
-            "id": f"resp_{self._asked.id}",
+            "id": f"resp_{self._question.id}",
             "object": "response",
-            "created_at": self._asked.created,
+            "created_at": self._question.created,
             "model": request.model,
-            "system_fingerprint": str(self._asked.version),
+            "system_fingerprint": str(self._question.version),
             "error": None,
             "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
             **_completed(request.echo),
@@ -158,7 +158,7 @@ class ResponseWriter:
         }
 
     def _usage(self, answer: Answer) -> Json:
-        count = self._asked.usage([answer])
+        count = self._question.usage([answer])
         return {
             "input_tokens": count["prompt_tokens"],
             "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},

@@ -43,7 +43,7 @@ MAX_SHOWN_TOKENS = 1 << 21
 class PreparedRequest:
     """A request that was read, its prompt, and what its seed is derived from where it brings none."""
 
-    asked: SamplingRequest
+    request: SamplingRequest
     prompt_ids: tuple[int, ...]
     content: str
     shapers: tuple[NewShaper, ...]
@@ -77,19 +77,19 @@ class Service:
         if await request.is_disconnected():
             raise ClientDisconnect
         sampling = self._sampling(prepared)
-        _check_answer(prepared.asked.n or 1, sampling)
+        _check_answer(prepared.request.n or 1, sampling)
         generation, version = await self._submit(prepared, sampling)
         self.metrics.prompt_tokens += len(prepared.prompt_ids)
-        asked = Asked(
-            request=prepared.asked,
+        question = Asked(
+            request=prepared.request,
             chat=self.chat,
             prompt_ids=prepared.prompt_ids,
             version=version,
             temperature=sampling.temperature,
         )
-        if prepared.asked.stream:
-            return EventStream(generation, self._chunks(generation, asked, codec.writer(asked)))
-        return Whole(await unless_gone(request, generation, self._whole(generation, asked, codec.writer(asked))))
+        if prepared.request.stream:
+            return EventStream(generation, self._chunks(generation, question, codec.writer(question)))
+        return Whole(await unless_gone(request, generation, self._whole(generation, question, codec.writer(question))))
 
     async def models(self, _: Request) -> Response:
         return Whole((await self.listing.read()).document)
@@ -108,45 +108,45 @@ class Service:
         return Response(self.metrics.text(self.catalogue.sampler.load()), media_type=MEDIA_TYPE)
 
     def _prepare(self, body: bytes, codec: Codec) -> PreparedRequest:
-        asked = codec.parse(body)
-        prompt_ids = codec.prompt_ids(asked, self.chat, self.context)
-        content = asked.content() if self.catalogue.derives_seeds else ""
-        return PreparedRequest(asked=asked, prompt_ids=prompt_ids, content=content, shapers=self._shapers(asked))
+        request = codec.parse(body)
+        prompt_ids = codec.prompt_ids(request, self.chat, self.context)
+        content = request.content() if self.catalogue.derives_seeds else ""
+        return PreparedRequest(request=request, prompt_ids=prompt_ids, content=content, shapers=self._shapers(request))
 
-    def _shapers(self, asked: SamplingRequest) -> tuple[NewShaper, ...]:
+    def _shapers(self, request: SamplingRequest) -> tuple[NewShaper, ...]:
         """Give what shapes the logits; raises `RequestError` where the sampler does not let anything do that."""
-        grammar = self.grammars.shaper(asked)
-        shapers = (*_penalties(asked, len(self.chat.tokenizer)), *([grammar] if grammar else []))
+        grammar = self.grammars.shaper(request)
+        shapers = (*_penalties(request, len(self.chat.tokenizer)), *([grammar] if grammar else []))
         if shapers and not self.catalogue.sampler.traits.shapes_logits:
             message = "The sampler behind this server applies no penalties, no logit_bias and no form of an answer."
             raise RequestError(f"{message} Leave them out of the request.", code="unsupported_value")
         return shapers
 
     def _sampling(self, prepared: PreparedRequest) -> Sampling:
-        asked = prepared.asked
-        wanted = asked.limit or DEFAULT_MAX_TOKENS
-        temperature = 1.0 if asked.temperature is None else asked.temperature
+        request = prepared.request
+        wanted = request.limit or DEFAULT_MAX_TOKENS
+        temperature = 1.0 if request.temperature is None else request.temperature
         return Sampling(
             max_tokens=min(wanted, self.context - len(prepared.prompt_ids)),
             temperature=0.0 if temperature < GREEDY_BELOW else temperature,
-            top_p=1.0 if asked.top_p is None else asked.top_p,
-            top_k=max(asked.top_k or 0, 0),
-            min_p=asked.min_p or 0.0,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            top_k=max(request.top_k or 0, 0),
+            min_p=request.min_p or 0.0,
             shapers=prepared.shapers,
-            seed=asked.seed,
-            top_logprobs=asked.shown_logprobs or 0,
+            seed=request.seed,
+            top_logprobs=request.shown_logprobs or 0,
             stop_ids=self.catalogue.sampler.stop_ids | self.chat.stop_ids,
         )
 
     async def _submit(self, prepared: PreparedRequest, sampling: Sampling) -> tuple[Generation, Version]:
-        asked = prepared.asked
+        request = prepared.request
         return await self.catalogue.submit(
-            asked.model, prepared.prompt_ids, sampling=sampling, n=asked.n or 1, content=prepared.content
+            request.model, prepared.prompt_ids, sampling=sampling, n=request.n or 1, content=prepared.content
         )
 
-    async def _answered(self, generation: Generation, asked: Asked) -> AsyncIterator[tuple[int, Answer, Split]]:
+    async def _answered(self, generation: Generation, question: Asked) -> AsyncIterator[tuple[int, Answer, Split]]:
         """Yield each choice whenever it grows, with the text that it can show now."""
-        answers = [self._begin(asked) for _ in range(generation.n)]
+        answers = [self._begin(question) for _ in range(generation.n)]
         async for token in generation:
             self.metrics.sampled_tokens += 1
             answer = answers[token.choice]
@@ -155,21 +155,21 @@ class Service:
                 generation.cancel(token.choice)
             yield token.choice, answer, grown
 
-    def _begin(self, asked: Asked) -> Answer:
-        request = asked.request
-        thinker = self.chat.thinker(asked.prompt_ids) if request.is_chat else None
+    def _begin(self, question: Asked) -> Answer:
+        request = question.request
+        thinker = self.chat.thinker(question.prompt_ids) if request.is_chat else None
         return Answer(self.chat, stops=request.stops, offered=offered(request), thinker=thinker)
 
-    async def _whole(self, generation: Generation, asked: Asked, writer: Writer) -> bytes:
-        answers = {index: answer async for index, answer, _ in self._answered(generation, asked)}
+    async def _whole(self, generation: Generation, question: Asked, writer: Writer) -> bytes:
+        answers = {index: answer async for index, answer, _ in self._answered(generation, question)}
         in_order = [answers[index] for index in range(generation.n)]
         tokens = sum(len(answer.drawn) for answer in in_order)
         return await self.preparation.run(lambda: as_json(writer.whole(in_order)), size=tokens * ANSWER_BYTES_PER_TOKEN)
 
-    async def _chunks(self, generation: Generation, asked: Asked, writer: Writer) -> AsyncIterator[Json]:
+    async def _chunks(self, generation: Generation, question: Asked, writer: Writer) -> AsyncIterator[Json]:
         answers: dict[int, Answer] = {}
         shown = [0] * generation.n
-        async for index, answer, grown in self._answered(generation, asked):
+        async for index, answer, grown in self._answered(generation, question):
             opening = () if index in answers else writer.opening(index)
             for chunk in opening:
                 yield chunk
@@ -201,16 +201,16 @@ def _news(writer: Writer, index: int, answer: Answer, grown: Split, shown: list[
         yield from writer.ending(index, answer)
 
 
-def _penalties(asked: SamplingRequest, vocabulary: int) -> list[NewShaper]:
+def _penalties(request: SamplingRequest, vocabulary: int) -> list[NewShaper]:
     """Give what shapes the logits beside a grammar; nothing where nothing was asked."""
-    bias = tuple((int(token_id), amount) for token_id, amount in (asked.logit_bias or {}).items())
+    bias = tuple((int(token_id), amount) for token_id, amount in (request.logit_bias or {}).items())
     if any(token_id >= vocabulary for token_id, _ in bias):
         message = f"logit_bias names a token beyond the vocabulary of {vocabulary}."
         raise RequestError(message, param="logit_bias", code="invalid_value")
     penalties = Penalties(
-        presence=asked.presence_penalty or 0.0,
-        frequency=asked.frequency_penalty or 0.0,
-        repetition=asked.repetition_penalty or 1.0,
+        presence=request.presence_penalty or 0.0,
+        frequency=request.frequency_penalty or 0.0,
+        repetition=request.repetition_penalty or 1.0,
         bias=bias,
     )
     return [] if penalties == Penalties() else [penalties.begin]

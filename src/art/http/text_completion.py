@@ -82,13 +82,13 @@ def text_prompt_ids(request: SamplingRequest, chat: ChatFormat, context: int) ->
 class TextWriter:
     """Writes the answers of one request. What makes a choice trainable stands in it as in a chat completion's."""
 
-    def __init__(self, asked: Asked) -> None:
-        self._asked = asked
+    def __init__(self, question: Asked) -> None:
+        self._question = question
         self._offsets: dict[int, int] = {}
 
     def whole(self, answers: Sequence[Answer]) -> Json:
         choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
-        return self._answer(choices, usage=self._asked.usage(answers))
+        return self._answer(choices, usage=self._question.usage(answers))
 
     def opening(self, index: int) -> Iterator[Json]:
         self._offsets[index] = 0
@@ -96,17 +96,17 @@ class TextWriter:
 
     def piece(self, index: int, grown: Split, drawn: Sequence[Drawn]) -> Iterator[Json]:
         logprobs = self._logprobs(drawn, self._offsets[index])
-        self._offsets[index] += len(grown.said)
-        yield self._answer([{"index": index, "text": grown.said, "logprobs": logprobs, "finish_reason": None}])
+        self._offsets[index] += len(grown.text)
+        yield self._answer([{"index": index, "text": grown.text, "logprobs": logprobs, "finish_reason": None}])
 
     def ending(self, index: int, answer: Answer) -> Iterator[Json]:
         ended = {"index": index, "text": "", "logprobs": None, "finish_reason": answer.finish_reason}
-        yield self._answer([{**ended, **self._asked.sampled(answer)}])
+        yield self._answer([{**ended, **self._question.sampled(answer)}])
 
     def closing(self, answers: Sequence[Answer]) -> Iterator[Json]:
-        options = self._asked.request.stream_options
+        options = self._question.request.stream_options
         if options and options.include_usage:
-            yield self._answer([], usage=self._asked.usage(answers))
+            yield self._answer([], usage=self._question.usage(answers))
 
     def _choice(self, index: int, answer: Answer) -> Json:
         return {
@@ -114,15 +114,15 @@ class TextWriter:
             "text": answer.content or "",
             "finish_reason": answer.finish_reason,
             "logprobs": self._logprobs(answer.drawn, 0),
-            **self._asked.sampled(answer),
+            **self._question.sampled(answer),
         }
 
     def _logprobs(self, drawn: Sequence[Drawn], start: int) -> Json:
-        tokens = self._asked.tokens(drawn)
+        tokens = self._question.tokens(drawn)
         offsets: list[int] = []
         for each in drawn:
             offsets.append(start)
-            start += len(self._asked.chat.text([each.token_id])) if self._asked.request.shown_logprobs else 0
+            start += len(self._question.chat.text([each.token_id])) if self._question.request.shown_logprobs else 0
         return {
             "tokens": [token["token"] for token in tokens],
             "token_logprobs": [token["logprob"] for token in tokens],
@@ -132,11 +132,11 @@ class TextWriter:
 
     def _answer(self, choices: list[Json], **more: Json) -> Json:
         return {
-            "id": f"cmpl-{self._asked.id}",
+            "id": f"cmpl-{self._question.id}",
             "object": "text_completion",
-            "created": self._asked.created,
-            "model": self._asked.request.model,
-            "system_fingerprint": str(self._asked.version),
+            "created": self._question.created,
+            "model": self._question.request.model,
+            "system_fingerprint": str(self._question.version),
             "choices": choices,
             **more,
         }

@@ -34,10 +34,10 @@ class Split:
     """Text that came, by what it is."""
 
     thought: str = ""
-    said: str = ""
+    text: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.thought or self.said)
+        return bool(self.thought or self.text)
 
 
 class Thinker:
@@ -57,7 +57,7 @@ class Thinker:
     def push(self, text: str) -> Split:
         """Take the next text, and give what is certain by now."""
         if self._is_over:
-            return Split(said=self._said(text))
+            return Split(text=self._said(text))
         self._rest += text
         assert self._marks is not None
         if not self._is_thinking:
@@ -65,7 +65,7 @@ class Thinker:
             if self._marks.start.startswith(seen) and seen != self._marks.start:
                 return Split()
             if not seen.startswith(self._marks.start):
-                return Split(said=self._end())
+                return Split(text=self._end())
             self._is_thinking, self._rest = True, seen.removeprefix(self._marks.start)
         return self._think(self._marks.end)
 
@@ -75,15 +75,15 @@ class Thinker:
             return Split()
         if self._is_thinking:
             return Split(thought=self._after_line_ends(self._rest.rstrip("\n")))
-        return Split(said=self._end())
+        return Split(text=self._end())
 
     def _think(self, end: str) -> Split:
-        thought, mark, said = self._rest.partition(end)
+        thought, mark, text = self._rest.partition(end)
         if mark:
             self._is_over = True
             thought = self._after_line_ends(thought.rstrip("\n"))
             self._begins = True
-            return Split(thought=thought, said=self._said(said))
+            return Split(thought=thought, text=self._said(text))
         kept = overlap(self._rest, end)
         certain = self._rest[: len(self._rest) - kept].rstrip("\n")
         self._rest = self._rest[len(certain) :]

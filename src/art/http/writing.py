@@ -74,7 +74,7 @@ class Asked:
 class Writer(Protocol):
     """Writes the answers of one request, whole or in chunks; only one of both."""
 
-    def __init__(self, asked: Asked) -> None: ...
+    def __init__(self, question: Asked) -> None: ...
 
     def whole(self, answers: Sequence[Answer]) -> Json:
         """Write everything at once."""

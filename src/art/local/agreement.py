@@ -105,8 +105,8 @@ def _compare_gradients(
     wholes: list[Tensor] = []
     for name, parameter in own.parameters.items():
         wanted = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        found = ours.parameters[name].grad
-        differences.append(wanted if found is None else found - wanted)
+        gradient = ours.parameters[name].grad
+        differences.append(wanted if gradient is None else gradient - wanted)
         wholes.append(wanted)
     difference, whole = (float(torch.nn.utils.get_total_norm(each)) for each in (differences, wholes))
     most = GRADIENT_TOLERANCE if base.dtype == torch.float32 else COARSE_GRADIENT_TOLERANCE

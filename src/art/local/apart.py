@@ -38,11 +38,11 @@ def apart(first: Checkpoint, second: Checkpoint) -> Apart:
         return Apart(problem=str(error))
 
 
-def apart_document(found: Apart) -> dict[str, Any]:
+def apart_document(apart: Apart) -> dict[str, Any]:
     """Give the same as JSON."""
-    distance = found.distance
+    distance = apart.distance
     return {
-        "problem": found.problem,
+        "problem": apart.problem,
         "whole": _document(distance.whole) if distance else None,
         "layers": [{"layer": name, **_document(each)} for name, each in distance.layers.items()] if distance else [],
     }

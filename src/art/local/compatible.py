@@ -80,22 +80,22 @@ def check_shape(model: Trainable, manifest: Manifest) -> None:
             f"{manifest.ref} is a checkpoint of kind {manifest.kind}, which no backend continues. "
             f"Go on with the trainer that wrote it: `art checkout {manifest.ref} FOLDER` gives its files."
         )
-    asked, there = model.lora, manifest.lora
-    if asked is None or there is None or shape_of(asked).fits(there):
+    wanted_shape, shape = model.lora, manifest.lora
+    if wanted_shape is None or shape is None or shape_of(wanted_shape).fits(shape):
         return
     raise LoRAShapeMismatchError(
-        f"{manifest.ref} has a LoRA adapter with {_words(there)}; {model.ref} asks for {_words(shape_of(asked))}. "
-        "Leave lora out to take the checkpoint's shape."
+        f"{manifest.ref} has a LoRA adapter with {_words(shape)}; {model.ref} asks for "
+        f"{_words(shape_of(wanted_shape))}. Leave lora out to take the checkpoint's shape."
     )
 
 
 def adapter_shape(model: Trainable, manifest: Manifest | None) -> LoRAConfig:
     """Choose the adapter's shape: the checkpoint's, else the one the user asks for, else the default."""
-    asked = model.lora
+    wanted_shape = model.lora
     if manifest is None or manifest.lora is None:
-        return asked or LoRAConfig()
+        return wanted_shape or LoRAConfig()
     shape = LoRAConfig.model_validate(manifest.lora.model_dump())
-    return shape.model_copy(update={"dropout": asked.dropout}) if asked else shape
+    return shape.model_copy(update={"dropout": wanted_shape.dropout}) if wanted_shape else shape
 
 
 def shape_of(lora: LoRAConfig) -> LoRAShape:

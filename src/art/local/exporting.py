@@ -49,12 +49,12 @@ def export_merged(
     from art.adapter.merged import write_merged
 
     known = checkpoint.manifest.base_model
-    found = base_model or (known.id if known else None)
-    if found is None:
+    base = base_model or (known.id if known else None)
+    if base is None:
         raise ConfigurationError(f"{checkpoint.ref} does not say which base model it is for; name it: --base-model.")
     written: list[WholeModel] = []
     size_bytes = _written(
-        store, checkpoint, folder, lambda unfinished: written.append(write_merged(found, checkpoint.path, unfinished))
+        store, checkpoint, folder, lambda unfinished: written.append(write_merged(base, checkpoint.path, unfinished))
     )
     return Exported(size_bytes=size_bytes, merged=written[0])
 

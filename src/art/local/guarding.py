@@ -66,8 +66,8 @@ class Guarding:
         good = self._store.open(model.at(self._good_step(model, past, judgement) or 0))
         changed = self._guard.changed(config, times=1).model_dump(mode="json")
         change = {name: changed.get(name) for name in self._guard.change}
-        said = "".join(f", {name}={value}" for name, value in change.items())
-        why = f"{MARK}{judgement.state} at step {judgement.onset} ({_evidence(judgement)}){said}"
+        settings = "".join(f", {name}={value}" for name, value in change.items())
+        why = f"{MARK}{judgement.state} at step {judgement.onset} ({_evidence(judgement)}){settings}"
         self._store.rewind(good, why=why)
         _log.warning("%s went back to step %d: %s", model, good.ref.step, why.removeprefix(MARK))
         self._tell(model, judgement, "forked", {"back_to": good.ref.step, "change": change})
@@ -142,8 +142,8 @@ def is_by_guard(aside: SetAside) -> bool:
 
 
 def _evidence(judgement: Judgement) -> str:
-    found: Sequence[str] = [f"{seen.text} at {seen.step}" for seen in judgement.evidence]
-    return ", ".join(found)
+    signs: Sequence[str] = [f"{seen.text} at {seen.step}" for seen in judgement.evidence]
+    return ", ".join(signs)
 
 
 def _warn(_: str, error: Exception) -> None:

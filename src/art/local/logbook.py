@@ -41,9 +41,9 @@ class Logbook:
         means, and the metrics of the update are left out, because they are there too.
         """
         learned_at = _learned_at(groups) if split == TRAIN else None
-        asked = self._newest(model) if step is None else step
-        at = asked if learned_at is None else learned_at
-        update = at + 1 if learned_at is not None else asked
+        number = self._newest(model) if step is None else step
+        at = number if learned_at is None else learned_at
+        update = at + 1 if learned_at is not None else number
         known = self._metrics_of_update(model, update) if split == TRAIN else {}
         told = {**means(groups), **{name: _number(name, value) for name, value in metrics.items()}}
         new = {name: value for name, value in told.items() if name not in known or known[name] != value}
@@ -107,9 +107,9 @@ def means(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:
     return {**rewards, **_averages(trajectory.metrics for trajectory in trajectories), **of_groups, **counted}
 
 
-def _averages(found: Iterable[Mapping[str, float]]) -> dict[str, float]:
+def _averages(mappings: Iterable[Mapping[str, float]]) -> dict[str, float]:
     values: dict[str, list[float]] = {}
-    for metrics in found:
+    for metrics in mappings:
         for name, value in metrics.items():
             values.setdefault(name, []).append(float(value))
     return {name: fmean(of_name) for name, of_name in values.items()}

@@ -41,16 +41,16 @@ class Mirror:
 
     def catch_up(self, model: ModelRef) -> None:
         """Queue what an earlier process committed and did not push; bring the newest when this disk has none."""
-        there, here = set(self._remote.steps(model)), self._store.steps(model)
-        if there and not here:
+        remote_steps, here = set(self._remote.steps(model)), self._store.steps(model)
+        if remote_steps and not here:
             self._remote.fetch(self._remote.select(model).checkpoint, self._store)
             self._remote.fetch_history(self._store, model)
         if self._follow_back(model):
-            there = set(self._remote.steps(model))
-        if both := there & set(here):
+            remote_steps = set(self._remote.steps(model))
+        if both := remote_steps & set(here):
             self._require_same(model.at(max(both)))
         for step in here:
-            if step not in there:
+            if step not in remote_steps:
                 self.put(model.at(step))
 
     def _follow_back(self, model: ModelRef) -> bool:

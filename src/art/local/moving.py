@@ -65,8 +65,8 @@ def pull_checkpoint(
 
 
 def _present(store: CheckpointStore, remote: Remote | None, model: ModelRef, step: Step, bar: Watch) -> Checkpoint:
-    if isinstance(step, int) and (there := store.find(model.at(step))):
-        return there
+    if isinstance(step, int) and (checkpoint := store.find(model.at(step))):
+        return checkpoint
     if remote is not None:
         pick = pick_of(step=step if isinstance(step, int) else None)
         request = MoveRequest(source=remote, destination=store, model=model, pick=pick)

@@ -40,21 +40,21 @@ def reports_of(report_to: ReportTo | Iterable[ReportTo] | None, root: Path, *, r
             ignore(WANDB_KEY, ["set, but wandb is not installed: pip install 'artfork[wandb]', or report_to=[]"])
             return []
         return [_report("wandb", root, rollouts=False)]
-    asked = [report_to] if isinstance(report_to, str) or callable(report_to) else list(report_to)
-    reports = [_report(each, root, rollouts=rollouts) for each in asked]
+    trackers = [report_to] if isinstance(report_to, str) or callable(report_to) else list(report_to)
+    reports = [_report(each, root, rollouts=rollouts) for each in trackers]
     if len({report.name for report in reports}) < len(reports):
         raise ConfigurationError(f"A tracker is named twice: {', '.join(report.name for report in reports)}.")
     return reports
 
 
-def _report(asked: ReportTo, root: Path, *, rollouts: bool) -> TrackerReport:
-    if isinstance(asked, str):
-        return TrackerReport(asked, maker(asked, root / layout.TRACKERS), has_rollouts=rollouts)
-    if not callable(asked):
-        raise ConfigurationError(f"{asked!r} is no tracker; give one of {', '.join(NAMES)}, or a class.")
-    name = getattr(asked, "__name__", type(asked).__name__)
+def _report(tracker: ReportTo, root: Path, *, rollouts: bool) -> TrackerReport:
+    if isinstance(tracker, str):
+        return TrackerReport(tracker, maker(tracker, root / layout.TRACKERS), has_rollouts=rollouts)
+    if not callable(tracker):
+        raise ConfigurationError(f"{tracker!r} is no tracker; give one of {', '.join(NAMES)}, or a class.")
+    name = getattr(tracker, "__name__", type(tracker).__name__)
     check_name("tracker", name)
-    return TrackerReport(name, asked, has_rollouts=rollouts)
+    return TrackerReport(name, tracker, has_rollouts=rollouts)
 
 
 class Reports:

@@ -26,8 +26,8 @@ def check_same_base(sampler: Sampler, base: PreTrainedModel) -> None:
     prompt = [(7 + 31 * place) % vocabulary for place in range(PROMPT_TOKENS)]
     ids, logprobs = asyncio.run(_answer(sampler, prompt))
     with torch.no_grad():
-        asked = torch.tensor([prompt + ids], device=base.device)
-        logits_NV = base(input_ids=asked, use_cache=False).logits[0, PROMPT_TOKENS - 1 : -1].float()
+        input_ids = torch.tensor([prompt + ids], device=base.device)
+        logits_NV = base(input_ids=input_ids, use_cache=False).logits[0, PROMPT_TOKENS - 1 : -1].float()
     own_N = torch.log_softmax(logits_NV, -1).cpu().gather(-1, torch.tensor(ids)[:, None])[:, 0]
     off = (own_N - torch.tensor(logprobs)).abs().mean().item()
     if not off <= (TOLERANCE if base.dtype == torch.float32 else COARSE_TOLERANCE):

@@ -74,10 +74,10 @@ def _base_model(checkpoint: Checkpoint, given: str | None) -> str:
     manifest = checkpoint.manifest
     if manifest.kind != ADAPTER:
         raise IncompatibleError(f"{checkpoint.ref} is of kind {manifest.kind}; only adapters are served.")
-    found = given or (manifest.base_model.id if manifest.base_model else None)
-    if not found:
+    base_model = given or (manifest.base_model.id if manifest.base_model else None)
+    if not base_model:
         raise ConfigurationError(f"{checkpoint.ref} does not say which base model it is for; name it: --base-model.")
-    return found
+    return base_model
 
 
 def _check_base(checkpoint: Checkpoint, base: Base) -> None:

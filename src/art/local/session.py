@@ -243,13 +243,15 @@ class Session:
 
     def _reference(self, config: TrainConfig) -> Path | None:
         """Give the folder of the KL reference's adapter; None is the base model."""
-        asked = config.kl_reference
-        if not config.needs_reference or asked == "base":
+        choice = config.kl_reference
+        if not config.needs_reference or choice == "base":
             return None
-        if isinstance(asked, Path):
-            return asked
+        if isinstance(choice, Path):
+            return choice
         # A negative number counts back from here; before the first step lies the base.
-        checkpoint = open_past(self._store, self._model.ref, step=asked if asked >= 0 else max(0, self._step + asked))
+        checkpoint = open_past(
+            self._store, self._model.ref, step=choice if choice >= 0 else max(0, self._step + choice)
+        )
         return checkpoint and checkpoint.path
 
     def _record(self, lines: Sequence[str], checkpoint: Checkpoint) -> None:

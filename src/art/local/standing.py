@@ -147,10 +147,10 @@ class Standing:
 
     def _identity(self) -> tuple[int, int] | None:
         try:
-            found = self.store.root.stat()
+            status = self.store.root.stat()
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
 
 def _unheard(*_: int) -> None:

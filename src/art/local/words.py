@@ -47,19 +47,19 @@ def fork_lines(report: ForkReport) -> list[str]:
     destination, steps = report.ref.model, _count(report.considered, "step")
     if report.outcome is ForkOutcome.CONTINUED:
         return [f"{destination}: has checkpoints; it goes on at step {report.step}, and nothing was forked"]
-    said = [f"{destination}: fork of {report.source}, chosen among {steps} ({report.pick})"]
-    said += [f"  skipped step {skip.step}: {skip.reason}" for skip in report.skipped]
+    lines = [f"{destination}: fork of {report.source}, chosen among {steps} ({report.pick})"]
+    lines += [f"  skipped step {skip.step}: {skip.reason}" for skip in report.skipped]
     if report.repeated:
-        return [*said, f"  this fork was made before; {destination} stands at step {report.step} and goes on there"]
+        return [*lines, f"  this fork was made before; {destination} stands at step {report.step} and goes on there"]
     if report.set_aside:
-        said.append(f"  {_aside(report.set_aside)}")
+        lines.append(f"  {_aside(report.set_aside)}")
     if report.outcome is ForkOutcome.REWOUND:
-        return [*said, f"  continues at step {report.step}"]
+        return [*lines, f"  continues at step {report.step}"]
     carried = report.manifest.carried
     afresh = [part for part in PARTS if part not in carried]
-    said.append(f"  carried {', '.join(carried)}" + (f"; afresh: {', '.join(afresh)}" if afresh else ""))
-    said.append(f"  {_cost(report)} in {report.seconds * 1000:,.0f} ms")
-    return [*said, f"  continues at step {report.step} in {report.where}"]
+    lines.append(f"  carried {', '.join(carried)}" + (f"; afresh: {', '.join(afresh)}" if afresh else ""))
+    lines.append(f"  {_cost(report)} in {report.seconds * 1000:,.0f} ms")
+    return [*lines, f"  continues at step {report.step} in {report.where}"]
 
 
 def bar(*, verbose: bool) -> Watch:
@@ -94,8 +94,8 @@ def _byte_bar(description: str) -> Generator[Callable[[int, int], None]]:
     with Progress(*columns, console=_console(), transient=True) as progress:
         task = progress.add_task(visible(description), total=None)
 
-        def show(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
+        def show(done_bytes: int, total: int) -> None:
+            progress.update(task, completed=done_bytes, total=total)
 
         yield show
 

@@ -49,29 +49,29 @@ async def generate_scenarios(
         raise ConfigurationError("Scenarios need a model's key: give generator_api_key, or set OPENROUTER_API_KEY.")
     if not tools and not resources:
         raise ConfigurationError("Scenarios are made up from tools or resources; give at least one.")
-    asked = TASK.format(
+    prompt = TASK.format(
         count=num_scenarios,
         instructions=custom_instructions or "",
         tools=_listed(tools),
         resources=_listed(resources),
     )
     async with AsyncOpenAI(api_key=key, base_url=generator_base_url) as client:
-        found = GeneratedScenarioCollection.from_json(await _ask(client, generator_model, asked, num_scenarios))
-    if len(found) != num_scenarios:
+        collection = GeneratedScenarioCollection.from_json(await _ask(client, generator_model, prompt, num_scenarios))
+    if len(collection) != num_scenarios:
         raise JudgeError(
-            f"{generator_model} made up {len(found)} scenarios, not {num_scenarios}. Ask again, or for fewer."
+            f"{generator_model} made up {len(collection)} scenarios, not {num_scenarios}. Ask again, or for fewer."
         )
     if show_preview:
-        found.print_difficulty_distribution()
-        found.preview()
-    return found
+        collection.print_difficulty_distribution()
+        collection.preview()
+    return collection
 
 
-async def _ask(client: AsyncOpenAI, model: str, asked: str, count: int) -> str:
+async def _ask(client: AsyncOpenAI, model: str, prompt: str, count: int) -> str:
     try:
         answer = await client.chat.completions.create(
             model=model,
-            messages=[{"role": "user", "content": asked}],
+            messages=[{"role": "user", "content": prompt}],
             max_completion_tokens=MOST_TOKENS,
             response_format={"type": "json_schema", "json_schema": {"name": "scenarios", "schema": _schema(count)}},
         )

@@ -104,8 +104,8 @@ class GeneratedScenarioCollection(Sequence[GeneratedScenario]):
     def from_json(cls, json_str: str) -> Self:
         """Read what `to_json` wrote, or a list; raises `JudgeError` for text that holds no scenarios."""
         try:
-            found = json.loads(json_str)
-            listed = cast("dict[str, Any]", found).get("scenarios") if isinstance(found, dict) else found
+            value = json.loads(json_str)
+            listed = cast("dict[str, Any]", value).get("scenarios") if isinstance(value, dict) else value
             return cls(TypeAdapter(list[GeneratedScenario]).validate_python(listed))
         except (ValueError, ValidationError) as error:
             raise JudgeError(f"There are no scenarios in {json_str[:500]!r}: {error}") from error

@@ -54,13 +54,13 @@ def pieces_of(folder: Path, *, out: Path) -> Pieces:
 
     Raises `CorruptCheckpointError` for a file that is not what its name says.
     """
-    found: dict[Name, str] = {}
+    pieces: dict[Name, str] = {}
     paths = [folder] if folder.is_file() else sorted(disk.files_below(folder))
     for path in paths:
         name = path.name if path == folder else path.relative_to(folder).as_posix()
         if name not in SETTINGS and name != trainer_log.STATE and not _is_index_of_shards(path):
-            found.update((Name(name, part), value) for part, value in _pieces_in(path, str(out)))
-    return found
+            pieces.update((Name(name, part), value) for part, value in _pieces_in(path, str(out)))
+    return pieces
 
 
 def figures_of(folder: Path, *, after: int) -> dict[tuple[int, str], float]:

@@ -7,17 +7,17 @@ from typing import Any
 from art.ops.trained import Trained
 
 
-def trained_document(found: Trained) -> dict[str, Any]:
+def trained_document(trained: Trained) -> dict[str, Any]:
     """Say how often each scenario was trained on, and what proves it."""
     return {
-        "ref": str(found.ref),
-        "forked_at": str(found.forked_at) if found.forked_at else None,
-        "since": found.since,
-        "groups": found.groups,
-        "is_proved": not found.problems,
-        "problems": list(found.problems),
-        "recounted": [str(ref) for ref in found.recounted],
-        "counted_from": str(found.counted_from) if found.counted_from else None,
+        "ref": str(trained.ref),
+        "forked_at": str(trained.forked_at) if trained.forked_at else None,
+        "since": trained.since,
+        "groups": trained.groups,
+        "is_proved": not trained.problems,
+        "problems": list(trained.problems),
+        "recounted": [str(ref) for ref in trained.recounted],
+        "counted_from": str(trained.counted_from) if trained.counted_from else None,
         "scenarios": [
             {
                 "key": scenario.key,
@@ -27,10 +27,10 @@ def trained_document(found: Trained) -> dict[str, Any]:
                 "steps": [str(ref) for ref in scenario.steps],
                 "prompt": scenario.prompt,
             }
-            for scenario in found.scenarios
+            for scenario in trained.scenarios
         ],
         "data_sets": [
             {"id": name, "size": each.size, "front": each.front, "ahead": [list(span) for span in each.ahead]}
-            for name, each in sorted(found.data_sets.items())
+            for name, each in sorted(trained.data_sets.items())
         ],
     }

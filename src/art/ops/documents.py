@@ -190,13 +190,13 @@ def comparison_document(comparison: Comparison) -> Json:
 
 def ranges(steps: Iterable[int]) -> list[list[int]]:
     """Write steps as ranges of neighbours, both ends included."""
-    found: list[list[int]] = []
+    spans: list[list[int]] = []
     for step in sorted(steps):
-        if found and step == found[-1][1] + 1:
-            found[-1][1] = step
+        if spans and step == spans[-1][1] + 1:
+            spans[-1][1] = step
         else:
-            found.append([step, step])
-    return found
+            spans.append([step, step])
+    return spans
 
 
 def spark(points: Sequence[Point], *, most: int = SPARK_POINTS) -> list[list[float | None]]:

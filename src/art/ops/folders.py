@@ -81,8 +81,8 @@ def _commit(
 ) -> Committed:
     paths = source.paths()
     kind = _checked_kind(kind or kind_of(paths), source.folder)
-    if there := store.find(ref):
-        return _repeated(there, source.folder, paths)
+    if checkpoint := store.find(ref):
+        return _repeated(checkpoint, source.folder, paths)
     parent = _parent_for(store, ref, kind)
     with store.stage(ref) as stage:
         how = _bring(stage, source, paths)
@@ -181,18 +181,18 @@ def _bring(stage: Stage, source: _Source, paths: Sequence[str]) -> Mapping[str, 
 
 def _stamps(folder: Path, paths: Sequence[str]) -> Mapping[str, tuple[int, int, int]]:
     try:
-        found = {path: (folder / path).lstat() for path in paths}
+        statuses = {path: (folder / path).lstat() for path in paths}
     except FileNotFoundError as error:
         raise ConflictError(f"{error.filename} went away while it was read; nothing was committed.") from error
-    return {path: (status.st_ino, status.st_size, status.st_mtime_ns) for path, status in found.items()}
+    return {path: (status.st_ino, status.st_size, status.st_mtime_ns) for path, status in statuses.items()}
 
 
-def _repeated(there: Checkpoint, folder: Path, paths: Sequence[str]) -> Committed:
+def _repeated(checkpoint: Checkpoint, folder: Path, paths: Sequence[str]) -> Committed:
     if {path: disk.digest(folder / path) for path in paths} != {
-        entry.path: entry.blake3 for entry in there.manifest.files
+        entry.path: entry.blake3 for entry in checkpoint.manifest.files
     }:
         raise CheckpointExistsError(
-            f"{there.ref} is there already, with other files than {folder}; nothing was changed. Name another step or "
-            "another model."
+            f"{checkpoint.ref} is there already, with other files than {folder}; nothing was changed. "
+            "Name another step or another model."
         )
-    return Committed(checkpoint=there, repeated=True)
+    return Committed(checkpoint=checkpoint, repeated=True)

@@ -86,7 +86,7 @@ class ForkRequest:
         return self.if_exists is IfExists.OVERWRITE
 
     @property
-    def asked(self) -> ForkTerms:
+    def terms(self) -> ForkTerms:
         return {"pick": self.pick, "reset": self.reset, "settings": self.settings}
 
     @property
@@ -198,7 +198,7 @@ def _on_disk(request: ForkRequest, selection: Selection[Any]) -> ForkReport:
         selection.checkpoint,
         request.model,
         overwrite=request.overwrites,
-        **request.asked,
+        **request.terms,
     )
     return _report(
         selection,
@@ -221,7 +221,7 @@ def _to_disk(request: ForkRequest, selection: Selection[Any], progress: Progress
         request.destination,
         overwrite=request.overwrites,
         progress=progress,
-        **request.asked,
+        **request.terms,
     )
     return _report(
         selection,
@@ -259,7 +259,7 @@ def _copied(request: ForkRequest, chosen: Any, progress: Progress | None) -> Cop
     assert isinstance(request.destination, Remote)
     if isinstance(request.source, CheckpointStore):
         return request.destination.push_fork(
-            chosen, request.model, overwrite=request.overwrites, progress=progress, **request.asked
+            chosen, request.model, overwrite=request.overwrites, progress=progress, **request.terms
         )
     source: Remote | Hub = request.source
     return source.fork(
@@ -268,7 +268,7 @@ def _copied(request: ForkRequest, chosen: Any, progress: Progress | None) -> Cop
         to=request.destination,
         overwrite=request.overwrites,
         progress=progress,
-        **request.asked,
+        **request.terms,
     )
 
 

@@ -86,8 +86,8 @@ def collect_garbage(store: CheckpointStore | Remote) -> Garbage:
 
 
 def _broken_rewinds(remote: Remote, ask: Callable[[ModelRef], list[Broken]]) -> Garbage:
-    found, problems = _each_model(remote, ask)
-    debris = (DebrisFolder(each.url, each.size_bytes) for broken in found.values() for each in broken)
+    rewinds, problems = _each_model(remote, ask)
+    debris = (DebrisFolder(each.url, each.size_bytes) for broken in rewinds.values() for each in broken)
     return Garbage(debris=tuple(debris), unknown=(), problems=problems)
 
 

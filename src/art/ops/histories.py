@@ -109,14 +109,14 @@ class Histories:
         name, parts = metric if "/" in metric else f"{TRAIN}/{metric}", tuple(segments)
         if name != REWARD:
             return dict(self.past(parts).points(name))
-        found: dict[int, float] = {}
+        rewards_by_step: dict[int, float] = {}
         for part in parts:
             rewards = self.own(part.model).rewards
             first = bisect_left(rewards, (part.first,))
-            found.update(
+            rewards_by_step.update(
                 rewards[first:] if part.last is None else rewards[first : bisect_left(rewards, (part.last + 1,))]
             )
-        return found
+        return rewards_by_step
 
     def keep(self) -> None:
         """Write the summaries of long histories that were read anew; nothing is lost where that cannot be."""

@@ -91,8 +91,8 @@ def judge(series: Series) -> Judgement:
         return _alarm(State.HELD_OUT_FELL, series, held_out, fall)
     if fall := _confirmed(series, rewards, held_out):
         return _alarm(State.HELD_OUT_FELL, series, held_out, fall)
-    if found := _drift(series, rewards) or _silence(series, rewards):
-        return found
+    if judgement := _drift(series, rewards) or _silence(series, rewards):
+        return judgement
     return Judgement(state=State.HEALTHY if rewards or held_out else State.UNKNOWN, now=now)
 
 
@@ -216,14 +216,14 @@ def _rises(rewards: Sequence[Point], onset: int) -> bool:
 def _alarm(state: State, series: Series, points: Sequence[Point], fall: Fall) -> Judgement:
     onset = points[fall.index][0]
     first = points[max(0, fall.index - LOOK_BACK)][0]
-    found = [seen for signal in SIGNALS if (seen := _evidence(signal, series, first, onset))]
+    evidence = [seen for signal in SIGNALS if (seen := _evidence(signal, series, first, onset))]
     is_held_out = state is State.HELD_OUT_FELL
     noun, metric = ("held-out reward", HELD_OUT) if is_held_out else ("reward", REWARD)
     value = points[fall.index][1]
-    found.append(
+    evidence.append(
         Evidence(metric=metric, step=onset, value=value, baseline=fall.level, text=f"{noun} left its range for good")
     )
-    first_sign = min(seen.step for seen in found if seen.metric not in UNDECIDED)
+    first_sign = min(seen.step for seen in evidence if seen.metric not in UNDECIDED)
     good = [step for step, value in points if step < first_sign and value >= fall.level - RANGE_SIGMAS * fall.noise]
     return Judgement(
         state=state,
@@ -231,7 +231,7 @@ def _alarm(state: State, series: Series, points: Sequence[Point], fall: Fall) ->
         last_good=max(good, default=None),
         level=fall.level,
         now=points[-1][1],
-        evidence=tuple(sorted(found, key=lambda seen: seen.step)),
+        evidence=tuple(sorted(evidence, key=lambda seen: seen.step)),
     )
 
 

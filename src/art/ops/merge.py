@@ -72,8 +72,8 @@ def merge(store: CheckpointStore, request: MergeRequest, *, combine: Combine) ->
         merge=Merge(other=other, method=request.method),
     )
     told: dict[str, Any] = {"first": first, "second": second, "method": request.method}
-    if done := store.find_fork(request.into, hop):
-        return Merged(checkpoint=done.checkpoint, repeated=True, kept=None, seconds=_since(started), **told)
+    if fork := store.find_fork(request.into, hop):
+        return Merged(checkpoint=fork.checkpoint, repeated=True, kept=None, seconds=_since(started), **told)
     for each in (first, second):
         store.verify(each)
     with store.stage(request.into.at(first.ref.step)) as stage:

@@ -151,14 +151,14 @@ def _pass_part(dimensions: Dimensions, demand: Demand) -> Part:
 
 
 def _settings(dimensions: Dimensions, rank: int, left: int) -> tuple[Setting, ...]:
-    found: list[Setting] = []
+    settings: list[Setting] = []
     for tokens in PASSES:
         needed = pass_bytes(dimensions, tokens=tokens, rank=rank)
         spare = left - needed.again - needed.work
         gain = (needed.kept - needed.again) // dimensions.layers
         kept = max(0, min(dimensions.layers, spare // max(1, gain)))
-        found.append(Setting(micro_batch_tokens=tokens, kept_layers=kept, fits=spare >= 0))
-    return tuple(found)
+        settings.append(Setting(micro_batch_tokens=tokens, kept_layers=kept, fits=spare >= 0))
+    return tuple(settings)
 
 
 def _config_of(base_model: str) -> dict[str, Any]:

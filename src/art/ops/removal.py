@@ -74,15 +74,15 @@ def remove(where: AnyPlace, removal: Removal) -> Iterator[CheckpointRef]:
 
 
 def _named(place: Place[Any], steps: StepRange) -> list[CheckpointRef]:
-    there = place.steps(steps.model)
-    chosen = [steps.model.at(step) for step in there if step in steps]
+    numbers = place.steps(steps.model)
+    chosen = [steps.model.at(step) for step in numbers if step in steps]
     if chosen:
         return chosen
-    if not there:
+    if not numbers:
         place.select(steps.model)  # says whether there is a model
     if steps.first is not None and steps.first == steps.last:
         place.select(steps.model, Exact(steps.first))  # says which steps there are
-    raise CheckpointNotFoundError(f"{steps} names no checkpoint; {steps.model} has {there[0]} to {there[-1]}.")
+    raise CheckpointNotFoundError(f"{steps} names no checkpoint; {steps.model} has {numbers[0]} to {numbers[-1]}.")
 
 
 def _kept(place: Place[Any], refs: Sequence[CheckpointRef], keep: Keep) -> Collection[CheckpointRef]:

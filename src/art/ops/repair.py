@@ -46,13 +46,15 @@ def each_as_far_as_it_goes(
     reports: Sequence[StepReport], repair_one: Callable[[StepReport], StepReport]
 ) -> list[StepReport]:
     """Repair what some reports found damaged, again while one more is repaired: it may hold what another one needs."""
-    done = list(reports)
+    repaired = list(reports)
     has_changed = True
     while has_changed:
-        tried = [repair_one(report) for report in done]
-        has_changed = any(now.is_repaired and not before.is_repaired for now, before in zip(tried, done, strict=True))
-        done = tried
-    return done
+        tried = [repair_one(report) for report in repaired]
+        has_changed = any(
+            now.is_repaired and not before.is_repaired for now, before in zip(tried, repaired, strict=True)
+        )
+        repaired = tried
+    return repaired
 
 
 def repair(
@@ -63,13 +65,13 @@ def repair(
         return report
     ref = report.model.at(report.step)
     try:
-        done = _repair(store, ref, remote, progress)
+        outcome = _repair(store, ref, remote, progress)
     except ConflictError as error:
         # Another process may have repaired it meanwhile.
-        done = Repair(problem=str(error) if check(store, ref).is_damaged else None)
+        outcome = Repair(problem=str(error) if check(store, ref).is_damaged else None)
     except ArtError as error:
-        done = Repair(problem=str(error))
-    return replace(report, repair=done)
+        outcome = Repair(problem=str(error))
+    return replace(report, repair=outcome)
 
 
 def _repair(
@@ -78,11 +80,11 @@ def _repair(
     folder = store.folders(ref.model).get(ref.step)
     if folder is None:
         raise CheckpointNotFoundError(f"{ref} was deleted or set aside meanwhile.")
-    seen, found = stamp(folder), check(store, ref)
-    if not found.is_damaged:
+    seen, report = stamp(folder), check(store, ref)
+    if not report.is_damaged:
         return Repair()
-    problem = "; ".join(f"{fault.file} {fault.problem}" for fault in found.faults)
-    wrong = {fault.file for fault in found.faults}
+    problem = "; ".join(f"{fault.file} {fault.problem}" for fault in report.faults)
+    wrong = {fault.file for fault in report.faults}
     content, brought = _manifest(store, ref, folder, remote)
     with store.stage(ref) as stage:
         bringer = _Bringer(store, ref, stage, remote=remote, progress=progress)
@@ -121,10 +123,10 @@ def _manifest(
             f"{folder / layout.MANIFEST} is damaged, and nothing else in {store.root} says what {ref} was; "
             "name a bucket that it was pushed to with --from."
         )
-    found = remote.open_checkpoint(ref)
-    if found.content is None or identity not in (None, found.digest):
-        raise CorruptCheckpointError(f"{found.url} is another checkpoint than the one that {ref.model} continues.")
-    return found.content, [Brought(layout.MANIFEST, found.url)]
+    checkpoint = remote.open_checkpoint(ref)
+    if checkpoint.content is None or identity not in (None, checkpoint.digest):
+        raise CorruptCheckpointError(f"{checkpoint.url} is another checkpoint than the one that {ref.model} continues.")
+    return checkpoint.content, [Brought(layout.MANIFEST, checkpoint.url)]
 
 
 def _own_manifest(ref: CheckpointRef, folder: Path) -> bytes | None:
@@ -195,7 +197,7 @@ class _Bringer:
         others = (model.at(self._ref.step) for model in self._remote.models() if model != self._ref.model)
         for ref in (self._ref, *others):
             try:
-                found = self._remote.open_checkpoint(ref)
+                checkpoint = self._remote.open_checkpoint(ref)
             except (NotFoundError, CorruptCheckpointError, FormatVersionError):
                 continue
-            yield found
+            yield checkpoint

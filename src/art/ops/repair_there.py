@@ -55,19 +55,19 @@ def repair_there(
     if not report.is_damaged or report.step is None:
         return report
     try:
-        done = _repair(bucket, report.model.at(report.step), helpers, progress)
+        outcome = _repair(bucket, report.model.at(report.step), helpers, progress)
     except ArtError as error:
-        done = Repair(problem=str(error))
-    return replace(report, repair=done)
+        outcome = Repair(problem=str(error))
+    return replace(report, repair=outcome)
 
 
 def _repair(bucket: Remote, ref: CheckpointRef, helpers: Helpers, progress: Callable[[int, int], None]) -> Repair:
-    found, key = check(bucket, ref), bucket.folder(ref)
-    if not found.is_damaged or key is None:
+    report, key = check(bucket, ref), bucket.folder(ref)
+    if not report.is_damaged or key is None:
         return Repair()
     content, brought = _manifest(bucket, ref, key, helpers)
     entries = read_manifest(content, where=str(ref)).files
-    wrong = _wrong(bucket, ref, entries, found)
+    wrong = _wrong(bucket, ref, entries, report)
     sources: dict[str, Source] = {}
     for entry in wrong:
         source, holder = _find(bucket, ref, entry, helpers)
@@ -75,16 +75,16 @@ def _repair(bucket: Remote, ref: CheckpointRef, helpers: Helpers, progress: Call
         brought.append(Brought(entry.path, holder))
     if known_identity(bucket, ref) is None:
         require_same(ref, brought, content)
-    problem = "; ".join(f"{fault.file} {fault.problem}" for fault in found.faults)
+    problem = "; ".join(f"{fault.file} {fault.problem}" for fault in report.faults)
     aside = bucket.mend(Mend(ref=ref, key=key, content=content, sources=sources, problem=problem), progress=progress)
     if (again := check(bucket, ref)).is_damaged:
         raise CorruptCheckpointError(f"{ref} is damaged still: {again.faults[0].file} {again.faults[0].problem}")
     return Repair(brought=tuple(brought), set_aside=aside.id if aside else None)
 
 
-def _wrong(bucket: Remote, ref: CheckpointRef, entries: Sequence[FileEntry], found: StepReport) -> list[FileEntry]:
+def _wrong(bucket: Remote, ref: CheckpointRef, entries: Sequence[FileEntry], report: StepReport) -> list[FileEntry]:
     """Give the files that are not what the right manifest says."""
-    faults = {fault.file for fault in found.faults}
+    faults = {fault.file for fault in report.faults}
     if layout.MANIFEST not in faults:
         return [entry for entry in entries if entry.path in faults]
     key = bucket.folder(ref)
@@ -134,7 +134,7 @@ def _copies(bucket: Remote, ref: CheckpointRef, helpers: Helpers) -> Iterator[tu
 def _find(bucket: Remote, ref: CheckpointRef, entry: FileEntry, helpers: Helpers) -> Found:
     """Find a file with the very bytes; raises `CorruptCheckpointError` when nobody has them."""
     remotes = [bucket, *([helpers.remote] if helpers.remote else [])]
-    in_buckets = (found for remote in remotes for found in _in_bucket(remote, ref, entry))
+    in_buckets = (candidate for remote in remotes for candidate in _in_bucket(remote, ref, entry))
     source = next(chain(_on_disk(helpers.store, ref, entry), in_buckets), None)
     if source is None:
         looked = f"{bucket}, {helpers}" if str(helpers) else str(bucket)

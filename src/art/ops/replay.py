@@ -95,23 +95,23 @@ class Replay:
         return ReplayOutcome.SAME if self.first_difference is None else ReplayOutcome.DIFFERS
 
 
-def certify(store: CheckpointStore, found: Replay) -> Certificate | None:
+def certify(store: CheckpointStore, replay: Replay) -> Certificate | None:
     """Store the certificate that a replay has earned, beside the checkpoint, and give the one that is there.
 
     None where something differs, and for a fork that carried the weights only: there is nothing to be exact about.
     """
-    checkpoint = found.checkpoint
-    if found.outcome is not ReplayOutcome.SAME or checkpoint.digest is None:
+    checkpoint = replay.checkpoint
+    if replay.outcome is not ReplayOutcome.SAME or checkpoint.digest is None:
         return None
-    if edge_of(checkpoint.manifest, checkpoint.digest, {}) is Edge.WEIGHTS_ONLY and found.way is Way.FORKED:
+    if edge_of(checkpoint.manifest, checkpoint.digest, {}) is Edge.WEIGHTS_ONLY and replay.way is Way.FORKED:
         return None
     parent = checkpoint.manifest.parent
     certificate = Certificate(
         step=checkpoint.ref.step,
         checkpoint=checkpoint.digest,
         parent=parent.digest if parent else None,
-        same=tuple(stage.name for stage in found.stages if stage.is_same),
-        changed={change.name: change.now for change in found.changed},
+        same=tuple(stage.name for stage in replay.stages if stage.is_same),
+        changed={change.name: change.now for change in replay.changed},
         time=utc_now(),
     )
     return add_certificate(store.root, checkpoint.ref.model, certificate)

@@ -144,19 +144,19 @@ class _Search:
             yield f"its settings are none of this release: {error}"
 
     def _missing_reference(self, config: TrainConfig) -> Iterator[str]:
-        asked = config.kl_reference
-        if not config.needs_reference or asked == "base":
+        choice = config.kl_reference
+        if not config.needs_reference or choice == "base":
             return
-        if isinstance(asked, Path):
-            self.reference = str(asked)
-            if not asked.is_dir():
-                yield f"the adapter of its KL reference, {asked}, is gone"
+        if isinstance(choice, Path):
+            self.reference = str(choice)
+            if not choice.is_dir():
+                yield f"the adapter of its KL reference, {choice}, is gone"
             return
-        step = asked if asked >= 0 else max(0, self.here + asked)
+        step = choice if choice >= 0 else max(0, self.here + choice)
         places = locate(self._checkpoint.ref.model, self._manifest, step)
-        found = next(filter(None, map(self._store.find, places)), None)
-        self.reference = str(found.path) if found else None
-        if found is None and step > 0:
+        checkpoint = next(filter(None, map(self._store.find, places)), None)
+        self.reference = str(checkpoint.path) if checkpoint else None
+        if checkpoint is None and step > 0:
             yield f"the checkpoint of its KL reference, {places[-1]}, is gone"
 
     def _missing_lines(self) -> Iterator[str]:
@@ -171,10 +171,10 @@ class _Search:
             self.lines = lines
             if len(lines) != self._manifest.metrics.get("groups"):
                 yield f"an earlier release wrote it, and {where} has other groups than the step learned from"
-        elif (found := find_learned(lines, learned)) is None:
+        elif (learned_lines := find_learned(lines, learned)) is None:
             yield f"{where} does not have the groups that the step learned from"
         else:
-            self.lines = list(found)
+            self.lines = list(learned_lines)
 
 
 def _settings(checkpoint: Checkpoint) -> dict[str, Any]:

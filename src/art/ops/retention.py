@@ -85,8 +85,8 @@ def _hops(place: Place[Any]) -> list[tuple[ModelRef, Hop]]:
 
 def _newest(place: Place[Any], model: ModelRef) -> Manifest | None:
     # A model that cannot be listed may be a fork of any other: nothing can be deleted then, and the error says so.
-    found = (_open(place, model.at(step)) for step in reversed(place.steps(model)))
-    return next((checkpoint.manifest for checkpoint in found if checkpoint), None)
+    checkpoints = (_open(place, model.at(step)) for step in reversed(place.steps(model)))
+    return next((checkpoint.manifest for checkpoint in checkpoints if checkpoint), None)
 
 
 def _open(place: Place[Any], ref: CheckpointRef) -> Held | None:

@@ -88,11 +88,11 @@ def _group(group: TrajectoryGroup) -> RolloutGroup:
 
 def _rollout(trajectory: Trajectory, advantage: float, prompt_length: int) -> Rollout:
     turns = tuple(_turn(item) for item in trajectory.messages_and_choices[prompt_length:])
-    said = trajectory.metrics.get("malformed")
+    malformed = trajectory.metrics.get("malformed")
     return Rollout(
         reward=trajectory.reward,
         advantage=advantage,
-        is_malformed=bool(said) if said is not None else any(turn.finish == "length" for turn in turns),
+        is_malformed=bool(malformed) if malformed is not None else any(turn.finish == "length" for turn in turns),
         metrics=trajectory.metrics,
         turns=turns,
     )

@@ -152,8 +152,8 @@ def _signed_names(content: bytes, where: str) -> set[str]:
     """Give the files that a bundle speaks of; raises what its structure lets it."""
     bundle = parse_object(content, where=where, max_bytes=MAX_BYTES)
     payload = binascii.a2b_base64(bundle["dsseEnvelope"]["payload"])
-    said = parse_object(payload, where=where, max_bytes=MAX_BYTES)
-    return {resource["name"] for resource in said["predicate"]["resources"]}
+    statement = parse_object(payload, where=where, max_bytes=MAX_BYTES)
+    return {resource["name"] for resource in statement["predicate"]["resources"]}
 
 
 def _extra() -> ModuleType:

@@ -173,8 +173,8 @@ def moment_of(time: str | None) -> datetime | None:
 
 def judged_of(past: Series) -> Judged:
     """Judge a branch by its whole past."""
-    found = judge.judge(past)
-    return Judged(found, next((row.time for row in past.rows if row.step == found.onset), None))
+    judgement = judge.judge(past)
+    return Judged(judgement, next((row.time for row in past.rows if row.step == judgement.onset), None))
 
 
 def write_summary(own: Own, mark: Mark, judged: tuple[Grounds, Judged] | None) -> bytes:
@@ -229,34 +229,34 @@ def code_digest() -> str:
 
 
 def _written(grounds: Grounds, judged: Judged) -> _Judged:
-    found = judged.judgement
+    judgement = judged.judgement
     parts = zip(grounds.parts, grounds.marks, strict=True)
     return _Judged(
         past=tuple(_Part(model=str(part.model), first=part.first, last=part.last, mark=mark) for part, mark in parts),
-        state=str(found.state),
-        onset=found.onset,
-        last_good=found.last_good,
-        level=found.level,
-        now=found.now,
+        state=str(judgement.state),
+        onset=judgement.onset,
+        last_good=judgement.last_good,
+        level=judgement.level,
+        now=judgement.now,
         since=judged.since,
         evidence=tuple(
             _Evidence(metric=seen.metric, step=seen.step, value=seen.value, baseline=seen.baseline, text=seen.text)
-            for seen in found.evidence
+            for seen in judgement.evidence
         ),
     )
 
 
-def _read(found: _Judged) -> tuple[Grounds, Judged]:
-    parts = tuple(Segment(ModelRef.parse(part.model), part.first, part.last) for part in found.past)
+def _read(record: _Judged) -> tuple[Grounds, Judged]:
+    parts = tuple(Segment(ModelRef.parse(part.model), part.first, part.last) for part in record.past)
     judgement = Judgement(
-        state=State(found.state),
-        onset=found.onset,
-        last_good=found.last_good,
-        level=found.level,
-        now=found.now,
-        evidence=tuple(Evidence(**seen.model_dump()) for seen in found.evidence),
+        state=State(record.state),
+        onset=record.onset,
+        last_good=record.last_good,
+        level=record.level,
+        now=record.now,
+        evidence=tuple(Evidence(**seen.model_dump()) for seen in record.evidence),
     )
-    return Grounds(parts, tuple(part.mark for part in found.past)), Judged(judgement, found.since)
+    return Grounds(parts, tuple(part.mark for part in record.past)), Judged(judgement, record.since)
 
 
 def _packed(points: Sequence[Point]) -> str:

@@ -175,12 +175,12 @@ class Teller:
     def _parent(self, manifest: Manifest) -> RunParent:
         ref, digest = manifest.ancestry[-1].ref, manifest.ancestry[-1].digest
         cursor = self._read(ref.model)
-        found = _open(self.store, ref)
+        checkpoint = _open(self.store, ref)
         return RunParent(
             ref=ref,
             run=cursor.run if cursor else ref.model.name,
             index=_index_at(self.store, ref, cursor) if cursor else -1,
-            where=found.path.as_uri() if found and found.digest == digest else None,
+            where=checkpoint.path.as_uri() if checkpoint and checkpoint.digest == digest else None,
         )
 
     def _tell_rollouts(self, tracker: Tracker, model: ModelRef, lines: Iterable[_Line]) -> int:
@@ -212,8 +212,8 @@ class Teller:
 
 def _newest(store: CheckpointStore, model: ModelRef) -> Manifest | None:
     """Read the newest manifest; damage to a checkpoint keeps nobody from its model's history."""
-    found = (_open(store, model.at(step)) for step in reversed(store.steps(model)))
-    return next((checkpoint.manifest for checkpoint in found if checkpoint), None)
+    checkpoints = (_open(store, model.at(step)) for step in reversed(store.steps(model)))
+    return next((checkpoint.manifest for checkpoint in checkpoints if checkpoint), None)
 
 
 def _open(store: CheckpointStore, ref: CheckpointRef) -> Checkpoint | None:

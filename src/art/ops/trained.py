@@ -136,10 +136,10 @@ def _way(store: CheckpointStore, checkpoint: Checkpoint) -> tuple[list[Checkpoin
 
 def _find(store: CheckpointStore, parent: Any) -> Checkpoint | None:
     try:
-        found = store.open(parent.ref)
+        checkpoint = store.open(parent.ref)
     except ArtError:
         return None
-    return found if found.digest == parent.digest else None
+    return checkpoint if checkpoint.digest == parent.digest else None
 
 
 def _inherited(store: CheckpointStore, checkpoint: Checkpoint) -> Mapping[str, int] | None:
@@ -149,11 +149,11 @@ def _inherited(store: CheckpointStore, checkpoint: Checkpoint) -> Mapping[str, i
         return {}
     for ref in (checkpoint.ref.model.at(hops[-1].step), hops[-1].ref):
         try:
-            found = store.open(ref)
+            source = store.open(ref)
         except (CheckpointNotFoundError, ArtError):
             continue
-        if hops[-1].digest in (found.digest, found.manifest.parent and found.manifest.parent.digest):
-            return _seen(found).trained
+        if hops[-1].digest in (source.digest, source.manifest.parent and source.manifest.parent.digest):
+            return _seen(source).trained
     return None
 
 
@@ -166,16 +166,16 @@ def _problems(carried: Mapping[str, int], counted: Mapping[str, int]) -> Iterato
 def _prompts(store: CheckpointStore, steps: Iterable[Checkpoint], wanted: set[str]) -> dict[str, str]:
     """Find what was asked in each scenario; a file of rollouts is read only where it has one that is still unknown."""
     history = History(store.root)
-    found: dict[str, str] = {}
+    prompts: dict[str, str] = {}
     for step in steps:
         record = step.manifest.learned_from
-        if not record or not wanted.difference(found).intersection(record.scenarios):
+        if not record or not wanted.difference(prompts).intersection(record.scenarios):
             continue
         lines = history.read_trajectories(step.ref.model, step.ref.step - 1, split=TRAIN)
         for group in read_lines(lines):
             for key in scenarios_of([group]):
-                found.setdefault(key, _asked(group.trajectories[0]))
-    return found
+                prompts.setdefault(key, _asked(group.trajectories[0]))
+    return prompts
 
 
 def _asked(trajectory: Any) -> str:

@@ -190,9 +190,9 @@ def _draft(place: Place[Any], model: ModelRef, metric: str) -> _Draft:
     draft = _draft_ends(place, model)
     try:
         draft.scores.update(_scores(place, draft, metric))
-        found = place.set_aside(model)
-        draft.set_aside.extend(aside for aside in found if aside.steps)
-        draft.problem = draft.problem or next((aside.problem for aside in found if aside.problem), None)
+        asides = place.set_aside(model)
+        draft.set_aside.extend(aside for aside in asides if aside.steps)
+        draft.problem = draft.problem or next((aside.problem for aside in asides if aside.problem), None)
     except ArtError as error:
         draft.problem = draft.problem or str(error)
     return draft

@@ -172,11 +172,11 @@ def _common_fork(store: CheckpointStore, first: ModelRef, second: ModelRef) -> i
 
 def _answered(store: CheckpointStore, model: ModelRef, begin: int) -> Mapping[int, Mapping[str, float]]:
     """Map the steps after the fork to the mean reward of each prompt; at the fork both have the same weights."""
-    found: dict[int, Mapping[str, float]] = {}
+    means_by_step: dict[int, Mapping[str, float]] = {}
     for step in History(store.root).trajectory_steps(model, split=TRAIN):
         if step > begin:
             rewards: dict[str, list[float]] = {}
             for group in read_rollouts(store.root, model.at(step), TRAIN):
                 rewards.setdefault(group.key, []).append(group.mean)
-            found[step] = {key: fmean(means) for key, means in rewards.items()}
-    return found
+            means_by_step[step] = {key: fmean(means) for key, means in rewards.items()}
+    return means_by_step

@@ -21,8 +21,8 @@ class Fault:
     file: str
     problem: str
     expected: str | None = None
-    found: str | None = None
-    """Digests; none found for a file that is gone, or too long."""
+    digest: str | None = None
+    """What it is now; None for a file that is gone, or too long."""
 
 
 @dataclass(frozen=True)
@@ -138,49 +138,49 @@ def known_identity(where: AnyPlace, ref: CheckpointRef) -> str | None:
     place = place_of(where)
     later = [step for step in place.named_steps(ref.model) if step > ref.step]
     try:
-        found = place.look(ref.model.at(min(later))) if later else None
+        child = place.look(ref.model.at(min(later))) if later else None
     except ArtError:
         return None
-    parent = None if found is None or isinstance(found, NoCheckpoint) else found.manifest.parent
+    parent = None if child is None or isinstance(child, NoCheckpoint) else child.manifest.parent
     return parent.digest if parent and parent.ref == ref else None
 
 
 def _checked(place: Place[Held], ref: CheckpointRef) -> StepReport:
     try:
-        found = place.look(ref)
+        candidate = place.look(ref)
     except ArtError as error:
         fault = Fault(file=layout.MANIFEST, problem=str(error))
         return StepReport(model=ref.model, step=ref.step, faults=(fault,))
-    if isinstance(found, NoCheckpoint):
-        return StepReport(model=ref.model, step=ref.step, state=found.state, reason=found.reason)
+    if isinstance(candidate, NoCheckpoint):
+        return StepReport(model=ref.model, step=ref.step, state=candidate.state, reason=candidate.reason)
     return StepReport(
         model=ref.model,
         step=ref.step,
-        state=StepState.FOREIGN if found.is_foreign else StepState.CHECKED,
-        files=len(found.names),
-        size_bytes=found.size_bytes,
+        state=StepState.FOREIGN if candidate.is_foreign else StepState.CHECKED,
+        files=len(candidate.names),
+        size_bytes=candidate.size_bytes,
         # Of a foreign checkpoint nobody wrote the digests down.
-        faults=() if found.is_foreign else (*_altered_manifest(place, found), *_faults(place, found)),
+        faults=() if candidate.is_foreign else (*_altered_manifest(place, candidate), *_faults(place, candidate)),
     )
 
 
-def _altered_manifest(place: Place[Held], found: Held) -> Iterator[Fault]:
-    identity = known_identity(place, found.ref)
-    if identity not in (None, found.digest):
+def _altered_manifest(place: Place[Held], checkpoint: Held) -> Iterator[Fault]:
+    identity = known_identity(place, checkpoint.ref)
+    if identity not in (None, checkpoint.digest):
         problem = "is not the one that the next step continues"
-        yield Fault(file=layout.MANIFEST, problem=problem, expected=identity, found=found.digest)
+        yield Fault(file=layout.MANIFEST, problem=problem, expected=identity, digest=checkpoint.digest)
 
 
-def _faults(place: Place[Held], found: Held) -> Iterator[Fault]:
-    yield from filter(None, (_compare(place, found, entry) for entry in found.manifest.files))
-    if found.manifest.ref != found.ref:
-        problem = f"it belongs to {found.manifest.ref}: this folder was copied by hand"
+def _faults(place: Place[Held], checkpoint: Held) -> Iterator[Fault]:
+    yield from filter(None, (_compare(place, checkpoint, entry) for entry in checkpoint.manifest.files))
+    if checkpoint.manifest.ref != checkpoint.ref:
+        problem = f"it belongs to {checkpoint.manifest.ref}: this folder was copied by hand"
         yield Fault(file=layout.MANIFEST, problem=problem)
 
 
-def _compare(place: Place[Held], found: Held, entry: FileEntry) -> Fault | None:
+def _compare(place: Place[Held], checkpoint: Held, entry: FileEntry) -> Fault | None:
     try:
-        measured = place.measure(found, entry)
+        measured = place.measure(checkpoint, entry)
     except (CorruptCheckpointError, StorageError) as error:
         return Fault(file=entry.path, problem=str(error), expected=entry.blake3)
     if measured is None:
@@ -192,7 +192,7 @@ def _compare(place: Place[Held], found: Held, entry: FileEntry) -> Fault | None:
         problem = "was altered"
     else:
         return None
-    return Fault(file=entry.path, problem=problem, expected=entry.blake3, found=digest)
+    return Fault(file=entry.path, problem=problem, expected=entry.blake3, digest=digest)
 
 
 def _total_bytes(place: Place[Held], refs: Iterable[CheckpointRef]) -> int:

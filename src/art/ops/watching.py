@@ -132,11 +132,11 @@ class Watcher:
             )
         since = self._gone_since()
         for path, (step, _) in self._folders().items():
-            there = self.store.find(self.model.at(step))
-            stamp, told_at = _stamp(path), there.manifest.created_at if there else since(step)
+            checkpoint = self.store.find(self.model.at(step))
+            stamp, told_at = _stamp(path), checkpoint.manifest.created_at if checkpoint else since(step)
             if told_at and not _is_newer(stamp, told_at):
                 self._dealt[path] = stamp
-                self._gone += [] if there else [step]
+                self._gone += [] if checkpoint else [step]
 
     @property
     def gone(self) -> list[int]:
@@ -157,8 +157,8 @@ class Watcher:
 
     def look(self) -> list[Seen]:
         """Commit what is whole and has not changed since the look before; gives what became of each step, in order."""
-        there, kept = self._folders(), set(self.store.steps(self.model))
-        gone = [(step, path) for path, step in self._seen_steps().items() if path not in there]
+        folders, kept = self._folders(), set(self.store.steps(self.model))
+        gone = [(step, path) for path, step in self._seen_steps().items() if path not in folders]
         for _, path in gone:
             del self._stamps[path]
         events = [
@@ -167,7 +167,7 @@ class Watcher:
             if step not in kept
         ]
         is_written = False
-        for path, (step, layout) in sorted(there.items(), key=lambda item: item[1][0]):
+        for path, (step, layout) in sorted(folders.items(), key=lambda item: item[1][0]):
             stamp = _stamp(path)
             if path in self._dealt and not _has_more(stamp, self._dealt[path]):
                 continue
@@ -190,18 +190,18 @@ class Watcher:
         return {path: step for path in self._stamps if (step := _step_of(path)) is not None}
 
     def _folders(self) -> dict[Path, tuple[int, Layout]]:
-        found: dict[Path, tuple[int, Layout]] = {}
+        folders: dict[Path, tuple[int, Layout]] = {}
         for path in self.folder.iterdir():
             layout = _layout_of(path)
             step = _step_of(path)
             if layout and step is not None and not path.is_symlink():
-                found[path] = (step, layout)
-        return found
+                folders[path] = (step, layout)
+        return folders
 
     def _take(self, path: Path, step: int, layout: Layout) -> Seen | None:
         """Commit a checkpoint; None for one that is in the store already, or that has to be looked at again."""
         try:
-            done, problem = self._commit(path, step, layout)
+            committed, problem = self._commit(path, step, layout)
         except ConflictError as error:
             if isinstance(error, CheckpointExistsError):
                 return self._settle(path, Seen(step=step, outcome="refused", reason=str(error)))
@@ -215,7 +215,7 @@ class Watcher:
         except ArtError as error:
             return self._settle(path, Seen(step=step, outcome="refused", reason=str(error)))
         event = self._settle(path, Seen(step=step, outcome="committed", reason=problem))
-        return None if done.repeated else event
+        return None if committed.repeated else event
 
     def _settle(self, path: Path, event: Seen) -> Seen:
         self._dealt[path] = self._stamps.pop(path)
@@ -228,26 +228,26 @@ class Watcher:
         log, problem = _log_of(path)
         lines = trainer_log.between(log, newest.ref.step if newest else 0, step)
         if path.is_file():
-            done = commit_file(self.store, path, self.model.at(step), kind=layout.kind)
+            committed = commit_file(self.store, path, self.model.at(step), kind=layout.kind)
         else:
             metrics = trainer_log.metrics_of(lines)
-            done = commit_folder(self.store, path, self.model.at(step), kind=layout.kind, metrics=metrics)
+            committed = commit_folder(self.store, path, self.model.at(step), kind=layout.kind, metrics=metrics)
         try:
             trainer_log.record(History(self.store.root), self.model, lines)
         except ArtError as error:
             problem = f"its metrics were not written down: {error}"
-        return done, problem
+        return committed, problem
 
 
 def checkpoints_in(folder: Path) -> dict[int, Path]:
     """Give the whole checkpoints of known trainers in a folder, by their steps."""
-    found: dict[int, Path] = {}
+    folders: dict[int, Path] = {}
     for path in folder.iterdir():
         layout = _layout_of(path)
         step = _step_of(path)
         if layout and step is not None and layout.is_whole(path):
-            found[step] = path
-    return found
+            folders[step] = path
+    return folders
 
 
 def _log_of(folder: Path) -> tuple[list[trainer_log.Line], str]:

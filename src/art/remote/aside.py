@@ -52,8 +52,8 @@ class Asides:
 
     def listed(self) -> list[SetAside]:
         """List what nobody brought back, oldest first."""
-        found = [self._aside(shelf) for shelf in self._shelves() if shelf.is_recorded]
-        return [aside for aside in found if aside.steps or aside.problem]
+        all_asides = [self._aside(shelf) for shelf in self._shelves() if shelf.is_recorded]
+        return [aside for aside in all_asides if aside.steps or aside.problem]
 
     def choose(self, aside_id: int | None) -> SetAside:
         """Choose what is brought back: the last, or one whose bringing back broke off; raises when it is not there."""
@@ -119,8 +119,10 @@ class Asides:
                 continue
             if step not in aside.steps:
                 return True
-            there, kept = (self._objects.find(f"{key}/{layout.MANIFEST}") for key in (source, target))
-            return there is not None and there == kept
+            source_manifest, target_manifest = (
+                self._objects.find(f"{key}/{layout.MANIFEST}") for key in (source, target)
+            )
+            return source_manifest is not None and source_manifest == target_manifest
         return False
 
     def bring_back(self, aside: SetAside) -> None:
@@ -197,10 +199,10 @@ class Asides:
             self._objects.create(key, content)
         except (TakenError, RemoteUnavailableError) as error:
             # The answer may have been lost only: then what lies there is ours.
-            there = self._objects.find(key)
-            if there is None and isinstance(error, RemoteUnavailableError):
+            stored_content = self._objects.find(key)
+            if stored_content is None and isinstance(error, RemoteUnavailableError):
                 raise
-            return there == content
+            return stored_content == content
         return True
 
     def _copy(self, checkpoint: RemoteCheckpoint, target: str) -> None:
@@ -253,11 +255,11 @@ class Asides:
             self._objects.delete([str(layout.claim_path(ref))])
 
     def _is_copied(self, source: str, manifest: bytes | None, claim: bytes | None, *, is_foreign: bool) -> bool:
-        there = self._objects.find(f"{source}/{layout.MANIFEST}")
+        source_manifest = self._objects.find(f"{source}/{layout.MANIFEST}")
         if manifest is None and not is_foreign:
             return False  # it was brought back already
-        if there is not None or claim is not None:
-            return (claim if there is None else there) == manifest
+        if source_manifest is not None or claim is not None:
+            return (claim if source_manifest is None else source_manifest) == manifest
         return True
 
     def _require_whole(self, target: str, manifest: bytes | None, kept: Mapping[str, Object]) -> None:

@@ -126,11 +126,13 @@ def _look_foreign(
     except MissingError:
         return Skipped(ref.step, "it was being deleted")
     foreign.require_foreign(files, where=str(objects.place(key)))
-    found = tuple(
+    remote_files = tuple(
         RemoteFile(name=name, key=f"{key}/{name}", size_bytes=files[name].size_bytes, blake3=None)
         for name in foreign.FILES
     )
-    return RemoteCheckpoint(ref=ref, key=key, url=str(objects.place(key)), manifest=manifest, content=None, files=found)
+    return RemoteCheckpoint(
+        ref=ref, key=key, url=str(objects.place(key)), manifest=manifest, content=None, files=remote_files
+    )
 
 
 def describe_foreign(objects: Objects, ref: CheckpointRef, files: dict[str, Object]) -> Manifest:

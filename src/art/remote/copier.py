@@ -63,12 +63,12 @@ class Copier:
     def _has_arrived(self, target_key: str, entry: FileEntry) -> bool:
         """Tell whether a copy is there, whatever the server said; raises when it has another size."""
         try:
-            found = self.target.size_bytes(target_key)
+            size_bytes = self.target.size_bytes(target_key)
         except MissingError:
             return False
-        if found != entry.size_bytes:
+        if size_bytes != entry.size_bytes:
             raise CorruptCheckpointError(
-                f"{self.target.place(target_key)} was copied with {found:,} bytes, its manifest says "
+                f"{self.target.place(target_key)} was copied with {size_bytes:,} bytes, its manifest says "
                 f"{entry.size_bytes:,}. Delete it there, and fork again."
             )
         return True

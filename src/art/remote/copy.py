@@ -60,7 +60,7 @@ def fork_between(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-    **asked: Unpack[ForkTerms],
+    **terms: Unpack[ForkTerms],
 ) -> Copied:
     """Begin a model in a bucket with a checkpoint of a bucket or of the Hub, at the same step.
 
@@ -69,7 +69,7 @@ def fork_between(
     """
     same_place = source_objects.location == receiver.objects.location
     hop = lineage.hop_from(
-        source.ref, source.digest, remote=None if same_place else str(source_objects.location), **asked
+        source.ref, source.digest, remote=None if same_place else str(source_objects.location), **terms
     )
     meter = Meter(source.size_bytes, progress)
     copier = Copier(source_objects, receiver.objects, meter, receiver.patience)
@@ -92,10 +92,10 @@ def fork_from_disk(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-    **asked: Unpack[ForkTerms],
+    **terms: Unpack[ForkTerms],
 ) -> Copied:
     """Begin a model in a bucket with a checkpoint of this disk; the rules are those of a fork between buckets."""
-    hop = lineage.hop_from(source.ref, source.digest, **asked)
+    hop = lineage.hop_from(source.ref, source.digest, **terms)
     meter = Meter(source.manifest.size_bytes, progress)
 
     def put_file(entry: FileEntry, key: str) -> None:
@@ -139,9 +139,9 @@ def _is_same_fork(newest: RemoteCheckpoint, hop: Hop) -> bool:
 def _adopted(objects: Objects, manifest: Manifest) -> tuple[Manifest, bytes]:
     """Take the manifest that an earlier attempt at the same fork claimed the step with, so that it is completed."""
     key = str(layout.claim_path(manifest.ref))
-    there = objects.find(key)
-    if there is not None:
-        begun = read_manifest(there, where=str(objects.place(key)))
+    claimed_content = objects.find(key)
+    if claimed_content is not None:
+        begun = read_manifest(claimed_content, where=str(objects.place(key)))
         if (begun.files, begun.parent, begun.ancestry) == (manifest.files, manifest.parent, manifest.ancestry):
-            return begun, there
+            return begun, claimed_content
     return manifest, manifest.to_bytes()

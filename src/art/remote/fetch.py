@@ -64,15 +64,15 @@ class Fetching:
 
         Nothing is to be done where it is there. What another program wrote gets a manifest.
         """
-        there = store.find(checkpoint.ref)
-        if there and not checkpoint.is_foreign and _is_same(there, checkpoint):
-            return Fetched(checkpoint=there, fetched_bytes=0, reused_bytes=checkpoint.size_bytes)
-        if there and not checkpoint.is_foreign:
-            raise _differs(checkpoint, there)
+        local_copy = store.find(checkpoint.ref)
+        if local_copy and not checkpoint.is_foreign and _is_same(local_copy, checkpoint):
+            return Fetched(checkpoint=local_copy, fetched_bytes=0, reused_bytes=checkpoint.size_bytes)
+        if local_copy and not checkpoint.is_foreign:
+            raise _differs(checkpoint, local_copy)
         with _no_folder_on_failure(store), store.stage(checkpoint.ref) as stage:
             fetched, reused = _bring(self._objects, checkpoint, checkpoint.files, stage, store, progress)
             content = checkpoint.content
-            own = _commit_foreign(stage, checkpoint, there) if content is None else stage.commit_copy(content)
+            own = _commit_foreign(stage, checkpoint, local_copy) if content is None else stage.commit_copy(content)
         return Fetched(checkpoint=own, fetched_bytes=fetched, reused_bytes=reused)
 
     def fetch_fork(
@@ -83,13 +83,13 @@ class Fetching:
         *,
         overwrite: bool = False,
         progress: Progress | None = None,
-        **asked: Unpack[ForkTerms],
+        **terms: Unpack[ForkTerms],
     ) -> Forked:
         """Begin a model on this disk with a checkpoint of this place; the rules are `CheckpointStore.fork`'s.
 
         What is reset is not even fetched.
         """
-        hop = lineage.hop_from(checkpoint.ref, checkpoint.digest, remote=str(self._objects.location), **asked)
+        hop = lineage.hop_from(checkpoint.ref, checkpoint.digest, remote=str(self._objects.location), **terms)
         if repeated := store.find_fork(destination, hop, overwrite=overwrite):
             return repeated
         without = left_out(checkpoint.manifest.kind, checkpoint.names, hop.reset)
@@ -131,10 +131,10 @@ def _require_space(
         return
     for file in missing:
         # Sizes are claims of whoever wrote the manifest: an absurd one is no reason to make room.
-        found = objects.size_bytes(file.key)
-        if found != file.size_bytes:
+        size_bytes = objects.size_bytes(file.key)
+        if size_bytes != file.size_bytes:
             raise CorruptCheckpointError(
-                f"{objects.place(file.key)} has {found:,} bytes, its checkpoint says "
+                f"{objects.place(file.key)} has {size_bytes:,} bytes, its checkpoint says "
                 f"{file.size_bytes:,}; nothing was fetched."
             )
     raise StorageError(f"{source.ref} needs {needed:,} bytes on {store.root}, which has {free:,} left; free some.")
@@ -145,16 +145,16 @@ def _shared_from_here(
 ) -> set[str]:
     """Share the files whose bytes this disk has: in the same step pulled before, or in a fork of it."""
     wanted = {file.blake3: file for file in files if file.blake3}
-    found: set[str] = set()
+    shared_names: set[str] = set()
     for holder, entry in _held(store, step, projects) if wanted else ():
         file = wanted.get(entry.blake3)
         # A file that was altered since is fetched instead.
-        if file and file.name not in found and _is_as_committed(holder, entry):
+        if file and file.name not in shared_names and _is_as_committed(holder, entry):
             share(holder.path / entry.path, stage.place(file.name), immutable=not holder.is_foreign)
-            found.add(file.name)
-        if len(found) == len(wanted):
+            shared_names.add(file.name)
+        if len(shared_names) == len(wanted):
             break
-    return found
+    return shared_names
 
 
 def _is_as_committed(holder: Checkpoint, entry: FileEntry) -> bool:
@@ -178,29 +178,31 @@ def _held(store: CheckpointStore, step: int, projects: set[str]) -> Iterator[tup
             yield from ((checkpoint, entry) for entry in checkpoint.manifest.files)
 
 
-def _commit_foreign(stage: Stage, source: RemoteCheckpoint, there: Checkpoint | None) -> Checkpoint:
+def _commit_foreign(stage: Stage, source: RemoteCheckpoint, local_copy: Checkpoint | None) -> Checkpoint:
     """Commit what another program wrote: from here on it has a manifest, which says that only the adapter came."""
     manifest = _described(source, stage)
-    if there is None:
+    if local_copy is None:
         return stage.commit(base_model=manifest.base_model, lora=manifest.lora, carried=manifest.carried)
-    if {entry.blake3 for entry in there.manifest.files} != {entry.blake3 for entry in manifest.files}:
-        raise _differs(source, there)
-    return there
+    if {entry.blake3 for entry in local_copy.manifest.files} != {entry.blake3 for entry in manifest.files}:
+        raise _differs(source, local_copy)
+    return local_copy
 
 
-def _is_same(there: Checkpoint, source: RemoteCheckpoint) -> bool:
+def _is_same(local_copy: Checkpoint, source: RemoteCheckpoint) -> bool:
     # A foreign checkpoint gets its manifest when it is pushed, and stays without one here.
-    return there.digest == source.digest or (there.is_foreign and there.manifest.files == source.manifest.files)
+    return local_copy.digest == source.digest or (
+        local_copy.is_foreign and local_copy.manifest.files == source.manifest.files
+    )
 
 
 def _described(source: RemoteCheckpoint, stage: Stage) -> Manifest:
     return foreign.describe(source.ref, stage.path)
 
 
-def _differs(source: RemoteCheckpoint, there: Checkpoint) -> CheckpointExistsError:
+def _differs(source: RemoteCheckpoint, local_copy: Checkpoint) -> CheckpointExistsError:
     return CheckpointExistsError(
         f"{source.ref} is on this disk with other contents than at {source.url}; nothing was changed. "
-        f"Fork the one you want under a new name, or remove the other: `art rm {there.ref}`."
+        f"Fork the one you want under a new name, or remove the other: `art rm {local_copy.ref}`."
     )
 
 

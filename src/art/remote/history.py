@@ -77,8 +77,8 @@ def _send_signature(objects: Objects, path: Path, root: Path) -> int:
 
 def _fetch_signatures(objects: Objects, root: Path, model: ModelRef) -> int:
     here = {path.name for path in signatures_of(root, model)}
-    there = objects.files(str(layout.signatures_path(model))).items()
-    wanted = [(name, item) for name, item in there if is_signature(name) and name not in here]
+    bundles = objects.files(str(layout.signatures_path(model))).items()
+    wanted = [(name, item) for name, item in bundles if is_signature(name) and name not in here]
     fetched = 0
     for name, item in wanted:
         if item.size_bytes <= MAX_BYTES:

@@ -113,7 +113,7 @@ class Hub(Fetching):
             manifest = describe_foreign(self._objects, ref, listed)
         except (CorruptCheckpointError, MissingError) as error:
             raise CorruptCheckpointError(f"{self} is no LoRA adapter: {error}.") from error
-        found = tuple(
+        remote_files = tuple(
             RemoteFile(
                 name=file.name,
                 key=listed[file.name].key,
@@ -123,7 +123,9 @@ class Hub(Fetching):
             )
             for file in files
         )
-        return RemoteCheckpoint(ref=ref, key=config.commit, url=str(self), manifest=manifest, content=None, files=found)
+        return RemoteCheckpoint(
+            ref=ref, key=config.commit, url=str(self), manifest=manifest, content=None, files=remote_files
+        )
 
     def select(self, model: ModelRef, pick: Pick = NEWEST) -> Selection[RemoteCheckpoint]:
         """Choose the one checkpoint; raises `MetricNotFoundError` for the best by a metric, which it has none of."""
@@ -140,7 +142,7 @@ class Hub(Fetching):
         to: Remote,
         overwrite: bool = False,
         progress: Progress | None = None,
-        **asked: Unpack[ForkTerms],
+        **terms: Unpack[ForkTerms],
     ) -> Copied:
         """Begin a model in a bucket with the adapter: its bytes pass through this machine and are checked."""
         return fork_between(
@@ -149,7 +151,7 @@ class Hub(Fetching):
             to.receiver(destination),
             overwrite=overwrite,
             progress=progress,
-            **asked,
+            **terms,
         )
 
     def newest(self, model: ModelRef) -> RemoteCheckpoint | None:
@@ -211,8 +213,8 @@ def _model(repository: str) -> ModelRef:
         raise ConfigurationError(f"{repository!r} of the Hub has a name that no model may have: {error}") from error
 
 
-def _file(name: str, found: HfFileMetadata, hub: Hub) -> _File:
-    commit, size_bytes, etag = found.commit_hash or "", found.size, found.etag or ""
+def _file(name: str, metadata: HfFileMetadata, hub: Hub) -> _File:
+    commit, size_bytes, etag = metadata.commit_hash or "", metadata.size, metadata.etag or ""
     if not _COMMIT.fullmatch(commit) or size_bytes is None or size_bytes < 0:
         raise _malformed(hub, name)
     return _File(name=name, commit=commit, size_bytes=size_bytes, sha256=etag if _SHA256.fullmatch(etag) else None)

@@ -60,9 +60,9 @@ def mend(
     """
     entries = {entry.path: entry for entry in read_manifest(wanted.content, where=str(wanted.ref)).files}
     manifest_key = f"{wanted.key}/{layout.MANIFEST}"
-    there, version = objects.read_versioned(manifest_key)
+    manifest_now, version = objects.read_versioned(manifest_key)
     _require_claim(objects, wanted)
-    is_altered = there != wanted.content
+    is_altered = manifest_now != wanted.content
     listed = objects.files_below(wanted.key)
     wrong = {*wanted.sources, *((layout.MANIFEST,) if is_altered else ())}
     kept = [listed[path] for path in sorted(wrong) if path in listed]

@@ -181,17 +181,17 @@ class Objects:
         try:
             return bytes(self.read_range(key, 0, size_bytes)[0])
         except NotPartialError:
-            found = b""
+            start = b""
             for block in self.stream(key, size_bytes):
-                found += bytes(block)
-                if len(found) >= size_bytes:
+                start += bytes(block)
+                if len(start) >= size_bytes:
                     break
-            return found[:size_bytes]
+            return start[:size_bytes]
 
     def folders(self, key: str) -> list[str]:
         """List the names of the folders below a key, in pages; objects further down cost nothing."""
-        found = self._list_one_level(key)["common_prefixes"]
-        return [self._below(key, prefix.rstrip("/")).rpartition("/")[2] for prefix in found]
+        prefixes = self._list_one_level(key)["common_prefixes"]
+        return [self._below(key, prefix.rstrip("/")).rpartition("/")[2] for prefix in prefixes]
 
     def files(self, key: str) -> dict[str, Object]:
         """List the objects directly below a key, by name."""
@@ -206,8 +206,8 @@ class Objects:
         """List every object below a key, in pages."""
 
         async def pages() -> list[Object]:
-            found = obstore.list(self._quick, self.path(key) or None, chunk_size=PAGE)
-            return [self._object(meta, key) async for page in found for meta in page]
+            listing = obstore.list(self._quick, self.path(key) or None, chunk_size=PAGE)
+            return [self._object(meta, key) async for page in listing for meta in page]
 
         return self._listed(key, pages)
 

@@ -59,19 +59,19 @@ class RemoteReader:
             files.setdefault(folder, set()).add(name)
         if not files:
             self._objects.require_server(str(layout.checkpoints_path(model)))
-        ours = [name for name, found in files.items() if layout.MANIFEST in found]
-        others = layout.folders_by_step(name for name, found in files.items() if found >= set(foreign.FILES))
+        ours = [name for name, file_names in files.items() if layout.MANIFEST in file_names]
+        others = layout.folders_by_step(name for name, file_names in files.items() if file_names >= set(foreign.FILES))
         return sorted({*layout.folders_by_step(ours), *(set(others) - self._begun(model, others))})
 
     def open_checkpoint(self, ref: CheckpointRef) -> RemoteCheckpoint:
         """Open one checkpoint; raises `CheckpointNotFoundError` or `CorruptCheckpointError`."""
-        found = look(self._objects, ref, str(layout.checkpoint_path(ref)))
-        if isinstance(found, Skipped):
+        candidate = look(self._objects, ref, str(layout.checkpoint_path(ref)))
+        if isinstance(candidate, Skipped):
             folders = self._folders(ref.model)
-            found = self._look(ref, folders) if ref.step in folders else found
-            if isinstance(found, Skipped):
-                raise self._absence(Exact(ref.step), ref.model, folders, [found] if ref.step in folders else [])
-        return found
+            candidate = self._look(ref, folders) if ref.step in folders else candidate
+            if isinstance(candidate, Skipped):
+                raise self._absence(Exact(ref.step), ref.model, folders, [candidate] if ref.step in folders else [])
+        return candidate
 
     def select(self, model: ModelRef, pick: Pick = NEWEST) -> Selection[RemoteCheckpoint]:
         """Choose a checkpoint, the newest unless told.
@@ -83,15 +83,15 @@ class RemoteReader:
             return Selection(checkpoint=self.open_checkpoint(model.at(pick.step)), pick=pick, considered=1)
         folders = self._folders(model)
         scores = self._scores(model, pick.metric, folders) if isinstance(pick, Best) else {}
-        found = choose(pick, candidates(pick, folders, scores), lambda step: self._look(model.at(step), folders))
-        if isinstance(found, Selection):
-            return found
-        raise self._absence(pick, model, folders, found)
+        selection = choose(pick, candidates(pick, folders, scores), lambda step: self._look(model.at(step), folders))
+        if isinstance(selection, Selection):
+            return selection
+        raise self._absence(pick, model, folders, selection)
 
     def newest(self, model: ModelRef) -> RemoteCheckpoint | None:
         """Open the newest checkpoint, None when the model has none."""
-        found = self._newest_first(model, self._folders(model))
-        return next((checkpoint for checkpoint in found if isinstance(checkpoint, RemoteCheckpoint)), None)
+        candidates = self._newest_first(model, self._folders(model))
+        return next((checkpoint for checkpoint in candidates if isinstance(checkpoint, RemoteCheckpoint)), None)
 
     def measure(self, checkpoint: RemoteCheckpoint, name: str) -> tuple[int, str] | None:
         """Read a file from the server; gives its size and its BLAKE3 digest, None when it is gone."""
@@ -144,10 +144,10 @@ class RemoteReader:
     def _scores(self, model: ModelRef, metric: str, folders: Mapping[int, str]) -> Mapping[int, float]:
         if told := self._told_scores(model, metric, folders):
             return told
-        found = [item for item in self._newest_first(model, folders) if isinstance(item, RemoteCheckpoint)]
-        metrics = {item.ref.step: item.manifest.metrics for item in found}
+        checkpoints = [item for item in self._newest_first(model, folders) if isinstance(item, RemoteCheckpoint)]
+        metrics = {item.ref.step: item.manifest.metrics for item in checkpoints}
         scores = {step: score for step, named in metrics.items() if (score := named.get(metric)) is not None}
-        if found and not scores:
+        if checkpoints and not scores:
             known = sorted({name for named in metrics.values() for name in named})
             raise MetricNotFoundError(f"No checkpoint of {model} in {self} has {metric!r}; they have {known}.")
         return scores

@@ -76,7 +76,7 @@ class Remote(RemoteReader, Fetching):
         to: Remote | None = None,
         overwrite: bool = False,
         progress: Progress | None = None,
-        **asked: Unpack[ForkTerms],
+        **terms: Unpack[ForkTerms],
     ) -> Copied:
         """Begin a model in this bucket, or in another one, with a checkpoint of this one.
 
@@ -89,7 +89,7 @@ class Remote(RemoteReader, Fetching):
             receiver,
             overwrite=overwrite,
             progress=progress,
-            **asked,
+            **terms,
         )
 
     def receiver(self, model: ModelRef) -> Receiver:
@@ -188,7 +188,7 @@ class Remote(RemoteReader, Fetching):
         *,
         overwrite: bool = False,
         progress: Progress | None = None,
-        **asked: Unpack[ForkTerms],
+        **terms: Unpack[ForkTerms],
     ) -> Copied:
         """Begin a model in this bucket with a checkpoint of this disk."""
         return fork_from_disk(
@@ -196,7 +196,7 @@ class Remote(RemoteReader, Fetching):
             self.receiver(destination),
             overwrite=overwrite,
             progress=progress,
-            **asked,
+            **terms,
         )
 
     def give_up(self, ref: CheckpointRef, digest: str) -> None:

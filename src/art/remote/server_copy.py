@@ -96,11 +96,11 @@ def _explained(source: RequestPlace) -> Generator[None]:
 
 def _refusal(error: Any) -> Refusal:
     answer = error.response
-    said = answer.get("Error", {})
+    details = answer.get("Error", {})
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
     # An error that comes with status 200 was found out after the answer had begun.
     status = status if isinstance(status, int) and status >= 300 else 500
-    return Refusal(text=str(error), status=status, code=said.get("Code"), message=said.get("Message"))
+    return Refusal(text=str(error), status=status, code=details.get("Code"), message=details.get("Message"))
 
 
 def _name(place: RequestPlace) -> str:

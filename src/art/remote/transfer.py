@@ -192,15 +192,15 @@ def _fetch_once(
     try:
         with created(want.target, want.size_bytes) as file:
             try:
-                found = _in_ranges(objects, want, meter, pool, early, file)
+                digest = _in_ranges(objects, want, meter, pool, early, file)
             except NotPartialError:
-                found = _in_one_stream(objects, want, meter, file)
+                digest = _in_one_stream(objects, want, meter, file)
     except MissingError as error:
         raise CorruptCheckpointError(
             f"{objects.place(want.key)} is gone, though its checkpoint needs it. Was it deleted just now?"
         ) from error
-    if want.blake3 not in (None, found):
-        raise _WrongBytesError(f"digest {found}, expected {want.blake3}")
+    if want.blake3 not in (None, digest):
+        raise _WrongBytesError(f"digest {digest}, expected {want.blake3}")
     if want.sha256 and not want.blake3:
         _check_sha256(want.target, want.sha256)
     disk.protect(want.target)
@@ -208,9 +208,9 @@ def _fetch_once(
 
 def _check_sha256(path: Path, expected: str) -> None:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
-        raise _WrongBytesError(f"SHA-256 {found}, expected {expected}")
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != expected:
+        raise _WrongBytesError(f"SHA-256 {digest}, expected {expected}")
 
 
 def _in_ranges(

@@ -40,16 +40,16 @@ def write(objects: Objects, manifest: Manifest, content: bytes, put_file: PutFil
     ref, digest = manifest.ref, digest_bytes(content)
     folder = str(layout.checkpoint_path(ref))
     manifest_key, url = f"{folder}/{layout.MANIFEST}", str(objects.place(folder))
-    there = objects.find(manifest_key)
-    if there is not None:
-        _require_same_manifest(objects, manifest_key, there, digest)
+    written_manifest = objects.find(manifest_key)
+    if written_manifest is not None:
+        _require_same_manifest(objects, manifest_key, written_manifest, digest)
         return Written(manifest=manifest, digest=digest, url=url, sent_bytes=0, there_bytes=manifest.size_bytes)
     begun = require_free(objects, ref, digest)
     # Before the claim: a step that cannot be written stays as it is, claimed by nobody.
-    there = _require_same_files(objects, manifest)
+    written_paths = _require_same_files(objects, manifest)
     if not begun:
         create_or_same(objects, str(layout.claim_path(ref)), content)
-    missing = [entry for entry in manifest.files if entry.path not in there]
+    missing = [entry for entry in manifest.files if entry.path not in written_paths]
     for entry in missing:
         write_file(objects, folder, entry, put_file)
     create_or_same(objects, manifest_key, content)
@@ -72,11 +72,11 @@ def create_or_same(objects: Objects, key: str, content: bytes) -> None:
             if last:
                 raise
         except TakenError:
-            there = objects.find(key)
-            if there == content:
+            stored_content = objects.find(key)
+            if stored_content == content:
                 return
             # It may have been deleted between the two requests, or a conditional write beside ours was undone.
-            if last or there is not None:
+            if last or stored_content is not None:
                 raise _taken(objects, key) from None
         else:
             return
@@ -85,11 +85,11 @@ def create_or_same(objects: Objects, key: str, content: bytes) -> None:
 def require_free(objects: Objects, ref: CheckpointRef, digest: str) -> bool:
     """Tell whether this very checkpoint was begun before; raises `CheckpointExistsError` when another one was."""
     key = str(layout.claim_path(ref))
-    there = objects.find(key)
-    if there is None:
+    written_manifest = objects.find(key)
+    if written_manifest is None:
         return False
-    if digest_bytes(there) != digest:
-        owner = read_manifest(there, where=str(objects.place(key)))
+    if digest_bytes(written_manifest) != digest:
+        owner = read_manifest(written_manifest, where=str(objects.place(key)))
         raise CheckpointExistsError(
             f"{ref} is being written by another push, or one that broke off: {objects.place(key)} belongs to the "
             f"checkpoint of {owner.created_at}. Push that one again, or delete {ref} there first."
@@ -99,10 +99,10 @@ def require_free(objects: Objects, ref: CheckpointRef, digest: str) -> bool:
 
 def _require_same_files(objects: Objects, manifest: Manifest) -> set[str]:
     """Name the files that are there already with the right bytes; raises when one has others."""
-    there = objects.files_below(str(layout.checkpoint_path(manifest.ref)))
-    entries = [entry for entry in manifest.files if entry.path in there]
+    objects_by_path = objects.files_below(str(layout.checkpoint_path(manifest.ref)))
+    entries = [entry for entry in manifest.files if entry.path in objects_by_path]
     for entry in entries:
-        _require_same_file(objects, there[entry.path], entry)
+        _require_same_file(objects, objects_by_path[entry.path], entry)
     return {entry.path for entry in entries}
 
 
@@ -114,9 +114,9 @@ def write_file(objects: Objects, folder: str, entry: FileEntry, put_file: PutFil
         except (TakenError, RemoteUnavailableError) as error:
             # Another writer of the same checkpoint, or ourselves: the answer to our request was lost. The client
             # library does not repeat a write that timed out; we may, for we know what is to be there.
-            there = objects.files_below(folder).get(entry.path)
-            if there is not None:
-                _require_same_file(objects, there, entry)
+            stored_object = objects.files_below(folder).get(entry.path)
+            if stored_object is not None:
+                _require_same_file(objects, stored_object, entry)
                 return
             if last and isinstance(error, RemoteUnavailableError):
                 raise
@@ -130,20 +130,20 @@ def _vanished(objects: Objects, key: str) -> RemoteUnavailableError:
     return RemoteUnavailableError(f"{objects.place(key)} was there and is gone; nothing was committed. Try again.")
 
 
-def _require_same_manifest(objects: Objects, key: str, there: bytes, digest: str) -> None:
-    if digest_bytes(there) != digest:
+def _require_same_manifest(objects: Objects, key: str, written_manifest: bytes, digest: str) -> None:
+    if digest_bytes(written_manifest) != digest:
         raise _taken(objects, key)
 
 
-def _require_same_file(objects: Objects, there: Object, entry: FileEntry) -> None:
+def _require_same_file(objects: Objects, stored_object: Object, entry: FileEntry) -> None:
     try:
-        same = there.size_bytes == entry.size_bytes and (
-            transfer.digest_of(objects, there.key, there.size_bytes) == entry.blake3
+        same = stored_object.size_bytes == entry.size_bytes and (
+            transfer.digest_of(objects, stored_object.key, stored_object.size_bytes) == entry.blake3
         )
     except MissingError:
         same = False
     if not same:
-        raise _taken(objects, there.key)
+        raise _taken(objects, stored_object.key)
 
 
 def _taken(objects: Objects, key: str) -> CheckpointExistsError:

@@ -91,7 +91,7 @@ async def ruler_score_group(
         if trajectory.additional_histories:
             raise ConfigurationError("RULER judges one conversation per trajectory; this one has additional_histories.")
     try:
-        found = await ruler(
+        scores = await ruler(
             [trajectory.messages() for trajectory in judged],
             judge_model,
             extra_litellm_params,
@@ -104,7 +104,7 @@ async def ruler_score_group(
             raise
         _log.warning("RULER leaves a group out: %s", error)
         return None
-    for trajectory, scored in zip(judged, found, strict=True):
+    for trajectory, scored in zip(judged, scores, strict=True):
         trajectory.metrics["independent_reward"] = trajectory.reward
         trajectory.metrics["ruler_score"] = trajectory.reward = scored.score
         trajectory.log(f"RULER explanation: {scored.explanation}")

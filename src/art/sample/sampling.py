@@ -173,9 +173,9 @@ def _tops(logp_BV: torch.Tensor, draws: Sequence[Draw]) -> list[tuple[tuple[int,
     for row, each in enumerate(draws):
         if each.sampling.top_logprobs:
             alike.setdefault(min(each.sampling.top_logprobs, logp_BV.shape[-1]), []).append(row)
-    found: list[tuple[tuple[int, float], ...]] = [()] * len(draws)
+    tops: list[tuple[tuple[int, float], ...]] = [()] * len(draws)
     for count, rows in alike.items():
         best = logp_BV[torch.tensor(rows, device=logp_BV.device)].topk(count)
         for row, ids, values in zip(rows, best.indices.tolist(), best.values.tolist(), strict=True):
-            found[row] = tuple(zip(ids, values, strict=True))
-    return found
+            tops[row] = tuple(zip(ids, values, strict=True))
+    return tops

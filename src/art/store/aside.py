@@ -71,8 +71,8 @@ def put_aside(
 
 def asides(folder: Path) -> list[SetAside]:
     """List what was set aside in the folder of a model and nobody brought back, oldest first."""
-    found = [_aside_of(folder, record) for record in journal.records(folder)]
-    return [aside for aside in found if aside.steps or aside.problem]
+    all_asides = [_aside_of(folder, record) for record in journal.records(folder)]
+    return [aside for aside in all_asides if aside.steps or aside.problem]
 
 
 def folders_of(folder: Path, aside: SetAside) -> dict[int, Path]:
@@ -86,9 +86,9 @@ def choose_aside(candidates: Sequence[SetAside], model: ModelRef, aside_id: int 
     asked_for = [aside for aside in candidates if aside.id == aside_id or (aside_id is None and not aside.damaged)]
     chosen = next(reversed(asked_for), None)
     if chosen is None:
-        asked = "" if aside_id is None else f" as {aside_id}"
+        number_words = "" if aside_id is None else f" as {aside_id}"
         known = ", ".join(f"{aside.id}{' (damaged)' if aside.damaged else ''}" for aside in candidates) or "nothing"
-        raise CheckpointNotFoundError(f"{model} has no checkpoints set aside{asked}; it has {known}.")
+        raise CheckpointNotFoundError(f"{model} has no checkpoints set aside{number_words}; it has {known}.")
     if chosen.problem:
         raise CorruptCheckpointError(f"What was set aside as {chosen.id} cannot be brought back: {chosen.problem}")
     return chosen

@@ -20,7 +20,7 @@ def certificates_of(root: Path, model: ModelRef) -> Certificates:
 
 def add_certificate(root: Path, model: ModelRef, certificate: Certificate) -> Certificate:
     """Write a certificate, unless its checkpoint has one; gives the one that it has when this returns."""
-    if there := certificates_of(root, model).get(certificate.checkpoint):
-        return there
+    if first_certificate := certificates_of(root, model).get(certificate.checkpoint):
+        return first_certificate
     disk.append_lines(root / layout.certificates_path(model), [certificate.model_dump_json().encode()])
     return certificate

@@ -126,10 +126,10 @@ def is_debris(folder: Path) -> bool:
 def check_manifest(checkpoint: Checkpoint) -> None:
     """Read a manifest again; raises `CorruptCheckpointError` when it is another one by now."""
     content = find_manifest(checkpoint.path)
-    found = None if content is None else digest_bytes(content)
-    if found != checkpoint.digest:
+    digest = None if content is None else digest_bytes(content)
+    if digest != checkpoint.digest:
         raise CorruptCheckpointError(
-            f"{checkpoint.path / layout.MANIFEST} was altered: its digest is {found}, it was {checkpoint.digest}."
+            f"{checkpoint.path / layout.MANIFEST} was altered: its digest is {digest}, it was {checkpoint.digest}."
         )
 
 
@@ -137,28 +137,28 @@ def check_file(folder: Path, entry: FileEntry) -> None:
     """Read a file of a checkpoint again; raises `CorruptCheckpointError` naming it and both digests."""
     check_size(folder, entry)
     path = folder / entry.path
-    found = disk.digest(path)
-    if found != entry.blake3:
-        raise CorruptCheckpointError(f"{path} was altered: its digest is {found}, its manifest says {entry.blake3}.")
+    digest = disk.digest(path)
+    if digest != entry.blake3:
+        raise CorruptCheckpointError(f"{path} was altered: its digest is {digest}, its manifest says {entry.blake3}.")
 
 
 def check_size(folder: Path, entry: FileEntry) -> None:
     """Check that a file of a checkpoint is a regular one of its size; raises `CorruptCheckpointError`."""
     path = folder / entry.path
-    found = regular.find_size_bytes_below(folder, entry.path)
-    if found is None:
+    size_bytes = regular.find_size_bytes_below(folder, entry.path)
+    if size_bytes is None:
         raise CorruptCheckpointError(f"{path} is gone; its manifest lists it with digest {entry.blake3}.")
-    if found != entry.size_bytes:
+    if size_bytes != entry.size_bytes:
         raise CorruptCheckpointError(
-            f"{path} has {found:,} bytes, its manifest says {entry.size_bytes:,} (digest {entry.blake3}). "
+            f"{path} has {size_bytes:,} bytes, its manifest says {entry.size_bytes:,} (digest {entry.blake3}). "
             "Go back to an earlier step with `art rewind`, or bring another copy."
         )
 
 
 def _look_foreign(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
     try:
-        found = Checkpoint(ref=ref, path=folder, manifest=foreign.describe(ref, folder), digest=None)
+        checkpoint = Checkpoint(ref=ref, path=folder, manifest=foreign.describe(ref, folder), digest=None)
     except CorruptCheckpointError as error:
         return Skipped(ref.step, str(error))
     foreign.require_foreign([name for name in layout.OWN_FILES if os.path.lexists(folder / name)], where=str(folder))
-    return found
+    return checkpoint

@@ -99,7 +99,7 @@ class History:
         Training at a step means that what lay beyond it was set aside before: older values there are of other weights.
         """
         name = metric if "/" in metric else f"{TRAIN}/{metric}"
-        found: dict[int, float | None] = {}
+        values: dict[int, float | None] = {}
         for segment in segments:
             own: dict[int, float | None] = {}
             newest = -1
@@ -110,8 +110,8 @@ class History:
                 if name in entry.metrics and entry.step in segment:
                     own[entry.step] = entry.metrics[name]
                     newest = max(newest, entry.step)
-            found.update(own)
-        return {step: value for step, value in found.items() if value is not None}
+            values.update(own)
+        return {step: value for step, value in values.items() if value is not None}
 
     def _trajectories_path(self, model: ModelRef, step: int, split: str) -> Path:
         check_name("split", split)

@@ -122,8 +122,8 @@ def is_settled_at(folder: Path, number: int) -> bool:
 
 def records(folder: Path) -> list[Record | DamagedRecord]:
     """Give what was set aside in a folder, oldest first; a record that cannot be read does not hide the others."""
-    found = [(record_id, _find_record(folder, record_id)) for record_id in sorted(_numbers(folder))]
-    return [record for _, record in found if record is not None]
+    numbered_records = [(record_id, _find_record(folder, record_id)) for record_id in sorted(_numbers(folder))]
+    return [record for _, record in numbered_records if record is not None]
 
 
 def next_id(folder: Path) -> int:

@@ -42,7 +42,7 @@ def lock_reach(root: Path) -> Reach:
 
 def file_system_of(path: Path, mounts: str) -> str:
     """Give the kind of file system that a path lies on, by the kernel's list of mounts; empty when it says nothing."""
-    found, deepest = "", -1
+    kind, deepest = "", -1
     for line in mounts.splitlines():
         fields, _, described = line.partition(" - ")
         words = fields.split(" ")
@@ -51,5 +51,5 @@ def file_system_of(path: Path, mounts: str) -> str:
         point = Path(_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), words[4]))
         # Of two mounts in one place the later one is seen.
         if path.is_relative_to(point) and len(point.parts) >= deepest:
-            found, deepest = described.split(" ")[0], len(point.parts)
-    return found
+            kind, deepest = described.split(" ")[0], len(point.parts)
+    return kind

@@ -62,11 +62,11 @@ class CheckpointReader:
 
     def open(self, ref: CheckpointRef) -> Checkpoint:
         """Open one checkpoint; raises `CheckpointNotFoundError` or `CorruptCheckpointError`."""
-        found = self._read(ref.model, partial(self._look, ref))
-        if isinstance(found, Checkpoint):
-            return found
+        candidate = self._read(ref.model, partial(self._look, ref))
+        if isinstance(candidate, Checkpoint):
+            return candidate
         self._require_model(ref.model)
-        reason = f" ({found.reason})" if found else ""
+        reason = f" ({candidate.reason})" if candidate else ""
         raise CheckpointNotFoundError(f"There is no checkpoint {ref}{reason}; {self._has(ref.model)}.")
 
     def require(self, checkpoint: Checkpoint) -> None:
@@ -75,29 +75,29 @@ class CheckpointReader:
 
     def find(self, ref: CheckpointRef) -> Checkpoint | None:
         """Open one checkpoint, None when there is none; raises `CorruptCheckpointError`."""
-        found = self._read(ref.model, partial(self._look, ref))
-        return found if isinstance(found, Checkpoint) else None
+        candidate = self._read(ref.model, partial(self._look, ref))
+        return candidate if isinstance(candidate, Checkpoint) else None
 
     def newest(self, model: ModelRef) -> Checkpoint | None:
         """Open the newest checkpoint, None when the model has none."""
-        found = self._choose(model, NEWEST)
-        return found.checkpoint if isinstance(found, Selection) else None
+        selection = self._choose(model, NEWEST)
+        return selection.checkpoint if isinstance(selection, Selection) else None
 
     def select(self, model: ModelRef, pick: Pick = NEWEST) -> Selection[Checkpoint]:
         """Choose a checkpoint, the newest unless told. Opens no more than it needs."""
         if isinstance(pick, Exact):
             return Selection(checkpoint=self.open(model.at(pick.step)), pick=pick, considered=1)
-        found = self._choose(model, pick)
-        if isinstance(found, Selection):
-            return found
+        selection = self._choose(model, pick)
+        if isinstance(selection, Selection):
+            return selection
         self._require_model(model)
-        raise CheckpointNotFoundError(absence(pick, model, found, has=self._has(model)))
+        raise CheckpointNotFoundError(absence(pick, model, selection, has=self._has(model)))
 
     def best(self, model: ModelRef, scores: Mapping[int, float]) -> Checkpoint | None:
         """Open the checkpoint with the highest score, the newest of equals; None when no scored step has one."""
         for step in sorted(scores, key=lambda step: (scores[step], step), reverse=True):
-            if found := self.find(model.at(step)):
-                return found
+            if checkpoint := self.find(model.at(step)):
+                return checkpoint
         return None
 
     def read(self, checkpoint: Checkpoint, name: str) -> bytes:
@@ -122,9 +122,9 @@ class CheckpointReader:
         for step, folder in reversed(self.folders(model).items()):
             seen = stamp(folder)
             try:
-                if found := self.find(model.at(step)):
-                    self.verify(found)
-                    return found, damages
+                if checkpoint := self.find(model.at(step)):
+                    self.verify(checkpoint)
+                    return checkpoint, damages
             except CorruptCheckpointError as error:
                 damages[step] = Damage(folder, seen, str(error))
         return None, damages
@@ -135,9 +135,9 @@ class CheckpointReader:
         yield ref, checkpoint
         while checkpoint and checkpoint.manifest.parent:
             child, parent = checkpoint.manifest, checkpoint.manifest.parent
-            found = self.find(parent.ref)
+            ancestor = self.find(parent.ref)
             # After a rewind another checkpoint may lie where the parent was.
-            checkpoint = found if found and found.digest == parent.digest else None
+            checkpoint = ancestor if ancestor and ancestor.digest == parent.digest else None
             yield parent.ref, checkpoint
             if checkpoint is None and (checkpoint := self._next_known(child, parent.step)):
                 yield checkpoint.ref, checkpoint
@@ -202,13 +202,13 @@ class CheckpointReader:
             last = below - 1 if segment.last is None else min(below - 1, segment.last)
             if last < segment.first:
                 continue
-            found = self._choose(segment.model, AtMost(last))
-            if isinstance(found, Selection) and found.checkpoint.ref.step >= segment.first:
-                return found.checkpoint
+            selection = self._choose(segment.model, AtMost(last))
+            if isinstance(selection, Selection) and selection.checkpoint.ref.step >= segment.first:
+                return selection.checkpoint
         return None
 
-    def _require(self, checkpoint: Checkpoint, there: Checkpoint | Skipped | None) -> None:
-        if there != checkpoint:
+    def _require(self, checkpoint: Checkpoint, candidate: Checkpoint | Skipped | None) -> None:
+        if candidate != checkpoint:
             model = checkpoint.ref.model
             raise CheckpointNotFoundError(f"{checkpoint.ref} was deleted or replaced meanwhile; {self._has(model)}.")
 

@@ -49,27 +49,27 @@ def find_opened(path: Path, *, max_bytes: int | None = None) -> BinaryIO | None:
     handle = _find_handle(path)
     if handle is None:
         return None
-    found = os.fstat(handle)
-    if not stat.S_ISREG(found.st_mode):
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
         os.close(handle)
-        raise _no_file(path, found.st_mode)
-    if max_bytes is not None and found.st_size > max_bytes:
+        raise _no_file(path, status.st_mode)
+    if max_bytes is not None and status.st_size > max_bytes:
         os.close(handle)
-        raise CorruptCheckpointError(f"{path} has {found.st_size:,} bytes, of {max_bytes:,} at most.")
+        raise CorruptCheckpointError(f"{path} has {status.st_size:,} bytes, of {max_bytes:,} at most.")
     return open(handle, "rb", buffering=_BUFFER_BYTES)  # noqa: PTH123 - the handle is open already
 
 
 def find_size_bytes(path: Path) -> int | None:
     """Give the size of a regular file, None when there is none; raises `CorruptCheckpointError` for anything else."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise refusal("look at", path, error) from error
-    if not stat.S_ISREG(found.st_mode):
-        raise _no_file(path, found.st_mode)
-    return found.st_size
+    if not stat.S_ISREG(status.st_mode):
+        raise _no_file(path, status.st_mode)
+    return status.st_size
 
 
 def find_size_bytes_below(folder: Path, path: str) -> int | None:

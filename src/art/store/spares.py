@@ -26,19 +26,19 @@ Spares = dict[str, list[Spare]]
 
 def find_near_spares(reader: CheckpointReader, ref: CheckpointRef) -> Spares:
     """List the files of other models at the step of `ref`: a fork keeps its number, so they are the likeliest."""
-    return _by_digest(_files_of(*found, is_near=True) for found in _others(reader, ref) if found[0].step == ref.step)
+    return _by_digest(_files_of(*other, is_near=True) for other in _others(reader, ref) if other[0].step == ref.step)
 
 
 def find_far_spares(reader: CheckpointReader, ref: CheckpointRef) -> Spares:
     """List the files at every other step of a root. Reads every manifest."""
-    return _by_digest(_files_of(*found, is_near=False) for found in _others(reader, ref) if found[0].step != ref.step)
+    return _by_digest(_files_of(*other, is_near=False) for other in _others(reader, ref) if other[0].step != ref.step)
 
 
 def find_spares(reader: CheckpointReader, step: int, digest: str) -> Iterator[Spare]:
     """Yield the files of a root that may have a digest: at one step first, since a fork keeps its number."""
     for is_near in (True, False):
-        found = (each for each in _folders(reader) if (each[0].step == step) is is_near)
-        files = chain.from_iterable(_files_of(*each, is_near=is_near) for each in found)
+        folders = (each for each in _folders(reader) if (each[0].step == step) is is_near)
+        files = chain.from_iterable(_files_of(*each, is_near=is_near) for each in folders)
         yield from (spare for spare in files if spare.entry.blake3 == digest)
 
 
@@ -50,7 +50,7 @@ def _by_digest(files: Iterable[Iterable[Spare]]) -> Spares:
 
 
 def _others(reader: CheckpointReader, ref: CheckpointRef) -> Iterator[tuple[CheckpointRef, Path, str]]:
-    return (found for found in _folders(reader) if found[2] != str(ref))
+    return (folder for folder in _folders(reader) if folder[2] != str(ref))
 
 
 def _folders(reader: CheckpointReader) -> Iterator[tuple[CheckpointRef, Path, str]]:

@@ -69,8 +69,8 @@ class States:
         """Give the settings that were noted last, none where there are none."""
         content = regular.find(self._shown_path(model), max_bytes=MAX_BYTES)
         notes = filter(None, map(_parse, reversed((content or b"").split(b"\n"))))
-        found = (note.get("settings") for note in notes)
-        return next((settings for settings in found if isinstance(settings, dict)), {})
+        all_settings = (note.get("settings") for note in notes)
+        return next((settings for settings in all_settings if isinstance(settings, dict)), {})
 
     def _newest(self, model: ModelRef, digest: str | None) -> dict[str, JsonValue] | None:
         content = regular.find(self._path(model), max_bytes=MAX_BYTES)

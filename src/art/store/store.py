@@ -43,15 +43,15 @@ class CheckpointStore(CheckpointReader):
         destination: ModelRef,
         *,
         overwrite: bool = False,
-        **asked: Unpack[ForkTerms],
+        **terms: Unpack[ForkTerms],
     ) -> Forked:
         """Begin `destination` with a checkpoint of another model, at the same step.
 
         The same fork repeated does nothing. Any other fork into a model that has checkpoints raises
-        `DestinationNotEmptyError`, unless `overwrite` sets those aside. `asked` is what the fork records: the `pick`,
+        `DestinationNotEmptyError`, unless `overwrite` sets those aside. `terms` is what the fork records: the `pick`,
         the parts to `reset`, and the `settings` that the branch is begun to try.
         """
-        hop = lineage.hop_from(source.ref, source.digest, **asked)
+        hop = lineage.hop_from(source.ref, source.digest, **terms)
         if repeated := self.find_fork(destination, hop, overwrite=overwrite):
             return repeated
         with self.stage(destination.at(source.ref.step)) as stage:
@@ -64,8 +64,8 @@ class CheckpointStore(CheckpointReader):
             return None
         forks = newest.manifest.ancestry
         if forks and lineage.is_same_fork(forks[-1], hop):
-            there = self.find(destination.at(forks[-1].step)) or newest
-            return Forked(checkpoint=there, newest_step=newest.ref.step, repeated=True)
+            checkpoint = self.find(destination.at(forks[-1].step)) or newest
+            return Forked(checkpoint=checkpoint, newest_step=newest.ref.step, repeated=True)
         if overwrite:
             return None
         raise self._occupied(destination)
@@ -74,16 +74,16 @@ class CheckpointStore(CheckpointReader):
         """Give a draft its place, unless something else is there, or its model no longer stands at `after`."""
         ref = draft.ref
         with self._alone(ref.model) as names:
-            there = self._cleared(ref, names)
-            if there and there.digest == draft.digest:
-                return there
+            occupant = self._cleared(ref, names)
+            if occupant and occupant.digest == draft.digest:
+                return occupant
             newest = self.newest(ref.model)
-            if after and not there and (newest is None or newest.digest != after.digest):
+            if after and not occupant and (newest is None or newest.digest != after.digest):
                 raise ConflictError(
                     f"{ref} continues step {after.step}, but {ref.model} was rewound or replaced meanwhile: "
                     f"{self._has(ref.model)}. The step was not kept; train again from there."
                 )
-            if there or not self._publish(draft):
+            if occupant or not self._publish(draft):
                 raise CheckpointExistsError(
                     f"{ref} is there already, with other contents; {self._has(ref.model)}. "
                     f"Is another process training {ref.model}?"
@@ -251,12 +251,12 @@ class CheckpointStore(CheckpointReader):
 
     def _cleared(self, ref: CheckpointRef, names: Mapping[int, str]) -> Checkpoint | None:
         """Give the checkpoint at a step; debris in its place is deleted."""
-        there = self._look(ref, names)
-        if not isinstance(there, Skipped):
-            return there
+        occupant = self._look(ref, names)
+        if not isinstance(occupant, Skipped):
+            return occupant
         place = self.root / layout.checkpoints_path(ref.model) / names[ref.step]
         if not is_debris(place):
-            raise CheckpointExistsError(f"{ref} cannot be written, {place} is in its place: {there.reason}.")
+            raise CheckpointExistsError(f"{ref} cannot be written, {place} is in its place: {occupant.reason}.")
         disk.discard(place)
         return None
 

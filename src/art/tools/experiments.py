@@ -111,7 +111,7 @@ class Experiments:
         """Read every byte of a checkpoint again and compare it with its manifest."""
         checked = _ref(ref)
         self.store.select(checked.model, Exact(checked.step))
-        report = verify(self.store, [checked.model], step=checked.step, progress=lambda _done, _total: None)[0]
+        report = verify(self.store, [checked.model], step=checked.step, progress=lambda *_: None)[0]
         faults = [{"file": fault.file, "problem": fault.problem} for fault in report.faults]
         return {"ref": ref, "state": str(report.state), "files": report.files, "faults": faults}
 

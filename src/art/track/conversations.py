@@ -50,8 +50,8 @@ def _row(trajectory: Trajectory, group: int, place: int) -> ConversationRow:
 
 def _content(message: Mapping[str, Any]) -> str:
     calls = [call.get("function", {}) for call in message.get("tool_calls") or ()]
-    asked = "".join(f"\n{call.get('name', '')}({call.get('arguments', '')})" for call in calls)
-    return f"{_text(message.get('content'))}{asked}"
+    call_lines = "".join(f"\n{call.get('name', '')}({call.get('arguments', '')})" for call in calls)
+    return f"{_text(message.get('content'))}{call_lines}"
 
 
 def _text(content: Any) -> str:

@@ -74,10 +74,10 @@ class MLflow:
         project = run.model.project
         experiment = self._client.get_experiment_by_name(project)
         experiment_id = experiment.experiment_id if experiment else self._client.create_experiment(project)
-        found = self._find(experiment_id, f"{project}/{run.name}")
-        if found is not None:
-            self._id = found.info.run_id
-            self._params = set(found.data.params)
+        mlflow_run = self._find(experiment_id, f"{project}/{run.name}")
+        if mlflow_run is not None:
+            self._id = mlflow_run.info.run_id
+            self._params = set(mlflow_run.data.params)
             self._client.update_run(self._id, status="RUNNING")
             return
         tags = {RUN: f"{project}/{run.name}", MODEL: str(run.model)}
@@ -90,16 +90,16 @@ class MLflow:
         return {FORKED_FROM: str(parent.ref), **({PARENT: above.info.run_id} if above else {})}
 
     def _find(self, experiment_id: str, run: str) -> Any:
-        found = self._client.search_runs([experiment_id], f"tags.`{RUN}` = '{run}'", max_results=1)
-        return found[0] if found else None
+        runs = self._client.search_runs([experiment_id], f"tags.`{RUN}` = '{run}'", max_results=1)
+        return runs[0] if runs else None
 
     def _describe(self, run: Run) -> None:
         """Note the settings; MLflow keeps the first value of each."""
-        said = {NOT_ALLOWED.sub("_", name): str(value)[:VALUE_CHARS] for name, value in run.settings.items()}
-        params = [self._entities.Param(name, said[name]) for name in said if name not in self._params]
+        texts = {NOT_ALLOWED.sub("_", name): str(value)[:VALUE_CHARS] for name, value in run.settings.items()}
+        params = [self._entities.Param(name, texts[name]) for name in texts if name not in self._params]
         for first in range(0, len(params), PARAMS_AT_ONCE):
             self._client.log_batch(self._id, params=params[first : first + PARAMS_AT_ONCE])
-        self._params |= set(said)
+        self._params |= set(texts)
 
     def _metrics(self, point: Point) -> list[Any]:
         mark = {"inherited": 1.0} if point.inherited_from else {}

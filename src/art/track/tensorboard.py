@@ -34,11 +34,11 @@ class TensorBoard:
         self._run: Run | None = None
 
     def open(self, run: Run) -> None:
-        said = dict(run.settings)
+        settings = dict(run.settings)
         if run.parent:
-            said = {"forked_from": str(run.parent.ref), **said}
+            settings = {"forked_from": str(run.parent.ref), **settings}
         if self._run is None or self._run.settings != run.settings:
-            rows = [(name, str(value)) for name, value in said.items()]
+            rows = [(name, str(value)) for name, value in settings.items()]
             self._run = run
             self._add(run.name, 0, self._text("run", table(("setting", "value"), rows)))
             self._flush()

@@ -47,8 +47,8 @@ def balanced(advantage: float, *, balance: float) -> float:
 
 def returns(turn_rewards_T: Sequence[float]) -> list[float]:
     """Give what each turn led to: its own reward and those of all later turns."""
-    total, found = 0.0, list[float]()
+    total, sums = 0.0, list[float]()
     for reward in reversed(turn_rewards_T):
         total += reward
-        found.append(total)
-    return found[::-1]
+        sums.append(total)
+    return sums[::-1]

@@ -36,8 +36,8 @@ class Branches:
 
     def padded(self, tensor: Tensor) -> Tensor:
         """Give [B, heads, W, size] of the branches, from [1, heads, T, size]; the heads of a token stay neighbours."""
-        found = tensor.transpose(1, 2)[0].index_select(0, self.places_BW)
-        return found.unflatten(0, (self.count, self.width)).transpose(1, 2)
+        tokens = tensor.transpose(1, 2)[0].index_select(0, self.places_BW)
+        return tokens.unflatten(0, (self.count, self.width)).transpose(1, 2)
 
     def laid_out(self, tensor: Tensor) -> Tensor:
         """Give [1, heads, all, size] from [B, heads, W, size]."""
@@ -112,20 +112,20 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         query, key, value, out, total = ctx.saved_tensors
         given = (gradients[0], query, key, value, out, total)
-        found = tuple(torch.empty_like(each) for each in (query, key, value))
+        gradients_in = tuple(torch.empty_like(each) for each in (query, key, value))
         for family, branches in zip(ctx.layout.families, ctx.layout.branches, strict=True):
             prompt = slice(family.start, family.start + family.prompt)
-            _put(found, prompt, _backward(*_at(prompt, *given), 0.0, True, scale=ctx.scale))
+            _put(gradients_in, prompt, _backward(*_at(prompt, *given), 0.0, True, scale=ctx.scale))
             if branches is not None:
-                _branches_backward(given, found, prompt=prompt, branches=branches, scale=ctx.scale)
-        return *found, None, None
+                _branches_backward(given, gradients_in, prompt=prompt, branches=branches, scale=ctx.scale)
+        return *gradients_in, None, None
 
 
 Given = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 Found = tuple[Tensor, ...]
 
 
-def _branches_backward(given: Given, found: Found, *, prompt: slice, branches: Branches, scale: float) -> None:
+def _branches_backward(given: Given, targets: Found, *, prompt: slice, branches: Branches, scale: float) -> None:
     """Put the gradient of a family's branches in its places; the prompt's own is there already."""
     gradient, query, key, value, out, total = given
     real = torch.zeros(branches.count * branches.width, dtype=torch.bool, device=query.device)
@@ -133,10 +133,10 @@ def _branches_backward(given: Given, found: Found, *, prompt: slice, branches: B
     padded = branches.padded(gradient) * real.view(branches.count, 1, branches.width, 1)
     others = map(branches.padded, (query, key, value, out))
     own = _backward(padded, *others, branches.padded(total[..., None])[..., 0], 0.0, True, scale=scale)
-    _put(found, branches.all, tuple(map(branches.laid_out, own)))
+    _put(targets, branches.all, tuple(map(branches.laid_out, own)))
     asking = _at(branches.all, gradient, query, out, total)
     first = _backward(*asking[:2], *_at(prompt, key, value), *asking[2:], 0.0, False, scale=scale)
-    for tensor, place, share in zip(found, (branches.all, prompt, prompt), first, strict=True):
+    for tensor, place, share in zip(targets, (branches.all, prompt, prompt), first, strict=True):
         tensor[:, :, place] += share
 
 
@@ -144,6 +144,6 @@ def _at(place: slice, *tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(tensor[:, :, place] for tensor in tensors)
 
 
-def _put(found: Found, place: slice, gradients: Sequence[Tensor]) -> None:
-    for tensor, gradient in zip(found, gradients, strict=True):
+def _put(targets: Found, place: slice, gradients: Sequence[Tensor]) -> None:
+    for tensor, gradient in zip(targets, gradients, strict=True):
         tensor[:, :, place] = gradient

@@ -54,10 +54,10 @@ class Scorer:
         pair_U, place_N = torch.unique(torch.stack([batch.query_N, batch.target_N]), dim=1, return_inverse=True)
         query_U, target_U = pair_U
         hidden_UH = self._hidden(batch).index_select(0, batch.query_Q[query_U])
-        asked = AskedTokens(
+        tokens = AskedTokens(
             temperature_U=batch.temperature_Q[query_U], target_U=target_U, entropy_gradient=entropy_gradient
         )
-        logp_U, entropy_U = self._head.score(hidden_UH, asked)
+        logp_U, entropy_U = self._head.score(hidden_UH, tokens)
         return Scores(logp_U[place_N], entropy_U[place_N])
 
     def _hidden(self, batch: MicroBatch) -> Tensor:

@@ -53,13 +53,13 @@ class Head:
         self._vocabulary = cast(Tensor, model.get_input_embeddings().weight).shape[0]
         self._is_trained: bool | None = None
 
-    def score(self, hidden_UH: Tensor, asked: AskedTokens) -> tuple[Tensor, Tensor]:
+    def score(self, hidden_UH: Tensor, tokens: AskedTokens) -> tuple[Tensor, Tensor]:
         """Give each token's log-probability and the entropy of its distribution, float32."""
         if torch.is_grad_enabled() and self._trains(hidden_UH):
-            return self._scored_again(hidden_UH, asked)
+            return self._scored_again(hidden_UH, tokens)
         if torch.is_grad_enabled() and hidden_UH.requires_grad:
-            return cast("tuple[Tensor, Tensor]", _Scored.apply(hidden_UH, self, asked))
-        logp_U, entropy_U, _, _ = self.in_pieces(hidden_UH, asked, with_gradient=False)
+            return cast("tuple[Tensor, Tensor]", _Scored.apply(hidden_UH, self, tokens))
+        logp_U, entropy_U, _, _ = self.in_pieces(hidden_UH, tokens, with_gradient=False)
         return logp_U, entropy_U
 
     def logits(self, hidden_UH: Tensor) -> Tensor:
@@ -71,24 +71,24 @@ class Head:
         return logits_1UV[0]
 
     def in_pieces(
-        self, hidden_UH: Tensor, asked: AskedTokens, *, with_gradient: bool
+        self, hidden_UH: Tensor, tokens: AskedTokens, *, with_gradient: bool
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Give log-probabilities and entropies, and what each changes with the hidden values, if that is asked for."""
-        found = [
-            self._piece(hidden_UH[at], asked.piece(at), with_gradient=with_gradient) for at in self._pieces(hidden_UH)
+        pieces = [
+            self._piece(hidden_UH[at], tokens.piece(at), with_gradient=with_gradient) for at in self._pieces(hidden_UH)
         ]
-        logps, entropies, slopes, entropy_slopes = zip(*found, strict=True)
+        logps, entropies, slopes, entropy_slopes = zip(*pieces, strict=True)
         return torch.cat(logps), torch.cat(entropies), _joined(slopes), _joined(entropy_slopes)
 
     def _piece(
-        self, hidden_UH: Tensor, asked: AskedTokens, *, with_gradient: bool
+        self, hidden_UH: Tensor, tokens: AskedTokens, *, with_gradient: bool
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         with torch.set_grad_enabled(with_gradient):
             hidden_UH = hidden_UH.detach().requires_grad_(with_gradient)
             logits_UV = self.logits(hidden_UH)
-        temperature_U1 = asked.temperature_U[:, None]
+        temperature_U1 = tokens.temperature_U[:, None]
         logp_UV = (logits_UV.detach().float() / temperature_U1).log_softmax(-1)
-        logp_U = logp_UV.gather(-1, asked.target_U[:, None])[:, 0]
+        logp_U = logp_UV.gather(-1, tokens.target_U[:, None])[:, 0]
         p_UV = logp_UV.exp()
         # Bounded, so that a token without any probability adds 0, and no NaN.
         logp_UV.clamp_(min=LEAST_LOGP)
@@ -96,32 +96,32 @@ class Head:
         if not with_gradient:
             return logp_U, entropy_U, None, None
         entropy_slope_UH = None
-        if asked.entropy_gradient:
+        if tokens.entropy_gradient:
             slope_UV = logp_UV.add_(entropy_U[:, None]).mul_(p_UV).neg_().div_(temperature_U1)
             entropy_slope_UH = _slope(logits_UV, hidden_UH, slope_UV, retain_graph=True)
         del logp_UV
         slope_UV = p_UV.neg_()
-        slope_UV[torch.arange(len(logp_U), device=logp_U.device), asked.target_U] += 1
+        slope_UV[torch.arange(len(logp_U), device=logp_U.device), tokens.target_U] += 1
         slope_UV.div_(temperature_U1)
         return logp_U, entropy_U, _slope(logits_UV, hidden_UH, slope_UV), entropy_slope_UH
 
-    def _scored_again(self, hidden_UH: Tensor, asked: AskedTokens) -> tuple[Tensor, Tensor]:
+    def _scored_again(self, hidden_UH: Tensor, tokens: AskedTokens) -> tuple[Tensor, Tensor]:
         """Give the same with a gradient to the output layer as well: the logits are computed a second time for it."""
-        found = [
+        pieces = [
             cast(
                 "tuple[Tensor, Tensor]",
-                checkpoint(self.plain, hidden_UH[at], asked.piece(at), use_reentrant=False),
+                checkpoint(self.plain, hidden_UH[at], tokens.piece(at), use_reentrant=False),
             )
             for at in self._pieces(hidden_UH)
         ]
-        logps, entropies = zip(*found, strict=True)
+        logps, entropies = zip(*pieces, strict=True)
         return torch.cat(logps), torch.cat(entropies)
 
-    def plain(self, hidden_UH: Tensor, asked: AskedTokens) -> tuple[Tensor, Tensor]:
+    def plain(self, hidden_UH: Tensor, tokens: AskedTokens) -> tuple[Tensor, Tensor]:
         """Give the same in one piece and leave the gradient to autograd."""
-        logp_UV = (self.logits(hidden_UH).float() / asked.temperature_U[:, None]).log_softmax(-1)
-        logp_U = logp_UV.gather(-1, asked.target_U[:, None])[:, 0]
-        with torch.set_grad_enabled(asked.entropy_gradient and torch.is_grad_enabled()):
+        logp_UV = (self.logits(hidden_UH).float() / tokens.temperature_U[:, None]).log_softmax(-1)
+        logp_U = logp_UV.gather(-1, tokens.target_U[:, None])[:, 0]
+        with torch.set_grad_enabled(tokens.entropy_gradient and torch.is_grad_enabled()):
             bounded_UV = logp_UV.clamp(min=LEAST_LOGP)
             entropy_U = -(bounded_UV.exp() * bounded_UV).sum(-1)
         return logp_U, entropy_U
@@ -141,10 +141,10 @@ class _Scored(torch.autograd.Function):
     """Scores, and the gradient that was found with them."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_UH: Tensor, head: Head, asked: AskedTokens) -> tuple[Tensor, Tensor]:
-        logp_U, entropy_U, slope_UH, entropy_slope_UH = head.in_pieces(hidden_UH, asked, with_gradient=True)
+    def forward(ctx: Any, hidden_UH: Tensor, head: Head, tokens: AskedTokens) -> tuple[Tensor, Tensor]:
+        logp_U, entropy_U, slope_UH, entropy_slope_UH = head.in_pieces(hidden_UH, tokens, with_gradient=True)
         ctx.save_for_backward(slope_UH, *([] if entropy_slope_UH is None else [entropy_slope_UH]))
-        if not asked.entropy_gradient:
+        if not tokens.entropy_gradient:
             ctx.mark_non_differentiable(entropy_U)
         return logp_U, entropy_U
 
@@ -163,8 +163,8 @@ def _slope(logits_UV: Tensor, hidden_UH: Tensor, slope_UV: Tensor, *, retain_gra
 
 
 def _joined(slopes: tuple[Tensor | None, ...]) -> Tensor | None:
-    found = [slope for slope in slopes if slope is not None]
-    return torch.cat(found) if found else None
+    parts = [slope for slope in slopes if slope is not None]
+    return torch.cat(parts) if parts else None
 
 
 class _Given(nn.Module):

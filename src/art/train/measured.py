@@ -138,10 +138,10 @@ class Measured:
 
 
 def _per_token(terms: TokenTerms, vectors: Vectors) -> dict[str, Tensor]:
-    found = {
+    terms_by_name = {
         "ratio": terms.ratio_N,
         "approx_kl": terms.approx_kl_N,
         "entropy": vectors.entropy_N,
         "clip_fraction": terms.clipped_N,
     }
-    return found if terms.kl_N is None else {**found, "kl": terms.kl_N}
+    return terms_by_name if terms.kl_N is None else {**terms_by_name, "kl": terms.kl_N}

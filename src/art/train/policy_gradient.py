@@ -161,9 +161,9 @@ class PolicyGradient:
         """Give the mean over all loss tokens of the optimiser step's `count` micro-batches."""
         sums = [(value_N * mask_N).sum().item() for value_N, mask_N in zip(values, masks, strict=True)]
         tokens = [float(mask_N.sum()) for mask_N in masks]
-        found = self.ranks.gather_numbers([*sums, *tokens], self.device)
+        sums_of_ranks = self.ranks.gather_numbers([*sums, *tokens], self.device)
         # Round by round, and in a round rank by rank: the order of the micro-batches, without what is repeated.
-        in_order = [(each[at], each[at + len(sums)]) for at in range(len(sums)) for each in found][:count]
+        in_order = [(each[at], each[at + len(sums)]) for at in range(len(sums)) for each in sums_of_ranks][:count]
         return math.fsum(total for total, _ in in_order) / sum(number for _, number in in_order)
 
     def _drift(self, each: PolicyPass) -> Tensor:

@@ -39,9 +39,9 @@ class Preparation:
 
     def answers(self, trajectories: Sequence[Trajectory], config: TrainSFTConfig) -> Lesson:
         """Read conversations, and say what is left out; raises `TrainingDataError`."""
-        found = lesson(trajectories, self._tokenizer, limits=self.limits, config=config)
-        say_what_is_left_out(found.skipped)
-        return found
+        answers = lesson(trajectories, self._tokenizer, limits=self.limits, config=config)
+        say_what_is_left_out(answers.skipped)
+        return answers
 
 
 def limits_of(base: PreTrainedModel) -> ReadingLimits:

@@ -100,12 +100,12 @@ def say_what_is_missing(prepared: Prepared) -> None:
         logger.warning("%s The step is counted and saved, and the weights stay as they are.", _why_nothing(prepared))
 
 
-def say_age(prepared: Prepared, said: int) -> int:
-    """Log how old the oldest answers are, if more than `said` steps; give what is said by now."""
+def say_age(prepared: Prepared, threshold: int) -> int:
+    """Log how old the oldest answers are, if more than `threshold` steps; give what is said by now."""
     oldest = int(prepared.metrics.get("age_max", 0))
-    if oldest > said:
+    if oldest > threshold:
         logger.warning("Training learns from answers that are up to %d training steps old.", oldest)
-    return max(oldest, said)
+    return max(oldest, threshold)
 
 
 def say_what_is_left_out(skipped: Sequence[str]) -> None:
@@ -183,8 +183,8 @@ def _examples(
         if credits_G is None:
             continue
         # A zero advantage still counts: its tokens are in the loss's denominator and its divergence in the loss.
-        found = [_credited(member, credit, config) for member, credit in zip(group, credits_G, strict=True)]
-        for rows in sorted(found, key=lambda rows: [_canonical(example) for example in rows]):
+        credited_rows = [_credited(member, credit, config) for member, credit in zip(group, credits_G, strict=True)]
+        for rows in sorted(credited_rows, key=lambda rows: [_canonical(example) for example in rows]):
             number = examples[-1].trajectory + 1 if examples else 0
             examples += [replace(example, trajectory=number) for example in rows]
     return examples

@@ -79,8 +79,8 @@ def learning_rate(config: TrainConfig, schedule_step: int) -> float:
         raise ConfigurationError(
             f"A {config.schedule} schedule needs total_steps above its {config.warmup_steps} warmup_steps."
         )
-    done = (schedule_step - config.warmup_steps) / (config.total_steps - config.warmup_steps)
-    left = 1 - min(done, 1.0)
+    share = (schedule_step - config.warmup_steps) / (config.total_steps - config.warmup_steps)
+    left = 1 - min(share, 1.0)
     return config.learning_rate * (left if config.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2)
 
 
@@ -141,10 +141,10 @@ def read_optimizer(folder: Path, parameters: Mapping[str, nn.Parameter]) -> dict
 
 def _check_header(path: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
     """Check what a file says that it holds, before memory is taken for it; raises `CorruptCheckpointError`."""
-    found = read_file_header(path)
-    if {name: entry.shape for name, entry in found.items()} != {name: shape for name, (_, shape) in expected.items()}:
+    entries = read_file_header(path)
+    if {name: entry.shape for name, entry in entries.items()} != {name: shape for name, (_, shape) in expected.items()}:
         raise CorruptCheckpointError(f"{path} does not hold the moments of the adapter beside it.")
-    if any(found[name].dtype != kind for name, (kind, _) in expected.items()):
+    if any(entries[name].dtype != kind for name, (kind, _) in expected.items()):
         raise CorruptCheckpointError(f"{path} holds moments of another type than the adapter beside it.")
 
 

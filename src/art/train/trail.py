@@ -60,9 +60,9 @@ def checksums(tensors: Iterable[Tensor | None]) -> list[float]:
     A sum of whole numbers has one value in every order, so that a device may add as it likes.
     """
     given = [_checksum(tensor) if tensor is not None else None for tensor in tensors]
-    there = [value for value in given if value is not None]
-    found = iter(torch.stack(there).tolist() if there else ())
-    values = [-1 if value is None else next(found) for value in given]
+    sums = [value for value in given if value is not None]
+    numbers = iter(torch.stack(sums).tolist() if sums else ())
+    values = [-1 if value is None else next(numbers) for value in given]
     return [float(half) for value in values for half in (value & _LOW, value >> 32 & _LOW)]
 
 

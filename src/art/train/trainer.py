@@ -199,8 +199,8 @@ class Trainer:
         with undone_if_it_fails(self._adapter.parameters, self._optimizer, self._progress):
             self._turn_to("policy")
             pass_tokens = self._pass_tokens(config)
-            found = updates(prepared.examples, config, limits=self._preparation.limits, pass_tokens=pass_tokens)
-            work = [(update, rate) for update in found]
+            plan = updates(prepared.examples, config, limits=self._preparation.limits, pass_tokens=pass_tokens)
+            work = [(update, rate) for update in plan]
             with self._bounded(work, pass_tokens):
                 measured = self._learn(work, config, self._reference(config, reference))
             self._progress.schedule_step += 1

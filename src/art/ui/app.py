@@ -49,11 +49,11 @@ def create_app(desk: Desk, *, port: int, token: str, allow_fork: bool = False) -
         Route("/api/status", service.answer(lambda _: desk.status())),
         Route("/api/tree", service.answer(lambda _: desk.tree())),
         Route("/api/history/{project}/{name}", service.answer(service.history)),
-        Route("/api/step/{project}/{name}/{step}", service.answer(lambda asked: desk.step(_ref(asked)))),
+        Route("/api/step/{project}/{name}/{step}", service.answer(lambda request: desk.step(_ref(request)))),
         Route("/api/rollouts/{project}/{name}/{step}", service.answer(service.rollouts)),
         Route("/api/compare", service.answer(service.comparison)),
         Route("/api/disk", service.answer(lambda _: desk.disk())),
-        Route("/api/cleanup", service.answer(lambda asked: desk.cleanup(asked.query_params.get("keep", KEPT)))),
+        Route("/api/cleanup", service.answer(lambda request: desk.cleanup(request.query_params.get("keep", KEPT)))),
         Route("/api/events", service.events),
     ]
     if allow_fork:

@@ -47,16 +47,16 @@ def write_file(desk: Desk, target: Path, *, rollouts: str = "some") -> int:
 
 
 def _later(desk: Desk, rollouts: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"disk": desk.disk(), "cleanup": desk.cleanup()}
+    documents: dict[str, Any] = {"disk": desk.disk(), "cleanup": desk.cleanup()}
     for model in desk.models():
         name = f"{model.project}/{model.name}"
-        found[f"history/{name}"] = desk.history(model)
+        documents[f"history/{name}"] = desk.history(model)
     for ref in _told(desk, rollouts):
         name = f"{ref.model.project}/{ref.model.name}/{ref.step}"
-        found[f"step/{name}"] = desk.step(ref)
+        documents[f"step/{name}"] = desk.step(ref)
         if rollouts != "none":
-            found[f"rollouts/{name}"] = desk.rollouts(ref)
-    return found
+            documents[f"rollouts/{name}"] = desk.rollouts(ref)
+    return documents
 
 
 def _told(desk: Desk, rollouts: str) -> list[CheckpointRef]:

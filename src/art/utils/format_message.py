@@ -14,5 +14,5 @@ def format_message(message: ChatCompletionMessageParam) -> str:
     """
     calls = [call["function"] for call in message.get("tool_calls") or () if "function" in call]
     called = (f"{call['name']}({call['arguments']})" for call in calls)
-    said = message.get("content") or message.get("refusal") or ""
-    return "\n".join([f"{message['role'].capitalize()}:", *([str(said)] if said else []), *called])
+    content = message.get("content") or message.get("refusal") or ""
+    return "\n".join([f"{message['role'].capitalize()}:", *([str(content)] if content else []), *called])

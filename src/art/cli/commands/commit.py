@@ -1,13 +1,16 @@
 """`art commit` and `art checkout`: a folder of another trainer into the store, and out of it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from art.cli.completion import name_argument
 from art.cli.invocation import AsJson, Project, Root, settle
 from art.cli.render import output
+
+if TYPE_CHECKING:
+    from art.ops.folders import Committed
 
 
 def commit(
@@ -38,23 +41,27 @@ def commit(
         raise typer.BadParameter(f"{name} names no step; write {address.model}@500.")
     measured = dict(map(_metric, metrics or ()))
     with output.working(f"committing {folder}"):
-        done = commit_folder(invocation.store, folder, address.ref, kind=kind, metrics=measured)
-        if measured and not done.repeated:
+        committed = commit_folder(invocation.store, folder, address.ref, kind=kind, metrics=measured)
+        if measured and not committed.repeated:
             History(invocation.store.root).append(address.model, address.ref.step, split=TRAIN, metrics=measured)
-    manifest = done.checkpoint.manifest
+    manifest = committed.checkpoint.manifest
     if invocation.as_json:
-        moved = {"shared_bytes": done.shared_bytes, "copied_bytes": done.copied_bytes}
-        about = {"kind": manifest.kind, "files": len(manifest.files), "size_bytes": manifest.size_bytes}
-        output.print_json(
-            {"ref": str(address.ref), "digest": done.checkpoint.digest, "repeated": done.repeated, **about, **moved}
-        )
+        output.print_json(_document(committed))
         return
-    if done.repeated:
+    if committed.repeated:
         output.print_lines([f"{address.ref} was committed before, with these files; nothing changed."])
         return
     files = wording.count(len(manifest.files), "file")
     parent = f", after step {manifest.parent.step}" if manifest.parent else ""
     output.print_lines([f"{address.ref}  {manifest.kind}, {files}, {wording.size(manifest.size_bytes)}{parent}"])
+
+
+def _document(committed: "Committed") -> dict[str, Any]:
+    checkpoint = committed.checkpoint
+    manifest = checkpoint.manifest
+    about = {"kind": manifest.kind, "files": len(manifest.files), "size_bytes": manifest.size_bytes}
+    moved = {"shared_bytes": committed.shared_bytes, "copied_bytes": committed.copied_bytes}
+    return {"ref": str(checkpoint.ref), "digest": checkpoint.digest, "repeated": committed.repeated, **about, **moved}
 
 
 def checkout(

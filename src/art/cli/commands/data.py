@@ -29,10 +29,10 @@ def data(
 
     invocation = settle(context, root, project, as_json)
     store, address = invocation.existing_store, invocation.local_address(checkpoint, "data")
-    found = read_trained(store, address.ref or store.select(address.model).checkpoint.ref)
+    trained = read_trained(store, address.ref or store.select(address.model).checkpoint.ref)
     if invocation.as_json:
-        output.print_json(trained_document(found))
+        output.print_json(trained_document(trained))
     else:
-        output.print_lines(render.lines(found))
-    if found.problems:
+        output.print_lines(render.lines(trained))
+    if trained.problems:
         raise typer.Exit(DIFFERS)

@@ -1,12 +1,16 @@
 """`art merge`: two checkpoints into a new model, which has both for parents."""
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from art.cli.completion import name_argument
 from art.cli.invocation import AsJson, Project, Root, settle
 from art.cli.render import output
+
+if TYPE_CHECKING:
+    from art.ops.merge import Merged
 
 
 def merge(
@@ -23,7 +27,6 @@ def merge(
 ) -> None:
     """Begin a model with the merge of two adapters on one base. Weights only: its optimizer starts afresh."""
     from art.adapter.merging import merge_adapters
-    from art.cli.render import wording
     from art.format.merge import Method
     from art.format.pick import pick_of
     from art.ops import merge as ops
@@ -41,15 +44,21 @@ def merge(
         into=end.model,
         method=Method(name=method, weight=weight, density=density),
     )
-    done = ops.merge(invocation.existing_store, request, combine=merge_adapters)
-    parents: dict[str, Any] = {"first": str(done.first.ref), "second": str(done.second.ref)}
+    merged = ops.merge(invocation.existing_store, request, combine=merge_adapters)
+    parents: dict[str, Any] = {"first": str(merged.first.ref), "second": str(merged.second.ref)}
     if invocation.as_json:
-        how = {"method": method, "weight": weight, "density": density, "kept": done.kept, "repeated": done.repeated}
-        output.print_json({"ref": str(done.checkpoint.ref), "digest": done.checkpoint.digest, **parents, **how})
+        how = {"method": method, "weight": weight, "density": density, "kept": merged.kept, "repeated": merged.repeated}
+        output.print_json({"ref": str(merged.checkpoint.ref), "digest": merged.checkpoint.digest, **parents, **how})
         return
-    output.print_lines([f"{done.checkpoint.ref} is a merge of {done.first.ref} and {done.second.ref} ({done.method})"])
-    if done.kept is None:
-        output.print_lines(["  this merge was made before"])
+    output.print_lines(_lines(merged))
+
+
+def _lines(merged: "Merged") -> Iterator[str]:
+    from art.cli.render import wording
+
+    yield f"{merged.checkpoint.ref} is a merge of {merged.first.ref} and {merged.second.ref} ({merged.method})"
+    if merged.kept is None:
+        yield "  this merge was made before"
         return
-    output.print_lines([f"  its rank keeps {done.kept:.1%} of the merged update, in {wording.seconds(done.seconds)}"])
-    output.print_lines(["  weights only: optimizer, schedule, random state and state start afresh"])
+    yield f"  its rank keeps {merged.kept:.1%} of the merged update, in {wording.seconds(merged.seconds)}"
+    yield "  weights only: optimizer, schedule, random state and state start afresh"

@@ -39,10 +39,10 @@ def plan(
         rank=rank,
         versions=versions,
     )
-    found = planning.plan(base_model, demand, gpu_memory=gpu_memory)
+    memory_plan = planning.plan(base_model, demand, gpu_memory=gpu_memory)
     if settle(context, None, None, as_json).as_json:
-        output.print_json(render.document(found))
+        output.print_json(render.document(memory_plan))
     else:
-        output.print_lines(render.lines(found))
-    if not found.fits:
+        output.print_lines(render.lines(memory_plan))
+    if not memory_plan.fits:
         raise typer.Exit(1)

@@ -42,8 +42,8 @@ def push(
 def _tell(step: "MovedStep") -> None:
     from art.cli.render import wording
 
-    there = f", {wording.size(step.reused_bytes)} were there" if step.reused_bytes else ""
-    output.print_lines([f"{step.ref}  {wording.moved('sent', step.moved_bytes, step.seconds)}{there}"])
+    reuse = f", {wording.size(step.reused_bytes)} were there" if step.reused_bytes else ""
+    output.print_lines([f"{step.ref}  {wording.moved('sent', step.moved_bytes, step.seconds)}{reuse}"])
 
 
 def _document(moved: "Moved") -> list[dict[str, object]]:

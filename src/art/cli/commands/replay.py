@@ -36,11 +36,11 @@ def replay(
     ref = address.ref or store.select(address.model).checkpoint.ref
     started_s = wording.clock_s()
     with output.working(f"taking the step to {ref} again ..."):
-        found = take_again(store.root, ref, base_model=base_model)
-    certificate = certify(store, found) if keep else None
+        outcome = take_again(store.root, ref, base_model=base_model)
+    certificate = certify(store, outcome) if keep else None
     if invocation.as_json:
-        output.print_json(render.document(found, certificate))
+        output.print_json(render.document(outcome, certificate))
     else:
-        output.print_lines(render.lines(found, wording.clock_s() - started_s))
-    if found.outcome is not ReplayOutcome.SAME:
-        raise typer.Exit(DIFFERS if found.outcome is ReplayOutcome.DIFFERS else IMPOSSIBLE)
+        output.print_lines(render.lines(outcome, wording.clock_s() - started_s))
+    if outcome.outcome is not ReplayOutcome.SAME:
+        raise typer.Exit(DIFFERS if outcome.outcome is ReplayOutcome.DIFFERS else IMPOSSIBLE)

@@ -70,5 +70,5 @@ def _events(watcher: "Watcher", every_s: float, idle_s: float | None, *, is_told
 
 
 def _line(watcher: "Watcher", event: "Seen") -> str:
-    said = f": {event.reason}" if event.reason else ""
-    return f"{watcher.model.at(event.step)}  {event.outcome}{said}"
+    reason = f": {event.reason}" if event.reason else ""
+    return f"{watcher.model.at(event.step)}  {event.outcome}{reason}"

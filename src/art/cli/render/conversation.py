@@ -15,8 +15,8 @@ LINES_SHOWN, CHARACTERS_SHOWN = 12, 1200
 
 def prompt_words(group: RolloutGroup) -> str:
     """Give what was asked last, on one line."""
-    asked = next((turn.text for turn in reversed(group.prompt) if turn.role == "user"), group.key)
-    return " ".join(asked.split())
+    question = next((turn.text for turn in reversed(group.prompt) if turn.role == "user"), group.key)
+    return " ".join(question.split())
 
 
 def group_lines(groups: Sequence[RolloutGroup]) -> Iterator[Text]:
@@ -62,11 +62,11 @@ def rollout_lines(title: str, rollout: Rollout) -> Iterator[Text]:
 
 
 def _turn_lines(turn: Turn) -> Iterator[Text]:
-    said = [*_shortened(turn.text), *(f"→ {name}({arguments})" for name, arguments in turn.calls)]
+    lines = [*_shortened(turn.text), *(f"→ {name}({arguments})" for name, arguments in turn.calls)]
     if turn.finish == "length":
-        said.append(f"[cut off at {turn.tokens} tokens]" if turn.tokens else "[cut off at the limit]")
+        lines.append(f"[cut off at {turn.tokens} tokens]" if turn.tokens else "[cut off at the limit]")
     role = "model" if turn.role == "assistant" else turn.role
-    for place, line in enumerate(said or [""]):
+    for place, line in enumerate(lines or [""]):
         yield Text.assemble((f"    {role if place == 0 else '':<{ROLE_WIDTH}}", "dim"), line)
 
 

@@ -15,44 +15,48 @@ MOST = 40
 WIDTH = 20
 
 
-def lines(found: Trained) -> Iterator[Text]:
+def lines(trained: Trained) -> Iterator[Text]:
     """Yield what a person reads."""
-    yield Text.assemble((str(found.ref), "bold"), f" {_summary(found)}.")
-    yield _proof(found)
-    yield from (Text(f"  {problem}", "red") for problem in found.problems)
-    for each in found.data_sets.values():
+    yield Text.assemble((str(trained.ref), "bold"), f" {_summary(trained)}.")
+    yield _proof(trained)
+    yield from (Text(f"  {problem}", "red") for problem in trained.problems)
+    for each in trained.data_sets.values():
         yield Text(f"  {_position(each)}")
-    if found.scenarios:
+    if trained.scenarios:
         yield Text("")
-        yield from _table(found)
+        yield from _table(trained)
 
 
-def _summary(found: Trained) -> str:
-    counts = [scenario.total for scenario in found.scenarios]
+def _summary(trained: Trained) -> str:
+    counts = [scenario.total for scenario in trained.scenarios]
     if not counts:
-        return f"was trained on nothing that was counted{_since(found)}"
+        return f"was trained on nothing that was counted{_since(trained)}"
     often = times(counts[0]) if len(set(counts)) == 1 else f"between {times(min(counts))} and {times(max(counts))}"
-    return f"was trained on {wording.count(len(counts), 'scenario')}, each {often}{_since(found)}{_inherited(found)}"
+    return (
+        f"was trained on {wording.count(len(counts), 'scenario')}, each {often}{_since(trained)}{_inherited(trained)}"
+    )
 
 
-def _since(found: Trained) -> str:
-    return f", counted since step {found.since}" if found.since else ""
+def _since(trained: Trained) -> str:
+    return f", counted since step {trained.since}" if trained.since else ""
 
 
-def _inherited(found: Trained) -> str:
-    if found.forked_at is None:
+def _inherited(trained: Trained) -> str:
+    if trained.forked_at is None:
         return ""
-    if any(scenario.inherited is None for scenario in found.scenarios):
-        return f"; how much of it before the fork from {found.forked_at} is not known, because that checkpoint is gone"
-    before = sum(scenario.inherited or 0 for scenario in found.scenarios)
-    return f"; {wording.count(before, 'group')} of {found.groups:,} before the fork from {found.forked_at}"
+    if any(scenario.inherited is None for scenario in trained.scenarios):
+        return (
+            f"; how much of it before the fork from {trained.forked_at} is not known, because that checkpoint is gone"
+        )
+    before = sum(scenario.inherited or 0 for scenario in trained.scenarios)
+    return f"; {wording.count(before, 'group')} of {trained.groups:,} before the fork from {trained.forked_at}"
 
 
-def _proof(found: Trained) -> Text:
-    if found.problems:
+def _proof(trained: Trained) -> Text:
+    if trained.problems:
         return Text("✗ The sums are not what the steps say:", "bold red")
-    begin = f"on top of what {found.counted_from} carries" if found.counted_from else "from the beginning"
-    return Text(f"✓ Counted again {begin}: {wording.count(len(found.recounted), 'step')} say the same.", "green")
+    begin = f"on top of what {trained.counted_from} carries" if trained.counted_from else "from the beginning"
+    return Text(f"✓ Counted again {begin}: {wording.count(len(trained.recounted), 'step')} say the same.", "green")
 
 
 def _position(each: SeenSet) -> str:
@@ -62,14 +66,14 @@ def _position(each: SeenSet) -> str:
     return f"A data set of {each.size:,}: epoch {epoch + 1} goes on at item {item + 1:,}{later}"
 
 
-def _table(found: Trained) -> Iterator[Text]:
-    usual = sorted(scenario.total for scenario in found.scenarios)[len(found.scenarios) // 2]
-    shown = sorted(found.scenarios, key=lambda scenario: (-abs(scenario.total - usual), scenario.key))[:MOST]
+def _table(trained: Trained) -> Iterator[Text]:
+    usual = sorted(scenario.total for scenario in trained.scenarios)[len(trained.scenarios) // 2]
+    shown = sorted(trained.scenarios, key=lambda scenario: (-abs(scenario.total - usual), scenario.key))[:MOST]
     width = max(len("scenario"), *(min(len(scenario.key), WIDTH) for scenario in shown))
     yield Text(f"  {'scenario':<{width}}  {'own':>6}  {'before':>6}  {'all':>6}  prompt", "dim")
     yield from (_row(scenario, width) for scenario in shown)
-    if len(found.scenarios) > len(shown):
-        yield Text(f"  ... and {len(found.scenarios) - len(shown):,} more; --json names them all", "dim")
+    if len(trained.scenarios) > len(shown):
+        yield Text(f"  ... and {len(trained.scenarios) - len(shown):,} more; --json names them all", "dim")
 
 
 def _row(scenario: Scenario, width: int) -> Text:

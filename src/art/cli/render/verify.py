@@ -13,7 +13,7 @@ from art.cli.render import wording
 from art.names import CheckpointRef, ModelRef
 from art.ops.continuation import Verdict
 from art.ops.held import StepState
-from art.ops.verify import Repair, StepReport
+from art.ops.verify import Fault, Repair, StepReport
 
 NOTES = {
     StepState.FOREIGN: "foreign: its files are whole, and no manifest says what they should be",
@@ -89,7 +89,7 @@ def _report_lines(report: StepReport) -> Iterator[Text]:
         yield Text.assemble("  ", (fault.file, "bold"), (f"  {fault.problem}", "red"))
         if fault.expected:
             yield Text.assemble(("    expected  ", "dim"), (fault.expected, "green"))
-            yield Text.assemble(("    found     ", "dim"), (fault.found or "no digest", "red"))
+            yield Text.assemble(("    found     ", "dim"), (fault.digest or "no digest", "red"))
     if report.signature and report.signature.problem:
         yield Text.assemble("  ", ("signature", "bold"), (f"  {report.signature.problem}", "red"))
     if report.repair:
@@ -113,7 +113,11 @@ def _report_document(report: StepReport) -> dict[str, Any]:
         "reason": report.reason,
         "files": report.files,
         "size_bytes": report.size_bytes,
-        "faults": [asdict(fault) for fault in report.faults],
+        "faults": [_fault_document(fault) for fault in report.faults],
         "repair": asdict(report.repair) if report.repair else None,
         "signature": asdict(report.signature) if report.signature else None,
     }
+
+
+def _fault_document(fault: Fault) -> dict[str, Any]:
+    return {"file": fault.file, "problem": fault.problem, "expected": fault.expected, "found": fault.digest}

@@ -67,8 +67,8 @@ class Dialect(Protocol):
 
 def before_any(text: str, marks: Sequence[str], overlap: Callable[[str, str], int]) -> int:
     """Give where the first of the marks may begin, without the white space before it."""
-    found = [at for at in map(text.find, marks) if at >= 0]
-    end = min(found) if found else len(text) - max(overlap(text, mark) for mark in marks)
+    positions = [at for at in map(text.find, marks) if at >= 0]
+    end = min(positions) if positions else len(text) - max(overlap(text, mark) for mark in marks)
     return len(text[:end].rstrip())
 
 

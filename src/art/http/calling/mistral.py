@@ -57,8 +57,8 @@ def _read_list(text: str) -> list[WrittenCall | None]:
         value = read_json(text)
     except ValueError:
         return [None]
-    found = cast("list[Any]", value) if isinstance(value, list) else [value]
-    return [read_call(each, "arguments") for each in found]
+    calls = cast("list[Any]", value) if isinstance(value, list) else [value]
+    return [read_call(each, "arguments") for each in calls]
 
 
 def _read_named(text: str) -> list[WrittenCall | None]:

@@ -25,11 +25,11 @@ def part(
         # The kernel behind scaled_dot_product_attention; the public function does not give the log-sum-exp.
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         return kernel(query, keys, values, attn_mask=mask, scale=rules.scale)
-    found = scores(query, keys, rules)
+    weights = scores(query, keys, rules)
     if mask is not None:
-        found = found + mask
-    total = found.logsumexp(-1, keepdim=True)
-    return torch.matmul((found - total).exp().to(values.dtype), values), total[..., 0]
+        weights = weights + mask
+    total = weights.logsumexp(-1, keepdim=True)
+    return torch.matmul((weights - total).exp().to(values.dtype), values), total[..., 0]
 
 
 def shared_part(

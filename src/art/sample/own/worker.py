@@ -38,7 +38,7 @@ class ChoiceRow(Row):
     sampled: int
     """How many tokens of the choice there are."""
     shaper: Shaper | None
-    said: list[int]
+    token_ids: list[int]
     """The tokens of the choice."""
 
 
@@ -86,8 +86,8 @@ class Worker:
             ours = [order for order in orders if order.cohort is cohort]
             # A seeded request's prompt is computed alone, because its numbers must not depend on its neighbours.
             loose = [order for order in ours if order.generation.sampling.seed is None]
-            asked = dict.fromkeys(order.generation.prompt_ids for order in loose)
-            fresh = [ids for ids in asked if cohort.prompts.find(ids) is None]
+            prompts = dict.fromkeys(order.generation.prompt_ids for order in loose)
+            fresh = [ids for ids in prompts if cohort.prompts.find(ids) is None]
             for pack in _packs(fresh, self._rope_limit):
                 asking = [order for order in loose if order.generation.prompt_ids in pack]
                 with self._failing({cohort: [order.generation for order in asking]}):
@@ -146,7 +146,7 @@ class Worker:
                     seed=order.seed,
                     sampled=1,
                     shaper=each.shaper,
-                    said=[drawn.token_id],
+                    token_ids=[drawn.token_id],
                 )
                 most_tokens = generation.sampling.max_tokens if self._reserves else None
                 cohort.rows.add(row, prompt, shared=shared, most_tokens=most_tokens, coming=coming[capacity])
@@ -183,14 +183,14 @@ class Worker:
 
     def _prefill(self, cohort: Cohort, prompts: list[Prompt], orders: Sequence[Order]) -> list[Prompt]:
         """Compute the prompts, unless everyone who asked has gone meanwhile: then they stay without logits."""
-        done = 0
-        while done < max(map(len, prompts)):
+        position = 0
+        while position < max(map(len, prompts)):
             if self._is_stopping():
                 raise InferenceError("the engine was closed")
             if all(order.generation.is_cancelled(choice) for order in orders for choice in order.choices):
                 return prompts
             with self._adapted.replaced(cohort.low_ranks):
-                done = prefill(self._adapted.model, prompts, start=done)
+                position = prefill(self._adapted.model, prompts, start=position)
         self.prompts_prefilled += len(prompts)
         self.token_bytes = prompts[0].size_bytes // len(prompts[0])
         for prompt in prompts:
@@ -221,7 +221,7 @@ class Worker:
                 broken[cohort][row.generation] = each.problem
                 continue
             row.last_token, row.sampled = drawn.token_id, row.sampled + 1
-            row.said.append(drawn.token_id)
+            row.token_ids.append(drawn.token_id)
             if self._hand_out(row.generation, row.choice, drawn, sampled=row.sampled):
                 cohort.rows.remove(row)
         for cohort, ending in broken.items():
@@ -254,7 +254,7 @@ class Worker:
 
     def _read_again(self, cohort: Cohort, row: ChoiceRow) -> Tensor:
         """Read a row from its beginning, because with its next token positions mean something else."""
-        whole = Prompt((*row.generation.prompt_ids, *row.said))
+        whole = Prompt((*row.generation.prompt_ids, *row.token_ids))
         prefill(self._adapted.model, [whole])
         cohort.rows.remove(row)
         row.prompt = None

@@ -88,17 +88,19 @@ class Client:
 def not_loaded(address: Address, folder: Path, reply: Reply) -> InferenceError | LoRAShapeMismatchError:
     """Give the error of an adapter that a server did not take."""
     where = f"The vLLM server at {address}"
-    said = reply.message.removesuffix(", please check the stack trace above for the root cause")
-    if is_lost(said):
-        return SamplerLostError(f"{where} is starting again ({said}). Publish again.")
-    if reply.status == 404 and "No adapter found" in said:
+    message = reply.message.removesuffix(", please check the stack trace above for the root cause")
+    if is_lost(message):
+        return SamplerLostError(f"{where} is starting again ({message}). Publish again.")
+    if reply.status == 404 and "No adapter found" in message:
         return InferenceError(
             f"{where} does not see {folder}. It loads adapters from the folders of the root: let it see the root under "
             "the same path."
         )
-    if "max_lora_rank" in said:
-        return LoRAShapeMismatchError(f"{where} does not take {folder}: {said} Start it with a larger --max-lora-rank.")
-    return InferenceError(f"{where} does not take {folder} ({reply.status}): {said}")
+    if "max_lora_rank" in message:
+        return LoRAShapeMismatchError(
+            f"{where} does not take {folder}: {message} Start it with a larger --max-lora-rank."
+        )
+    return InferenceError(f"{where} does not take {folder} ({reply.status}): {message}")
 
 
 def _reply(status: int, content: bytes) -> Reply:

@@ -90,8 +90,8 @@ def program() -> list[str]:
         if shutil.which(python) is None:
             raise ConfigurationError(f"{PYTHON} is {python!r}, and no program. Set it to the Python that has vLLM.")
         return [python, "-m", "vllm.entrypoints.cli.main", "serve"]
-    if found := shutil.which("vllm"):
-        return [found, "serve"]
+    if path := shutil.which("vllm"):
+        return [path, "serve"]
     raise ConfigurationError(
         "sampler='vllm' found no vLLM. Its pins exclude ours, so install it into an environment of its own, and set "
         f"{PYTHON} to that environment's Python, or put its `vllm` on the path; docs/guides/vllm.md says how."

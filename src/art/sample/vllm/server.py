@@ -92,9 +92,9 @@ class VLLMServer:
         """Yield a choice's tokens. `adapter` None is the base model."""
         suitable = await self.ready()
         assert self._client is not None
-        asked = {**body, "model": adapter or suitable.base}
+        request = {**body, "model": adapter or suitable.base}
         try:
-            async with aclosing(self._client.complete(asked, top=top)) as pieces:
+            async with aclosing(self._client.complete(request, top=top)) as pieces:
                 async for piece in pieces:
                     yield piece
         except SamplerLostError as error:

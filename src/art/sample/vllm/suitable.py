@@ -64,8 +64,8 @@ async def _served(client: Client) -> tuple[str, int]:
 async def _logprobs(client: Client, base: str) -> list[str]:
     """Force two different tokens. Only log-probabilities of what was drawn from are near 0 for both."""
     for token in (0, 1):
-        asked = completion([0], sampling=Sampling(max_tokens=1))
-        reply = await client.complete_at_once({**asked, "model": base, "logit_bias": {str(token): BIAS}})
+        request = completion([0], sampling=Sampling(max_tokens=1))
+        reply = await client.complete_at_once({**request, "model": base, "logit_bias": {str(token): BIAS}})
         if reply.status != 200:
             raise InferenceError(
                 f"The vLLM server at {client.address} does not sample ({reply.status}): {reply.message}"
@@ -85,10 +85,10 @@ async def _adapters(client: Client) -> tuple[list[str], int | None]:
         reply = await client.load(f"art-asks-{folder.name}", folder)
     if reply.status == 404 and "No adapter found" not in reply.message:
         return ["--enable-lora", "the environment variable VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"], None
-    found = _MAX_LORA.search(await client.text("/metrics"))
-    if found is None:
+    match = _MAX_LORA.search(await client.text("/metrics"))
+    if match is None:
         return ["--enable-lora"], None
-    lacks = [f"--max-loras {LEAST_LORAS} or more"] if int(found[1]) < LEAST_LORAS else []
+    lacks = [f"--max-loras {LEAST_LORAS} or more"] if int(match[1]) < LEAST_LORAS else []
     rank = _MAX_RANK.search(reply.message)
     return lacks, int(rank[1]) if rank else None
 

@@ -35,9 +35,9 @@ class Ranks:
         """Give what each rank has, in their order; all have the same shape and type."""
         if self.count == 1:
             return [values]
-        found = [torch.empty_like(values) for _ in range(self.count)]
-        torch.distributed.all_gather(found, values)
-        return found
+        tensors = [torch.empty_like(values) for _ in range(self.count)]
+        torch.distributed.all_gather(tensors, values)
+        return tensors
 
     def gather_numbers(self, numbers: Iterable[float], device: torch.device) -> list[list[float]]:
         """Give the numbers of each rank; float64 holds them exactly."""
