@@ -13,9 +13,9 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from art import absent
-
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
     from art import branches, dev, errors, local, types, utils
     from art.backend import Backend, TrainResult
     from art.branches import fork_many
@@ -123,6 +123,7 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("artfork")
+    absent = importlib.import_module("art.absent")
     if name in absent.HOME_OF:
         raise absent.not_here(absent.HOME_OF[name])
     raise AttributeError(f"module 'art' has no attribute {name!r}")
@@ -138,7 +139,9 @@ def _warn_beside_another_art() -> None:
     for folder in sys.path:
         with contextlib.suppress(OSError):
             # pathlib is not imported yet, and need not be.
-            others.update(name for name in os.listdir(folder or ".") if _provides_art(folder, name))  # noqa: PTH208
+            names = os.listdir(folder or ".")  # noqa: PTH208
+            has_art = "art" in names or "art.py" in names
+            others.update(name for name in names if _provides_art(folder, name, has_art=has_art))
     if not others:
         return
     named = " and ".join(sorted({name.partition("-")[0].replace("_", "-") for name in others}))
@@ -149,10 +152,15 @@ def _warn_beside_another_art() -> None:
     )
 
 
-def _provides_art(folder: str, name: str) -> bool:
-    """Tell by its list of files whether a distribution has a package `art`; artfork's own does not count."""
+def _provides_art(folder: str, name: str, *, has_art: bool) -> bool:
+    """Tell by its list of files whether a distribution has a package `art`; artfork's own does not count.
+
+    The lists of a folder without such a package are not read.
+    """
     if not name.endswith(".dist-info") or name.startswith("artfork-"):
         return False
+    if not has_art:
+        return name.startswith("openpipe_art-")
     start = _start_of(f"{folder}/{name}/RECORD") or _start_of(f"{folder}/{name}/top_level.txt")
     return name.startswith("openpipe_art-") or b"\nart/" in start or b"\nart.py" in start or b"\nart\n" in start
 
@@ -168,5 +176,15 @@ def _start_of(file: str) -> bytes:
     return b"\n" + start + b"\n"
 
 
+class _Absent:
+    """Refuses modules that ART has and artfork has not. It is asked last, and reads their list only then."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if not name.startswith("art."):
+            return None
+        return importlib.import_module("art.absent").find_spec(name)
+
+
 _warn_beside_another_art()
-sys.meta_path.append(absent.Absent)
+sys.meta_path.append(_Absent)

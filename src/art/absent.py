@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -62,12 +61,13 @@ def not_here(module: str) -> ImportError:
     return ImportError(f"There is no {module} here: {INSTEAD[module]}", name=module)
 
 
-class Absent:
-    """Finds the modules of `INSTEAD`, as a last resort, and refuses to load them."""
+def find_spec(name: str) -> ModuleSpec | None:
+    """Give what refuses to load a module of `INSTEAD`; None for another one."""
+    return ModuleSpec(name, Nothing(), is_package=True) if name in INSTEAD else None  # type: ignore[arg-type]
 
-    @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        return ModuleSpec(name, Absent(), is_package=True) if name in INSTEAD else None  # type: ignore[arg-type]
+
+class Nothing:
+    """Stands where a module would be, and loads none."""
 
     def create_module(self, spec: ModuleSpec) -> None:
         """Leave it to Python: an empty module lives until `exec_module` refuses it."""

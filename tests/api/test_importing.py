@@ -151,9 +151,10 @@ def test_a_name_of_utils_stays_what_it_is_when_the_module_of_its_name_is_importe
 
 
 def installed(folder: Path, distribution: str, **files: str) -> Path:
-    """Make a folder in which a distribution looks installed."""
+    """Make a folder in which a distribution looks installed, beside a package `art`."""
     metadata = folder / f"{distribution}.dist-info"
     metadata.mkdir()
+    (folder / "art").mkdir()
     for name, content in files.items():
         (metadata / name.replace("_txt", ".txt")).write_text(content)
     return folder

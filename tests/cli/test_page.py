@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from art.cli.app import COMMANDS, app
+from art.cli.app import app
+from art.cli.group import COMMANDS
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/command-line.md").read_text()
+TERMINAL = 80
 EVERYWHERE = {"--root", "--project", "--json", "--help"}
 
 
@@ -28,6 +30,14 @@ def test_the_page_lists_every_command_and_no_other():
     listed = re.findall(r"^\| \[`art ([a-z]+)", PAGE, re.MULTILINE)
 
     assert sorted(listed) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_line_of_a_command_is_one_sentence_that_fits_a_terminal(command: str):
+    line = COMMANDS[command].line
+
+    assert line.endswith(".")
+    assert len(f"  {max(COMMANDS, key=len)}  {line}") <= TERMINAL
 
 
 @pytest.mark.parametrize("option", sorted(EVERYWHERE - {"--help"}))

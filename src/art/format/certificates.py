@@ -34,7 +34,7 @@ class Edge(StrEnum):
 class Certificate(BaseModel):
     """One line: the way to a checkpoint was gone again, and led to the same bits."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
 
     step: Count
     checkpoint: Digest

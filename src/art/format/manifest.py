@@ -40,7 +40,7 @@ MAX_THREADS = 1024
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class FileEntry(_Value):

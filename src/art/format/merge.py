@@ -12,7 +12,7 @@ from art.format.fields import Number
 class Method(BaseModel):
     """How two updates are combined; `weight` is the share of the second."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     name: Literal["linear", "slerp", "ties"] = "linear"
     weight: Number = Field(default=0.5, ge=0, le=1)

@@ -18,7 +18,7 @@ MAX_LINE_BYTES = 4096
 class PinLine(BaseModel):
     """One line: a checkpoint was pinned, or its pin was taken out."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
 
     step: Count
     checkpoint: Digest | None = None

@@ -20,7 +20,7 @@ Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class SeenSet(_Value):

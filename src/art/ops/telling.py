@@ -60,7 +60,7 @@ class Told:
 class Cursor(BaseModel):
     """How far a tracker was told of a model."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
 
     run: str
     number: Count = 1

@@ -29,7 +29,7 @@ _WEIGHTS = f"its {layout.ADAPTER_WEIGHTS}"
 class AdapterConfig(BaseModel):
     """What an adapter's configuration says that a manifest would; PEFT's defaults where it says nothing."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     base_model_name_or_path: str | None = None
     revision: str | None = None

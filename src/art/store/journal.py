@@ -36,7 +36,7 @@ T = TypeVar("T")
 class Record(BaseModel):
     """Folders set aside together: when, why, and the moves that did it, as paths below the root."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: Annotated[int, Field(gt=0, lt=MAX_ID)]
     time: Time

@@ -30,7 +30,7 @@ RUNNING, ENDED = "running", "ended"
 class LiveRun(BaseModel):
     """The process that trains a model, as it was at its last sign of life."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
 
     host: str
     pid: int = Field(gt=0)
