@@ -83,17 +83,17 @@ def sampled_tokens(choice: Choice) -> SampledTokens | None:
         extra = {**((choice.message.model_extra or {}).get(STAYS_WITH_LITELLM) or {}), **extra}
     content = (choice.logprobs.content if choice.logprobs else None) or []
     first = content[0].model_extra or {} if content else {}
-    said = _read({"temperature": first.get("temperature"), **extra})
-    token_ids = said.token_ids or _spelled_ids(content)
-    logprobs = said.token_logprobs or [entry.logprob for entry in content]
+    fields = _read({"temperature": first.get("temperature"), **extra})
+    token_ids = fields.token_ids or _spelled_ids(content)
+    logprobs = fields.token_logprobs or [entry.logprob for entry in content]
     if "token_logprobs" not in extra and not (token_ids and content):
         return None
     return SampledTokens(
-        prompt_ids=said.prompt_token_ids or None,
+        prompt_ids=fields.prompt_token_ids or None,
         token_ids=tuple(token_ids),
         logprobs=tuple(map(not_finite, logprobs)),
-        temperature=1.0 if said.temperature is None else said.temperature,
-        version=said.version,
+        temperature=1.0 if fields.temperature is None else fields.temperature,
+        version=fields.version,
     )
 
 
@@ -101,9 +101,9 @@ def _read(extra: dict[str, Any]) -> _Fields:
     try:
         return _Fields.model_validate(extra)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(map(str, found["loc"]))
-        raise TrainingDataError(f"A Choice says with {field} how it was sampled: {found['msg']}.") from error
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(map(str, problem["loc"]))
+        raise TrainingDataError(f"A Choice says with {field} how it was sampled: {problem['msg']}.") from error
 
 
 def _spelled_ids(content: Sequence[ChatCompletionTokenLogprob]) -> list[int]:

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 
 @dataclass(frozen=True)
-class Entry:
+class CommandEntry:
     """Where a command is, as `module.function` below `art.cli.commands`, and what `art --help` says of it."""
 
     function: str
@@ -23,35 +23,35 @@ class Entry:
 
 
 COMMANDS = {
-    "log": Entry("log.log", "List models and their steps, and where they were forked."),
-    "show": Entry("show.show", "Show all that is known of a checkpoint."),
-    "status": Entry("status.status", "Say whether a run went wrong, since when, at what cost."),
-    "suggest": Entry("status.suggest", "Print the command that goes on from before it went wrong."),
-    "diff": Entry("diff.diff", "Compare two checkpoints, and what their branches learned."),
-    "serve": Entry("serve.serve", "Serve a checkpoint to OpenAI's clients."),
-    "chat": Entry("serve.chat", "Talk to a checkpoint."),
-    "ui": Entry("ui.ui", "Show branches, steps and rollouts in a browser."),
-    "mcp": Entry("mcp.mcp", "Serve the operations to an agent, by MCP."),
-    "verify": Entry("verify.verify", "Check digests, signatures, or that a fork continues exactly."),
-    "replay": Entry("replay.replay", "Take a training step again, and compare bit for bit."),
-    "data": Entry("data.data", "Count how often a branch was trained on each scenario."),
-    "sign": Entry("sign.sign", "Sign a checkpoint."),
-    "fork": Entry("fork.fork", "Begin a model with a checkpoint of another one."),
-    "sweep": Entry("sweep.sweep", "Fork a branch for each combination of settings, and train."),
-    "merge": Entry("merge.merge", "Begin a model with the merge of two adapters."),
-    "rewind": Entry("rewind.rewind", "Make an earlier step the newest again; --undo takes it back."),
-    "rm": Entry("rm.remove", "Delete checkpoints for good."),
-    "gc": Entry("gc.collect", "Delete what broken-off work left; with --keep, old steps too."),
-    "pin": Entry("pin.pin", "Keep a checkpoint from every policy that deletes."),
-    "unpin": Entry("pin.unpin", "Take a pin out."),
-    "push": Entry("push.push", "Copy checkpoints to a bucket."),
-    "pull": Entry("pull.pull", "Copy a checkpoint from a bucket to this disk."),
-    "export": Entry("export.export", "Write an adapter, or a merged model, for other programs."),
-    "commit": Entry("commit.commit", "Keep a checkpoint of another trainer."),
-    "checkout": Entry("commit.checkout", "Write a checkpoint's files into a folder of your own."),
-    "watch": Entry("watch.watch", "Commit every checkpoint that another trainer writes."),
-    "certify": Entry("certify.certify", "Check that a training script resumes exactly."),
-    "plan": Entry("plan.plan", "Say what fits into a GPU's memory."),
+    "log": CommandEntry("log.log", "List models and their steps, and where they were forked."),
+    "show": CommandEntry("show.show", "Show all that is known of a checkpoint."),
+    "status": CommandEntry("status.status", "Say whether a run went wrong, since when, at what cost."),
+    "suggest": CommandEntry("status.suggest", "Print the command that goes on from before it went wrong."),
+    "diff": CommandEntry("diff.diff", "Compare two checkpoints, and what their branches learned."),
+    "serve": CommandEntry("serve.serve", "Serve a checkpoint to OpenAI's clients."),
+    "chat": CommandEntry("serve.chat", "Talk to a checkpoint."),
+    "ui": CommandEntry("ui.ui", "Show branches, steps and rollouts in a browser."),
+    "mcp": CommandEntry("mcp.mcp", "Serve the operations to an agent, by MCP."),
+    "verify": CommandEntry("verify.verify", "Check digests, signatures, or that a fork continues exactly."),
+    "replay": CommandEntry("replay.replay", "Take a training step again, and compare bit for bit."),
+    "data": CommandEntry("data.data", "Count how often a branch was trained on each scenario."),
+    "sign": CommandEntry("sign.sign", "Sign a checkpoint."),
+    "fork": CommandEntry("fork.fork", "Begin a model with a checkpoint of another one."),
+    "sweep": CommandEntry("sweep.sweep", "Fork a branch for each combination of settings, and train."),
+    "merge": CommandEntry("merge.merge", "Begin a model with the merge of two adapters."),
+    "rewind": CommandEntry("rewind.rewind", "Make an earlier step the newest again; --undo takes it back."),
+    "rm": CommandEntry("rm.remove", "Delete checkpoints for good."),
+    "gc": CommandEntry("gc.collect", "Delete what broken-off work left; with --keep, old steps too."),
+    "pin": CommandEntry("pin.pin", "Keep a checkpoint from every policy that deletes."),
+    "unpin": CommandEntry("pin.unpin", "Take a pin out."),
+    "push": CommandEntry("push.push", "Copy checkpoints to a bucket."),
+    "pull": CommandEntry("pull.pull", "Copy a checkpoint from a bucket to this disk."),
+    "export": CommandEntry("export.export", "Write an adapter, or a merged model, for other programs."),
+    "commit": CommandEntry("commit.commit", "Keep a checkpoint of another trainer."),
+    "checkout": CommandEntry("commit.checkout", "Write a checkpoint's files into a folder of your own."),
+    "watch": CommandEntry("watch.watch", "Commit every checkpoint that another trainer writes."),
+    "certify": CommandEntry("certify.certify", "Check that a training script resumes exactly."),
+    "plan": CommandEntry("plan.plan", "Say what fits into a GPU's memory."),
 }
 
 
@@ -92,7 +92,7 @@ class _Built(MutableMapping[str, Any]):
         return len(COMMANDS)
 
 
-def _command(name: str, entry: Entry) -> Any:
+def _command(name: str, entry: CommandEntry) -> Any:
     module, _, function = entry.function.partition(".")
     alone = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
     alone.command(name)(getattr(import_module(f"art.cli.commands.{module}"), function))

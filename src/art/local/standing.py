@@ -98,11 +98,11 @@ class Standing:
         if self._remote is None:
             return
         try:
-            there = self._remote.open_checkpoint(sound.ref)
+            remote_copy = self._remote.open_checkpoint(sound.ref)
             later = {step for step in self._remote.steps(sound.ref.model) if step > sound.ref.step}
             # What this root never had is not ours to move.
-            if there.digest == sound.digest and later and later <= {*steps}:
-                self._remote.rewind(there)
+            if remote_copy.digest == sound.digest and later and later <= {*steps}:
+                self._remote.rewind(remote_copy)
                 _log.warning("%s are set aside in %s too.", listed_steps(sorted(later)), self._remote)
         except ArtError as error:
             _log.warning("%s may still have what was damaged of %s: %s", self._remote, sound.ref.model, error)
