@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict
 
 from art.errors import CorruptCheckpointError, IncompatibleError
-from art.format.json import parse_as, shown
+from art.format.json import parse_as, shown, shown_name
 from art.format.safetensors import read_header
 from art.store import regular
 
@@ -140,7 +140,8 @@ def _read(path: Path) -> tuple[Mapping[str, torch.Tensor], Said]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
     except SafetensorError as error:
-        raise CorruptCheckpointError(f"{path} is damaged: {error}.") from error
+        # The library quotes what a stranger wrote.
+        raise CorruptCheckpointError(f"{path} is damaged: {shown_name(str(error))}.") from error
     content = metadata.get(METADATA, "").encode()
     return tensors, parse_as(Said, content, where=f"the metadata of {path}", what="what a branch saves")
 
@@ -161,7 +162,10 @@ def _generator_of(trainer: Any) -> torch.Generator | None:
 def _give_sampler(trainer: Any, state: torch.Tensor, path: Path) -> None:
     if (generator := _generator_of(trainer)) is not None:
         _check_alike(state, generator.get_state(), f"The state of the sampler in {path}")
-        generator.set_state(state)
+        try:
+            generator.set_state(state)
+        except RuntimeError as error:
+            raise CorruptCheckpointError(f"{path} holds a state of the sampler that no generator takes.") from error
 
 
 def _check_alike(tensor: torch.Tensor, wanted: torch.Tensor, what: str) -> None:
