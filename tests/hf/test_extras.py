@@ -121,20 +121,6 @@ def test_extras_that_no_branch_wrote_are_named_and_change_nothing(
     assert vars(trainer) == before
 
 
-def test_a_state_of_the_sampler_that_no_generator_takes_is_named(tmp_path: Path):
-    generator, said = torch.Generator(), '{"counters": {}, "metrics": {}, "buffer": null}'
-    state = torch.zeros_like(generator.get_state())
-    save_file({"sampler": state}, tmp_path / file_name(0), metadata={"artfork": said})
-    (tmp_path / "rng_state.pth").touch()
-    trainer = trainer_of(torch.nn.Linear(1, 1))
-    trainer.callback_handler = SimpleNamespace(
-        train_dataloader=SimpleNamespace(sampler=SimpleNamespace(generator=generator))
-    )
-
-    with pytest.raises(CorruptCheckpointError, match=r"state of the sampler"):
-        Extras(trainer).load(tmp_path)
-
-
 def test_extras_behind_a_link_are_not_read(tmp_path: Path):
     (tmp_path / "elsewhere").write_bytes(b"x")
     (tmp_path / file_name(0)).symlink_to("elsewhere")
