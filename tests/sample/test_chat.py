@@ -42,7 +42,7 @@ def spoken(
         ids = [*ids, chat.tokenizer.eos_token_id]
     for number, token_id in enumerate(ids, start=1):
         reason = end if number == len(ids) else None
-        pieces.append(answer.push(Token(0, Drawn(token_id, -1.0), reason)).said)  # type: ignore[arg-type]
+        pieces.append(answer.push(Token(0, Drawn(token_id, -1.0), reason)).text)  # type: ignore[arg-type]
         if answer.finish_reason:
             break
     return answer, [piece for piece in pieces if piece]

@@ -100,7 +100,7 @@ def answer_to(kind: Kind, text: str) -> tuple[Answer, list[str]]:
     answer = Answer(chat, offered=[ADD, LIST])
     ids = [*tokenizer.encode(text), tokenizer.eos_token_id]
     pieces = [
-        answer.push(Token(0, Drawn(each, -1.0), "stop" if at == len(ids) else None)).said
+        answer.push(Token(0, Drawn(each, -1.0), "stop" if at == len(ids) else None)).text
         for at, each in enumerate(ids, start=1)
     ]
     return answer, [piece for piece in pieces if piece]

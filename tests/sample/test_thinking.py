@@ -44,11 +44,11 @@ def test_the_template_says_how_thoughts_are_marked(template: str, marks: Marks |
     [
         (THOUGHT, False, Split("They greet me.\n\nSo do I.", "Hello\n\nyou")),
         ("They greet.\n</think>\n\nHello", True, Split("They greet.", "Hello")),
-        ("Hello <think>", False, Split(said="Hello <think>")),
-        ("\n\nHello", False, Split(said="\n\nHello")),
-        ("<thin", False, Split(said="<thin")),
+        ("Hello <think>", False, Split(text="Hello <think>")),
+        ("\n\nHello", False, Split(text="\n\nHello")),
+        ("<thin", False, Split(text="<thin")),
         ("<think>\nno end </thi\n", False, Split("no end </thi")),
-        ("<think>\n\n</think>\n\nHello", False, Split(said="Hello")),
+        ("<think>\n\n</think>\n\nHello", False, Split(text="Hello")),
     ],
 )
 def test_a_thought_is_told_from_what_is_said(text: str, size: int, whole: Split, *, opened: bool) -> None:
@@ -56,11 +56,11 @@ def test_a_thought_is_told_from_what_is_said(text: str, size: int, whole: Split,
 
     pieces = [thinker.push(text[at : at + size]) for at in range(0, len(text), size)] + [thinker.finish()]
 
-    assert Split("".join(each.thought for each in pieces), "".join(each.said for each in pieces)) == whole
+    assert Split("".join(each.thought for each in pieces), "".join(each.text for each in pieces)) == whole
 
 
 def test_without_marks_everything_is_said() -> None:
-    assert Thinker(None).push(THOUGHT) == Split(said=THOUGHT)
+    assert Thinker(None).push(THOUGHT) == Split(text=THOUGHT)
 
 
 @pytest.fixture(scope="module")
