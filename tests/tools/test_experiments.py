@@ -15,11 +15,13 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.types import CallToolResult, TextContent
 
 from art.errors import ConfigurationError
+from art.names import CheckpointRef, ModelRef
+from art.store.history import History
 from art.store.store import CheckpointStore
 from art.tools.experiments import PERMISSIONS, Experiments
 from art.tools.server import make_server
 from store.conftest import tree
-from ui.story import STORY, tell
+from ui.story import STORY, tell, write_checkpoint
 
 
 @pytest.fixture
@@ -60,8 +62,11 @@ def names(experiments: Experiments) -> set[str]:
 def test_an_agent_reads_only_unless_it_is_allowed_more(store: CheckpointStore):
     reading = names(Experiments(store))
 
-    assert reading == {"status", "tree", "history", "step", "rollouts", "compare", "data", "disk", "verify"}
-    assert names(Experiments(store, allowed=PERMISSIONS)) - reading == {"fork", "rewind", "undo_rewind", "pin", "unpin"}
+    assert reading == {
+        *("status", "tree", "history", "step", "rollouts", "compare", "data", "disk", "plan_clean_up", "verify")
+    }
+    changing = names(Experiments(store, allowed=PERMISSIONS)) - reading
+    assert changing == {"fork", "rewind", "undo_rewind", "pin", "unpin", "clean_up"}
     assert names(Experiments(store, allowed=["pin"])) - reading == {"pin", "unpin"}
     with pytest.raises(ConfigurationError, match="delete cannot be allowed"):
         Experiments(store, allowed=["delete"])
@@ -78,6 +83,7 @@ def test_an_agent_reads_only_unless_it_is_allowed_more(store: CheckpointStore):
         ("compare", {"first": "shop/agent-002@51", "second": "shop/agent-004@75"}),
         ("data", {"ref": "shop/agent-004@75"}),
         ("disk", {}),
+        ("plan_clean_up", {"keep": "newest:1"}),
         ("verify", {"ref": "shop/agent-002@51"}),
     ],
 )
@@ -119,6 +125,12 @@ def test_an_agent_forks_where_status_says_and_the_same_fork_again_is_free(store:
         ("rewind", {"ref": "shop/agent-001@9999"}, "9999"),
         ("step", {"ref": "agent-001"}, "agent-001"),
         ("history", {"model": "../../etc"}, ".."),
+        (
+            "fork",
+            {"source": "shop/agent-001@24", "destination": "shop/again"},
+            "shop/agent-002 began with the same checkpoint",
+        ),
+        ("clean_up", {"keep": "everything"}, "is no policy"),
         ("pin", {"ref": "shop/agent-001@9999"}, "9999"),
     ],
 )
@@ -145,6 +157,79 @@ def test_a_rewind_is_undone_and_a_pin_is_taken_out(store: CheckpointStore):
     assert rewound == {"newest": f"shop/agent-001@{steps[0]}", "set_aside": steps[1:]}
     assert undone == {"newest": f"shop/agent-001@{steps[-1]}", "brought_back": steps[1:]}
     assert (pinned["pinned"], unpinned["pinned"]) == (True, False)
+
+
+def test_a_budget_and_a_setting_hold_when_the_server_is_started_again(store: CheckpointStore):
+    fork = {"source": "shop/agent-002@50", "settings": {"learning_rate": 2e-5}}
+    first = ask(Experiments(store, allowed=["fork"], max_forks=2), "fork", destination="shop/low", **fork)
+    again = ask(Experiments(store, allowed=["fork"], max_forks=2), "fork", destination="shop/low", **fork)
+    twin = ask(Experiments(store, allowed=["fork"], max_forks=2), "fork", destination="shop/other", **fork)
+    other = {"source": "shop/agent-002@50", "settings": {"learning_rate": 5e-6}}
+    second = ask(Experiments(store, allowed=["fork"], max_forks=2), "fork", destination="shop/lower", **other)
+    third = ask(
+        Experiments(store, allowed=["fork"], max_forks=2), "fork", source="shop/agent-001@5", destination="shop/x"
+    )
+
+    assert (first[1]["forks_left"], again[1]["repeated"], again[1]["forks_left"]) == (1, True, 1)
+    assert (twin[0], "shop/low began with the same checkpoint" in twin[1]) == (True, True)
+    assert second[1]["forks_left"] == 0
+    assert (third[0], "budget of 2 forks is spent" in third[1]) == (True, True)
+
+
+def test_a_ledger_that_was_spoilt_is_no_larger_budget(store: CheckpointStore):
+    (store.root / ".agent-forks.jsonl").write_text("{}\n")
+
+    failed, words = ask(Experiments(store, allowed=["fork"]), "fork", source="shop/agent-001@5", destination="shop/x")
+
+    assert (failed, ".agent-forks.jsonl" in words) == (True, True)
+    assert not store.steps(ModelRef("shop", "x"))
+
+
+def test_an_agent_branches_watches_compares_and_cleans_up_in_one_night(store: CheckpointStore):
+    """What an overnight agent does, in the calls of one client."""
+
+    async def night() -> list[Any]:
+        said: list[Any] = []
+        async with Client(make_server(Experiments(store, allowed=("fork", "clean-up"), max_forks=3))) as client:
+
+            async def call(tool: str, **arguments: Any) -> Any:
+                said.append(read(await client.call_tool(tool, arguments)))
+                return said[-1]
+
+            alert = (await call("status"))["alerts"][0]
+            source = f"{alert['project']}/{alert['model']}@{alert['last_good']}"
+            await call("rollouts", ref=f"shop/{alert['model']}@{alert['onset']}")
+            ref = (await call("fork", source=source, destination="shop/night", settings={"learning_rate": 1e-5}))["ref"]
+            parent = store.open(CheckpointRef.parse(ref))
+            # Its own script trains meanwhile.
+            for step in range(parent.ref.step, parent.ref.step + 3):
+                History(store.root).append(ModelRef("shop", "night"), step, split="train", metrics={"reward": 0.8})
+                settings = {"learning_rate": 1e-5}
+                parent = write_checkpoint(
+                    store, ModelRef("shop", "night"), step + 1, parent=parent, settings=settings, reward=0.8
+                )
+            await call("history", model="shop/night")
+            await call("compare", first=source, second=str(parent.ref))
+            await call("fork", source=source, destination="shop/twin", settings={"learning_rate": 1e-5})
+            await call("tree")
+            await call("plan_clean_up", keep="newest:1")
+            await call("clean_up", keep="newest:1")
+            await call("status")
+        return said
+
+    before = {model: store.steps(model) for model in store.models()}
+    status, _, forked, history, compared, twin, tree_, _, cleaned, after = asyncio.run(night())
+
+    good = status["alerts"][0]["last_good"]
+    assert history["metrics"]["train/reward"] == [0.8] * 3
+    assert compared["part_at"] == f"shop/agent-004@{good}"
+    assert "shop/night began with the same checkpoint" in twin
+    assert "night" in {each["model"] for each in tree_["models"]}
+    assert cleaned["deleted"] == [f"shop/night@{step}" for step in range(good, good + 3)]
+    assert store.steps(ModelRef("shop", "night")) == [good + 3]
+    assert {model: store.steps(model) for model in before} == before
+    assert (after["alerts"][0]["life"], after["alerts"][0]["answered_by"]) == ("answered", "shop/night")
+    assert forked["forks_left"] == 2
 
 
 def test_a_client_starts_the_program_and_asks_it(store: CheckpointStore):

@@ -150,6 +150,28 @@ def test_a_step_that_is_written_appears_without_a_reload(browser: playwright.Bro
         assert len([url for url in visit.requests if url == page.url]) == 1
 
 
+def test_a_server_that_comes_back_leaves_no_gap_and_no_double_point(browser: playwright.Browser, tmp_path: Path):
+    store = tell(tmp_path, story=(Branch(name="one", last=6, changed={}, is_running=True),))
+    model, history = ModelRef("shop", "one"), History(store.root)
+    with served(store) as page:
+        visit = Visit(browser, page.url)
+        visit.wait(".toolbar", "live")
+    visit.wait(".problem", "Not connected since")
+    history.append(model, 6, split="train", metrics={"reward": 0.912})
+    with served(store, port=page.port), visit:
+        visit.wait(".row .newest", "0.91")
+        visit.wait(".chart .legend", "0.91")
+        history.append(model, 7, split="train", metrics={"reward": 0.953})
+        visit.wait(".chart .legend", "0.95")
+        visit.wait(".cost dd", "8")
+
+        assert visit.tab.locator(".problem").count() == 0
+        assert len([url for url in visit.requests if url == page.url]) == 1
+        # Chromium tells of every refused connection by itself.
+        assert all("ERR_" in problem for problem in visit.problems)
+        visit.problems.clear()
+
+
 def test_what_a_store_says_is_text_and_nothing_else(browser: playwright.Browser, tmp_path: Path):
     evil = "</script><script>window.evil = 1</script><img src=x onerror='window.evil = 2'>\u202eabc\x1b[31m"
     store = tell(tmp_path, story=(Branch(name="<b>one<", last=4, changed={"note": evil}),))

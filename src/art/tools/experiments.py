@@ -1,7 +1,7 @@
 """What an agent may ask of a root, and change there: each method is one tool.
 
-Reads what the page reads. Changes need a permission that the user gave by name, and forks have a budget. Nothing here
-deletes: a rewind sets aside, and is undone by name.
+Reads what the page reads. Changes need a permission that the user gave by name, and forks have a budget. A rewind sets
+aside, and is undone by name; a clean-up deletes, and only in branches that agents began.
 """
 
 from __future__ import annotations
@@ -10,26 +10,31 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from art.errors import ConfigurationError
 from art.format.pick import Best, Exact, Pick, pick_of
 from art.names import CheckpointRef, ModelRef
 from art.ops.data_documents import trained_document
 from art.ops.fork import ForkOutcome, ForkRequest, fork, if_exists
+from art.ops.keep import policies_of
+from art.ops.removal import remove
+from art.ops.retention import plan_retention
 from art.ops.trained import read_trained
 from art.ops.verify import verify
 from art.store.pins import set_pin
 from art.store.store import CheckpointStore
-from art.ui.desk import Desk
+from art.tools.ledger import Ledger
+from art.ui.desk import KEPT, Desk
 
-PERMISSIONS = ("fork", "rewind", "pin")
+PERMISSIONS = ("fork", "rewind", "pin", "clean-up")
 DEFAULT_MAX_FORKS = 20
 MOST_STEPS = 500
 
 Json = dict[str, Any]
 ModelName = Annotated[str, Field(description="project/model, as in shop/agent-1")]
 Step = Annotated[str, Field(description="project/model@step, as in shop/agent-1@500")]
+Rule = Annotated[str, Field(description="policies, as in 'newest:1, best:val/reward'")]
 Part = Literal["optimizer", "schedule", "random", "state"]
 
 
@@ -40,9 +45,11 @@ class Experiments:
     store: CheckpointStore
     allowed: Collection[str] = ()
     max_forks: int = DEFAULT_MAX_FORKS
-    _forks: int = field(default=0, init=False)
+    """Of all agents in this root, over all servers."""
+    _ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
+        self._ledger = Ledger(self.store.root)
         if unknown := sorted(set(self.allowed) - set(PERMISSIONS)):
             raise ConfigurationError(f"{', '.join(unknown)} cannot be allowed; there are {', '.join(PERMISSIONS)}.")
 
@@ -50,7 +57,7 @@ class Experiments:
     def reading(self) -> list[Callable[..., Json]]:
         """The tools that change nothing."""
         runs = [self.status, self.tree, self.history, self.step, self.rollouts, self.compare]
-        return [*runs, self.data, self.disk, self.verify]
+        return [*runs, self.data, self.disk, self.plan_clean_up, self.verify]
 
     @property
     def changing(self) -> list[Callable[..., Json]]:
@@ -59,6 +66,7 @@ class Experiments:
             "fork": [self.fork],
             "rewind": [self.rewind, self.undo_rewind],
             "pin": [self.pin, self.unpin],
+            "clean-up": [self.clean_up],
         }
         return [tool for permission in PERMISSIONS if permission in self.allowed for tool in tools[permission]]
 
@@ -107,6 +115,10 @@ class Experiments:
         """Say how many bytes each branch keeps, and how many are set aside."""
         return self._desk.disk()
 
+    def plan_clean_up(self, keep: Rule = KEPT) -> Json:
+        """Say which checkpoints retention policies would delete of every branch, why others stay, and the bytes."""
+        return self._desk.cleanup(keep)
+
     def verify(self, ref: Step) -> Json:
         """Read every byte of a checkpoint again and compare it with its manifest."""
         checked = _ref(ref)
@@ -122,36 +134,59 @@ class Experiments:
         not_after: Annotated[int | None, Field(description="the newest step at or before this one")] = None,
         best: Annotated[str | None, Field(description="the best step by a metric, as in val/reward")] = None,
         reset: Annotated[list[Part] | None, Field(description="parts that start afresh")] = None,
+        settings: Annotated[
+            dict[str, JsonValue] | None, Field(description="what the branch is begun to try, as in {'lr': 1e-5}")
+        ] = None,
     ) -> Json:
         """Begin a branch with a checkpoint of another one, at the same step; training continues from there bit for bit.
 
-        The same fork again changes nothing. Another fork into a model that has checkpoints is refused.
+        The same fork again changes nothing. Another fork into a model that has checkpoints is refused, and so is a
+        second branch that begins with the same checkpoint and tries the same settings under another name.
         """
         named, pick = _pick(source, not_after, best)
         model = ModelRef.parse(destination)
-        # Into a model that is there a fork is the same again, or refused; neither spends anything.
-        if self._forks >= self.max_forks and not self.store.steps(model):
-            raise ConfigurationError(f"The budget of {self.max_forks} forks is spent; ask the user for a larger one.")
         request = ForkRequest(
             source=self.store,
             source_model=named,
             pick=pick,
             destination=self.store,
             model=model,
-            reset=tuple(reset or ()),
+            reset=tuple(sorted(reset or ())),
+            settings=settings or {},
             if_exists=if_exists(overwrite=False, continues=False),
         )
         if request.source_model == request.model:
             raise ConfigurationError(f"{destination} would be rewound, which another tool does; name a new model.")
-        report = fork(request)
-        self._forks += report.outcome is ForkOutcome.FORKED and not report.repeated
+        with self._ledger.held():
+            spent = len(self._ledger.forks())
+            # Into a model that is there a fork is the same again, or refused; neither spends anything.
+            if not self.store.steps(model):
+                self._require_new(request, spent)
+            report = fork(request)
+            if report.outcome is ForkOutcome.FORKED and not report.repeated:
+                self._ledger.add(report.ref.model, report.selected)
+                spent += 1
         return {
             "ref": str(report.ref),
             "source": str(report.selected),
             "repeated": report.repeated,
             "copied_bytes": report.copied_bytes,
-            "forks_left": self.max_forks - self._forks,
+            "forks_left": max(0, self.max_forks - spent),
         }
+
+    def _require_new(self, request: ForkRequest, spent: int) -> None:
+        """Refuse a fork beyond the budget, and one that tries what another branch tries already."""
+        if spent >= self.max_forks:
+            raise ConfigurationError(f"The budget of {self.max_forks} forks is spent; ask the user for a larger one.")
+        chosen = self.store.select(request.source_model, request.pick).checkpoint
+        tried = (chosen.ref, chosen.digest, request.reset, dict(request.settings))
+        for lane in self._desk.overview().lanes:
+            hop = lane.branch.origin.hop if lane.branch.origin else None
+            if hop and (hop.ref, hop.digest, hop.reset, dict(hop.settings)) == tried:
+                raise ConfigurationError(
+                    f"{lane.model} began with the same checkpoint and tries the same. Go on with it, or say in "
+                    "`settings` what another branch is to try."
+                )
 
     def rewind(self, ref: Step) -> Json:
         """Make an earlier step the newest of its model again; later ones are set aside, never deleted."""
@@ -172,6 +207,21 @@ class Experiments:
     def unpin(self, ref: Step) -> Json:
         """Take a pin out: the retention policies decide again."""
         return self._set_pin(ref, pinned=False)
+
+    def clean_up(self, keep: Rule) -> Json:
+        """Delete for good what retention policies do not keep, of the branches that agents began; no other is touched.
+
+        `plan_clean_up` says beforehand what they keep.
+        """
+        there = set(self.store.models())
+        own = [model for model in dict.fromkeys(self._ledger.branches()) if model in there]
+        retention = plan_retention(self.store, own, policies_of(keep))
+        deleted = [str(ref) for ref in remove(self.store, retention.removal)]
+        return {
+            "branches": [str(model) for model in own],
+            "deleted": deleted,
+            "freed_bytes": retention.removal.freed_bytes,
+        }
 
     def _set_pin(self, ref: str, *, pinned: bool) -> Json:
         checkpoint = self.store.open(_ref(ref))

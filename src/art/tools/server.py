@@ -13,6 +13,7 @@ from art.tools.experiments import Experiments
 if TYPE_CHECKING:
     from mcp.server import MCPServer
 
+DELETING = ("clean_up",)
 INSTRUCTIONS = """\
 Training runs whose checkpoints fork like branches of a repository. A model is a branch, project/model; a checkpoint is
 a step on it, project/model@500. A fork continues bit for bit. Ask `status` first, then `tree`; `compare` two steps
@@ -30,9 +31,12 @@ def make_server(experiments: Experiments) -> MCPServer[Any]:
     for tool in experiments.reading:
         server.tool(annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False))(_said(tool))
     for tool in experiments.changing:
-        # Nothing is deleted, and the same call again changes nothing more.
+        # The same call again changes nothing more.
         annotations = ToolAnnotations(
-            read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+            read_only_hint=False,
+            destructive_hint=tool.__name__ in DELETING,
+            idempotent_hint=True,
+            open_world_hint=False,
         )
         server.tool(annotations=annotations)(_said(tool))
     return server

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 def mcp(
     context: typer.Context,
     allow: Annotated[
-        list[str] | None, typer.Option("--allow", metavar="WHAT", help="fork, rewind or pin; repeatable.")
+        list[str] | None, typer.Option("--allow", metavar="WHAT", help="fork, rewind, pin or clean-up; repeatable.")
     ] = None,
-    max_forks: Annotated[int, typer.Option("--max-forks", min=0, help="The budget of forks.")] = 20,
+    max_forks: Annotated[
+        int, typer.Option("--max-forks", min=0, help="The budget of forks, over all servers of this root.")
+    ] = 20,
     list_tools: Annotated[bool, typer.Option("--list", metavar="", help="Name the tools and end.")] = False,
     root: Root = None,
     project: Project = None,
@@ -24,7 +26,7 @@ def mcp(
 ) -> None:
     """Serve the operations to an agent over the Model Context Protocol, on stdin and stdout.
 
-    It reads unless something is allowed, and never deletes.
+    It reads unless something is allowed. A clean-up deletes in branches that agents began, and in no other.
     """
     from art.tools.experiments import Experiments
     from art.tools.server import make_server
