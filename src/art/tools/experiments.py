@@ -144,13 +144,12 @@ class Experiments:
         second branch that begins with the same checkpoint and tries the same settings under another name.
         """
         named, pick = _pick(source, not_after, best)
-        model = ModelRef.parse(destination)
         request = ForkRequest(
             source=self.store,
             source_model=named,
             pick=pick,
             destination=self.store,
-            model=model,
+            model=ModelRef.parse(destination),
             reset=tuple(sorted(reset or ())),
             settings=settings or {},
             if_exists=if_exists(overwrite=False, continues=False),
@@ -160,7 +159,7 @@ class Experiments:
         with self._ledger.held():
             spent = len(self._ledger.forks())
             # Into a model that is there a fork is the same again, or refused; neither spends anything.
-            if not self.store.steps(model):
+            if not self.store.steps(request.model):
                 self._require_new(request, spent)
             report = fork(request)
             if report.outcome is ForkOutcome.FORKED and not report.repeated:
