@@ -212,8 +212,8 @@ class Experiments:
 
         `plan_clean_up` says beforehand what they keep.
         """
-        there = set(self.store.models())
-        own = [model for model in dict.fromkeys(self._ledger.branches()) if model in there]
+        models = set(self.store.models())
+        own = [model for model in dict.fromkeys(self._ledger.branches()) if model in models]
         retention = plan_retention(self.store, own, policies_of(keep))
         deleted = [str(ref) for ref in remove(self.store, retention.removal)]
         return {
