@@ -24,7 +24,9 @@ if TYPE_CHECKING:
         capture_auto_trajectory,
         capture_yielded_trajectory,
         current_trajectory,
+        no_capture,
         trajectory,
+        trajectory_group,
         yield_trajectory,
     )
     from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
@@ -65,8 +67,10 @@ _HOME = {
     "fork_many": "art.branches",
     "gather_trajectories": "art.gather",
     "gather_trajectory_groups": "art.gather",
+    "no_capture": "art.capture",
     "retry": "art.rollouts",
     "trajectory": "art.capture",
+    "trajectory_group": "art.capture",
     "trajectory_group_batches": "art.gather",
     "yield_trajectory": "art.capture",
 }
@@ -103,8 +107,10 @@ __all__ = [
     "gather_trajectories",
     "gather_trajectory_groups",
     "local",
+    "no_capture",
     "retry",
     "trajectory",
+    "trajectory_group",
     "trajectory_group_batches",
     "types",
     "utils",

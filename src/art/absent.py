@@ -10,6 +10,11 @@ _CHECKPOINTS = "`art log` lists a model's checkpoints, and model.delete_checkpoi
 _DEPLOYING = "A checkpoint is a PEFT adapter: serve its folder with vLLM, or any server that loads LoRA adapters."
 _LOSSES = "A loss of your own is art.TrainConfig(loss=function); docs/guides/training.md lists the others."
 _COSTS = "model.metrics_builder().add_response_cost counts what a completion cost."
+_STEPS = "Nothing has to be held: model.get_inference_name(step) names a step, which is loaded when it is asked for."
+_SETTINGS = "docs/guides/from-art.md says what the settings of art.dev do here."
+_COLLECTED = (
+    "art.trajectory(rollout) collects what an agent asks, and art.langgraph.wrap_rollout does so for LangGraph's."
+)
 _CHARTS = (
     "artfork draws no charts for notebooks. `art ui` draws the metrics of several models, `art log --metric` prints "
     "them, and art.utils.trajectory_logging reads the trajectories."
@@ -35,6 +40,22 @@ INSTEAD = {
     "get_final_completion() gives Choices that can be trained on.",
     "art.local.service": "art.local.LocalBackend trains and serves by itself.",
     "art.local.checkpoints": _CHECKPOINTS,
+    "art.adapter_leases": _STEPS,
+    "art.local.adapter_leases": _STEPS,
+    "art.dev.get_model_config": _SETTINGS,
+    "art.dev.sequence_lengths": _SETTINGS,
+    "art.dev.validate": _SETTINGS,
+    "art.distributed": f"artfork trains on the machine it runs on. {_ON_THIS_MACHINE}",
+    "art.langgraph.logging": _COLLECTED,
+    "art.langgraph.message_utils": _COLLECTED,
+    "art.metrics_taxonomy": "The names of metrics are in docs/guides/training.md; model.log writes any others.",
+    "art.pipeline_tuner": "art.TrainConfig(micro_batch_tokens='auto') takes what memory holds.",
+    "art.runtime_diagnostics": "There is one environment, and nothing to prepare: `art plan` says what fits a card.",
+    "art.serving_capabilities": "docs/guides/serving.md says what inference can do.",
+    "art.tau_bench": "The benchmark is a package of its own: its agents ask model.inference_base_url.",
+    "art.token_prefix": "What training makes of trajectories is not public here; model.train takes the groups.",
+    "art.tokenizer": "transformers.AutoTokenizer.from_pretrained(base_model) gives a model's tokenizer.",
+    "art.trainer_rank": "art.local.LocalBackend(ranks=...) trains on several GPUs of this machine.",
     "art.utils.s3_checkpoint_utils": "LocalBackend finds steps in buckets by itself; `art log URL` lists them.",
     "art.utils.benchmarking": _CHARTS,
     "art.utils.old_benchmarking": _CHARTS,
@@ -52,6 +73,20 @@ HOME_OF = {
     "TinkerNativeBackend": "art.tinker_native",
     "MegatronBackend": "art.megatron",
     "PipelineTrainer": "art.pipeline_trainer",
+    "PipelineAutotuneConfig": "art.pipeline_tuner",
+    "PipelineRuntimeConfig": "art.pipeline_tuner",
+    "MegatronRuntimeConfig": "art.megatron",
+    "MegatronTopologyConfig": "art.megatron",
+    "get_megatron_runtime_config": "art.megatron",
+    "init_megatron_runtime_config": "art.megatron",
+    "MetricDefinition": "art.metrics_taxonomy",
+    "PIPELINE_RL_DASHBOARD_DEFAULT_METRICS": "art.metrics_taxonomy",
+    "PIPELINE_RL_METRIC_DEFINITIONS": "art.metrics_taxonomy",
+    "PIPELINE_RL_SCORE_METRICS": "art.metrics_taxonomy",
+    "LocalServingUnavailableError": "art.serving_capabilities",
+    "get_tokenizer": "art.tokenizer",
+    "tensorize": "art.preprocessing",
+    "tokenize": "art.preprocessing",
 }
 """Names that scripts import from `art` itself."""
 

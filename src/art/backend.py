@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from pydantic import JsonValue
 
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
+from art.metrics import MetricsBuilder
 from art.names import ModelRef
 from art.position import Positions
 from art.trajectories import Trajectory, TrajectoryGroup
@@ -58,6 +59,7 @@ class Trainable(AnyModel, Protocol):
 
     @property
     def positions(self) -> Positions: ...
+    def metrics_builder(self, cost_context: str | None = None) -> MetricsBuilder: ...
 
 
 class Records(Protocol):

@@ -5,8 +5,9 @@ A conversation that goes on stays one history; one that begins anew, or goes ano
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,11 +18,20 @@ from openai.types.chat.chat_completion import Choice
 
 from art.calls import Call
 from art.errors import TrainingDataError
-from art.listening import listening
+from art.listening import Listener, listen
 from art.sampled import find_sampled
-from art.trajectories import History, MessageOrChoice, Trajectory, get_messages, has_choice
+from art.trajectories import History, MessageOrChoice, Trajectory, TrajectoryGroup, get_messages, has_choice
 
-_current: ContextVar[Trajectory | None] = ContextVar("art_current_trajectory", default=None)
+
+@dataclass(frozen=True)
+class _Scope:
+    """A trajectory that is being collected, and who heard what was asked before it."""
+
+    trajectory: Trajectory
+    before: Listener | None
+
+
+_scopes: ContextVar[tuple[_Scope, ...]] = ContextVar("art_trajectory_scopes", default=())
 _yielded: ContextVar[_Yielded | None] = ContextVar("art_yielded_trajectory", default=None)
 
 
@@ -32,7 +42,7 @@ class _Yielded:
 
 async def trajectory(coroutine: Awaitable[object]) -> Trajectory:
     """Run a rollout and give the trajectory of all chat completions that it asked for, of any client."""
-    with capturing() as captured:
+    with Trajectory() as captured:
         await coroutine
     return captured
 
@@ -41,28 +51,75 @@ capture_auto_trajectory = trajectory
 """ART's older name."""
 
 
-@contextmanager
-def capturing() -> Generator[Trajectory]:
-    """Collect the chat completions of a block into a trajectory."""
-    captured = Trajectory()
-    token = _current.set(captured)
+async def trajectory_group(
+    trajectories: Iterable[Trajectory | BaseException | Awaitable[Trajectory] | None],
+    *,
+    exceptions: Iterable[BaseException] = (),
+    return_exceptions: bool = False,
+    **fields: Any,
+) -> TrajectoryGroup:
+    """Await the trajectories of a group and give it, in their order; the first failure is raised.
+
+    With `return_exceptions` failures stay in the group. What collects around the group hears nothing of its rollouts.
+    """
+    items = list(trajectories)
+    with no_capture():
+        tasks = {place: asyncio.ensure_future(item) for place, item in enumerate(items) if isinstance(item, Awaitable)}
     try:
-        with listening(lambda call: add_call(captured, call)):
-            yield captured
+        results = await asyncio.gather(*tasks.values(), return_exceptions=return_exceptions)
+    except BaseException:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        raise
+    finished = dict(zip(tasks, results, strict=True))
+    return TrajectoryGroup(
+        [finished.get(place, item) for place, item in enumerate(items)], exceptions=exceptions, **fields
+    )
+
+
+def enter(trajectory: Trajectory) -> None:
+    """Collect into a trajectory from here on."""
+    before = listen(lambda call: add_call(trajectory, call))
+    _scopes.set((*_scopes.get(), _Scope(trajectory, before)))
+
+
+def leave(trajectory: Trajectory) -> None:
+    """Collect into it no longer; raises `TrainingDataError` where another one was begun meanwhile."""
+    scopes = _scopes.get()
+    if not scopes or scopes[-1].trajectory is not trajectory:
+        raise TrainingDataError(
+            "The `with` blocks of trajectories end in the order that is the reverse of their beginning."
+        )
+    listen(scopes[-1].before)
+    _scopes.set(scopes[:-1])
+
+
+@contextmanager
+def no_capture() -> Generator[None]:
+    """Hide a block from the trajectory that is being collected around it; further ones may be collected inside."""
+    token, before = _scopes.set(()), listen(None)
+    try:
+        yield
     finally:
-        _current.reset(token)
+        listen(before)
+        _scopes.reset(token)
 
 
+@overload
+def current_trajectory(*, require: Literal[True]) -> Trajectory: ...
 @overload
 def current_trajectory(*, required: Literal[True]) -> Trajectory: ...
 @overload
-def current_trajectory(*, required: bool = False) -> Trajectory | None: ...
-def current_trajectory(*, required: bool = False) -> Trajectory | None:
-    """Give the trajectory that is being collected here; raises when it is `required` and there is none."""
-    trajectory = _current.get()
-    if trajectory is None and required:
+def current_trajectory(*, require: bool = False, required: bool = False) -> Trajectory | None: ...
+def current_trajectory(*, require: bool = False, required: bool = False) -> Trajectory | None:
+    """Give the trajectory that is being collected here; raises when one is required, by either name, and none is."""
+    scopes = _scopes.get()
+    if scopes:
+        return scopes[-1].trajectory
+    if require or required:
         raise TrainingDataError("No trajectory is being collected here; run the rollout with art.trajectory(rollout).")
-    return trajectory
+    return None
 
 
 auto_trajectory = current_trajectory

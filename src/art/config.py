@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from art.errors import ConfigurationError
-from art.settings import ART, ART_SFT, OURS, Names, nearest, refused, understood
+from art.settings import ART, ART_LORA, ART_SFT, OURS, Names, nearest, refused, understood
 
 ALL_LINEAR = "all-linear"
 MAX_RANK = 2**16
@@ -82,6 +82,7 @@ class LoRAConfig(_Settings):
     """
 
     model_config = ConfigDict(frozen=True)
+    _names: ClassVar[Names] = ART_LORA
 
     rank: int = Field(default=8, gt=0, le=MAX_RANK)
     alpha: float = Field(default=16.0, gt=0, le=MAX_WEIGHT)

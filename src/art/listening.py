@@ -1,15 +1,14 @@
 """Hears the chats that any client of this process asks, through the HTTP libraries that clients use.
 
-`httpx`, and `httpx2` of newer OpenAI clients, get their `send` wrapped once, when somebody listens first. Outside of a
-`listening` block a wrapped `send` does what it did. Knows HTTP; what is done with a call is the listener's.
+`httpx`, and `httpx2` of newer OpenAI clients, get their `send` wrapped once, when somebody listens first. Where nobody
+listens, a wrapped `send` does what it did. Knows HTTP; what is done with a call is the listener's.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -21,16 +20,16 @@ HEARD = ("/chat/completions", "/responses")
 _listener: ContextVar[Listener | None] = ContextVar("art_listener", default=None)
 
 
-@contextmanager
-def listening(listener: Listener) -> Generator[None]:
-    """Give every chat completion and response that is asked inside the block, or in its tasks, to `listener`."""
-    for library in LIBRARIES:
+def listen(listener: Listener | None) -> Listener | None:
+    """Give every chat completion and response that is asked from here on to `listener`; None hears nothing.
+
+    It holds for this task and those that it starts. Gives who listened before.
+    """
+    before = _listener.get()
+    for library in LIBRARIES if listener is not None else ():
         _wrap(library)
-    token = _listener.set(listener)
-    try:
-        yield
-    finally:
-        _listener.reset(token)
+    _listener.set(listener)
+    return before
 
 
 @functools.cache

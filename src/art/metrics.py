@@ -6,20 +6,26 @@ numbers and their names; knows no backend.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import time
+import warnings
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from art.errors import ConfigurationError
+from art.prices import Prices, cost_of, listed_prices, stated_cost
+from art.settings import nearest
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 COSTS, CUMULATIVE = "costs", "cum"
 ADDED_UP = (COSTS, "time", "data")
 """The sections whose numbers are added up over steps."""
-MILLION = 1_000_000
 _active: ContextVar[MetricsBuilder | None] = ContextVar("art_metrics_builder", default=None)
 
 
@@ -32,7 +38,10 @@ class _Book:
     scenarios: dict[str, set[str]] = field(default_factory=dict[str, "set[str]"])
     totals: Counter[str] = field(default_factory=Counter)
     known_scenarios: set[str] = field(default_factory=set[str])
-    prices: dict[str, tuple[float, float]] = field(default_factory=dict[str, "tuple[float, float]"])
+    prices: dict[str, Prices] = field(default_factory=dict[str, Prices])
+    extractors: dict[str, Callable[[Any], float | None]] = field(
+        default_factory=dict[str, "Callable[[Any], float | None]"]
+    )
 
 
 class MetricsBuilder:
@@ -78,30 +87,34 @@ class MetricsBuilder:
         source: str,
         response: Any,
         *,
+        provider: str = "",
         model_name: str,
-        prompt_price_per_million: float | None = None,
-        completion_price_per_million: float | None = None,
-        **_: Any,
+        **prices_per_million: float | None,
     ) -> float | None:
-        """Add what a completion cost by its `usage`, and give it; None where the prices are not known.
+        """Add what a completion cost, and give it; None where its tokens or their prices are not known.
 
-        Prices are those given, or those of `register_model_pricing`.
+        That is what the answer says by itself, else what the provider's extractor finds in it, else its tokens at the
+        prices given (`prompt_price_per_million=`, say), those of `register_model_pricing` or those that LiteLLM lists.
         """
-        known = self._book.prices.get(model_name, (None, None))
-        read = known[0] if prompt_price_per_million is None else prompt_price_per_million
-        written = known[1] if completion_price_per_million is None else completion_price_per_million
-        usage = getattr(response, "usage", None)
-        if usage is None or read is None or written is None:
-            return None
-        cost = (usage.prompt_tokens * read + usage.completion_tokens * written) / MILLION
-        self.add_cost(f"{self.cost_context}/{source.strip('/')}", cost)
+        extract = self._book.extractors.get(provider.lower())
+        cost = stated_cost(response)
+        if cost is None and extract is not None:
+            cost = extract(response)
+        if cost is None:
+            known = _prices(prices_per_million, "_price_per_million").over(self._book.prices.get(model_name, Prices()))
+            complete = known.prompt is not None and known.completion is not None
+            cost = cost_of(response, known if complete else known.over(listed_prices(model_name)))
+        if cost is not None:
+            self.add_cost(f"{self.cost_context}/{source.strip('/')}", cost)
         return cost
 
-    def register_model_pricing(
-        self, model_name: str, *, prompt_per_million: float, completion_per_million: float, **_: Any
-    ) -> None:
-        """Note what a model's tokens cost, in dollars for a million."""
-        self._book.prices[model_name] = (prompt_per_million, completion_per_million)
+    def register_model_pricing(self, model_name: str, **per_million: float | None) -> None:
+        """Note what a million of a model's tokens cost: `prompt_per_million` and `completion_per_million` dollars."""
+        self._book.prices[model_name] = _prices(per_million, "_per_million")
+
+    def register_cost_extractor(self, provider: str, extractor: Callable[[Any], float | None]) -> None:
+        """Note how to find in a provider's answer what it cost."""
+        self._book.extractors[provider.lower()] = extractor
 
     def add_data(
         self,
@@ -192,14 +205,57 @@ class MetricsBuilder:
         return self._book.waiting.setdefault(self.cost_context, Counter())
 
 
-def __getattr__(name: str) -> Any:
-    if name == "track_api_cost":
-        raise ImportError(
-            "There is no art.metrics.track_api_cost here, as artfork knows no provider's prices. Give them, and the "
-            "completion, to model.metrics_builder(context).add_response_cost(...).",
-            name=__name__,
+def track_api_cost(
+    *,
+    source: str,
+    provider: str,
+    model_name: str,
+    response_getter: Callable[[Any], Any] | None = None,
+    **prices_per_million: float | None,
+) -> Callable[[F], F]:
+    """Make a decorator: what the function's completion cost is added to the builder that is active when it returns.
+
+    A function that returns more than the completion has a `response_getter`. A cost that nobody knows is said once.
+    """
+    unknown = f"Nobody says what {model_name} costs, so {source!r} is not counted; register_model_pricing does."
+
+    def add(result: Any) -> None:
+        builder = _active.get()
+        if builder is None:
+            return
+        response = result if response_getter is None else response_getter(result)
+        cost = builder.add_response_cost(
+            source, response, provider=provider, model_name=model_name, **prices_per_million
         )
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if cost is None:
+            warnings.warn(unknown, stacklevel=3)
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        async def awaited(*args: Any, **options: Any) -> Any:
+            result = await function(*args, **options)
+            add(result)
+            return result
+
+        @functools.wraps(function)
+        def called(*args: Any, **options: Any) -> Any:
+            result = function(*args, **options)
+            add(result)
+            return result
+
+        return cast(F, awaited if inspect.iscoroutinefunction(function) else called)
+
+    return decorate
+
+
+def _prices(given: Mapping[str, float | None], suffix: str) -> Prices:
+    """Read prices by the names that ART's keywords have."""
+    ours = {"prompt": "prompt", "completion": "completion", "cache_creation": "cache_writing", "cache_read": "cached"}
+    ours = {f"{theirs}{suffix}": name for theirs, name in {**ours, "cached_prompt": "cached"}.items()}
+    for name in given:
+        if name not in ours:
+            raise ConfigurationError(f"There is no price {name!r}.{nearest(name, ours)}")
+    return Prices(**{ours[name]: price for name, price in given.items() if price is not None})
 
 
 def _along_paths(costs: Mapping[str, float]) -> dict[str, float]:

@@ -215,15 +215,28 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
         *,
         config: ConfigT = None,  # pyright: ignore[reportArgumentType] - as above
         lora: LoRAConfig | None = None,
+        lora_config: LoRAConfig | Mapping[str, Any] | None = None,
         _internal_config: InternalModelConfig | None = None,
         **fields: Any,
     ) -> None:
         super().__init__(name, project, config=config, base_model=str(base_model or ""), **fields)
         if not self.base_model:
             raise ConfigurationError(f"{self.ref} needs a base_model: a Hugging Face repository id or a local folder.")
-        self._lora = lora
+        self._lora = self._one_shape(lora, lora_config)
         self._internal_config = _internal_config
         _ = self.ref  # this name becomes a folder, and one that cannot is refused before anything is sampled
+
+    def _one_shape(
+        self, lora: LoRAConfig | None, named_as_there: LoRAConfig | Mapping[str, Any] | None
+    ) -> LoRAConfig | None:
+        """Read the adapter's shape from `lora` or from ART's `lora_config`."""
+        if named_as_there is None:
+            return lora
+        if lora is not None:
+            raise ConfigurationError(f"{self.ref} has both lora and lora_config; name the adapter's shape once.")
+        shape = named_as_there if isinstance(named_as_there, LoRAConfig) else LoRAConfig(**named_as_there)
+        ignore(f"{self.ref}: lora_config", shape.ignored)
+        return shape
 
     def overwrite_state(self, state: Mapping[str, Any]) -> None:
         super().overwrite_state(state)

@@ -96,7 +96,7 @@ def _add(ours: Fields, more: Fields, *, where: str) -> None:
 
 def _ignored(given: Mapping[str, Any], names: Names) -> Iterable[str]:
     for name, (nothing_asked, need) in names.without_effect.items():
-        if name in given and given[name] is not None and given[name] is not nothing_asked:
+        if name in given and given[name] is not None and given[name] != nothing_asked:
             yield f"{name} ({need})"
 
 
@@ -128,6 +128,24 @@ def _loss_fn_config(value: Mapping[str, Any] | None) -> Fields:
 
 
 OURS = Names({}, {})
+_PLAIN = "adapters have plain LoRA layers of one rank"
+_UNSLOTH = "a setting of Unsloth's"
+ART_LORA = Names(
+    translated={"target_modules": lambda names: {} if names is None else {"targets": names}},
+    without_effect={
+        "bias": ("none", _PLAIN),
+        "init_weights": (True, _PLAIN),
+        "layers_pattern": (None, _PLAIN),
+        "layers_to_transform": (None, _PLAIN),
+        "loftq_config": (None, _PLAIN),
+        "max_seq_length": (None, "init_args says how long a conversation may be"),
+        "modules_to_save": (None, _PLAIN),
+        "random_state": (None, "LocalBackend(seed=...) begins an adapter"),
+        "temporary_location": (None, _UNSLOTH),
+        "use_gradient_checkpointing": (None, "layers keep what free memory holds"),
+        "use_rslora": (False, _PLAIN),
+    },
+)
 ART_SFT = Names({}, {"metric_logging": (None, "the metrics of a step are logged once, with its checkpoint")})
 ART = Names(
     translated={

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import importlib
 import math
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -38,9 +39,13 @@ MAX_REWARD = 1e100
 
 __all__ = [
     "STAYS_WITH_LITELLM", "TOKEN_ID_PREFIX", "FailedRollout", "History", "LegacyHistory", "MessageOrChoice", "Messages",
-    "MessagesAndChoices", "MetadataValue", "Rollout", "SampledTokens", "Scalar", "Tools", "Trajectory",
-    "TrajectoryGroup", "as_choice", "get_messages", "has_choice", "mean_reward", "not_a", "returned", "sampled_tokens",
+    "MessagesAndChoices", "MetadataValue", "PydanticException", "Rollout", "SampledTokens", "Scalar", "Tools",
+    "Trajectory", "TrajectoryGroup", "as_choice", "get_messages", "has_choice", "mean_reward", "not_a", "returned",
+    "sampled_tokens",
 ]  # fmt: skip
+
+COLLECTING = ("current_trajectory", "no_capture", "trajectory", "trajectory_group")
+"""The names of `art.capture` that scripts import from here too."""
 
 Messages: TypeAlias = list[ChatCompletionMessageParam]
 MessageOrChoice: TypeAlias = ChatCompletionMessageParam | Choice
@@ -109,8 +114,8 @@ class History(BaseModel):
 
 
 Reward = Annotated[float, BeforeValidator(not_finite)]
-LegacyHistory = History
-"""ART's newer name of a conversation."""
+LegacyHistory, PydanticException = History, FailedRollout
+"""ART's names of a conversation and of what a rollout failed with."""
 
 
 class Trajectory(History):
@@ -141,6 +146,15 @@ class Trajectory(History):
     def log(self, message: str) -> None:
         """Keep a line of text with the trajectory."""
         self.logs.append(message)
+
+    def __enter__(self) -> Self:
+        """Collect the chat completions that any client asks for inside the block."""
+        _collecting().enter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _collecting().leave(self)
+        self.finish()
 
     def histories(self) -> Iterator[History]:
         """Yield the main conversation, then the additional ones."""
@@ -305,6 +319,17 @@ def mean_reward(trajectories: Iterable[Trajectory]) -> float:
 def not_a(what: str, wanted: type, result: object) -> TrainingDataError:
     """Give the error of a coroutine that returned something else than it should."""
     return TrainingDataError(f"A {what} returned {type(result).__name__}, not an art.{wanted.__name__}.")
+
+
+def _collecting() -> Any:
+    """What collects trajectories knows them, and not the other way round, so it is looked up when it is needed."""
+    return importlib.import_module("art.capture")
+
+
+def __getattr__(name: str) -> Any:
+    if name in COLLECTING:
+        return getattr(_collecting(), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _as_message(item: MessageOrChoice) -> ChatCompletionMessageParam:

@@ -128,6 +128,57 @@ def test_outside_of_a_rollout_nothing_is_collected(world: World):
         art.current_trajectory(required=True)
 
 
+def test_a_trajectory_collects_what_is_asked_inside_its_block_and_nothing_that_is_hidden_from_it(world: World):
+    async def rollout() -> tuple[art.Trajectory, art.Trajectory]:
+        with art.Trajectory(metadata={"task": 1}) as outer:
+            await ask_the_models_client(world, PROMPT)
+            with art.no_capture():
+                assert art.current_trajectory() is None
+                await ask_the_models_client(world, [{"role": "user", "content": "hidden"}])
+            with art.Trajectory() as inner:
+                await asyncio.create_task(ask_the_models_client(world, [{"role": "user", "content": "inner"}]))
+            assert art.current_trajectory(require=True) is outer
+            outer.reward = 1.0
+        await ask_the_models_client(world, [{"role": "user", "content": "afterwards"}])
+        return outer, inner
+
+    outer, inner = world.run(rollout())
+
+    assert [said.messages()[0]["content"] for said in (outer, inner)] == [PROMPT[0]["content"], "inner"]  # pyright: ignore
+    assert [len(said.messages()) for said in (outer, inner)] == [2, 2]
+    assert outer.additional_histories == []
+    assert outer.metrics["duration"] >= 0
+    assert art.current_trajectory() is None
+
+
+def test_blocks_of_trajectories_that_cross_are_refused():
+    first, second = art.Trajectory(), art.Trajectory()
+    with first, pytest.raises(TrainingDataError, match="reverse of their beginning"):
+        second.__exit__(None, None, None)
+
+    with pytest.raises(TrainingDataError, match="reverse of their beginning"):
+        first.__exit__(None, None, None)
+
+
+def test_a_group_is_made_of_rollouts_in_their_order_and_raises_the_first_failure():
+    async def rollout(reward: float) -> art.Trajectory:
+        assert art.current_trajectory() is None
+        await asyncio.sleep(reward / 100)
+        if reward > 1:
+            raise ValueError("too much")
+        return art.Trajectory(reward=reward)
+
+    async def make(*rewards: float, **fields: Any) -> art.TrajectoryGroup:
+        with art.Trajectory():
+            return await art.trajectory_group([art.Trajectory(reward=9.0), *map(rollout, rewards)], **fields)
+
+    assert [said.reward for said in asyncio.run(make(1.0, 0.0, metrics={"hard": 1}))] == [9.0, 1.0, 0.0]
+    kept = asyncio.run(make(2.0, 0.5, return_exceptions=True))
+    assert ([said.reward for said in kept], kept.exceptions[0].message) == ([9.0, 0.5], "too much")
+    with pytest.raises(ValueError, match="too much"):
+        asyncio.run(make(2.0, 0.5))
+
+
 def test_a_question_that_was_refused_leaves_no_trace(world: World):
     async def rollout() -> None:
         with pytest.raises(openai.BadRequestError):

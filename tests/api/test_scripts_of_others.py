@@ -17,7 +17,7 @@ from api.world import PROMPT, Settings, World, rollout, two_groups
 from art.config import TrainConfig
 from art.errors import ConfigurationError, JudgeError, NotRegisteredError
 from art.local import LocalBackend, transfers
-from art.metrics import MetricsBuilder
+from art.metrics import MetricsBuilder, track_api_cost
 from art.settings import ART, nearest
 from art.utils.benchmark_rollout import benchmark_rollout
 
@@ -166,6 +166,22 @@ def test_costs_times_and_amounts_are_added_up_until_the_next_log(small_model: Pa
     assert "costs/eval/judge" not in second
 
 
+def test_what_the_gpu_costs_is_counted_with_the_step_that_it_took(small_model: Path, tmp_path: Path):
+    async def train() -> art.TrainResult:
+        async with LocalBackend(path=tmp_path, gpu_cost_per_hour_usd=7200.0) as backend:
+            model = art.TrainableModel("agent", "api", str(small_model))
+            await model.register(backend)
+            result = await backend.train(model, await two_groups(model))
+            await model.log(metrics=result.metrics, split="train", step=result.step)
+            return result
+
+    result = asyncio.run(train())
+
+    entries = (tmp_path / "api/models/agent/history.jsonl").read_text().splitlines()
+    told = {name: value for entry in map(json.loads, entries) for name, value in entry.items()}
+    assert told["costs/gpu"] == told["costs/cum/all"] == pytest.approx(2 * result.metrics["seconds"])
+
+
 def test_a_completion_costs_what_its_tokens_do(world: World):
     builder = MetricsBuilder("train")
     builder.register_model_pricing("teacher", prompt_per_million=1e6, completion_per_million=2e6)
@@ -181,6 +197,61 @@ def test_a_completion_costs_what_its_tokens_do(world: World):
     assert cost == answer.usage.prompt_tokens + 2 * answer.usage.completion_tokens
     assert builder.add_response_cost("judge", answer, provider="openai", model_name="unknown") is None
     assert asyncio.run(builder.flush())["costs/train/judge"] == cost
+
+
+OPENAI = {"prompt_tokens": 10, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
+ANTHROPIC = {"input_tokens": 6, "output_tokens": 2, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    ("usage", "prices", "cost"),
+    [
+        (OPENAI, {}, 10 + 2 * 2),
+        (OPENAI, {"cached_prompt_price_per_million": 5e5}, 6 + 4 / 2 + 2 * 2),
+        (OPENAI, {"completion_price_per_million": 3e6}, 10 + 2 * 3),
+        (ANTHROPIC, {"cache_read_price_per_million": 5e5}, 6 + 4 / 2 + 3 + 2 * 2),
+        (ANTHROPIC, {"cache_creation_price_per_million": 2e6}, 6 + 4 + 3 * 2 + 2 * 2),
+        ({**OPENAI, "cost": 0.5}, {}, 0.5),
+        ({**OPENAI, "cost": {"total_cost": 0.25}}, {}, 0.25),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+def test_what_a_function_spends_is_counted_where_a_builder_is_active(
+    usage: dict[str, Any], prices: dict[str, float], cost: float, is_async: bool
+):
+    builder = art.Model("judge", "api").metrics_builder("eval")
+    builder.register_model_pricing("openai/judge", prompt_per_million=1e6, completion_per_million=2e6)
+    track = track_api_cost(
+        source="judge", provider="openai", model_name="openai/judge", response_getter=lambda pair: pair[0], **prices
+    )
+
+    def ask() -> tuple[dict[str, Any], str]:
+        return {"usage": usage}, "answer"
+
+    async def ask_async() -> tuple[dict[str, Any], str]:
+        return ask()
+
+    with builder.activate_context():
+        answer = asyncio.run(track(ask_async)()) if is_async else track(ask)()
+    track(ask)()
+
+    assert answer == ({"usage": usage}, "answer")
+    assert builder.flush_now()["costs/eval/judge"] == pytest.approx(cost)
+
+
+def test_a_cost_that_nobody_knows_is_said_and_a_provider_may_have_its_own_extractor():
+    builder = MetricsBuilder("train")
+    ask = track_api_cost(source="judge", provider="elsewhere", model_name="nobody/knows")(lambda: {"dollars": 3.0})
+
+    with builder.activate_context():
+        with pytest.warns(UserWarning, match=r"Nobody says what nobody/knows costs, so 'judge' is not counted"):
+            ask()
+        builder.register_cost_extractor("Elsewhere", lambda answer: answer["dollars"])
+        ask()
+
+    assert builder.flush_now()["costs/train/judge"] == 3.0
+    with pytest.raises(ConfigurationError, match=r"no price 'promt_per_million'\. Did you mean prompt_per_million"):
+        builder.register_model_pricing("teacher", promt_per_million=1.0)
 
 
 @pytest.mark.parametrize("key", ["score", "time/cum/wall_s", "costs/train"])
@@ -292,11 +363,37 @@ def test_a_run_that_is_called_as_its_model_is_nothing_to_say(given: dict[str, An
 def test_another_name_of_the_run_is_named_once(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
         art.TrainableModel(name="agent", project="api", base_model="base", run_name="other", run_id="1")
-        LocalBackend(gpu_cost_per_hour_usd=2.0)
 
-    first, second = caplog.messages
-    assert "run_name, run_id" in first
-    assert "metrics_builder" in second
+    (said,) = caplog.messages
+    assert "run_name, run_id" in said
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"lora_config": {"rank": 4, "alpha": 8, "target_modules": ["q_proj"], "bias": "none"}},
+        {"lora_config": art.LoRAConfig(rank=4, alpha=8, target_modules=["q_proj"])},  # pyright: ignore[reportCallIssue]
+        {"lora": art.LoRAConfig(rank=4, alpha=8, targets=("q_proj",))},
+    ],
+    ids=["a dict", "ART's names", "ours"],
+)
+def test_the_shape_of_an_adapter_is_understood_however_it_is_written(given: Any, caplog: pytest.LogCaptureFixture):
+    model = art.TrainableModel(name="agent", project="api", base_model="base", **given)
+
+    assert model.lora == art.LoRAConfig(rank=4, alpha=8, targets=("q_proj",))
+    assert caplog.messages == []
+
+
+def test_a_shape_that_is_none_of_ours_is_named_and_one_that_is_misspelt_is_refused(caplog: pytest.LogCaptureFixture):
+    shape = {"rank": 4, "use_rslora": True, "random_state": 7}
+    art.TrainableModel(name="agent", project="api", base_model="base", lora_config=shape)
+
+    assert "use_rslora (adapters have plain LoRA layers of one rank)" in caplog.text
+    assert "LocalBackend(seed=...)" in caplog.text
+    with pytest.raises(ConfigurationError, match=r"no setting 'rnak'\. Did you mean rank\?"):
+        art.TrainableModel(name="agent", project="api", base_model="base", lora_config={"rnak": 4})
+    with pytest.raises(ConfigurationError, match="both lora and lora_config"):
+        art.TrainableModel(name="a", project="p", base_model="b", lora=art.LoRAConfig(), lora_config={})
 
 
 def test_a_dump_that_is_safe_leaves_out_what_json_has_no_form_for():

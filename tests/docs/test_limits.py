@@ -18,12 +18,6 @@ def test_a_module_that_the_page_names_cannot_be_imported(module: str):
         importlib.import_module(module)
 
 
-def test_no_price_of_a_provider_is_known():
-    assert "track_api_cost" in PAGE
-    with pytest.raises(ImportError, match="no provider's prices"):
-        exec("from art.metrics import track_api_cost", {})
-
-
 def test_no_signature_is_checked_in_a_bucket(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     assert "`art verify URL --signature`" in PAGE
     monkeypatch.setattr(sys, "argv", ["art", "verify", "s3://bucket/prefix", "--signature", "--key", __file__])

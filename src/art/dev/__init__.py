@@ -32,6 +32,15 @@ class PeftArgs(TypedDict, total=False):
     target_modules: list[str] | str
 
 
+class LoRAConfig(TypedDict, total=False):
+    """The shape of the adapter, as `TrainableModel(lora_config=...)` takes it."""
+
+    rank: int
+    alpha: float
+    dropout: float
+    target_modules: list[str] | str
+
+
 class TrainerArgs(TypedDict, total=False):
     """How the optimiser steps."""
 

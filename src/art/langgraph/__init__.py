@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from art.capture import capturing
 from art.errors import ConfigurationError
 from art.model import Model
 from art.trajectories import History, Trajectory, has_choice
@@ -34,7 +33,7 @@ def wrap_rollout(model: Model[Any], rollout: Callable[P, Awaitable[T]]) -> Calla
 
     @functools.wraps(rollout)
     async def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        with _speaking_as(model), capturing() as captured:
+        with _speaking_as(model), Trajectory() as captured:
             trajectory = await rollout(*args, **kwargs)
         _fill(trajectory, captured)
         return trajectory

@@ -12,7 +12,6 @@ from typing import Any, Literal, Self
 
 from art.backend import AnyModel, Inference, Trainable, TrainResult
 from art.config import TrainConfig, TrainSFTConfig
-from art.dev.meaning import ignore
 from art.errors import BackendClosedError, ConfigurationError
 from art.format.pick import Mode, Pick, pick_of
 from art.guard import Guard
@@ -86,7 +85,7 @@ class LocalBackend:
         guard: Guard | None = None,
         gpu_cost_per_hour_usd: float | None = None,
     ) -> None:
-        ignore("LocalBackend", ["gpu_cost_per_hour_usd (metrics_builder adds costs)"] if gpu_cost_per_hour_usd else [])
+        self._gpu_cost_per_s = (gpu_cost_per_hour_usd or 0.0) / 3600
         self._listen = Listen.with_key(api_key, host=host, body_bytes=max_request_bytes)
         self.store = CheckpointStore(path)
         self.history = History(self.store.root)
@@ -161,6 +160,8 @@ class LocalBackend:
         config = self._settling.train(model, config, settings)
         self._require_open()
         result = await self._sessions.train(model, groups, config=config)
+        if self._gpu_cost_per_s:
+            model.metrics_builder("train").add_cost("gpu", self._gpu_cost_per_s * result.metrics["seconds"])
         if verbose:
             words.say(words.step_line(model.ref, result))
         return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from openai import AsyncOpenAI, OpenAIError
@@ -65,6 +65,11 @@ async def generate_scenarios(
         collection.print_difficulty_distribution()
         collection.preview()
     return collection
+
+
+def preview_scenarios(scenarios: Iterable[Mapping[str, Any]], n: int = 5) -> None:
+    """Print the first scenarios of a list of mappings."""
+    GeneratedScenarioCollection.from_dicts(scenarios).preview(n)
 
 
 async def _ask(client: AsyncOpenAI, model: str, prompt: str, count: int) -> str:

@@ -50,6 +50,10 @@ class _Verdict(BaseModel):
     scores: list[RulerScore]
 
 
+TrajectoryScore, Response = RulerScore, _Verdict
+"""ART's names of a score and of a judge's whole answer."""
+
+
 async def ruler(
     message_lists: Sequence[Conversation],
     judge_model: str = DEFAULT_JUDGE,
