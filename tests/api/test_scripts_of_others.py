@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 import art
 from api.world import PROMPT, Settings, World, rollout, two_groups
 from art.config import TrainConfig
-from art.errors import ConfigurationError, JudgeError, NotRegisteredError
+from art.errors import ConfigurationError, JudgeError, ModelNotFoundError, NotRegisteredError
 from art.local import LocalBackend, transfers
 from art.metrics import MetricsBuilder, track_api_cost
 from art.settings import ART, nearest
@@ -180,6 +181,29 @@ def test_what_the_gpu_costs_is_counted_with_the_step_that_it_took(small_model: P
     entries = (tmp_path / "api/models/agent/history.jsonl").read_text().splitlines()
     told = {name: value for entry in map(json.loads, entries) for name, value in entry.items()}
     assert told["costs/gpu"] == told["costs/cum/all"] == pytest.approx(2 * result.metrics["seconds"])
+
+
+def test_an_adapter_that_is_given_as_a_base_says_how_training_goes_on_from_it(small_model: Path, tmp_path: Path):
+    async def train(name: str) -> art.TrainResult:
+        async with LocalBackend(path=tmp_path) as backend:
+            model = art.TrainableModel(name, "api", str(small_model))
+            await model.register(backend)
+            return await backend.train(model, await two_groups(model))
+
+    async def start_from(folder: Path) -> None:
+        async with LocalBackend(path=tmp_path) as backend:
+            await art.TrainableModel("goes-on", "api", str(folder)).register(backend)
+
+    adapter, first = tmp_path / "adapter", tmp_path / "api/models/goes-on/checkpoints/0000"
+    trained = asyncio.run(train("agent"))
+    for folder in (adapter, first):
+        folder.mkdir(parents=True)
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copy(trained.path / name, folder / name)
+
+    with pytest.raises(ModelNotFoundError, match=r"is no base model but an adapter.*checkpoints/0000"):
+        asyncio.run(start_from(adapter))
+    assert asyncio.run(train("goes-on")).metrics["ratio"] == pytest.approx(1.0, abs=1e-3)
 
 
 def test_a_completion_costs_what_its_tokens_do(world: World):

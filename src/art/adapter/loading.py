@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from art.adapter import four_bits
 from art.errors import ConfigurationError, ModelNotFoundError
+from art.format.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 
 def load_base(
@@ -22,6 +24,7 @@ def load_base(
     With `dtype="auto"` the weights stay as they were saved; `in_4bit` holds its layers in 4 bits. Raises
     `ModelNotFoundError`, and `ConfigurationError` for weights in a form that is not implemented.
     """
+    _refuse_adapter(base_model)
     try:
         with _quiet():
             tokenizer: Any = AutoTokenizer.from_pretrained(base_model)
@@ -39,6 +42,18 @@ def load_base(
         module = module.to(device)
     four_bits.settle(module)
     return module.eval().requires_grad_(False), tokenizer
+
+
+def _refuse_adapter(base_model: str) -> None:
+    """Raise `ModelNotFoundError` for the folder of an adapter, which scripts of ART give as a base."""
+    folder = Path(base_model)
+    if not (folder / ADAPTER_CONFIG).is_file() or (folder / "config.json").exists():
+        return
+    raise ModelNotFoundError(
+        f"{base_model!r} is no base model but an adapter. Give the base that it belongs to as base_model, and copy "
+        f"{ADAPTER_CONFIG} and {ADAPTER_WEIGHTS} into <root>/<project>/models/<name>/checkpoints/0000: training goes "
+        "on from there."
+    )
 
 
 @contextmanager
