@@ -341,15 +341,16 @@ THEIR_SETTINGS = (
 @pytest.mark.parametrize("name", THEIR_SETTINGS)
 def test_a_setting_of_arts_is_known_and_a_misspelling_of_it_is_not(name: str):
     known = {*TrainConfig.model_fields, *ART.translated, *ART.without_effect}
+    misspelt: dict[str, Any] = {f"{name}x": None}
 
     assert name in known
     with pytest.raises(ConfigurationError, match=f"Did you mean {name}"):
-        TrainConfig(**{f"{name}x": None})
+        TrainConfig(**misspelt)
     assert nearest(f"{name}x", known) == f" Did you mean {name}?"
 
 
 def test_all_settings_without_effect_are_named_in_one_warning(world: World, caplog: pytest.LogCaptureFixture):
-    given = {name: not nothing_asked for name, (nothing_asked, _) in ART.without_effect.items()}
+    given: Any = {name: not nothing_asked for name, (nothing_asked, _) in ART.without_effect.items()}
 
     async def body() -> None:
         for _ in range(2):
