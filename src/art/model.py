@@ -314,7 +314,8 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
         """Keep the newest checkpoint and the best one by a metric of the history; delete the others.
 
         Without a metric the best is taken by `val/reward`, or by `train/reward` where nothing was validated. The best
-        loss is the lowest: the metric's name says so, or else `mode` does. Raises `MetricNotFoundError` for a metric
-        that was never logged, `ConfigurationError` where it is unclear what is better; nothing is deleted then.
+        loss is the lowest: the metric's name says so, or else `mode` does. As long as a metric was never logged, a
+        warning says so and everything stays. Raises `ConfigurationError` where it is unclear what is better; nothing is
+        deleted then.
         """
         await self.backend().delete_checkpoints(self, best_metric=best_checkpoint_metric, mode=mode)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -233,7 +234,9 @@ def test_the_kl_reference_may_be_a_step_from_before_the_fork(small_model: Path, 
     assert in_fork == in_source > 0
 
 
-def test_delete_checkpoints_keeps_the_newest_and_the_best(small_model: Path, tmp_path: Path) -> None:
+def test_delete_checkpoints_keeps_the_newest_and_the_best(
+    small_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def body() -> list[int]:
         async with LocalBackend(path=tmp_path) as backend:
             one = model(small_model)
@@ -241,8 +244,9 @@ def test_delete_checkpoints_keeps_the_newest_and_the_best(small_model: Path, tmp
             for reward in (0.5, 0.9, 0.1, 0.2):
                 await digits.train(one, 1)
                 await one.log([art.Trajectory(messages_and_choices=[], reward=reward)], split="val")
-            with pytest.raises(art.errors.MetricNotFoundError, match=r"no metric 'val/typo'.*val/reward"):
-                await one.delete_checkpoints(best_checkpoint_metric="val/typo")
+            await one.delete_checkpoints(best_checkpoint_metric="val/typo")
+            assert CheckpointStore(tmp_path).steps(REF) == [1, 2, 3, 4]
+            assert re.search(r"no metric 'val/typo'.*val/reward.*Nothing is deleted", caplog.text)
             await one.delete_checkpoints(best_checkpoint_metric="val/reward")
             return CheckpointStore(tmp_path).steps(REF)
 
