@@ -1,5 +1,7 @@
 """The whole loop through the public API: rollouts over HTTP, training, checkpoints, forks, restarts."""
 
+# pyright: reportPrivateUsage=false
+
 import asyncio
 import os
 import re
