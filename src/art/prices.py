@@ -27,8 +27,10 @@ class Prices:
 
     def over(self, others: Prices) -> Self:
         """Give these prices, and the others' where these say nothing."""
-        said = {each.name: getattr(self, each.name) for each in fields(self)}
-        return type(self)(**{name: getattr(others, name) if price is None else price for name, price in said.items()})
+        counted = {each.name: getattr(self, each.name) for each in fields(self)}
+        return type(self)(
+            **{name: getattr(others, name) if price is None else price for name, price in counted.items()}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +74,20 @@ def listed_prices(model_name: str) -> Prices:
         "cached": "cache_read_input_token_cost",
         "cache_writing": "cache_creation_input_token_cost",
     }
-    found = {ours: _number(listed.get(theirs)) for ours, theirs in named.items()}
-    return Prices(**{name: price * MILLION for name, price in found.items() if price is not None})
+    per_token = {ours: _number(listed.get(theirs)) for ours, theirs in named.items()}
+    return Prices(**{name: price * MILLION for name, price in per_token.items() if price is not None})
 
 
 def _tokens(response: Any) -> Tokens | None:
     usage = _field(response, "usage")
-    if (said := _number(_field(usage, "prompt_tokens"))) is not None:
-        cached = min(_number(_field(_field(usage, "prompt_tokens_details"), "cached_tokens")) or 0, said)
+    if (counted := _number(_field(usage, "prompt_tokens"))) is not None:
+        cached = min(_number(_field(_field(usage, "prompt_tokens_details"), "cached_tokens")) or 0, counted)
         completion = _number(_field(usage, "completion_tokens")) or 0
-        return Tokens(prompt=said - cached, completion=completion, cached=cached, cache_writing=0)
-    if (said := _number(_field(usage, "input_tokens"))) is None:
+        return Tokens(prompt=counted - cached, completion=completion, cached=cached, cache_writing=0)
+    if (counted := _number(_field(usage, "input_tokens"))) is None:
         return None
     return Tokens(
-        prompt=said,  # Anthropic counts without what its cache did
+        prompt=counted,  # Anthropic counts without what its cache did
         completion=_number(_field(usage, "output_tokens")) or 0,
         cached=_number(_field(usage, "cache_read_input_tokens")) or 0,
         cache_writing=_number(_field(usage, "cache_creation_input_tokens")) or 0,
