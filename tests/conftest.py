@@ -26,6 +26,7 @@ os.environ.update(
     # Small models lose more time waiting for a second thread than it saves them.
     OMP_NUM_THREADS="1",
     TOKENIZERS_PARALLELISM="false",
+    XDG_STATE_HOME=f"{HUB}/state",
 )
 for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
     os.environ.pop(variable, None)

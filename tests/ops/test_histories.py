@@ -1,7 +1,10 @@
 """Histories of many branches: read on where they have grown, and said in short by summaries that cannot lie."""
 
+import base64
 import json
+import math
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from art.names import ModelRef
 from art.ops.histories import LONG_BYTES, Histories
 from art.ops.judge import State
 from art.ops.summary import own_of
+from art.store import sealed
 from art.store.history import History
 
 ROOT, FORK, OTHER = (ModelRef("shop", name) for name in ("root", "fork", "other"))
@@ -159,17 +163,41 @@ def with_field(name: str, value: object) -> Callable[[Path], None]:
     return change
 
 
+def sealed_with_field(name: str, value: object) -> Callable[[Path], None]:
+    """Write what its own user may have written: another version of the program, or before the history was replaced."""
+
+    def change(path: Path) -> None:
+        document = json.loads(path.read_text())
+        del document["seal"]
+        sealed.put(path, json.dumps({**document, name: value}).encode())
+
+    return change
+
+
+def pack_points(*values: float) -> str:
+    return base64.b64encode(struct.pack(f"<{len(values)}q{len(values)}d", *range(len(values)), *values)).decode()
+
+
 LIES = {
     "a link": as_link,
     "a pipe": as_pipe,
     "a folder": lambda path: (path.unlink(), path.mkdir()),
     "torn": lambda path: path.write_bytes(path.read_bytes()[:-40]),
-    "another version's": with_field("code", "0" * 64),
-    "of another file": with_field("mark", {"inode": 1, "size_bytes": 70_000, "tail": "0" * 64}),
-    "no base64": with_field("rewards", "~~~~"),
-    "cut points": with_field("rewards", "AAAA"),
-    "steps beyond all": with_field("rewards", "//////////////////////8="),
-    "a field more": with_field("extra", 1),
+    "another version's": sealed_with_field("code", "0" * 64),
+    "of another file": sealed_with_field("mark", {"inode": 1, "size_bytes": 70_000, "tail": "0" * 64}),
+    "no base64": sealed_with_field("rewards", "~~~~"),
+    "cut points": sealed_with_field("rewards", "AAAA"),
+    "steps beyond all": sealed_with_field("rewards", "//////////////////////8="),
+    "a field more": sealed_with_field("extra", 1),
+    "another count": with_field("count", 7),
+    "rewards that are none": with_field("rewards", pack_points(math.nan, math.inf)),
+    "a sum beyond all": with_field("tokens", 1e308),
+    "a time that a terminal obeys": with_field("last_time", "\x1b]0;gone\x07"),
+    "a long one": lambda path: path.write_bytes(path.read_bytes() + b" " * 2**20),
+    "an endless one": lambda path: os.truncate(path, 2**40),
+    "nothing": lambda path: path.write_bytes(b""),
+    "a seal alone": lambda path: path.write_bytes(path.read_bytes()[:75]),
+    "a deep one": lambda path: path.write_bytes(b"[" * 70_000),
 }
 
 
@@ -181,6 +209,37 @@ def test_what_is_no_summary_of_ours_is_none(long_root: Path, lie: Callable[[Path
 
     assert told.own(FORK) == own_of(told.series(FORK))
     assert told.judged(FORK, PARTS).judgement.state is State.HEALTHY
+
+
+@pytest.mark.parametrize("lie", [with_field("count", 7), lambda _: None], ids=["altered", "as it was"])
+def test_a_summary_with_the_seal_of_somebody_else_is_none(
+    long_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: Callable[[Path], None]
+):
+    lie(long_root / layout.summary_path(FORK))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another user's"))
+
+    histories = Histories(long_root)
+    own = histories.own(FORK)
+    histories.keep()
+
+    assert own == own_of(Histories(long_root).series(FORK))
+    assert (tmp_path / "another user's/artfork/key").stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr("art.ops.histories.parse_line", None)
+    assert Histories(long_root).own(FORK) == own, "it is this user's now"
+
+
+@pytest.mark.parametrize("state", ["/dev/null/state", "here", "/proc/state"])
+def test_who_can_keep_no_key_reads_all_and_writes_no_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+):
+    monkeypatch.setenv("XDG_STATE_HOME", state)
+    path, histories = write(tmp_path, ROOT, range(300)), Histories(tmp_path)
+
+    count = histories.own(ROOT).count
+    histories.keep()
+
+    assert count == 300
+    assert [each.name for each in path.parent.iterdir()] == [layout.HISTORY]
 
 
 def test_what_acts_reads_the_history_and_no_summary(long_root: Path):

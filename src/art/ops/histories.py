@@ -32,7 +32,7 @@ from art.ops.summary import (
     read_summary,
     write_summary,
 )
-from art.store import fleeting, regular
+from art.store import regular, sealed
 from art.store.history import MAX_HISTORY_BYTES, MAX_LINE_BYTES, TRAIN, History, parse_line
 
 LONG_BYTES = 64 * 1024
@@ -124,7 +124,7 @@ class Histories:
             stamp, mark, own = self._own.get(model, (None, None, Own()))
             if stamp and mark and mark.size_bytes >= LONG_BYTES:
                 with suppress(ValueError):
-                    fleeting.put(self._summary_path(model), write_summary(own, mark, self._judged.get(model)))
+                    sealed.put(self._summary_path(model), write_summary(own, mark, self._judged.get(model)))
         self._fresh.clear()
 
     def _reading(self, model: ModelRef) -> _Reading:
@@ -168,14 +168,15 @@ class Histories:
             reading.series = reading.rows.with_entry(entry)
 
     def _summarised(self, model: ModelRef, stamp: Stamp | None) -> tuple[Stamp, Mark, Own] | None:
-        """Read a summary that says what the history says; one that does not fit is none."""
+        """Read a summary that says what the history says; one that does not fit, or is somebody else's, is none."""
         path = self._summary_path(model)
         if stamp is None or stamp[1] < LONG_BYTES:
             return None
+        # In short: what is longer than the history itself is none, and takes no time.
+        content = sealed.find(path, max_bytes=min(MAX_SUMMARY_BYTES, LONG_BYTES + stamp[1]))
+        if content is None:
+            return None
         try:
-            content = regular.find(path, max_bytes=MAX_SUMMARY_BYTES)
-            if content is None:
-                return None
             mark, own, judged = read_summary(content, where=str(path))
         except ArtError:
             return None

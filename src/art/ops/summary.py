@@ -1,7 +1,8 @@
 """What a long history says in short: enough for a line of the tree, and how its branch was judged. Pure values.
 
 Kept beside the history as `summary.json`, which is a cache and never the truth: it says how far the history was read,
-by which file and which bytes, and by which code, and is thrown away where any of that is not so.
+by which file and which bytes, and by which code, and is thrown away where any of that is not so. `store/sealed.py`
+tells those of other users apart.
 """
 
 from __future__ import annotations

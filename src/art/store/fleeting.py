@@ -11,14 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def put(path: Path, content: bytes) -> None:
-    """Write a file over one that is there, where its folder is one."""
+def put(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Write a file over one that is there, where its folder is one; the umask takes from its `mode`."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         if path.parent.is_dir():
             fresh.unlink(missing_ok=True)
             # Newly made: a link of this name would be another file.
-            with fresh.open("xb") as file:
+            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:  # noqa: PTH123
                 file.write(content)
             fresh.replace(path)
     except OSError:
