@@ -100,11 +100,11 @@ def test_what_is_exploited_is_forked_bit_for_bit(machine: None, root: Path, tmp_
 def test_a_killed_trial_costs_the_step_it_was_in(machine: None, root: Path, tmp_path: Path):
     trainable = tunable(SOURCE, training.one_step_and_be_killed, backend={"path": str(root)})
 
-    results = fitted(trainable, tmp_path, rates=[2e-2], iterations=2, failures=1)
+    results = fitted(trainable, tmp_path, rates=[2e-2], iterations=3, failures=1)
 
     assert (root / "killed").exists()
     assert [*branches_of(root).values()] == [[2, 3, 4, 5]]
-    assert results[0].metrics["step"] == 5
+    assert (results[0].metrics["step"], results[0].metrics["training_iteration"]) == (5, 3)
 
 
 def test_a_scheduler_stops_the_worse_branch_early(machine: None, root: Path, tmp_path: Path):

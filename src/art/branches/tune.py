@@ -51,8 +51,9 @@ def tunable(
 
     `step` takes one step, and is called for each iteration. Where a scheduler clones one trial into another, as
     population-based training does, a new branch is forked off the better one's checkpoint; the worse one's stays.
-    A trial that is started again goes on where its branch stands. Tune compares what `step` gives; `model` and `step`
-    in a trial's result name its checkpoint. Raises `ConfigurationError` and `NotFoundError` before anything starts.
+    A trial that is started again goes on where its branch stands, and its iterations are the steps since `source`.
+    Tune compares what `step` gives; `model` and `step` in a trial's result name its checkpoint.
+    Raises `ConfigurationError` and `NotFoundError` before anything starts.
     """
     base = imported("ray.tune").Trainable
     backend_settings = {"deterministic": True, **(backend or {})}
@@ -94,6 +95,7 @@ class _Worker:
         self._branch: Branch | None = None
         self._runner = asyncio.Runner()
         self._forked_in_s = 0.0
+        self._iteration = 0
         self._closing = ExitStack()
 
     def go_on(self, note: Note, config: Mapping[str, Any]) -> None:
@@ -109,8 +111,10 @@ class _Worker:
         branch = self._opened(config)
         given = self._runner.run(self._step(branch))
         figures = given.metrics if isinstance(given, TrainResult) else given
+        self._iteration += 1
         own = {"model": str(branch.model.ref), "step": self._runner.run(branch.model.get_step())}
-        return {**figures, "fork_seconds": self._forked_in_s, **own}
+        # Tune's own count begins at 0 in a worker that is started again without a note.
+        return {**figures, "fork_seconds": self._forked_in_s, "training_iteration": self._iteration, **own}
 
     def note(self, config: Mapping[str, Any]) -> Note:
         """Name the checkpoint that the branch stands at."""
@@ -142,6 +146,7 @@ class _Worker:
             backend = LocalBackend(**settings)
             self._closing.callback(lambda: self._runner.run(backend.close()))
             self._branch = self._runner.run(open_branch(task, backend))
+            self._iteration = self._runner.run(self._branch.model.get_step()) - self._trunk.source.step
         return self._branch
 
 
