@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ TRUNK = art.ModelRef("shop", "trunk")
 SOURCE = "shop/trunk@2"
 VARIANTS = [{"learning_rate": 2e-2}, {"learning_rate": 5e-3}]
 NAMES = ["trunk-2-learning_rate-0.02", "trunk-2-learning_rate-0.005"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workers_no_nicer_than_others() -> Iterator[None]:
+    """On a busy machine Ray's workers get next to no time: they are 15 nicer than whoever starts them, unless told."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        yield
 
 
 @pytest.fixture(scope="session")
