@@ -152,7 +152,7 @@ def test_ranks_end_with_the_process_that_started_them_even_when_it_is_killed(wor
 
 @pytest.mark.parametrize("count", [0, -1, True, 1.5, "two"])
 def test_a_number_of_ranks_that_cannot_be_is_one_clear_error(count, tmp_path):
-    with pytest.raises(ConfigurationError, match="ranks=.*: give a whole number from 1"):
+    with pytest.raises(ConfigurationError, match=r"ranks=.*: give a whole number from 1"):
         LocalBackend(path=tmp_path, ranks=count)
 
 
