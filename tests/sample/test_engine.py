@@ -118,6 +118,25 @@ def test_a_seed_repeats_bit_for_bit_whatever_else_is_in_the_batch(
     assert all(each == alone for each in mixed)
 
 
+# Neither size is a whole number of a processor's vectors, the second one in each of three threads.
+@pytest.mark.parametrize(("width", "threads"), [(77, 1), (4868, 3)])
+def test_a_seed_gives_the_same_bits_at_every_place_of_a_full_pass(
+    engines: Callable[..., Engine], tokenizer: PreTrainedTokenizerFast, width: int, threads: int
+) -> None:
+    engine = engines(small_causal_lm(tokenizer, intermediate_size=width).eval(), tokenizer)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+
+    async def together():
+        probe = {"prompt": prompt_of(9), "seed": 5, "max_tokens": 12}
+        return await asyncio.gather(*(sample(engine, **probe) for _ in range(16)))
+
+    answers = asyncio.run(together())
+
+    torch.set_num_threads(before)
+    assert all(answer == answers[0] for answer in answers)
+
+
 @pytest.mark.parametrize("family", ["mixtral", "granitemoe"])
 def test_a_seed_repeats_where_experts_see_only_the_rows_that_chose_them(
     engines: Callable[..., Engine], tokenizer: PreTrainedTokenizerFast, family: str

@@ -10,12 +10,8 @@ their sums.
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import pad
 
 from art.adapter.attention import Rules, scores
-
-VECTORS = 64
-"""A multiple of what any processor computes at a time."""
 
 
 def part(
@@ -53,16 +49,5 @@ def merge(
     first: torch.Tensor, first_total: torch.Tensor, second: torch.Tensor, second_total: torch.Tensor
 ) -> torch.Tensor:
     """Join the attention over two parts; a part whose total is -inf counts for nothing."""
-    weight = _sigmoid(second_total - first_total)[..., None].to(first.dtype)
+    weight = torch.sigmoid(second_total - first_total)[..., None].to(first.dtype)
     return torch.lerp(first, second, weight)
-
-
-def _sigmoid(values: torch.Tensor) -> torch.Tensor:
-    """Give sigmoids whose bits do not depend on where a value lies.
-
-    On a processor torch computes vectors at a time, and what is left over at the end in a way that rounds otherwise.
-    """
-    if values.device.type != "cpu":
-        return values.sigmoid()
-    count = values.numel()
-    return pad(values.flatten(), (0, -count % VECTORS)).sigmoid()[:count].view(values.shape)

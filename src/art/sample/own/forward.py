@@ -7,6 +7,7 @@ takes the new keys and values, and as the argument `art_pass`, which attends to 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from art.adapter.attention import Rules, causal
 from art.adapter.rope import is_long, rope_limit
 from art.sample.own import attention
 from art.sample.own.cache import Prompt, Row, Slab
+from art.sample.own.steady import RowByRow
 
 PREFILL_TOKENS = 1024
 """A longer prompt is prefilled in pieces of this size."""
@@ -276,5 +278,6 @@ def _decode(model: PreTrainedModel, rows: Sequence[Row], *, places: int, one_by_
     for row in rows:
         row.length += 1
     step = DecodePass(rows, one_by_one=one_by_one, device=model.device)
-    out = model(input_ids=ids, position_ids=positions, past_key_values=step, use_cache=True, art_pass=step)
+    with RowByRow(places) if one_by_one else nullcontext():
+        out = model(input_ids=ids, position_ids=positions, past_key_values=step, use_cache=True, art_pass=step)
     return out.logits[: len(rows), -1].float()
