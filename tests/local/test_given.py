@@ -13,7 +13,9 @@ from art.errors import ConfigurationError, TrainingDataError
 from art.local import LocalBackend
 
 
-@pytest.mark.parametrize("given", [None, 5, "x", [5], ["x"], [[]], [art.Trajectory()]], ids=str)
+@pytest.mark.parametrize(
+    "given", [None, 5, "x", [5], ["x"], [[]], [art.Trajectory()]], ids=lambda given: str(given)[:11]
+)
 def test_what_is_no_list_of_groups_is_refused_and_nothing_is_trained(
     small_model: Path, tmp_path: Path, given: object
 ) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -93,7 +95,7 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Prompt], *, start: int = 0
     out = model(
         input_ids=torch.tensor([token_ids], device=model.device),
         position_ids=torch.tensor([positions], device=model.device),
-        past_key_values=step,
+        **_kept_in(model, step),
         use_cache=True,
         logits_to_keep=lasts,
         art_pass=step,
@@ -279,5 +281,16 @@ def _decode(model: PreTrainedModel, rows: Sequence[Row], *, places: int, one_by_
         row.length += 1
     step = DecodePass(rows, one_by_one=one_by_one, device=model.device)
     with RowByRow(places) if one_by_one else nullcontext():
-        out = model(input_ids=ids, position_ids=positions, past_key_values=step, use_cache=True, art_pass=step)
+        out = model(input_ids=ids, position_ids=positions, use_cache=True, art_pass=step, **_kept_in(model, step))
     return out.logits[: len(rows), -1].float()
+
+
+def _kept_in(model: PreTrainedModel, step: Pass) -> dict[str, Pass]:
+    """Give a pass as the argument that takes a cache."""
+    return {_cache_argument(type(model)): step}
+
+
+@cache
+def _cache_argument(kind: type[PreTrainedModel]) -> str:
+    """Name the argument: transformers 5.24 calls it `cache`, and forgets the name of before with 5.40."""
+    return "cache" if "cache" in signature(kind.forward).parameters else "past_key_values"
