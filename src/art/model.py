@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self
@@ -30,17 +31,30 @@ from art.position import Positions, Step
 from art.recorded import Recorded
 from art.settings import nearest, refused
 from art.trajectories import Trajectory, TrajectoryGroup
+from art.visible import shown_value, visible
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel | None, default=None)
+MAX_BASE_MODEL = 4096
+"""Of its name or path, in characters."""
 Clients = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, "AsyncOpenAI"]
 
 
 def _keep_models(config: Any, read: ValidatorFunctionWrapHandler) -> Any:
     """Leave the user's own object as it is; read anything else as the type that the model was declared with."""
     return config if isinstance(config, BaseModel) else read(config)
+
+
+def _read_base_model(given: object) -> str:
+    """Read the name or the folder of a base model; raises `ConfigurationError` for what can be neither."""
+    text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if isinstance(text, str) and text.strip() and len(text) <= MAX_BASE_MODEL and visible(text) == text:
+        return text
+    raise ConfigurationError(
+        f"base_model={shown_value(given)}: a model needs a base_model, a Hugging Face repository id or a local folder."
+    )
 
 
 class Model(Recorded, Generic[ConfigT]):
@@ -219,9 +233,7 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
         _internal_config: InternalModelConfig | None = None,
         **fields: Any,
     ) -> None:
-        super().__init__(name, project, config=config, base_model=str(base_model or ""), **fields)
-        if not self.base_model:
-            raise ConfigurationError(f"{self.ref} needs a base_model: a Hugging Face repository id or a local folder.")
+        super().__init__(name, project, config=config, base_model=_read_base_model(base_model), **fields)
         self._lora = self._one_shape(lora, lora_config)
         self._internal_config = _internal_config
         _ = self.ref  # this name becomes a folder, and one that cannot is refused before anything is sampled
@@ -234,6 +246,8 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
             return lora
         if lora is not None:
             raise ConfigurationError(f"{self.ref} has both lora and lora_config; name the adapter's shape once.")
+        if not isinstance(named_as_there, LoRAConfig | Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"lora_config={shown_value(named_as_there)}: give a LoRAConfig, or its fields.")
         shape = named_as_there if isinstance(named_as_there, LoRAConfig) else LoRAConfig(**named_as_there)
         ignore(f"{self.ref}: lora_config", shape.ignored)
         return shape

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,53 @@ def test_a_name_that_cannot_be_a_folder_is_refused_at_once(arguments: dict[str, 
         art.TrainableModel(**{"name": "agent", "project": "api", "base_model": "base", **arguments})
 
 
-def test_a_model_without_a_base_is_refused_at_once():
-    with pytest.raises(ConfigurationError, match="needs a base_model"):
-        art.TrainableModel(name="agent", project="api", base_model="")
+NO_BASES = [
+    None,
+    "",
+    "  ",
+    0,
+    5,
+    10**5000,
+    1.5,
+    math.nan,
+    True,
+    b"x",
+    [],
+    ["x"],
+    {},
+    object(),
+    "x" * 10**6,
+    "\0",
+    "a\nb",
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("base_model", NO_BASES, ids=lambda value: type(value).__name__)
+def test_a_model_without_a_base_is_refused_at_once(base_model: Any):
+    with pytest.raises(ConfigurationError, match="needs a base_model") as refused:
+        art.TrainableModel(name="one", project="p", base_model=base_model)
+
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "field", ["name", "project", "lora_config", "id", "run_id", "report_metrics", "inference_base_url"]
+)
+@pytest.mark.parametrize(
+    "value", [10**5000, 1.5, True, object(), [1], "x" * 10**6], ids=lambda value: type(value).__name__
+)
+def test_what_is_no_value_of_a_model_is_refused_in_one_short_error(field: str, value: Any):
+    if field in ("id", "run_id", "inference_base_url") and isinstance(value, str):
+        pytest.skip("any text may stand there")
+
+    fields: dict[str, Any] = {"name": "one", "project": "p", "base_model": "b", field: value}
+
+    with pytest.raises((ConfigurationError, InvalidNameError), match=field) as refused:
+        art.TrainableModel(**fields)
+
+    assert len(str(refused.value)) < 1000
 
 
 def test_unknown_settings_are_named_in_one_warning(small_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -223,14 +223,18 @@ def test_a_staging_folder_that_is_a_link_is_neither_used_nor_emptied(
     assert tree(outside) == {"documents/letter": b"private"}
 
 
-def test_a_model_that_is_a_link_loses_no_empty_folder_of_its_target(two: CheckpointStore, tmp_path: Path):
+@pytest.mark.parametrize("link", ["shop/models/agent-3", "other/models", "other"])
+@pytest.mark.parametrize("inside", ["Downloads", "models/Downloads", "checkpoints", "Downloads/set_aside"])
+def test_nothing_behind_a_link_loses_an_empty_folder(two: CheckpointStore, tmp_path: Path, link: str, inside: str):
     home = tmp_path / "home"
-    (home / "Downloads").mkdir(parents=True)
-    (two.root / "shop/models/agent-3").symlink_to(home)
+    (home / inside).mkdir(parents=True)
+    path = two.root / link
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(home)
 
     collect_garbage(two)
 
-    assert (home / "Downloads").is_dir()
+    assert (home / inside).is_dir()
 
 
 @pytest.mark.parametrize("put", [*NO_FILES, endless])

@@ -56,6 +56,9 @@ def test_what_is_no_value_at_all_is_refused_in_a_short_message(kind: Any, name: 
         assert len(str(refused.value)) < 3000
 
 
+NO_LOGPROBS = [1e308, -1e308, 0.5, -10_001.0, math.inf, -math.inf]
+
+
 @pytest.mark.parametrize("scale", [True, False, "batch"])
 @pytest.mark.parametrize("reward", [1e308, -1e308, 1e154, math.inf, math.nan])
 def test_a_reward_that_cannot_be_squared_is_left_out_by_name(
@@ -101,6 +104,22 @@ def test_a_choice_whose_fields_have_another_form_is_left_out_by_name(
     assert all(map(math.isfinite, metrics.values()))
     assert next(iter(field)) in caplog.text
     assert find_sampled(strange) is None
+
+
+@pytest.mark.parametrize("value", [*NO_LOGPROBS, -9999.0, 1e-6], ids=str)
+def test_a_log_probability_that_cannot_be_one_is_left_out_by_name(
+    tokenizer: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture, value: float
+):
+    trainer = Trainer(make_base(), tokenizer, lora=LoRAConfig(rank=2), seed=0)
+    strange = choice([1, 2], prompt_ids=[5]).model_copy(update={"token_logprobs": [-4.0, value]})
+    group = TrajectoryGroup(
+        [trajectory(each, reward=at) for at, each in enumerate([strange, choice([1], prompt_ids=[5])])]
+    )
+
+    metrics = trainer.step([group, *random_groups(seed=1, groups=20)], TrainConfig(max_divergence=None))
+
+    assert all(map(math.isfinite, metrics.values()))
+    assert ("Group 0, trajectory 0: a Choice has a log-probability of" in caplog.text) == (value in NO_LOGPROBS)
 
 
 def test_a_token_spelled_with_thousands_of_digits_is_no_id():

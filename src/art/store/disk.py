@@ -229,7 +229,12 @@ def exclusive(folder: Path, parts: Iterable[str]) -> Generator[None]:
 
 
 def _prune(folder: Path, parts: Iterable[str]) -> None:
-    """Remove a folder, the given parts of it, and the two folders above it, as far as nothing is in them."""
+    """Remove a folder, the given parts of it, and the two folders above it, as far as nothing is in them.
+
+    Nothing behind a link: what is empty there may be another program's.
+    """
+    if any(path.is_symlink() for path in (folder, folder.parent, folder.parent.parent)):
+        return
     with suppress(OSError):
         for part in parts:
             with suppress(OSError):

@@ -22,6 +22,9 @@ from art.trajectories import History, SampledTokens, Trajectory, as_choice, samp
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+LEAST_LOGPROB, ROUNDING = -1e4, 1e-2
+"""Bounds of a log-probability: servers write -9999 for what they never sample, and bfloat16 rounds above zero."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
@@ -194,8 +197,9 @@ def _checked(sampled: SampledTokens, *, where: str) -> SampledTokens:
         raise TrainingDataError(
             f"{where}: a Choice has {len(sampled.token_ids)} tokens but {len(sampled.logprobs)} log-probabilities."
         )
-    if not all(math.isfinite(logprob) for logprob in sampled.logprobs):
-        raise TrainingDataError(f"{where}: a Choice has a log-probability that is not a finite number.")
+    impossible = next((logprob for logprob in sampled.logprobs if not LEAST_LOGPROB <= logprob <= ROUNDING), None)
+    if impossible is not None:
+        raise TrainingDataError(f"{where}: a Choice has a log-probability of {impossible:g}, which none can have.")
     if not (math.isfinite(sampled.temperature) and sampled.temperature >= 0):
         raise TrainingDataError(f"{where}: a Choice was sampled at temperature {sampled.temperature}.")
     return sampled
