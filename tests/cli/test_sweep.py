@@ -1,6 +1,12 @@
 """`art sweep` as a user runs it: plans, scripts that see their branch, failures, and `art diff --paired`."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +16,7 @@ from art.store.store import CheckpointStore
 
 from .conftest import MAIN, Art
 
+START_S = 60
 SCRIPT = """
 import json, os, sys
 print(os.environ["ART_PROJECT"], os.environ["ART_MODEL"], json.loads(os.environ["ART_SETTINGS"]), sys.argv[1:])
@@ -82,3 +89,56 @@ def test_paired_refuses_what_is_no_twin(art: Art):
 
     assert done.returncode == 1
     assert "are no twins" in done.stderr
+
+
+WAITING = """
+import os, pathlib, signal, sys, time
+if "deaf" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(os.environ["MARKS"], str(os.getpid())).touch()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "hearing", "status", "line"),
+    [
+        (signal.SIGTERM, "ready", 143, "art: SIGTERM: all branches were stopped. What was committed stays;"),
+        (signal.SIGINT, "ready", 130, "art: interrupted; everything is as before, or as after."),
+        pytest.param(signal.SIGKILL, "deaf", -signal.SIGKILL, "", marks=pytest.mark.slow),
+    ],
+)
+def test_a_sweep_that_is_told_to_stop_leaves_nothing_running(
+    store: CheckpointStore, tmp_path: Path, number: signal.Signals, hearing: str, status: int, line: str
+):
+    (tmp_path / "train.py").write_text(WAITING)
+    (marks := tmp_path / "marks").mkdir()
+    command = [Path(sys.executable).with_name("art"), *COMMAND, "--script", "train.py", "--workers", "2", "--", hearing]
+    environment = {**os.environ, "ART_ROOT": str(store.root), "MARKS": str(marks)}
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment) as sweep:
+        wait_until(lambda: len(list(marks.iterdir())) == 2)
+
+        sweep.send_signal(number)
+        _, said = sweep.communicate(timeout=START_S)
+
+    assert sweep.returncode == status
+    assert said.startswith(line)
+    assert said.count("\n") == (1 if line else 0)
+    if number is signal.SIGKILL:
+        # Its workers have their grace from then on.
+        wait_until(lambda: not any(map(is_running, marks.iterdir())))
+    assert not any(map(is_running, marks.iterdir()))
+
+
+def wait_until(happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_S
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(mark: Path) -> bool:
+    try:
+        return Path("/proc", mark.name, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -120,7 +120,7 @@ BAD_ROLLOUTS = {
     "no Choice": Trajectory(messages_and_choices=[{"role": "user", "content": "hi"}]),
     "no token ids": trajectory(without_token_ids()),
     "2 tokens but 1 log": trajectory(choice([7, 8], prompt_ids=[1], logprobs=[-1.0])),
-    "log-probability that is not": trajectory(choice([7], prompt_ids=[1], logprobs=[math.nan])),
+    "log-probability of nan": trajectory(choice([7], prompt_ids=[1], logprobs=[math.nan])),
     "temperature -1": trajectory(choice([7], prompt_ids=[1], temperature=-1.0)),
     "65 tokens .* context of 64": trajectory(choice([7] * 5, prompt_ids=[1] * 60)),
     "token 999 is outside": trajectory(choice([999], prompt_ids=[1])),

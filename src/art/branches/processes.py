@@ -18,12 +18,9 @@ from pathlib import Path
 
 from art.branches.beginning import stands_at
 from art.branches.executors import reference_to
+from art.branches.stopping import GRACE_S, TOLD_TO_STOP
 from art.branches.task import Outcome, Result, Task
 from art.branches.work import Script, Train, result_of
-
-GRACE_S = 15.0
-"""What a worker has to finish its step when all are told to stop."""
-TOLD_TO_STOP = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 from typing import BinaryIO
 
 from art.branches.executors import work_of
+from art.branches.stopping import end_this_process
 from art.branches.task import Result, Task
 from art.branches.work import Script, perform_alone, perform_script
 
@@ -37,8 +37,7 @@ def work(task: Task, reference: dict[str, str]) -> Result:
 
 def _listen(orders: BinaryIO) -> None:
     orders.read()
-    # A running step has its grace; what was committed stays.
-    os.kill(os.getpid(), signal.SIGTERM)
+    end_this_process()
 
 
 if __name__ == "__main__":
