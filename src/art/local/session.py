@@ -170,13 +170,18 @@ class Session:
             self._record(lines, checkpoint)
 
         # What it is handed on to reads the history.
-        followers = (("serve", serve), ("write down", record), ("hand on", partial(self._on_commit, checkpoint)))
+        followers = (
+            ("serve", serve),
+            ("write down", record),
+            ("hand on", partial(self._on_commit, checkpoint)),
+            ("give a sign of", self._beacon.beat),
+        )
         for what, follow in followers:
             try:
                 follow()
-            except (ArtError, OSError, RuntimeError) as error:
-                _log.error("%s is committed, but the backend could not %s it: %s", checkpoint.ref, what, error)
-        self._beacon.beat()
+            except (ArtError, OSError, RuntimeError, MemoryError) as error:
+                why = str(error) or type(error).__name__
+                _log.error("%s is committed, but the backend could not %s it: %s", checkpoint.ref, what, why)
 
     @property
     def _step(self) -> int:
