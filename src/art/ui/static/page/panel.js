@@ -175,7 +175,7 @@ const ForkBox = ({ source, title, isView }) => {
     say(found.error ? clean(found.error) : `${clean(found.forked)} was made by: ${clean(found.command)}`);
     if (!found.error) set({ forkName: null });
   };
-  return html`<div class="block">${isView ? html`<h2>${title}</h2>` : html`<h3>${title}</h3>`}<div class="fields"><label>from<input readonly value=${`${each.model}@${source}`} /></label><label>new branch<input value=${name} onInput=${(event) => set({ forkName: event.currentTarget.value })} /></label>
+  return html`<div class="block">${isView ? html`<h2>${title}</h2>` : html`<h3>${title}</h3>`}<div class="fields"><label>from<input readonly title=${`${each.model}@${source}`} value=${`${each.model}@${source}`} /></label><label>new branch<input value=${name} onInput=${(event) => set({ forkName: event.currentTarget.value })} /></label>
       <label>reset<select onChange=${(event) => set({ forkReset: event.currentTarget.value })}>${["", "optimizer", "schedule", "random", "state"].map((each) => html`<option value=${each} selected=${each === part}>${each || "nothing"}</option>`)}</select></label></div>
     <p class="split"><span><button class=${`plain ${S.python ? "" : "on"}`} aria-pressed=${!S.python} onClick=${() => set({ python: false })}>Command</button><button class=${`plain ${S.python ? "on" : ""}`} aria-pressed=${Boolean(S.python)} onClick=${() => set({ python: true })}>Python</button></span>
       <span class="dim">${each.checkpoint_bytes ? `shares ${bytes(each.checkpoint_bytes)}` : ""} · undo: art rm</span></p>
