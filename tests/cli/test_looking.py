@@ -133,13 +133,11 @@ def test_verify_says_what_is_signed_and_what_is_not(art: Art, store: CheckpointS
     assert art("verify", "--signature").returncode == 2
 
 
-def test_verify_repairs_on_this_disk_only(art: Art, tmp_path: Path):
-    (tmp_path / "bucket").mkdir()
-
-    done = art("verify", f"file://{tmp_path}/bucket", "--repair")
+def test_verify_repairs_nothing_on_a_hub(art: Art):
+    done = art("verify", "hf://someone/an-adapter", "--repair")
 
     assert done.returncode == 2
-    assert "work on this disk only" in done.stderr
+    assert "hf://someone/an-adapter is read, never changed" in done.stderr
 
 
 def test_verify_names_every_fault_of_a_checkpoint(art: Art, store: CheckpointStore):

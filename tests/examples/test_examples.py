@@ -117,7 +117,7 @@ def test_resume_goes_on_after_a_kill_with_what_would_have_come_next(small_model:
 
 def test_every_example_has_a_test():
     tested = {"fork_and_continue", "branches", "calculator_agent", "merge", "resume", "sweep"}
-    elsewhere = {"demo", "plot", "smollm2", "yes_no_maybe"}
+    elsewhere = {"demo", "plot", "smollm2", "yes_no_maybe", "on_ranks", "on_ray", "with_vllm"}
 
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested | elsewhere
 
