@@ -186,6 +186,7 @@ LIES = {
     "another version's": sealed_with_field("code", "0" * 64),
     "of another file": sealed_with_field("mark", {"inode": 1, "size_bytes": 70_000, "tail": "0" * 64}),
     "no base64": sealed_with_field("rewards", "~~~~"),
+    "points that are no text": sealed_with_field("rewards", 5),
     "cut points": sealed_with_field("rewards", "AAAA"),
     "steps beyond all": sealed_with_field("rewards", "//////////////////////8="),
     "a field more": sealed_with_field("extra", 1),

@@ -73,7 +73,7 @@ class Histories:
         parts = tuple(segments)
         shares = tuple(self.series(part.model).between(part.first, part.last) for part in parts)
         kept = self._pasts.get(parts[-1].model)
-        # GrowingSeries that were read before are the same objects, so that comparing them is quick.
+        # Series that were read before are the same objects, so that comparing them is quick.
         if kept is None or kept[0] != parts or kept[1] != shares:
             kept = (parts, shares, stitched(shares))
             self._pasts[parts[-1].model] = kept

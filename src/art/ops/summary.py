@@ -19,18 +19,17 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import Annotated, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
 from art.errors import CorruptCheckpointError
 from art.format.fields import MAX_COUNT, Count, Digest, Number
 from art.format.json import parse_as
 from art.format.lineage import Segment
-from art.names import ModelRef
 from art.ops import judge, series
 from art.ops.judge import REWARD
-from art.ops.judgement import Evidence, Judgement, State
+from art.ops.judgement import Judgement
 from art.ops.series import Point, Series
 
 MAX_SUMMARY_BYTES = 64 * 1024**2
@@ -43,29 +42,68 @@ Figure = TypeVar("Figure", int, float)
 class Mark(BaseModel):
     """How far a history was read: the file, the whole lines of it in bytes, and the digest of the last of them."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
     inode: int = Field(ge=0)
     size_bytes: int = Field(ge=0)
     tail: Digest
 
 
-@dataclass(frozen=True, kw_only=True)
-class Own:
+def _packed(points: Sequence[Point]) -> str:
+    """Write points as the bytes of their steps and values, which are read sooner than text."""
+    steps, values = array("q", (step for step, _ in points)), array("d", (value for _, value in points))
+    return base64.b64encode(_little(steps).tobytes() + _little(values).tobytes()).decode()
+
+
+def _unpacked(text: object) -> tuple[Point, ...]:
+    """Read points as `_packed` writes them; those that are points already stay."""
+    if isinstance(text, tuple):
+        return cast("tuple[Point, ...]", text)
+    if not isinstance(text, str):
+        raise ValueError("its points are no text")  # noqa: TRY004 - pydantic names the field of a ValueError only
+    try:
+        content = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("its points are not base64") from error
+    half, rest = divmod(len(content), 2)
+    steps, values = array("q"), array("d")
+    if rest or half % steps.itemsize:
+        raise ValueError("its points are cut off")
+    steps.frombytes(content[:half])
+    values.frombytes(content[half:])
+    steps, values = _little(steps), _little(values)
+    if steps and not 0 <= min(steps) <= max(steps) <= MAX_COUNT:
+        raise ValueError("one of its steps is none")
+    return tuple(zip(steps, values, strict=True))
+
+
+def _little(numbers: array[Figure]) -> array[Figure]:
+    """Turn numbers of this machine into those of a file, or back."""
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+Points = Annotated[tuple[Point, ...], PlainValidator(_unpacked), PlainSerializer(_packed)]
+
+
+class Own(BaseModel):
     """What a model's own history says, forks aside."""
 
-    count: int = 0
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
+
+    count: Count = 0
     """All rows, also those of tails that were left."""
-    first: int | None = None
-    newest: int | None = None
+    first: Count | None = None
+    newest: Count | None = None
     first_time: str | None = None
     last_time: str | None = None
-    seconds: float = 0.0
-    clock_s: float = 0.0
+    seconds: Number = 0.0
+    clock_s: Number = 0.0
     """How long it took by the clock, rollouts included and pauses left out."""
-    tokens: float = 0.0
-    rewards: tuple[Point, ...] = ()
-    tails: tuple[tuple[Point, ...], ...] = ()
+    tokens: Number = 0.0
+    rewards: Points = ()
+    tails: tuple[Points, ...] = ()
     """The rewards of each tail that a rewind left."""
 
 
@@ -85,63 +123,20 @@ class Grounds:
     marks: tuple[Mark | None, ...]
 
 
-class _Evidence(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    metric: str
-    step: Count
-    value: Number
-    baseline: Number
-    text: str
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    model: str
-    first: Count
-    last: Count | None
-    mark: Mark | None
-
-
-class _Judged(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    past: tuple[_Part, ...]
-    state: str
-    onset: Count | None
-    last_good: Count | None
-    level: Number | None
-    now: Number | None
-    since: str | None
-    evidence: tuple[_Evidence, ...]
-
-
-class Summary(BaseModel):
+class Summary(Own):
     """The file."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     code: Digest
     """Of the modules that made it: another judge judges anew."""
     mark: Mark
-    count: int = Field(ge=0)
-    first: Count | None
-    newest: Count | None
-    first_time: str | None
-    last_time: str | None
-    seconds: Number
-    clock_s: Number
-    tokens: Number
-    rewards: str
-    tails: tuple[str, ...]
-    judged: _Judged | None
+    judged: tuple[Grounds, Judged] | None
 
 
 def own_of(history: Series) -> Own:
     """Say in short what a history says."""
     rows = history.rows
-    return Own(
+    # Unchecked: a sum may be beyond all numbers, and then it is only not kept.
+    return Own.model_construct(
         count=len(rows) + sum(len(tail) for tail in history.tails),
         first=rows[0].step if rows else None,
         newest=rows[-1].step if rows else None,
@@ -180,22 +175,7 @@ def judged_of(past: Series) -> Judged:
 
 def write_summary(own: Own, mark: Mark, judged: tuple[Grounds, Judged] | None) -> bytes:
     """Write a summary as a file holds it; raises `ValueError` for numbers that JSON has no place for."""
-    summary = Summary(
-        code=code_digest(),
-        mark=mark,
-        count=own.count,
-        first=own.first,
-        newest=own.newest,
-        first_time=own.first_time,
-        last_time=own.last_time,
-        seconds=own.seconds,
-        clock_s=own.clock_s,
-        tokens=own.tokens,
-        rewards=_packed(own.rewards),
-        tails=tuple(map(_packed, own.tails)),
-        judged=_written(*judged) if judged else None,
-    )
-    return summary.model_dump_json().encode()
+    return Summary(code=code_digest(), mark=mark, judged=judged, **dict(own)).model_dump_json().encode()
 
 
 def read_summary(content: bytes, *, where: str) -> tuple[Mark, Own, tuple[Grounds, Judged] | None]:
@@ -203,23 +183,8 @@ def read_summary(content: bytes, *, where: str) -> tuple[Mark, Own, tuple[Ground
     summary = parse_as(Summary, content, where=where, what="a summary", max_bytes=MAX_SUMMARY_BYTES)
     if summary.code != code_digest():
         raise CorruptCheckpointError(f"{where} was written by another version.")
-    try:
-        own = Own(
-            count=summary.count,
-            first=summary.first,
-            newest=summary.newest,
-            first_time=summary.first_time,
-            last_time=summary.last_time,
-            seconds=summary.seconds,
-            clock_s=summary.clock_s,
-            tokens=summary.tokens,
-            rewards=_unpacked(summary.rewards),
-            tails=tuple(map(_unpacked, summary.tails)),
-        )
-        judged = _read(summary.judged) if summary.judged else None
-    except ValueError as error:
-        raise CorruptCheckpointError(f"{where} is no summary: {error}.") from error
-    return summary.mark, own, judged
+    own = Own.model_construct(**{name: getattr(summary, name) for name in Own.model_fields})
+    return summary.mark, own, summary.judged
 
 
 @cache
@@ -227,64 +192,3 @@ def code_digest() -> str:
     """Give the digest of the code that makes summaries."""
     sources = (judge.__file__, series.__file__, __file__)
     return hashlib.sha256(b"\0".join(Path(source or "").read_bytes() for source in sources)).hexdigest()
-
-
-def _written(grounds: Grounds, judged: Judged) -> _Judged:
-    judgement = judged.judgement
-    parts = zip(grounds.parts, grounds.marks, strict=True)
-    return _Judged(
-        past=tuple(_Part(model=str(part.model), first=part.first, last=part.last, mark=mark) for part, mark in parts),
-        state=str(judgement.state),
-        onset=judgement.onset,
-        last_good=judgement.last_good,
-        level=judgement.level,
-        now=judgement.now,
-        since=judged.since,
-        evidence=tuple(
-            _Evidence(metric=seen.metric, step=seen.step, value=seen.value, baseline=seen.baseline, text=seen.text)
-            for seen in judgement.evidence
-        ),
-    )
-
-
-def _read(record: _Judged) -> tuple[Grounds, Judged]:
-    parts = tuple(Segment(ModelRef.parse(part.model), part.first, part.last) for part in record.past)
-    judgement = Judgement(
-        state=State(record.state),
-        onset=record.onset,
-        last_good=record.last_good,
-        level=record.level,
-        now=record.now,
-        evidence=tuple(Evidence(**seen.model_dump()) for seen in record.evidence),
-    )
-    return Grounds(parts, tuple(part.mark for part in record.past)), Judged(judgement, record.since)
-
-
-def _packed(points: Sequence[Point]) -> str:
-    """Write points as the bytes of their steps and values, which are read sooner than text."""
-    steps, values = array("q", (step for step, _ in points)), array("d", (value for _, value in points))
-    return base64.b64encode(_little(steps).tobytes() + _little(values).tobytes()).decode()
-
-
-def _unpacked(text: str) -> tuple[Point, ...]:
-    try:
-        content = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ValueError("its points are not base64") from error
-    half, rest = divmod(len(content), 2)
-    steps, values = array("q"), array("d")
-    if rest or half % steps.itemsize:
-        raise ValueError("its points are cut off")
-    steps.frombytes(content[:half])
-    values.frombytes(content[half:])
-    steps, values = _little(steps), _little(values)
-    if steps and not 0 <= min(steps) <= max(steps) <= MAX_COUNT:
-        raise ValueError("one of its steps is none")
-    return tuple(zip(steps, values, strict=True))
-
-
-def _little(numbers: array[Figure]) -> array[Figure]:
-    """Turn numbers of this machine into those of a file, or back."""
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers

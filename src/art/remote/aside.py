@@ -103,7 +103,7 @@ class Asides:
                 self._give_up(record.id)
             raise
         self._finish(record)
-        return _aside_of(record, tuple(keys))
+        return SetAside.of(record, tuple(keys))
 
     def settle(self) -> list[SetAside]:
         """Finish what was recorded and not finished; gives what that was."""
@@ -157,7 +157,7 @@ class Asides:
         except CorruptCheckpointError as error:
             steps, reason = tuple(sorted(shelf.steps)), "its record is damaged"
             return SetAside(id=shelf.id, time="", reason=reason, kept=None, steps=steps, problem=str(error))
-        return _aside_of(record, shelf.held(record))
+        return SetAside.of(record, shelf.held(record))
 
     def _record(self, aside_id: int) -> BucketRecord:
         """Read a record; raises `CorruptCheckpointError` for one that names anything but steps of this model."""
@@ -300,17 +300,6 @@ class Asides:
 def _entry(objects: Objects, item: Object, folder: str) -> FileEntry:
     digest = transfer.digest_of(objects, item.key, item.size_bytes)
     return FileEntry(path=item.key.removeprefix(f"{folder}/"), size_bytes=item.size_bytes, blake3=digest)
-
-
-def _aside_of(record: BucketRecord, steps: tuple[int, ...]) -> SetAside:
-    return SetAside(
-        id=record.id,
-        time=record.time,
-        reason=record.reason,
-        kept=record.kept,
-        steps=steps,
-        damaged=record.damaged,
-    )
 
 
 def _content(record: BucketRecord) -> bytes:

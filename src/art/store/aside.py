@@ -42,6 +42,18 @@ class SetAside:
     damaged: bool = False
     """Whether the bytes of these checkpoints are wrong."""
 
+    @classmethod
+    def of(cls, record: journal.Record, steps: tuple[int, ...]) -> SetAside:
+        """Say what a record says of the steps that lie there."""
+        return cls(
+            id=record.id,
+            time=record.time,
+            reason=record.reason,
+            kept=record.kept,
+            steps=steps,
+            damaged=record.damaged,
+        )
+
 
 def put_aside(
     root: Path,
@@ -100,14 +112,7 @@ def _aside_of(folder: Path, record: journal.Record | journal.DamagedRecord) -> S
         return SetAside(
             id=record.id, time="", reason="its record is damaged", kept=None, steps=steps, problem=record.problem
         )
-    return SetAside(
-        id=record.id,
-        time=record.time,
-        reason=record.reason,
-        kept=record.kept,
-        steps=steps,
-        damaged=record.damaged,
-    )
+    return SetAside.of(record, steps)
 
 
 def _below(root: Path, path: Path) -> str:
