@@ -4,7 +4,8 @@ import asyncio
 import math
 import resource
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from art.errors import (
     LoRAShapeMismatchError,
     ModelNotFoundError,
     NotRegisteredError,
+    OutOfMemoryError,
     StorageError,
     TrainingDataError,
 )
@@ -335,6 +337,63 @@ def _lost_paths(root: Path, what: str) -> list[Path]:
     checkpoints = root / "p/models/one/checkpoints"
     one = {"root": root, "model": checkpoints.parent, "checkpoints": checkpoints}
     return sorted(checkpoints.iterdir()) if what == "steps" else [one[what]]
+
+
+OUT_OF_MEMORY_AT: set[str] = set()
+
+
+def _end_memory(event: str, details: tuple[object, ...]) -> None:
+    if event == "open" and Path(str(details[0])).name in OUT_OF_MEMORY_AT:
+        raise MemoryError
+
+
+@pytest.fixture
+def memory_ends_at() -> Iterator[Callable[[str], None]]:
+    """Lets memory run out where a file of this name is opened; Python forgets no audit hook, so this one waits."""
+    sys.addaudithook(_end_memory)
+    yield OUT_OF_MEMORY_AT.add
+    OUT_OF_MEMORY_AT.clear()
+
+
+@pytest.mark.parametrize("name", ["trainer.json", "adapter_config.json"])
+def test_memory_that_runs_out_before_the_commit_undoes_the_step_and_says_so(
+    small_model: Path, trained: Path, memory_ends_at: Callable[[str], None], name: str
+) -> None:
+    async def body() -> tuple[int, int]:
+        async with LocalBackend(path=trained) as backend:
+            one = make(small_model)
+            await one.register(backend)
+            groups = await digits.gather(one)
+            memory_ends_at(name)
+            with pytest.raises(OutOfMemoryError, match=r"before p/one@3 was committed.*micro_batch_tokens"):
+                await backend.train(one, groups, learning_rate=1e-3)
+            OUT_OF_MEMORY_AT.clear()
+            before = await one.get_step()
+            return before, (await backend.train(one, groups, learning_rate=1e-3)).step
+
+    assert asyncio.run(body()) == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "0002.jsonl"])
+def test_memory_that_runs_out_after_the_commit_fails_no_step(
+    small_model: Path,
+    trained: Path,
+    memory_ends_at: Callable[[str], None],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+) -> None:
+    async def body() -> int:
+        async with LocalBackend(path=trained) as backend:
+            one = make(small_model)
+            await one.register(backend)
+            groups = await digits.gather(one)
+            memory_ends_at(name)
+            step = (await backend.train(one, groups, learning_rate=1e-3)).step
+            OUT_OF_MEMORY_AT.clear()
+            return step
+
+    assert asyncio.run(body()) == 3
+    assert "p/one@3 is committed, but the backend could not" in caplog.text
 
 
 def test_after_the_commit_nothing_fails_a_step_and_the_next_start_makes_it_good(

@@ -20,7 +20,7 @@ from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.errors import ArtError, ConfigurationError
 from art.format.json import canonical_json
 from art.format.layout import TRAINER
-from art.format.manifest import finite_metrics, utc_now
+from art.format.manifest import LearnedFrom, finite_metrics, utc_now
 from art.format.seen import SeenData, read_seen
 from art.local.ages import ages
 from art.local.bases import Base
@@ -36,6 +36,7 @@ from art.local.compatible import (
 from art.local.learners import open_learner
 from art.local.past import open_past
 from art.local.standing import Standing
+from art.names import CheckpointRef
 from art.ops.recording import as_line, learned_from
 from art.ops.scenarios import scenarios_of
 from art.store.checkpoint import Checkpoint
@@ -43,6 +44,7 @@ from art.store.history import History
 from art.store.liveness import ENDED, Beacon
 from art.train.fingerprint import LIBRARIES
 from art.train.learner import Learner
+from art.train.memory import uncommitted
 from art.trajectories import Trajectory, TrajectoryGroup
 
 _log = logging.getLogger("art")
@@ -138,12 +140,24 @@ class Session:
         # From here to the commit the trainer is ahead of its checkpoint; an error in between makes the next step
         # begin with a resume.
         self._settled = False
-        metrics = step_of()
-        self._standing.require_root(self._model.ref, self._parent)
-        step, environment = self._step + 1, self._trainer.environment()
-        with self._store.stage(self._model.ref.at(step)) as stage:
+        ref = self._model.ref.at(self._step + 1)
+        with uncommitted(str(ref)):
+            metrics = step_of()
+            self._standing.require_root(self._model.ref, self._parent)
+            learned = learned_from(lines, self._trainer.trail, scenarios)
+            checkpoint = self._commit(ref, metrics, settings=config.model_dump(mode="json"), learned=learned)
+        self._parent, self._seen = checkpoint, seen
+        self._model.positions.commit(seen.reached)
+        self._after_commit(checkpoint, lines)
+        return TrainResult(ref.step, metrics, checkpoint.path)
+
+    def _commit(
+        self, ref: CheckpointRef, metrics: Mapping[str, float], *, settings: dict[str, JsonValue], learned: LearnedFrom
+    ) -> Checkpoint:
+        environment = self._trainer.environment()
+        with self._store.stage(ref) as stage:
             self._trainer.save(stage.path)
-            checkpoint = stage.commit(
+            return stage.commit(
                 parent=self._parent,
                 base_model=self._base.info,
                 lora=shape_of(self._lora),
@@ -151,13 +165,9 @@ class Session:
                 environment={name: value for name, value in environment.items() if name not in LIBRARIES}
                 | {"seed": self._seed},
                 metrics=finite_metrics(metrics),
-                settings=config.model_dump(mode="json"),
-                learned_from=learned_from(lines, self._trainer.trail, scenarios),
+                settings=settings,
+                learned_from=learned,
             )
-        self._parent, self._seen = checkpoint, seen
-        self._model.positions.commit(seen.reached)
-        self._after_commit(checkpoint, lines)
-        return TrainResult(step, metrics, checkpoint.path)
 
     def _after_commit(self, checkpoint: Checkpoint, lines: Sequence[str]) -> None:
         """Do what follows a commit. The step is safe: what fails is said here, and made good by the next start."""

@@ -36,6 +36,21 @@ def out_of_memory_named(*, micro_batch_tokens: int, longest_row: int) -> Generat
         ) from None
 
 
+@contextmanager
+def uncommitted(what: str) -> Generator[None]:
+    """Raise `OutOfMemoryError` for a block that ends before anything is committed, wherever in it memory runs out."""
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        traceback.clear_frames(error.__traceback__)
+        raise OutOfMemoryError(
+            f"Memory ran out before {what} was committed, and nothing was changed. Make room, or lower "
+            "TrainConfig(micro_batch_tokens=...), and train on the same groups again."
+        ) from None
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
