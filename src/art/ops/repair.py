@@ -7,6 +7,7 @@ deleted; a checkpoint that nothing can complete stays as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -106,6 +107,21 @@ def require_same(ref: CheckpointRef, brought: Sequence[Brought], content: bytes)
         )
 
 
+def holders(remote: Remote, ref: CheckpointRef) -> Iterator[RemoteCheckpoint]:
+    """Yield what may hold the same bytes: the same checkpoint, then whatever has the number that a fork keeps."""
+    others = (model for model in remote.models() if model != ref.model)
+    for model in (ref.model, *others):
+        with suppress(NotFoundError, CorruptCheckpointError, FormatVersionError):
+            yield remote.open_checkpoint(model.at(ref.step))
+
+
+def nobody_has(entry: FileEntry, places: Sequence[object], remote: Remote | None) -> CorruptCheckpointError:
+    """Say that a file's bytes are in no place that was looked at; a remote that nobody named is the way out."""
+    looked = " and ".join(str(place) for place in (*places, remote) if place is not None)
+    hint = "" if remote else "; name a bucket that has it with --from"
+    return CorruptCheckpointError(f"Nothing in {looked} has the bytes of {entry.path} (digest {entry.blake3}){hint}.")
+
+
 def _own(folder: Path, entry: FileEntry, stage: Stage) -> bool:
     return stage.take(entry, Spare(folder=folder, entry=entry, holder="", immutable=True))
 
@@ -164,11 +180,7 @@ class _Bringer:
         """Bring a file; gives where it came from. Raises `CorruptCheckpointError` when nobody has it."""
         source = self._from_here(entry) or self._from_bucket(entry)
         if source is None:
-            looked = f"{self._store.root} and {self._remote}" if self._remote else f"{self._store.root}"
-            hint = "" if self._remote else "; name a bucket that has it with --from"
-            raise CorruptCheckpointError(
-                f"Nothing in {looked} has the bytes of {entry.path} (digest {entry.blake3}){hint}."
-            )
+            raise nobody_has(entry, [self._store.root], self._remote)
         return source
 
     def _from_here(self, entry: FileEntry) -> str | None:
@@ -176,7 +188,7 @@ class _Bringer:
         return next((spare.holder for spare in spares if self._stage.take(entry, spare)), None)
 
     def _from_bucket(self, entry: FileEntry) -> str | None:
-        for checkpoint in self._in_bucket():
+        for checkpoint in holders(self._remote, self._ref) if self._remote else ():
             for file in checkpoint.files:
                 if file.blake3 != entry.blake3 or file.size_bytes != entry.size_bytes:
                     continue
@@ -189,15 +201,3 @@ class _Bringer:
                 else:
                     return checkpoint.url
         return None
-
-    def _in_bucket(self) -> Iterator[RemoteCheckpoint]:
-        """Yield what may hold the same bytes: the same checkpoint, then whatever has the number that a fork keeps."""
-        if self._remote is None:
-            return
-        others = (model.at(self._ref.step) for model in self._remote.models() if model != self._ref.model)
-        for ref in (self._ref, *others):
-            try:
-                checkpoint = self._remote.open_checkpoint(ref)
-            except (NotFoundError, CorruptCheckpointError, FormatVersionError):
-                continue
-            yield checkpoint

@@ -11,13 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from art.errors import ArtError, CorruptCheckpointError
+from art.errors import ArtError, CorruptCheckpointError, NotFoundError, StorageError
 from art.format import layout
 from art.format.manifest import FileEntry, digest_bytes, read_manifest
-from art.names import CheckpointRef, ModelRef
-from art.ops.repair import each_as_far_as_it_goes, require_same
+from art.names import CheckpointRef
+from art.ops.repair import each_as_far_as_it_goes, holders, nobody_has, require_same
 from art.ops.verify import Brought, Repair, StepReport, check, known_identity
-from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.mending import Mend, Source
 from art.remote.remote import Remote
 from art.store.checkpoint import check_file, find_manifest
@@ -107,14 +106,14 @@ def _manifest(bucket: Remote, ref: CheckpointRef, key: str, helpers: Helpers) ->
 
 
 def _own_manifest(bucket: Remote, ref: CheckpointRef) -> bytes | None:
-    with suppress(CorruptCheckpointError):
+    with suppress(CorruptCheckpointError, NotFoundError):
         return bucket.open_checkpoint(ref).content
     return None
 
 
 def _as_manifest(content: bytes | None, ref: CheckpointRef) -> bytes | None:
     """Give a manifest back if it is one, of this very checkpoint."""
-    with suppress(ArtError):
+    with suppress(CorruptCheckpointError):
         if content is not None and read_manifest(content, where=str(ref)).ref == ref:
             return content
     return None
@@ -137,32 +136,21 @@ def _find(bucket: Remote, ref: CheckpointRef, entry: FileEntry, helpers: Helpers
     in_buckets = (candidate for remote in remotes for candidate in _in_bucket(remote, ref, entry))
     source = next(chain(_on_disk(helpers.store, ref, entry), in_buckets), None)
     if source is None:
-        looked = f"{bucket}, {helpers}" if str(helpers) else str(bucket)
-        hint = "" if helpers.remote else "; name a bucket that has it with --from"
-        raise CorruptCheckpointError(
-            f"Nothing in {looked} has the bytes of {entry.path} (digest {entry.blake3}){hint}."
-        )
+        raise nobody_has(entry, [bucket, helpers.store.root if helpers.store else None], helpers.remote)
     return source
 
 
 def _on_disk(store: CheckpointStore | None, ref: CheckpointRef, entry: FileEntry) -> Iterator[Found]:
     for spare in find_spares(store, ref.step, entry.blake3) if store else ():
-        with suppress(ArtError):
+        # One that cannot be read is none; another source may be whole.
+        with suppress(CorruptCheckpointError, StorageError):
             check_file(spare.folder, spare.entry)
             yield spare.path, spare.holder
 
 
 def _in_bucket(remote: Remote, ref: CheckpointRef, entry: FileEntry) -> Iterator[Found]:
-    for checkpoint in _holders(remote, ref):
+    for checkpoint in holders(remote, ref):
         for file in checkpoint.files:
             is_same = (file.size_bytes, file.blake3) == (entry.size_bytes, entry.blake3)
             if is_same and remote.measure(checkpoint, file.name) == (entry.size_bytes, entry.blake3):
                 yield remote.source(file), checkpoint.url
-
-
-def _holders(remote: Remote, ref: CheckpointRef) -> Iterator[RemoteCheckpoint]:
-    """Yield what may hold the same bytes: the same checkpoint, then whatever has the number that a fork keeps."""
-    others: list[ModelRef] = [model for model in remote.models() if model != ref.model]
-    for model in (ref.model, *others):
-        with suppress(ArtError):
-            yield remote.open_checkpoint(model.at(ref.step))
