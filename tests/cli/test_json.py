@@ -51,6 +51,8 @@ def documents_of_runs(art: Art, root: Path) -> dict[str, Any]:
     commands = {
         "status": ("status",),
         "gc --keep": ("gc", "--keep", "newest:1", "--plan"),
+        "log --lanes": ("log", "--lanes"),
+        "log --history": ("log", "shop/agent-004", "--history"),
         "suggest": ("suggest", "shop/agent-004"),
         "data": ("data", "shop/agent-004"),
         "diff": ("diff", "shop/agent-002@51", "shop/agent-004@75"),

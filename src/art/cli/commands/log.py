@@ -1,5 +1,6 @@
 """`art log`: models, their steps, and where they were forked. Changes nothing."""
 
+import shutil
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from art.errors import MetricNotFoundError, ModelNotFoundError
 if TYPE_CHECKING:
     from art.names import ModelRef
     from art.ops.place import Place
+    from art.ops.tree import TreeBranch
 
 DEFAULT_METRIC = "train/reward"
 
@@ -24,6 +26,8 @@ def log(
         name_argument(None, "This model, its sources and its forks; or a project; or a bucket's URL."),
     ] = None,
     graph: Annotated[bool, typer.Option("--graph", metavar="", help="Draw the branches.")] = False,
+    lanes: Annotated[bool, typer.Option("--lanes", metavar="", help="A line a branch, on one axis of steps.")] = False,
+    history: Annotated[bool, typer.Option("--history", metavar="", help="A model's metrics, step by step.")] = False,
     whole: Annotated[bool, typer.Option("--all", metavar="", help="Every step, not only those that matter.")] = False,
     metric: Annotated[str, typer.Option(help="What is shown beside each step, and best by.")] = DEFAULT_METRIC,
     root: Root = None,
@@ -40,10 +44,18 @@ def log(
     from art.ops.tree import read_tree
 
     invocation = settle(context, root, project, as_json)
+    if graph + lanes + history > 1:
+        raise typer.BadParameter("--graph, --lanes and --history are three ways to show the same: choose one.")
+    if history:
+        _show_history(invocation, model)
+        return
     place = place_of(invocation.place(_url(model)))
     branches = read_tree(place, _wanted(invocation, place, model), metric=metric, whole=whole or invocation.as_json)
     if metric != DEFAULT_METRIC and branches and not any(branch.scores for branch in branches):
         raise MetricNotFoundError(f"No checkpoint has the metric {metric!r}; write split/name, as in val/reward.")
+    if lanes:
+        _show_lanes(invocation, place, branches, metric)
+        return
     if invocation.as_json:
         output.print_json(log.document(branches, root=str(place), metric=metric))
         return
@@ -51,6 +63,44 @@ def log(
         output.say(f"There are no models below {place} yet.")
     lines = log.graph_lines if graph else log.list_lines
     output.print_lines(lines(branches, metric=metric, now=wording.utc_now()))
+
+
+def _show_lanes(invocation: Invocation, place: "Place[Any]", branches: "list[TreeBranch]", metric: str) -> None:
+    from art.cli.render.lanes import lane_lines
+    from art.ops import documents
+    from art.ops.lanes import Overview, read_overview
+    from art.ops.on_disk import OnDisk
+
+    overview = read_overview(place.store, project=invocation.project) if isinstance(place, OnDisk) else None
+    shown = {branch.model for branch in branches}
+    lanes = [lane for lane in overview.lanes if lane.model in shown] if overview else []
+    if not invocation.as_json:
+        width = shutil.get_terminal_size().columns
+        output.print_lines(lane_lines(branches, {lane.model: lane for lane in lanes}, metric=metric, width=width))
+    elif overview is None:
+        raise typer.BadParameter(
+            f"--lanes --json judges histories on this disk; pull from {place}, or leave out --lanes."
+        )
+    else:
+        output.print_json(documents.tree_document(Overview(tuple(lanes), (), overview.now), metric=metric))
+
+
+def _show_history(invocation: Invocation, text: str | None) -> None:
+    from art.cli.render.history import history_lines
+    from art.ops import documents
+    from art.ops.lanes import read_overview
+
+    if text is None:
+        raise typer.BadParameter("--history shows the metrics of one model: name it.")
+    wanted, store = invocation.local_address(text, "log --history").model, invocation.existing_store
+    lane = next((lane for lane in read_overview(store, project=wanted.project).lanes if lane.model == wanted), None)
+    if lane is None:
+        raise ModelNotFoundError(f"There is no model {wanted} below {store.root}.")
+    document = documents.history_document(lane)
+    if invocation.as_json:
+        output.print_json(document)
+    else:
+        output.print_lines(history_lines(document))
 
 
 def _url(text: str | None) -> str | None:

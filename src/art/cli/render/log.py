@@ -229,7 +229,8 @@ def _beginning(hop: Hop, branch: TreeBranch) -> str:
     if hop.merge:
         return f"merged with {_ref_name(hop.merge.other.ref, branch.model)} ({hop.merge.method})"
     changes = {
-        change.key: f"{change.key} {_short(change.before)} → {_short(change.after)}" for change in branch.changes
+        change.key: f"{change.key} {wording.setting(change.before)} → {wording.setting(change.after)}"
+        for change in branch.changes
     }
     declared = {name: f"{name}={value}" for name, value in hop.settings.items() if name not in changes}
     tries = "".join(f", {words}" for words in (*declared.values(), *changes.values()))
@@ -250,11 +251,6 @@ def _set_aside(aside: SetAside, branch: TreeBranch, now: datetime, *, in_graph: 
     what = "" if in_graph else f"{wording.span(aside.steps)} "
     text = Text(f"  {what}set aside {wording.age(aside.time, now)}: {aside.reason}", "yellow")
     return text.append(f" (id {aside.id})", "dim")
-
-
-def _short(setting: object) -> str:
-    """Write a setting as briefly as it can be read: 3e-05 and not 0.00003."""
-    return "–" if setting is None else f"{setting:g}" if isinstance(setting, float) else str(setting)
 
 
 def _origin_name(origin: Origin, model: ModelRef) -> str:

@@ -38,7 +38,7 @@ def status_lines(overview: Overview, *, price: float | None = None) -> Iterator[
     for lane in others[:MOST_LINES]:
         yield _run_line(lane, overview.now)
     if len(others) > MOST_LINES:
-        yield Text(f"  and {len(others) - MOST_LINES} more: art log --graph", "dim")
+        yield Text(f"  and {len(others) - MOST_LINES} more: art log --lanes", "dim")
     yield _cost_line(overview, price)
 
 

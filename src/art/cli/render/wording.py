@@ -66,6 +66,11 @@ def value(number: float) -> str:
     return f"{number:.4f}" if abs(number) < 100 else f"{number:.5g}"
 
 
+def setting(written: object) -> str:
+    """Write a setting as briefly as it can be read: 3e-05 and not 0.00003."""
+    return "–" if written is None else f"{written:g}" if isinstance(written, float) else str(written)
+
+
 def span(steps: Sequence[int]) -> str:
     """Name steps, lowest first: all of a few, the ends of many."""
     if len(steps) <= 3:
