@@ -110,8 +110,8 @@ def test_the_documents_of_the_program_are_those_of_the_page(art: Art, story: Che
     assert printed("log", "--lanes") == desk.tree()
     assert without_now(printed("status")) == without_now(desk.status())
     assert printed("show", f"{fallen}@75", "--rollouts") == desk.rollouts(fallen.at(75))
-    planned, theirs = printed("gc", "--keep", "newest:1", "--plan"), desk.cleanup("newest:1")
-    assert {name: planned[name] for name in theirs} == theirs
+    planned = printed("gc", "--keep", "newest:1", "--plan")
+    assert planned["freed_bytes"] == desk.cleanup("newest:1")["freed_bytes"] > 0
     history, theirs = printed("log", str(fallen), "--history"), desk.history(fallen)
     assert {name: history["metrics"][name] for name in theirs["metrics"]} == theirs["metrics"]
     assert set(theirs["metrics"]) <= set(METRICS)
