@@ -5,9 +5,11 @@ Knows the rules for names and nothing about where things lie.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from art.errors import InvalidNameError
 from art.visible import shown_value
@@ -17,6 +19,7 @@ MAX_STEP = 2**53 - 1
 """The largest whole number that every reader of JSON keeps exactly."""
 _MAX_STEP_DIGITS = len(str(MAX_STEP))
 FORBIDDEN = ("/", "\\", "@", "::")
+_URL = re.compile("[a-zA-Z][a-zA-Z0-9+.-]+:/")
 
 
 @dataclass(frozen=True, order=True)
@@ -95,6 +98,16 @@ def check_step(step: object) -> None:
         raise InvalidNameError(f"So large a number is not a step; steps are whole numbers from 0 to {MAX_STEP}.")
     if isinstance(step, bool) or not isinstance(step, int) or step < 0:
         raise InvalidNameError(f"{shown_value(step)} is not a step; steps are whole numbers from 0.")
+
+
+def url_problem(path: Path | str) -> str | None:
+    """Say that a URL stands where a path of this disk belongs; None for a path."""
+    if not _URL.match(str(path)):
+        return None
+    return (
+        f"{shown_value(str(path))} is a URL, where a path on this disk belongs. A model in a bucket is written "
+        "s3://bucket/prefix::project/model."
+    )
 
 
 def check_name(kind: str, name: str) -> None:

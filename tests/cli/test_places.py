@@ -82,33 +82,6 @@ def test_verify_reads_every_byte_of_the_bucket(art: Art, bucket: str, elsewhere:
     assert problems["shop/agent-1@50"] == []
 
 
-def test_a_missing_step_or_model_of_a_bucket_is_an_error(art: Art, bucket: str, elsewhere: Path):
-    for command in ("show", "verify"):
-        for name in ("shop/agent-1@7", "shop/nobody"):
-            done = art(command, f"{bucket}::{name}", root=elsewhere)
-
-            assert done.returncode == 1, (command, name)
-            assert done.stderr.startswith("art: "), (command, name)
-
-
-REFUSING = {
-    "verify --continuation": ("verify", "--continuation", "{url}::shop/agent-1"),
-    "push": ("push", "{url}::shop/agent-1", "{url}"),
-    "suggest": ("suggest", "{url}::shop/agent-1"),
-    "diff": ("diff", "{url}::shop/agent-1@50", "shop/agent-1@100"),
-}
-
-
-@pytest.mark.parametrize("command", REFUSING)
-def test_a_command_for_this_disk_refuses_a_bucket(art: Art, store: CheckpointStore, bucket: str, command: str):
-    before = tree(store.root)
-
-    done = art(*(word.format(url=bucket) for word in REFUSING[command]))
-
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert tree(store.root) == before
-
-
 def test_a_bucket_is_rewound_and_the_line_that_it_prints_undoes_it(art: Art, store: CheckpointStore, bucket: str):
     before, remote = tree(store.root), Remote.open(bucket)
     steps = remote.steps(MAIN)
@@ -142,3 +115,23 @@ def test_a_damaged_step_of_a_bucket_is_a_line(art: Art, bucket: str, tmp_path: P
     assert [step["ref"] for step in json.loads(verified.stdout)["checkpoints"] if not step["ok"]] == [
         "shop/agent-1@100"
     ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("verify", "--repair", "--from", "{url}::shop/agent-1"),
+        ("verify", "{url}::shop/agent-1", "--repair", "--from", "{url}::shop/agent-2"),
+        ("sweep", "shop/agent-1", "--script", __file__, "--set", "x=1", "--remote", "{url}::shop/agent-1"),
+    ],
+)
+def test_a_model_where_a_bucket_is_asked_for_is_refused(
+    art: Art, store: CheckpointStore, bucket: str, command: tuple[str, ...]
+):
+    before = tree(store.root)
+
+    refused = art(*(word.format(url=bucket) for word in command))
+
+    assert refused.returncode == 1
+    assert f"a bucket alone is {bucket}." in " ".join(refused.stderr.split())
+    assert tree(store.root) == before

@@ -48,24 +48,6 @@ def test_a_metric_without_a_direction_is_refused_in_words_of_the_program(
     assert (refused.returncode, told.returncode) == (1, 0)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["rewind", f"{REPOSITORY}@0"],
-        ["rm", REPOSITORY],
-        ["pin", f"{REPOSITORY}@0"],
-        ["gc", REPOSITORY, "--keep", "forks"],
-        ["push", "shop/agent-1", REPOSITORY],
-        ["pull", REPOSITORY],
-    ],
-)
-def test_what_would_change_a_repository_of_the_hub_says_that_it_is_read_only(art: Art, command: list[str]):
-    refused = art(*command)
-
-    assert refused.returncode != 0
-    assert "is read" in refused.stderr
-
-
 def test_the_log_of_a_repository_says_why_it_cannot_be_read(art: Art):
     shown = art("log", REPOSITORY, HF_HUB_OFFLINE="1")
 

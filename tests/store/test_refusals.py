@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from art.errors import ArtError, StorageError
+from art.errors import ArtError, ConfigurationError, StorageError
 from art.names import ModelRef
 from art.store.store import CheckpointStore
 
@@ -81,6 +81,12 @@ def test_a_file_in_the_place_of_the_root_is_named(tmp_path: Path, main: ModelRef
 
     with pytest.raises(StorageError, match="a file is in the way of a folder"):
         write_checkpoint(CheckpointStore(tmp_path / "file"), main, 1)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/runs", "hf://org/adapter", "file:///runs", Path("s3://bucket")])
+def test_a_url_is_no_root(url: str | Path):
+    with pytest.raises(ConfigurationError, match="is a URL, where a path on this disk belongs"):
+        CheckpointStore(url)
 
 
 def test_a_path_that_is_too_long_asks_for_shorter_names(tmp_path: Path):

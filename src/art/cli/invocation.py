@@ -15,10 +15,14 @@ import typer
 from art.cli import addresses
 from art.cli.completion import DEFAULT_ROOT, ROOT_VARIABLE
 from art.errors import NotFoundError
+from art.names import url_problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from art.remote.hub import Hub
     from art.remote.remote import Remote
+    from art.store.checkpoint import Checkpoint
     from art.store.store import CheckpointStore
 
 Root = Annotated[
@@ -81,8 +85,20 @@ class Invocation:
     def local_address(self, text: str, command: str) -> addresses.ModelAddress:
         """Read a name for a command that knows no bucket; refuses one with a URL."""
         if addresses.SCHEME in text:
-            raise typer.BadParameter(f"{text} does not lie on this disk, and `art {command}` works on this disk only.")
+            bring = f"art fork {text} project/model" if text.startswith(addresses.HUB) else f"art pull {text}"
+            raise typer.BadParameter(
+                f"{text} does not lie on this disk, and `art {command}` works on this disk only. Bring it here first: "
+                f"`{bring}`."
+            )
         return self.address(text)
+
+    def local_checkpoint(self, text: str, command: str) -> tuple[CheckpointStore, Checkpoint]:
+        """Open what a name means for a command that knows no bucket: a step, or the newest."""
+        from art.format.pick import pick_of
+
+        address = self.local_address(text, command)
+        store = self.existing_store
+        return store, store.select(address.model, pick_of(step=address.step)).checkpoint
 
     def address(self, text: str, *, project: str | None = None) -> addresses.ModelAddress:
         """Read what the user typed; `project` is what a bare name belongs to when nothing else says.
@@ -98,8 +114,16 @@ class Invocation:
 def settle(context: typer.Context, root: Path | None, project: str | None, as_json: bool) -> Invocation:
     """Combine the options before the command, which the context brings, with those after it."""
     outer = context.obj or Invocation(Path(os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT))
+    _refuse_urls([root or outer.root, *context.params.values()])
     return Invocation(
         root=(root or outer.root).expanduser().absolute(),
         project=project or outer.project,
         as_json=as_json or outer.as_json,
     )
+
+
+def _refuse_urls(values: Iterable[object]) -> None:
+    """Refuse a URL for a file, a folder or the root: as a path it would be a folder of that name on this disk."""
+    for value in values:
+        if isinstance(value, Path) and (problem := url_problem(value)):
+            raise typer.BadParameter(problem)

@@ -43,6 +43,7 @@ class BranchStep:
 
     step: int
     manifest: Manifest | None = None
+    size_bytes: int | None = None
     digest: str | None = None
     edge: Edge | None = None
     """What the way to it from its parent promises."""
@@ -234,7 +235,7 @@ def _open(place: Place[Any], ref: CheckpointRef, certificates: Certificates) -> 
         return BranchStep(step=ref.step, problem=str(error))
     manifest, digest = checkpoint.manifest, checkpoint.digest
     edge = edge_of(manifest, digest, certificates)
-    return BranchStep(step=ref.step, manifest=manifest, digest=digest, edge=edge)
+    return BranchStep(step=ref.step, manifest=manifest, size_bytes=checkpoint.size_bytes, digest=digest, edge=edge)
 
 
 def _origin(hop: Hop, drafts: Mapping[ModelRef, _Draft]) -> Origin:

@@ -6,6 +6,7 @@ nothing of checkpoints.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -56,6 +57,10 @@ class Folder:
         target.unlink()
         # At once: a manifest that came back after a power failure would have lost its files.
         disk.sync(target.parent)
+
+    def has_objects(self, key: str) -> bool:
+        """Tell whether an object lies below a key: a folder outlives what was deleted from it, a key does not."""
+        return any(files for _, _, files in os.walk(self.root / key))
 
     def _target(self, key: str) -> Path:
         target = self.root / key

@@ -191,7 +191,10 @@ class Objects:
     def folders(self, key: str) -> list[str]:
         """List the names of the folders below a key, in pages; objects further down cost nothing."""
         prefixes = self._list_one_level(key)["common_prefixes"]
-        return [self._below(key, prefix.rstrip("/")).rpartition("/")[2] for prefix in prefixes]
+        paths = [self._below(key, prefix.rstrip("/")) for prefix in prefixes]
+        if folder := self._clients.folder:
+            paths = [path for path in paths if folder.has_objects(path)]
+        return [path.rpartition("/")[2] for path in paths]
 
     def files(self, key: str) -> dict[str, Object]:
         """List the objects directly below a key, by name."""

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from art.errors import (
     CheckpointNotFoundError,
+    ConfigurationError,
     CorruptCheckpointError,
     MetricNotFoundError,
     ModelNotFoundError,
@@ -22,7 +23,7 @@ from art.format.manifest import Manifest
 from art.format.pick import NEWEST, AtMost, Best, Exact, Pick, candidates
 from art.format.safetensors import TensorEntry
 from art.format.selection import Selection, Skipped, absence, choose
-from art.names import CheckpointRef, ModelRef
+from art.names import CheckpointRef, ModelRef, url_problem
 from art.store import disk, foreign, journal, regular
 from art.store.checkpoint import Checkpoint, Damage, check_file, check_manifest, is_whole, look, stamp
 from art.store.history import History
@@ -36,6 +37,8 @@ class CheckpointReader:
     """The checkpoints below one root folder, to read. What a crash left half done is finished before it is read."""
 
     def __init__(self, root: Path | str) -> None:
+        if problem := url_problem(root):
+            raise ConfigurationError(problem)
         self.root = Path(root).expanduser().absolute()
 
     def models(self, project: str | None = None) -> list[ModelRef]:

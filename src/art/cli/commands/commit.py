@@ -77,8 +77,7 @@ def checkout(
     from art.ops.folders import checkout as write_out
 
     invocation = settle(context, root, project, as_json)
-    address, store = invocation.local_address(name, "checkout"), invocation.existing_store
-    checkpoint = store.open(address.ref) if address.ref else store.select(address.model).checkpoint
+    _, checkpoint = invocation.local_checkpoint(name, "checkout")
     with output.working(f"writing {folder}"):
         size_bytes = write_out(checkpoint, folder.absolute())
     if invocation.as_json:

@@ -28,7 +28,7 @@ def data(
     from art.ops.trained import read_trained
 
     invocation = settle(context, root, project, as_json)
-    store, address = invocation.existing_store, invocation.local_address(checkpoint, "data")
+    address, store = invocation.local_address(checkpoint, "data"), invocation.existing_store
     trained = read_trained(store, address.ref or store.select(address.model).checkpoint.ref)
     if invocation.as_json:
         output.print_json(trained_document(trained))

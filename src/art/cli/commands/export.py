@@ -50,8 +50,7 @@ def export(
 def _export_folder(invocation: Invocation, model: str, folder: Path, *, merge: bool, base_model: str | None) -> None:
     from art.local.exporting import export_adapter, export_merged
 
-    address, store = invocation.local_address(model, "export"), invocation.existing_store
-    checkpoint = store.open(address.ref) if address.ref else store.select(address.model).checkpoint
+    store, checkpoint = invocation.local_checkpoint(model, "export")
     with output.working(f"writing {folder}"):
         if merge:
             exported = export_merged(store, checkpoint, folder, base_model=base_model)
@@ -85,7 +84,7 @@ def _export_past(invocation: Invocation, model: str, to: str, *, metrics_only: b
     from art.ops.telling import Teller, TrackerReport
     from art.track.known import maker
 
-    store, address = invocation.existing_store, invocation.local_address(model, "export")
+    address, store = invocation.local_address(model, "export"), invocation.existing_store
     if address.ref:
         raise typer.BadParameter(f"A whole past is written; leave the step out: {address.model}.")
     report = TrackerReport(to, maker(to, store.root / layout.TRACKERS), has_rollouts=not metrics_only)

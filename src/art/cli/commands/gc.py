@@ -41,7 +41,7 @@ def collect(
     if keep is not None:
         _keep(invocation, where, keep, dry_run=dry_run, yes=yes)
         return
-    if where is not None and not addresses.is_place(where):
+    if where is not None and not addresses.is_place(where) and not where.startswith(addresses.HUB):
         raise typer.BadParameter("A model belongs to --keep; debris is deleted below the whole root or bucket.")
     _sweep(invocation, where, dry_run=dry_run)
 
@@ -49,10 +49,9 @@ def collect(
 def _sweep(invocation: Invocation, url: str | None, *, dry_run: bool) -> None:
     from art.cli.render import garbage as render
     from art.ops.garbage import collect_garbage, find_garbage
-    from art.remote.remote import Remote
 
-    store = invocation.existing_store if url is None else Remote.open(url)
-    garbage = find_garbage(store) if dry_run else collect_garbage(store)
+    place = invocation.place_to_change(url)
+    garbage = find_garbage(place) if dry_run else collect_garbage(place)
     if invocation.as_json:
         output.print_json(render.document(garbage, dry_run=dry_run))
     else:

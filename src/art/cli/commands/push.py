@@ -29,9 +29,7 @@ def push(
     invocation = settle(context, root, project, as_json)
     if addresses.BETWEEN in url:
         raise typer.BadParameter(f"A push keeps the model's name; write {url.partition(addresses.BETWEEN)[0]}.")
-    store, address = invocation.existing_store, invocation.address(what)
-    if address.url:
-        raise typer.BadParameter(f"{what} lies in a bucket already; art pull brings it here.")
+    address, store = invocation.local_address(what, "push"), invocation.existing_store
     remote, pick = Remote.open(url), None if address.step is None else Exact(address.step)
     request = MoveRequest(source=store, destination=remote, model=address.model, pick=pick)
     moved = move(request, watch=output.byte_bar, each=lambda step: None if invocation.as_json else _tell(step))

@@ -32,7 +32,7 @@ def replay(
     from art.ops.replay import ReplayOutcome, certify
 
     invocation = settle(context, root, project, as_json)
-    store, address = invocation.existing_store, invocation.local_address(checkpoint, "replay")
+    address, store = invocation.local_address(checkpoint, "replay"), invocation.existing_store
     ref = address.ref or store.select(address.model).checkpoint.ref
     started_s = wording.clock_s()
     with output.working(f"taking the step to {ref} again ..."):

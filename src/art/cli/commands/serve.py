@@ -4,17 +4,13 @@ import secrets
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from art.cli.completion import name_argument
-from art.cli.invocation import AsJson, Invocation, Project, Root, settle
+from art.cli.invocation import AsJson, Project, Root, settle
 from art.cli.render import output
-
-if TYPE_CHECKING:
-    from art.store.checkpoint import Checkpoint
-    from art.store.store import CheckpointStore
 
 BaseModel = Annotated[str | None, typer.Option(help="Where the base model lies, if not where it says.")]
 
@@ -38,7 +34,7 @@ def serve(
     from art.local.serving import serve_checkpoint
 
     invocation = settle(context, root, project, as_json)
-    store, chosen = _chosen(invocation, checkpoint, "serve")
+    store, chosen = invocation.local_checkpoint(checkpoint, "serve")
     listen = Listen(key=key or secrets.token_urlsafe(24), host=host, port=port)
     with output.working(f"loading the base of {chosen.ref} ..."):
         serving = serve_checkpoint(store, chosen, base_model=base_model, listen=listen)
@@ -83,7 +79,7 @@ def chat(
     invocation = settle(context, root, project, as_json)
     if invocation.as_json and prompt is None:
         raise typer.BadParameter("--json belongs to --prompt.")
-    store, chosen = _chosen(invocation, checkpoint, "chat")
+    store, chosen = invocation.local_checkpoint(checkpoint, "chat")
     with output.working(f"loading the base of {chosen.ref} ..."):
         serving = serve_checkpoint(store, chosen, base_model=base_model)
         door = serving.__enter__()
@@ -98,11 +94,6 @@ def chat(
             talk.ask(prompt)
     finally:
         serving.__exit__(None, None, None)
-
-
-def _chosen(invocation: Invocation, text: str, command: str) -> "tuple[CheckpointStore, Checkpoint]":
-    address, store = invocation.local_address(text, command), invocation.existing_store
-    return store, store.open(address.ref) if address.ref else store.select(address.model).checkpoint
 
 
 def _wait_for_interrupt() -> None:

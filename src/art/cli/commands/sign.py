@@ -26,8 +26,7 @@ def sign(
     from art.ops.signing import sign as sign_checkpoint
 
     invocation = settle(context, root, project, as_json)
-    store, address = invocation.existing_store, invocation.local_address(what, "sign")
-    checkpoint = store.open(address.ref) if address.ref else store.select(address.model).checkpoint
+    store, checkpoint = invocation.local_checkpoint(what, "sign")
     with output.working(f"signing {checkpoint.ref} ..."):
         signed = sign_checkpoint(store, checkpoint, key)
     if invocation.as_json:

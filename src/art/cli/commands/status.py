@@ -51,8 +51,8 @@ def suggest(
     from art.ops.lanes import read_overview
 
     invocation = settle(context, root, project, as_json)
-    store = invocation.existing_store
     wanted = invocation.local_address(model, "suggest").model
+    store = invocation.existing_store
     overview = read_overview(store, project=wanted.project)
     lane = next((lane for lane in overview.lanes if lane.model == wanted), None)
     alarm = next((alarm for alarm in overview.alarms if alarm.lane is lane), None)

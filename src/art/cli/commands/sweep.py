@@ -61,13 +61,14 @@ def sweep(
     from art.branches.task import Budget
     from art.branches.variants import combinations
 
+    invocation = settle(context, root, project, as_json)
+    start = invocation.local_address(source, "sweep")
     if not script.is_file():
         raise typer.BadParameter(f"There is no file {script}.", param_hint="--script")
     chosen = _executor(executor, workers=workers, gpus=gpus, logs=logs)
-    invocation = settle(context, root, project, as_json)
     backend: dict[str, Any] = {"path": str(invocation.existing_store.root), "deterministic": True}
     tasks = plan_tasks(
-        str(invocation.local_address(source, "sweep")),
+        str(start),
         combinations(dict(_axis(text) for text in settings)),
         backend=backend if remote is None else {**backend, "remote": remote},
         budget=Budget(steps=steps, tokens=tokens, seconds=seconds),

@@ -74,8 +74,8 @@ def verify(
         raise typer.BadParameter("--signature and --key belong together.")
     if continuation and (repair or signature):
         raise typer.BadParameter("--repair and --signature do not go with --continuation.")
-    if signature and what and addresses.SCHEME in what:
-        raise typer.BadParameter(f"{what} does not lie on this disk: --signature works on this disk only.")
+    if signature and what:
+        invocation.local_address(what, "verify --signature")
     if repair and what and what.startswith(addresses.HUB):
         raise typer.BadParameter(f"{what} is read, never changed.")
     if continuation:
@@ -144,7 +144,7 @@ def _verify_continuation(invocation: Invocation, what: str | None, base_model: s
 
     if what is None:
         raise typer.BadParameter("--continuation needs a MODEL[@STEP] to continue from.")
-    store, address = invocation.existing_store, invocation.local_address(what, "verify --continuation")
+    address, store = invocation.local_address(what, "verify --continuation"), invocation.existing_store
     ref = address.ref or store.select(address.model).checkpoint.ref
     started_s = wording.clock_s()
     with output.working(f"training on from {ref} in three ways ..."):

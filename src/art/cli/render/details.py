@@ -46,7 +46,7 @@ def document(details: Details) -> dict[str, Any]:
         "path": checkpoint.where,
         "digest": checkpoint.digest,
         "foreign": checkpoint.is_foreign,
-        "size_bytes": checkpoint.manifest.size_bytes,
+        "size_bytes": checkpoint.size_bytes,
         "update": {
             "from": updated_from(checkpoint.manifest),
             "without_signal": is_without_signal(checkpoint.manifest.metrics),
@@ -145,13 +145,13 @@ def _lineage(details: Details) -> Iterator[Text]:
 
 
 def _files(details: Details) -> Iterator[Text]:
-    manifest = details.checkpoint.manifest
-    width = max((len(entry.path) for entry in manifest.files), default=0)
+    checkpoint = details.checkpoint
+    width = max((len(name) for name in checkpoint.names), default=0)
     yield Text.assemble(
         ("  files", "bold"),
-        (f"  {wording.count(len(manifest.files), 'file')}, {wording.size(manifest.size_bytes)}", "dim"),
+        (f"  {wording.count(len(checkpoint.names), 'file')}, {wording.size(checkpoint.size_bytes)}", "dim"),
     )
-    for entry in manifest.files:
+    for entry in checkpoint.manifest.files:
         size = wording.size(entry.size_bytes)
         yield Text.assemble(f"  {entry.path:<{width}}  {size:>9}", (f"  {entry.blake3[:DIGEST_SHOWN]}", "dim"))
     if details.holders:

@@ -296,7 +296,7 @@ def _step_document(step: BranchStep, branch: TreeBranch) -> dict[str, Any]:
         "step": step.step,
         "score": branch.scores.get(step.step),
         "created_at": manifest.created_at if manifest else None,
-        "size_bytes": manifest.size_bytes if manifest else None,
+        "size_bytes": step.size_bytes,
         "digest": step.digest,
         "foreign": step.is_foreign,
         "edge": None if step.edge is None else str(step.edge),
