@@ -22,7 +22,7 @@ from art.cli.group import COMMANDS
 from art.format import layout
 from art.names import ModelRef
 from art.store.store import CheckpointStore
-from cli.conftest import BRANCH, MAIN, Art, art, store  # noqa: F401 - fixtures
+from cli.conftest import BRANCH, MAIN, Art
 from remote.hub_server import Repository, hub
 from remote.making import CONFIG, safetensors
 from store.conftest import tree, write_checkpoint
@@ -259,7 +259,7 @@ class Place:
 
 
 @pytest.fixture
-def disk(store: CheckpointStore) -> Place:  # noqa: F811 - a fixture
+def disk(store: CheckpointStore) -> Place:
     write_checkpoint(store, BROKEN, 1)
     return Place(store.root)
 
@@ -276,7 +276,7 @@ def elsewhere(tmp_path: Path) -> Path:
 @pytest.fixture(params=["file", "moto"])
 def bucket(
     request: pytest.FixtureRequest,
-    art: Art,  # noqa: F811 - a fixture
+    art: Art,
     disk: Place,
     elsewhere: Path,
     tmp_path: Path,
@@ -301,7 +301,7 @@ def new_bucket(folder: Path) -> str:
     return f"file://{folder}/bucket"
 
 
-def fill(art: Art, disk: Place, bucket: Place) -> None:  # noqa: F811 - a fixture
+def fill(art: Art, disk: Place, bucket: Place) -> None:
     for model in (MAIN, BRANCH, BROKEN):
         assert art("push", str(model), bucket.url, root=disk.root).returncode == 0
 
@@ -322,7 +322,7 @@ def test_every_command_has_an_entry():
 
 @pytest.mark.parametrize("command", those_with("same"))
 def test_a_command_does_in_a_bucket_what_it_does_on_a_disk(
-    art: Art,  # noqa: F811 - a fixture
+    art: Art,
     disk: Place,
     bucket: Place,
     command: str,
@@ -338,7 +338,7 @@ def test_a_command_does_in_a_bucket_what_it_does_on_a_disk(
 
 @pytest.mark.parametrize("command", those_with("among_buckets"))
 def test_what_only_buckets_know_is_the_same_in_each(
-    art: Art,  # noqa: F811 - a fixture
+    art: Art,
     disk: Place,
     elsewhere: Path,
     moto_bucket: str,
@@ -359,7 +359,7 @@ def test_what_only_buckets_know_is_the_same_in_each(
 @pytest.mark.parametrize("url", ["s3://bucket/runs", "file:///runs", "hf://org/adapter"])
 @pytest.mark.parametrize("command", those_with("refused"))
 def test_a_command_for_this_disk_refuses_a_place_and_says_how_to_bring_it(
-    art: Art,  # noqa: F811 - a fixture
+    art: Art,
     elsewhere: Path,
     command: str,
     url: str,
@@ -377,7 +377,7 @@ def test_a_command_for_this_disk_refuses_a_place_and_says_how_to_bring_it(
 
 @pytest.mark.parametrize("command", those_with("read_only"))
 def test_a_command_that_changes_refuses_a_repository_of_the_hub(
-    art: Art,  # noqa: F811 - a fixture
+    art: Art,
     disk: Place,
     command: str,
 ):
@@ -408,7 +408,7 @@ def adapter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("command", those_with("on_a_hub"))
 def test_a_command_reads_a_repository_of_the_hub_as_a_folder_of_another_program(
-    art: Art,  # noqa: F811 - a fixture
+    art: Art,
     elsewhere: Path,
     adapter: Path,
     command: str,
@@ -424,7 +424,7 @@ def test_a_command_reads_a_repository_of_the_hub_as_a_folder_of_another_program(
 
 @pytest.mark.parametrize("url", ["s3://bucket/runs", "file:///runs", "hf://org/adapter"])
 def test_a_url_is_no_root(
-    art: Art,  # noqa: F811 - a fixture
+    art: Art,
     tmp_path: Path,
     url: str,
 ):
@@ -455,7 +455,7 @@ def function_of(command: str) -> Any:
 
 @pytest.mark.parametrize("command", those_with("paths"))
 def test_a_url_is_no_path(
-    art: Art,  # noqa: F811 - a fixture
+    art: Art,
     disk: Place,
     tmp_path: Path,
     command: str,
@@ -469,7 +469,7 @@ def test_a_url_is_no_path(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def asked(art: Art, place: Place, call: str) -> tuple[int, Any, bool]:  # noqa: F811 - a fixture
+def asked(art: Art, place: Place, call: str) -> tuple[int, Any, bool]:
     """Ask, and give the exit status, the document and whether there were complaints."""
     done = art(*place.words(call), "--json", root=place.root)
     assert "Traceback" not in done.stderr, call
