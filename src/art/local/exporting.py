@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from art.errors import ConfigurationError, IncompatibleError
 from art.format.kinds import ADAPTER
 from art.format.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from art.local.gguf import convert, find_converter
 from art.ops.folders import new_folder
 from art.store import disk
 from art.store.checkpoint import Checkpoint
@@ -19,6 +20,9 @@ from art.store.store import CheckpointStore
 if TYPE_CHECKING:
     from art.adapter.merged import WholeModel
 
+WHOLE = "whole"
+"""What lies in an unfinished export while it is converted."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
@@ -26,6 +30,7 @@ class Exported:
 
     size_bytes: int
     merged: WholeModel | None = None
+    is_gguf: bool = False
 
 
 def export_adapter(store: CheckpointStore, checkpoint: Checkpoint, folder: Path) -> Exported:
@@ -39,12 +44,15 @@ def export_adapter(store: CheckpointStore, checkpoint: Checkpoint, folder: Path)
 
 
 def export_merged(
-    store: CheckpointStore, checkpoint: Checkpoint, folder: Path, *, base_model: str | None = None
+    store: CheckpointStore, checkpoint: Checkpoint, folder: Path, *, base_model: str | None = None, gguf: bool = False
 ) -> Exported:
     """Write the base model with the adapter merged in; `base_model` is where it lies now, if not where it lay.
 
-    Raises `ConfigurationError` for a folder with something in it, `IncompatibleError` for a checkpoint of another
-    trainer, `CorruptCheckpointError` for a damaged one; then the folder is not made.
+    With `gguf` the folder gets one file, MODEL-STEP.gguf, which the converter of llama.cpp makes of it.
+
+    Raises `ConfigurationError` for a folder with something in it and for a converter that is missing or fails,
+    `IncompatibleError` for a checkpoint of another trainer, `CorruptCheckpointError` for a damaged one; then the
+    folder is not made.
     """
     from art.adapter.merged import write_merged
 
@@ -53,10 +61,17 @@ def export_merged(
     if base is None:
         raise ConfigurationError(f"{checkpoint.ref} does not say which base model it is for; name it: --base-model.")
     written: list[WholeModel] = []
-    size_bytes = _written(
-        store, checkpoint, folder, lambda unfinished: written.append(write_merged(base, checkpoint.path, unfinished))
-    )
-    return Exported(size_bytes=size_bytes, merged=written[0])
+    converter = find_converter() if gguf else None
+
+    def write(unfinished: Path) -> None:
+        whole = unfinished / WHOLE if converter else unfinished
+        written.append(write_merged(base, checkpoint.path, whole))
+        if converter:
+            convert(converter, whole, unfinished / f"{checkpoint.ref.model.name}-{checkpoint.ref.step}.gguf")
+            shutil.rmtree(whole)
+
+    size_bytes = _written(store, checkpoint, folder, write)
+    return Exported(size_bytes=size_bytes, merged=written[0], is_gguf=gguf)
 
 
 def _written(store: CheckpointStore, checkpoint: Checkpoint, folder: Path, write: Callable[[Path], None]) -> int:

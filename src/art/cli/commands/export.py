@@ -1,5 +1,6 @@
 """`art export`: a checkpoint as other programs load it, or a model's whole past into a tracker."""
 
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +15,23 @@ if TYPE_CHECKING:
     from art.local.exporting import Exported
 
 
+class Form(Enum):
+    """What is written into a folder."""
+
+    ADAPTER = auto()
+    MERGED = auto()
+    GGUF = auto()
+
+
 def export(
     context: typer.Context,
     model: Annotated[str, name_argument("MODEL[@STEP]", "With --to a whole MODEL.")],
     folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="A new folder, or an empty one.")] = None,
     merge: Annotated[bool, typer.Option("--merge", metavar="", help="A whole model, the adapter merged in.")] = False,
-    base_model: Annotated[str | None, typer.Option(help="Where the base model lies now, for --merge.")] = None,
+    gguf: Annotated[bool, typer.Option("--gguf", metavar="", help="The merged model as one GGUF file.")] = False,
+    base_model: Annotated[
+        str | None, typer.Option(help="Where the base model lies now, for --merge and --gguf.")
+    ] = None,
     to: Annotated[
         str | None, typer.Option("--to", metavar="TRACKER", help="trackio, wandb, mlflow, tensorboard or jsonl.")
     ] = None,
@@ -28,34 +40,35 @@ def export(
     project: Project = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a checkpoint's adapter, or a merged model, into a folder for other programs.
+    """Write a checkpoint's adapter, a merged model, or that as GGUF, into a folder for other programs.
 
     With --to: write a model's whole past into a tracker, as a run of its own; a fork's with what it inherited.
     """
     invocation = settle(context, root, project, as_json)
     if (to is None) == (folder is None):
         raise typer.BadParameter("Name a FOLDER for a checkpoint, or --to TRACKER for a whole past.")
-    if folder is None and (merge or base_model):
-        raise typer.BadParameter("--merge and --base-model belong to a FOLDER.")
+    if folder is None and (merge or gguf or base_model):
+        raise typer.BadParameter("--merge, --gguf and --base-model belong to a FOLDER.")
     if folder is not None and metrics_only:
         raise typer.BadParameter("--metrics-only belongs to --to.")
-    if base_model and not merge:
-        raise typer.BadParameter("--base-model belongs to --merge.")
+    if base_model and not (merge or gguf):
+        raise typer.BadParameter("--base-model belongs to --merge and --gguf.")
     if folder is not None:
-        _export_folder(invocation, model, folder.absolute(), merge=merge, base_model=base_model)
+        form = Form.GGUF if gguf else Form.MERGED if merge else Form.ADAPTER
+        _export_folder(invocation, model, folder.absolute(), form=form, base_model=base_model)
     elif to is not None:
         _export_past(invocation, model, to, metrics_only=metrics_only)
 
 
-def _export_folder(invocation: Invocation, model: str, folder: Path, *, merge: bool, base_model: str | None) -> None:
+def _export_folder(invocation: Invocation, model: str, folder: Path, *, form: Form, base_model: str | None) -> None:
     from art.local.exporting import export_adapter, export_merged
 
     store, checkpoint = invocation.local_checkpoint(model, "export")
     with output.working(f"writing {folder}"):
-        if merge:
-            exported = export_merged(store, checkpoint, folder, base_model=base_model)
-        else:
+        if form is Form.ADAPTER:
             exported = export_adapter(store, checkpoint, folder)
+        else:
+            exported = export_merged(store, checkpoint, folder, base_model=base_model, gguf=form is Form.GGUF)
     if invocation.as_json:
         output.print_json(_folder_document(str(checkpoint.ref), folder, exported))
     else:
@@ -65,13 +78,20 @@ def _export_folder(invocation: Invocation, model: str, folder: Path, *, merge: b
 def _folder_document(ref: str, folder: Path, exported: "Exported") -> dict[str, object]:
     merged = exported.merged
     about = {"dtype": merged.dtype, "layers": merged.layers, "lost": merged.lost} if merged else None
-    return {"ref": ref, "folder": str(folder), "size_bytes": exported.size_bytes, "merged": about}
+    return {
+        "ref": ref,
+        "folder": str(folder),
+        "size_bytes": exported.size_bytes,
+        "merged": about,
+        "gguf": exported.is_gguf,
+    }
 
 
 def _folder_lines(ref: str, folder: Path, exported: "Exported") -> list[str]:
     from art.cli.render import wording
 
     what = f"a {exported.merged.dtype} model" if exported.merged else "an adapter"
+    what += " in GGUF" if exported.is_gguf else ""
     lines = [f"{ref} -> {folder}: {what}, {wording.size(exported.size_bytes)}"]
     if exported.merged and exported.merged.lost > 0:
         lines.append(f"  rounding to {exported.merged.dtype} took {exported.merged.lost:.1%} of the update")
