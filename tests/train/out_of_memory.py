@@ -14,7 +14,7 @@ from art.errors import OutOfMemoryError
 from art.train.trainer import Trainer
 from small import byte_tokenizer
 
-LEFT_BYTES = 64 << 20
+LEFT_BYTES = 100 << 20
 
 
 def contents(trainer: Trainer, folder: Path) -> list[bytes]:

@@ -67,7 +67,8 @@ def export_merged(
         whole = unfinished / WHOLE if converter else unfinished
         written.append(write_merged(base, checkpoint.path, whole))
         if converter:
-            convert(converter, whole, unfinished / f"{checkpoint.ref.model.name}-{checkpoint.ref.step}.gguf")
+            file = unfinished / f"{checkpoint.ref.model.name}-{checkpoint.ref.step}.gguf"
+            convert(converter, whole, file, dtype=written[-1].dtype)
             shutil.rmtree(whole)
 
     size_bytes = _written(store, checkpoint, folder, write)

