@@ -46,6 +46,5 @@ def convert(converter: list[str], model: Path, file: Path, *, dtype: str) -> Non
         raise ConfigurationError(f"{converter[-1]} does not start: {error}.") from error
     if conversion.returncode or not file.is_file():
         *_, complaint = (conversion.stderr or conversion.stdout).strip().splitlines() or [""]
-        raise ConfigurationError(
-            f"{converter[-1]} could not convert the model, exit status {conversion.returncode}: {complaint[:SAID_AT_MOST]}"
-        )
+        status = f"exit status {conversion.returncode}"
+        raise ConfigurationError(f"{converter[-1]} could not convert the model, {status}: {complaint[:SAID_AT_MOST]}")

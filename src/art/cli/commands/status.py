@@ -14,13 +14,14 @@ ALARM_IS_OPEN = 3
 def status(
     context: typer.Context,
     price: Price = None,
+    follow: Annotated[bool, typer.Option("--follow", metavar="", help="Say it again at every change.")] = False,
     root: Root = None,
     project: Project = None,
     as_json: AsJson = False,
 ) -> None:
     """Say of every run that goes on, or wrote something within a day, how it stands and what it costs.
 
-    The exit status is 3 while an alarm is open.
+    The exit status is 3 while an alarm is open. With --follow: until Ctrl-C, one JSON document a line with --json.
     """
     from art.cli.render import status as render
     from art.ops import documents
@@ -28,6 +29,11 @@ def status(
 
     invocation = settle(context, root, project, as_json)
     store = invocation.existing_store
+    if follow:
+        from art.cli.following import follow as follow_store
+
+        follow_store(store, project=invocation.project, price=price, as_json=invocation.as_json)
+        return
     overview = read_overview(store, project=invocation.project)
     if invocation.as_json:
         output.print_json(documents.status_document(overview, root=str(store.root), price=price))

@@ -37,7 +37,7 @@ def print_lines(lines: Iterable[Text | str]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, emoji=False)
-    for line in map(_visible_text, lines):
+    for line in map(visible_text, lines):
         if console.is_terminal:
             console.print(line, no_wrap=True, overflow="ellipsis", markup=False)
         else:
@@ -83,7 +83,8 @@ def working(what: str) -> Generator[None]:
         yield
 
 
-def _visible_text(line: Text | str) -> Text | str:
+def visible_text(line: Text | str) -> Text | str:
+    """Give a line in which nothing acts on a terminal."""
     from rich.text import Text
 
     if isinstance(line, str):
