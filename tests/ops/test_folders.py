@@ -18,6 +18,7 @@ from art.errors import (
 )
 from art.names import ModelRef
 from art.ops.folders import checkout, commit_folder
+from art.store.history import History
 from art.store.store import CheckpointStore
 from store.conftest import tree, write_checkpoint
 
@@ -150,3 +151,41 @@ def test_a_folder_with_something_in_it_is_left_alone(store: CheckpointStore, fol
         checkout(checkpoint, folder)
 
     assert tree(folder) == FILES
+
+
+def test_a_commit_that_was_killed_before_its_metrics_were_written_is_finished_by_the_same_again(
+    store: CheckpointStore, folder: Path
+):
+    (folder / "trainer_state.json").write_text('{"log_history": [{"step": 2, "loss": 0.9}, {"step": 3, "loss": 0.5}]}')
+    commit_folder(store, folder, RUN.at(3), metrics={"reward": 1.0})
+    history = store.root / "shop/models/run/history.jsonl"
+    lines = history.read_bytes().splitlines(keepends=True)
+
+    for kept in range(len(lines) + 1):
+        history.write_bytes(b"".join(lines[:kept]))
+        again = commit_folder(store, folder, RUN.at(3), metrics={"reward": 1.0})
+
+        assert again.repeated
+        assert [entry.metrics for entry in History(store.root).read(RUN)] == [
+            {"train/loss": 0.9},
+            {"train/loss": 0.5},
+            {"train/reward": 1.0},
+        ]
+
+
+def test_what_a_model_has_trained_beyond_is_not_written_again(store: CheckpointStore, tmp_path: Path):
+    folders = {step: write(tmp_path / f"checkpoint-{step}", FILES | {"x": bytes(step)}) for step in (1, 2)}
+    for step, folder in folders.items():
+        commit_folder(store, folder, RUN.at(step), metrics={"reward": float(step)})
+    history = store.root / "shop/models/run/history.jsonl"
+    history.write_bytes(history.read_bytes().splitlines(keepends=True)[1])
+
+    again = commit_folder(store, folders[1], RUN.at(1), metrics={"reward": 1.0})
+
+    assert again.repeated
+    assert [entry.step for entry in History(store.root).read(RUN)] == [2]
+
+
+def test_a_step_is_no_metric(store: CheckpointStore, folder: Path):
+    with pytest.raises(ConfigurationError, match="A metric cannot be called 'step'"):
+        commit_folder(store, folder, RUN.at(3), metrics={"step": 7.0})

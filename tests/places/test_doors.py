@@ -13,11 +13,14 @@ import pytest
 
 import art
 from art.cli import main
+from art.format.manifest import Manifest
+from art.hf import Branch
 from art.local import LocalBackend
 from art.names import ModelRef
 from art.ops.moving import Moved
 from art.ops.verify import verify
 from art.remote.remote import Remote
+from art.store.history import History
 from art.store.store import CheckpointStore
 from store.conftest import tree, write_run
 
@@ -53,6 +56,14 @@ class Doors:
         printed = self._capsys.readouterr()
         assert not end.value.code, printed.err
         return json.loads(printed.out)
+
+    def let_go(self, root: Path, *, metric: str) -> None:
+        async def body() -> None:
+            async with LocalBackend(path=root) as backend:
+                model = art.TrainableModel(name=MAIN.name, project=MAIN.project, base_model="tiny")
+                await backend.delete_checkpoints(model, best_metric=metric)
+
+        asyncio.run(body())
 
     def api(self, name: str, root: Path, **words: Any) -> Any:
         async def body() -> Any:
@@ -121,3 +132,57 @@ def test_deleting_and_verifying_are_the_same_in_both_places(doors: Doors, url: s
     assert deleted[0] == deleted[1] == ["shop/agent-1@1", "shop/agent-1@2"]
     reports = [verify(place, [MAIN]) for place in (CheckpointStore(root), Remote.open(url))]
     assert reports[0] == reports[1]
+
+
+def test_what_a_script_lets_go_of_is_what_the_policies_of_the_program_do(doors: Doors, roots: tuple[Path, Path]):
+    api_root, program_root = roots
+    for root in roots:
+        for step, reward in ((1, 0.2), (2, 0.9), (3, 0.4)):
+            History(root).append(MAIN, step, split="val", metrics={"reward": reward})
+
+    doors.let_go(api_root, metric="val/reward")
+    told = doors.program("gc", "shop/agent-1", "--keep", "best:val/reward", "--yes", root=program_root)
+
+    assert told["deleted"] == ["shop/agent-1@1"]
+    assert CheckpointStore(api_root).steps(MAIN) == CheckpointStore(program_root).steps(MAIN) == [2, 3]
+
+
+LOGGED = [{"step": 2, "loss": 0.9}, {"step": 3, "eval_loss": 0.7}, {"step": 4, "loss": 0.5, "lr": 0.1}]
+
+
+def of_a_trainer(folder: Path, step: int) -> Path:
+    """What a Trainer leaves at a step, its log included."""
+    folder = folder / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    log = [line for line in LOGGED if line["step"] <= step]
+    (folder / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "model.safetensors"):
+        (folder / name).write_bytes(f"{name} {step}".encode())
+    return folder
+
+
+def test_a_commit_is_the_same_through_every_door(doors: Doors, tmp_path: Path):
+    folders = {step: of_a_trainer(tmp_path / "out", step) for step in (2, 4)}
+
+    for step, folder in folders.items():
+        Branch(str(MAIN), root=tmp_path / "callback").commit(folder, step, log=LOGGED)
+        doors.program("commit", str(folder), str(MAIN.at(step)), root=tmp_path / "program")
+    doors.program(
+        "watch", str(tmp_path / "out"), str(MAIN), "--every", "0.05", "--idle", "0.3", root=tmp_path / "watch"
+    )
+
+    committed = [described(tmp_path / door) for door in ("callback", "program", "watch")]
+    assert committed[0] == committed[1] == committed[2]
+    manifests, history = committed[0]
+    assert [manifest.metrics for manifest in manifests] == [{"loss": 0.9}, {"eval_loss": 0.7, "loss": 0.5, "lr": 0.1}]
+    assert history == [(2, {"train/loss": 0.9}), (3, {"val/loss": 0.7}), (4, {"train/loss": 0.5, "train/lr": 0.1})]
+
+
+def described(root: Path) -> tuple[list[Manifest], list[tuple[int, object]]]:
+    """What was committed and written down, without the times."""
+    store = CheckpointStore(root)
+    manifests = [store.open(MAIN.at(step)).manifest for step in store.steps(MAIN)]
+    timeless = {"created_at": "", "parent": None}
+    return [manifest.model_copy(update=timeless) for manifest in manifests], [
+        (entry.step, entry.metrics) for entry in History(root).read(MAIN)
+    ]

@@ -254,32 +254,58 @@ def test_an_adapter_whose_tensors_nobody_continues_is_refused_before_a_byte_move
     assert not empty.root.exists()
 
 
-@pytest.mark.parametrize("bucket", [False, True], ids=["disk", "bucket"])
+@pytest.fixture(params=["disk", "file", "moto"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[CheckpointStore, str | None]:
+    """A root with two models, and the URL of a bucket that has the first of them too; None where that is the source."""
+    store = CheckpointStore(tmp_path / "program")
+    pushed = write_run(store, MAIN, 1, 2, 3)
+    for step, reward in ((1, 0.2), (2, 0.9), (3, 0.4)):
+        History(store.root).append(MAIN, step, split="train", metrics={"reward": reward})
+    write_run(store, ModelRef("shop", "other"), 5)
+    if request.param == "disk":
+        return store, None
+    (tmp_path / "bucket").mkdir()
+    url = f"file://{tmp_path}/bucket"
+    if request.param == "moto":
+        url = f"s3://{request.getfixturevalue('moto_bucket')}/runs"
+    for checkpoint in pushed:
+        Remote.open(url).push(checkpoint)
+    Remote.open(url).push_history(store, MAIN)
+    return store, url
+
+
 @pytest.mark.parametrize(
-    ("into", "words", "arguments"),
+    ("into", "words", "name", "arguments"),
     [
-        ("agent-2", {"not_after_step": 2}, ["--not-after", "2"]),
-        ("agent-2", {"reset": ["optimizer"]}, ["--reset", "optimizer"]),
-        ("agent-1", {"not_after_step": 2}, ["--not-after", "2"]),
-        ("other", {"overwrite": True}, ["--overwrite"]),
-        ("other", {"continue_if_exists": True}, ["--continue-if-exists"]),
+        ("agent-2", {}, "agent-1", []),
+        ("agent-2", {"not_after_step": 2}, "agent-1", ["--not-after", "2"]),
+        ("agent-2", {"pick": AtMost(2)}, "agent-1", ["--not-after", "2"]),
+        ("agent-2", {"pick": Exact(1)}, "agent-1@1", []),
+        ("agent-2", {"pick": Best("train/reward")}, "agent-1", ["--best", "train/reward"]),
+        ("agent-2", {"pick": Best("train/reward", "min")}, "agent-1", ["--best", "train/reward", "--mode", "min"]),
+        ("agent-2", {"reset": ["optimizer"]}, "agent-1", ["--reset", "optimizer"]),
+        ("agent-2", {"reset": ["random", "state"]}, "agent-1", ["--reset", "random", "--reset", "state"]),
+        ("agent-1", {"not_after_step": 2}, "agent-1", ["--not-after", "2"]),
+        ("agent-1", {"pick": Best("train/reward")}, "agent-1", ["--best", "train/reward"]),
+        ("other", {"overwrite": True}, "agent-1", ["--overwrite"]),
+        ("other", {"continue_if_exists": True}, "agent-1", ["--continue-if-exists"]),
     ],
 )
 def test_the_api_and_the_program_report_the_same(
-    program: Program, tmp_path: Path, bucket: bool, into: str, words: dict[str, Any], arguments: list[str]
+    program: Program,
+    tmp_path: Path,
+    source: tuple[CheckpointStore, str | None],
+    into: str,
+    words: dict[str, Any],
+    name: str,
+    arguments: list[str],
 ):
-    store = CheckpointStore(tmp_path / "program")
-    for checkpoint in write_run(store, MAIN, 1, 2, 3):
-        if bucket:
-            (tmp_path / "bucket").mkdir(exist_ok=True)
-            Remote.open(f"file://{tmp_path}/bucket").push(checkpoint)
-    write_run(store, ModelRef("shop", "other"), 5)
-    url = f"file://{tmp_path}/bucket" if bucket else None
+    store, url = source
     api_root = Path(shutil.copytree(store.root, tmp_path / "api"))
 
     report = asyncio.run(_through_the_api(api_root, into, from_s3_bucket=url, **words))
-    name = f"{url}::shop/agent-1" if url else "shop/agent-1"
-    done = program("fork", name, f"shop/{into}", *arguments, "--json", root=store.root)
+    at = f"{url}::" if url else ""
+    done = program("fork", f"{at}shop/{name}", f"shop/{into}", *arguments, "--json", root=store.root)
 
     assert done.returncode == 0, done.stderr
     expected = forks.document(report, ModelAddress(url, MAIN, None), ModelAddress(None, ModelRef("shop", into), None))
@@ -294,7 +320,8 @@ def test_the_api_and_the_program_report_the_same(
 async def _through_the_api(root: Path, into: str, **words: Any) -> ForkReport:
     async with LocalBackend(path=root) as backend:
         model = art.TrainableModel(name=into, project="shop", base_model="tiny")
-        return await backend._experimental_fork_checkpoint(model, from_model="agent-1", **words)
+        fork_checkpoint = backend._experimental_fork_checkpoint  # pyright: ignore[reportPrivateUsage]
+        return await fork_checkpoint(model, from_model="agent-1", **words)
 
 
 @pytest.mark.parametrize("bucket", [False, True], ids=["disk", "bucket"])

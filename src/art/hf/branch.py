@@ -16,10 +16,8 @@ from art.errors import ConflictError, IncompatibleError
 from art.format.kinds import carried_by
 from art.hf.extras import Extras, file_name, needed_by
 from art.names import ModelRef
-from art.ops import trainer_log
 from art.ops.folders import commit_folder
 from art.store.checkpoint import Checkpoint
-from art.store.history import History
 from art.store.store import CheckpointStore
 
 if TYPE_CHECKING:
@@ -40,7 +38,6 @@ class Branch:
     def __init__(self, name: str, *, root: str | Path | None = None) -> None:
         self.model = ModelRef.parse(name)
         self._store = CheckpointStore(root or os.environ.get("ART_ROOT") or ".art")
-        self._history = History(self._store.root)
         self._extras: Extras | None = None
 
     def resume(self, trainer: Any = None) -> str | None:
@@ -112,12 +109,11 @@ class Branch:
         `log` is the Trainer's `state.log_history`. Raises what `commit_folder` does.
         """
         _wait_for_ranks(folder, ranks, with_extras=self._extras is not None)
-        newest = self._newest()
-        lines = trainer_log.between(log, newest.ref.step if newest else 0, step)
-        metrics = trainer_log.metrics_of(lines)
-        committed = commit_folder(self._store, folder, self.model.at(step), kind=KIND, metrics=metrics)
+        self._newest()
+        committed = commit_folder(self._store, folder, self.model.at(step), kind=KIND, log=log)
+        if committed.problem:
+            _log.warning("%s: %s", committed.checkpoint.ref, committed.problem)
         if not committed.repeated:
-            trainer_log.record(self._history, self.model, lines)
             self._warn_of_missing(committed.checkpoint)
         return committed.checkpoint
 

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from art.errors import CheckpointExistsError, ConfigurationError, ConflictError, IncompatibleError
+from art.errors import ArtError, CheckpointExistsError, ConfigurationError, ConflictError, IncompatibleError
 from art.format.fields import path_problem
 from art.format.kinds import ADAPTER, NAMES, carried_by, kind_of
 from art.format.layout import MANIFEST
 from art.format.manifest import finite_metrics
 from art.names import CheckpointRef
+from art.ops import trainer_log
+from art.ops.trainer_log import Line
 from art.store import disk
 from art.store.checkpoint import Checkpoint, check_file, check_size
+from art.store.history import History
 from art.store.sharing import Sharing, take_out
 from art.store.stage import Stage
 from art.store.store import CheckpointStore
@@ -34,18 +37,33 @@ class Committed:
     """The very same files were committed under this step before; nothing was done."""
     shared_bytes: int = 0
     copied_bytes: int = 0
+    problem: str = ""
+    """Why what was logged is not in the history; the checkpoint is whole."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Source:
-    """Where a trainer wrote: a folder, or one file in it."""
+    """Where a trainer wrote: a folder, or one file in it; and what is known of it besides."""
 
     folder: Path
     only: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    log: Iterable[Line] | None = None
 
     def paths(self) -> Sequence[str]:
         """List the files as they are now; raises `ConfigurationError` for what cannot be kept."""
         return _paths_of(self.folder) if self.only is None else [self.only]
+
+    def logged(self, ref: CheckpointRef, after: int) -> tuple[list[Line], str]:
+        """Give what was logged behind a step, and what was measured at this one; and why a log cannot be read."""
+        log, problem = list[Line](), ""
+        try:
+            log += trainer_log.read_log(self.folder) if self.log is None else self.log
+        except ArtError as error:
+            # A loss that is no number is no reason to lose a checkpoint.
+            problem = f"without metrics, its log cannot be read: {error}"
+        lines = trainer_log.between(log, after, ref.step)
+        return [*lines, *([{**self.metrics, "step": ref.step}] if self.metrics else [])], problem
 
 
 def commit_folder(
@@ -54,40 +72,42 @@ def commit_folder(
     ref: CheckpointRef,
     *,
     kind: str | None = None,
-    metrics: Mapping[str, float | None] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    log: Iterable[Line] | None = None,
 ) -> Committed:
     """Make the files of a folder the checkpoint `ref`, which continues the model's newest one.
 
     The folder stays as it is: files are reflinked or copied, and never hard-linked, for its program may write them
-    again. The same files committed again do nothing. Raises `ConfigurationError` for a folder that cannot be kept,
+    again. What its trainer logged since the newest checkpoint goes into the manifest and the history: the lines of
+    `log`, or else those in the folder; and so do `metrics`. The same files committed again do nothing, but that what is
+    missing of this in the history is written. Raises `ConfigurationError` for a folder that cannot be kept,
     `IncompatibleError` for a kind that the model's newest checkpoint has not, `CheckpointExistsError` for a step that
     is taken or lies behind, `ConflictError` when the folder changes meanwhile.
     """
-    return _commit(store, _Source(folder), ref, kind=kind, metrics=metrics or {})
+    if metrics and "step" in metrics:
+        raise ConfigurationError(f"A metric cannot be called 'step'; {ref} has its step already.")
+    return _commit(store, _Source(folder=folder, metrics=metrics or {}, log=log), ref, kind)
 
 
 def commit_file(store: CheckpointStore, file: Path, ref: CheckpointRef, *, kind: str | None = None) -> Committed:
     """Make one file the checkpoint `ref`, as of a trainer that writes no folders; otherwise as `commit_folder`."""
-    return _commit(store, _Source(file.parent, only=file.name), ref, kind=kind, metrics={})
+    return _commit(store, _Source(folder=file.parent, only=file.name, log=()), ref, kind)
 
 
-def _commit(
-    store: CheckpointStore,
-    source: _Source,
-    ref: CheckpointRef,
-    *,
-    kind: str | None,
-    metrics: Mapping[str, float | None],
-) -> Committed:
+def _commit(store: CheckpointStore, source: _Source, ref: CheckpointRef, kind: str | None) -> Committed:
     paths = source.paths()
     kind = _checked_kind(kind or kind_of(paths), source.folder)
     if checkpoint := store.find(ref):
-        return _repeated(checkpoint, source.folder, paths)
+        return _repeated(store, source, checkpoint, paths)
     parent = _parent_for(store, ref, kind)
+    lines, problem = source.logged(ref, parent.ref.step if parent else 0)
     with store.stage(ref) as stage:
         how = _bring(stage, source, paths)
         checkpoint = stage.commit(
-            parent=parent, kind=kind, carried=carried_by(kind, paths), metrics=finite_metrics(metrics)
+            parent=parent,
+            kind=kind,
+            carried=carried_by(kind, paths),
+            metrics=finite_metrics(trainer_log.metrics_of(lines)),
         )
     copied = sum(entry.size_bytes for entry in checkpoint.manifest.files if how[entry.path] is Sharing.COPY)
     return Committed(
@@ -95,7 +115,28 @@ def _commit(
         repeated=False,
         shared_bytes=checkpoint.manifest.size_bytes - copied,
         copied_bytes=copied,
+        problem=problem or _write_down(store, checkpoint, lines),
     )
+
+
+def _repeated(store: CheckpointStore, source: _Source, checkpoint: Checkpoint, paths: Sequence[str]) -> Committed:
+    """Finish a commit that broke off behind the checkpoint. What a model has trained beyond is not written again."""
+    _require_same(checkpoint, source.folder, paths)
+    newest, parent = store.newest(checkpoint.ref.model), checkpoint.manifest.parent
+    if newest is None or newest.ref != checkpoint.ref:
+        return Committed(checkpoint=checkpoint, repeated=True)
+    lines, _ = source.logged(checkpoint.ref, parent.step if parent else 0)
+    problem = _write_down(store, checkpoint, lines, since=checkpoint.manifest.created_at)
+    return Committed(checkpoint=checkpoint, repeated=True, problem=problem)
+
+
+def _write_down(store: CheckpointStore, checkpoint: Checkpoint, lines: Sequence[Line], since: str | None = None) -> str:
+    """Write what led to a checkpoint into the history; gives why not, for the checkpoint is committed."""
+    try:
+        trainer_log.record(History(store.root), checkpoint.ref.model, lines, since=since)
+    except ArtError as error:
+        return f"its metrics were not written down: {error}"
+    return ""
 
 
 def checkout(checkpoint: Checkpoint, folder: Path) -> int:
@@ -187,7 +228,7 @@ def _stamps(folder: Path, paths: Sequence[str]) -> Mapping[str, tuple[int, int, 
     return {path: (status.st_ino, status.st_size, status.st_mtime_ns) for path, status in statuses.items()}
 
 
-def _repeated(checkpoint: Checkpoint, folder: Path, paths: Sequence[str]) -> Committed:
+def _require_same(checkpoint: Checkpoint, folder: Path, paths: Sequence[str]) -> None:
     if {path: disk.digest(folder / path) for path in paths} != {
         entry.path: entry.blake3 for entry in checkpoint.manifest.files
     }:
@@ -195,4 +236,3 @@ def _repeated(checkpoint: Checkpoint, folder: Path, paths: Sequence[str]) -> Com
             f"{checkpoint.ref} is there already, with other files than {folder}; nothing was changed. "
             "Name another step or another model."
         )
-    return Committed(checkpoint=checkpoint, repeated=True)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from art.format.json import parse_object
 from art.names import ModelRef
 from art.store import regular
-from art.store.history import TRAIN, VALIDATION, History
+from art.store.history import TRAIN, VALIDATION, History, in_history
 
 STATE = "trainer_state.json"
 MAX_STATE_BYTES = 64 * 1024**2
 EVALUATED = "eval_"
 
 Line = Mapping[str, Any]
+Written = tuple[int, str, frozenset[str]]
+"""A step, a split, and the names of its metrics."""
 
 
 def read_log(folder: Path) -> list[Line]:
@@ -40,17 +42,31 @@ def metrics_of(lines: Iterable[Line]) -> dict[str, float]:
     return {name: value for line in lines for name, value in _numbers(line).items()}
 
 
-def record(history: History, model: ModelRef, lines: Sequence[Line]) -> None:
-    """Write lines into a model's history: `eval_loss` as `val/loss`, every other number under `train/`."""
+def record(history: History, model: ModelRef, lines: Sequence[Line], *, since: str | None = None) -> None:
+    """Write lines into a model's history: `eval_loss` as `val/loss`, every other number under `train/`.
+
+    What was written since a time already is not written again.
+    """
+    known = _written(history, model, since) if since and lines else set[Written]()
+    for step, split, metrics in _parts(lines):
+        if (step, split, frozenset(in_history(metrics, split))) not in known:
+            history.append(model, step, split=split, metrics=metrics)
+
+
+def _written(history: History, model: ModelRef, since: str) -> set[Written]:
+    entries = (entry for entry in history.read(model) if entry.time >= since)
+    return {(entry.step, entry.split, frozenset(entry.metrics)) for entry in entries}
+
+
+def _parts(lines: Iterable[Line]) -> Iterator[tuple[int, str, dict[str, float]]]:
     for line in lines:
         numbers = _numbers(line)
         evaluated = {name: value for name, value in numbers.items() if name.startswith(EVALUATED)}
         trained = {name: value for name, value in numbers.items() if name not in evaluated}
         if trained:
-            history.append(model, line["step"], split=TRAIN, metrics=trained)
+            yield line["step"], TRAIN, trained
         if evaluated:
-            named = {name.removeprefix(EVALUATED): value for name, value in evaluated.items()}
-            history.append(model, line["step"], split=VALIDATION, metrics=named)
+            yield line["step"], VALIDATION, {name.removeprefix(EVALUATED): value for name, value in evaluated.items()}
 
 
 def _numbers(line: Line) -> dict[str, float]:

@@ -21,7 +21,6 @@ from art.names import ModelRef
 from art.ops import trainer_log
 from art.ops.folders import Committed, commit_file, commit_folder
 from art.store import regular
-from art.store.history import History
 from art.store.store import CheckpointStore
 
 MAX_NOTE_BYTES = 64
@@ -201,7 +200,7 @@ class Watcher:
     def _take(self, path: Path, step: int, layout: Layout) -> Seen | None:
         """Commit a checkpoint; None for one that is in the store already, or that has to be looked at again."""
         try:
-            committed, problem = self._commit(path, step, layout)
+            committed = self._commit(path, step, layout)
         except ConflictError as error:
             if isinstance(error, CheckpointExistsError):
                 return self._settle(path, Seen(step=step, outcome="refused", reason=str(error)))
@@ -214,7 +213,7 @@ class Watcher:
             return None if is_told else Seen(step=step, outcome="refused", reason=str(error))
         except ArtError as error:
             return self._settle(path, Seen(step=step, outcome="refused", reason=str(error)))
-        event = self._settle(path, Seen(step=step, outcome="committed", reason=problem))
+        event = self._settle(path, Seen(step=step, outcome="committed", reason=committed.problem))
         return None if committed.repeated else event
 
     def _settle(self, path: Path, event: Seen) -> Seen:
@@ -222,21 +221,9 @@ class Watcher:
         self._told.pop(path, None)
         return event
 
-    def _commit(self, path: Path, step: int, layout: Layout) -> tuple[Committed, str]:
-        """Commit a checkpoint and what was logged with it; gives as well what is the matter with its metrics."""
-        newest = self.store.newest(self.model)
-        log, problem = _log_of(path)
-        lines = trainer_log.between(log, newest.ref.step if newest else 0, step)
-        if path.is_file():
-            committed = commit_file(self.store, path, self.model.at(step), kind=layout.kind)
-        else:
-            metrics = trainer_log.metrics_of(lines)
-            committed = commit_folder(self.store, path, self.model.at(step), kind=layout.kind, metrics=metrics)
-        try:
-            trainer_log.record(History(self.store.root), self.model, lines)
-        except ArtError as error:
-            problem = f"its metrics were not written down: {error}"
-        return committed, problem
+    def _commit(self, path: Path, step: int, layout: Layout) -> Committed:
+        commit = commit_file if path.is_file() else commit_folder
+        return commit(self.store, path, self.model.at(step), kind=layout.kind)
 
 
 def checkpoints_in(folder: Path) -> dict[int, Path]:
@@ -248,14 +235,6 @@ def checkpoints_in(folder: Path) -> dict[int, Path]:
         if layout and step is not None and layout.is_whole(path):
             folders[step] = path
     return folders
-
-
-def _log_of(folder: Path) -> tuple[list[trainer_log.Line], str]:
-    """Give what was logged, and why it cannot be read: a loss that is no number is no reason to lose a checkpoint."""
-    try:
-        return trainer_log.read_log(folder), ""
-    except ArtError as error:
-        return [], f"without metrics, its log cannot be read: {error}"
 
 
 def _layout_of(path: Path) -> Layout | None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from art.errors import CorruptCheckpointError
 from art.format import layout
@@ -21,6 +21,7 @@ from art.format.manifest import finite_metrics, utc_now
 from art.names import ModelRef, check_name, parse_step
 from art.store import disk, regular
 
+T = TypeVar("T")
 TRAIN, VALIDATION = "train", "val"
 """The split that training itself writes under."""
 MAX_LINE_BYTES = 256 * 1024**2
@@ -51,7 +52,7 @@ class History:
         """Write the metrics of a step; returns when they are on the disk. A name with a / in it gets no split."""
         check_name("split", split)
         finite = finite_metrics(metrics)
-        named = {name if "/" in name else f"{split}/{name}": value for name, value in finite.items()}
+        named = in_history(finite, split)
         entry = Entry(model=model, step=step, split=split, time=utc_now(), metrics=named)
         fields = {"step": step, "split": split, "time": entry.time, **named}
         disk.append_lines(self.root / layout.history_path(model), [_line(fields)])
@@ -118,6 +119,11 @@ class History:
         path = self.root / layout.trajectories_path(model, split, step)
         regular.require_folders([path.parent.parent, path.parent])
         return path
+
+
+def in_history(metrics: Mapping[str, T], split: str) -> dict[str, T]:
+    """Name metrics as a history does: `split/metric`, unless a name says its split."""
+    return {name if "/" in name else f"{split}/{name}": value for name, value in metrics.items()}
 
 
 def _lines(path: Path, *, max_bytes: int) -> Iterator[bytes]:

@@ -33,7 +33,6 @@ def commit(
     """Keep a checkpoint of another trainer. Its folder stays as it is; its files are never loaded."""
     from art.cli.render import wording
     from art.ops.folders import commit_folder
-    from art.store.history import TRAIN, History
 
     invocation = settle(context, root, project, as_json)
     address = invocation.local_address(name, "commit")
@@ -42,14 +41,15 @@ def commit(
     measured = dict(map(_metric, metrics or ()))
     with output.working(f"committing {folder}"):
         committed = commit_folder(invocation.store, folder, address.ref, kind=kind, metrics=measured)
-        if measured and not committed.repeated:
-            History(invocation.store.root).append(address.model, address.ref.step, split=TRAIN, metrics=measured)
     manifest = committed.checkpoint.manifest
     if invocation.as_json:
         output.print_json(_document(committed))
         return
+    if committed.problem:
+        output.say(f"{address.ref}: {committed.problem}", style="yellow")
     if committed.repeated:
-        output.print_lines([f"{address.ref} was committed before, with these files; nothing changed."])
+        then = "what was measured is in the history" if measured else "nothing changed"
+        output.print_lines([f"{address.ref} was committed before, with these files; {then}."])
         return
     files = wording.count(len(manifest.files), "file")
     parent = f", after step {manifest.parent.step}" if manifest.parent else ""
@@ -59,9 +59,17 @@ def commit(
 def _document(committed: "Committed") -> dict[str, Any]:
     checkpoint = committed.checkpoint
     manifest = checkpoint.manifest
-    about = {"kind": manifest.kind, "files": len(manifest.files), "size_bytes": manifest.size_bytes}
-    moved = {"shared_bytes": committed.shared_bytes, "copied_bytes": committed.copied_bytes}
-    return {"ref": str(checkpoint.ref), "digest": checkpoint.digest, "repeated": committed.repeated, **about, **moved}
+    return {
+        "ref": str(checkpoint.ref),
+        "digest": checkpoint.digest,
+        "repeated": committed.repeated,
+        "kind": manifest.kind,
+        "files": len(manifest.files),
+        "size_bytes": manifest.size_bytes,
+        "shared_bytes": committed.shared_bytes,
+        "copied_bytes": committed.copied_bytes,
+        "problem": committed.problem or None,
+    }
 
 
 def checkout(
