@@ -16,8 +16,8 @@ _COLLECTED = (
     "art.trajectory(rollout) collects what an agent asks, and art.langgraph.wrap_rollout does so for LangGraph's."
 )
 _CHARTS = (
-    "artfork draws no charts for notebooks. `art ui` draws the metrics of several models, `art log --metric` prints "
-    "them, and art.utils.trajectory_logging reads the trajectories."
+    "art.utils.benchmarking has load_trajectories and charts; `art ui` draws the metrics of several models, and "
+    "`art log --metric` prints them."
 )
 INSTEAD = {
     "art.serverless": f"artfork trains on the machine it runs on. {_ON_THIS_MACHINE}",
@@ -57,7 +57,13 @@ INSTEAD = {
     "art.tokenizer": "transformers.AutoTokenizer.from_pretrained(base_model) gives a model's tokenizer.",
     "art.trainer_rank": "art.local.LocalBackend(ranks=...) trains on several GPUs of this machine.",
     "art.utils.s3_checkpoint_utils": "LocalBackend finds steps in buckets by itself; `art log URL` lists them.",
-    "art.utils.benchmarking": _CHARTS,
+    "art.utils.benchmarking.display_image_grid": _CHARTS,
+    "art.utils.benchmarking.filter_model_split": _CHARTS,
+    "art.utils.benchmarking.generate_comparison_table": _CHARTS,
+    "art.utils.benchmarking.load_benchmarked_models": _CHARTS,
+    "art.utils.benchmarking.log_constant_metrics_wandb": _CHARTS,
+    "art.utils.benchmarking.pull_model_trajectories": "backend._experimental_pull_from_s3(model) brings a model's "
+    "history and trajectories along.",
     "art.utils.old_benchmarking": _CHARTS,
     "art.utils.deployment": _DEPLOYING,
     "art.utils.deploy_model": _DEPLOYING,

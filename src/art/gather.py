@@ -148,7 +148,7 @@ async def trajectory_group_batches(
     pbar_desc: str | None = "batches",
     pbar_total_completion_tokens: bool = True,
 ) -> AsyncIterator[list[TrajectoryGroup]]:
-    """Yield groups in batches, in their order, while the next batches already run.
+    """Yield groups in batches, in their order, while the next batches already run; one that nothing is left of is not.
 
     >>> async def rewards() -> None:
     ...     groups = [TrajectoryGroup([Trajectory(reward=number)]) for number in range(5)]
@@ -169,9 +169,10 @@ async def trajectory_group_batches(
         while waiting or running:
             while waiting and len(running) < max_concurrent_batches:
                 batch, waiting = waiting[:batch_size], waiting[batch_size:]
-                gathered = gather_trajectory_groups(batch, pbar_desc=pbar_desc, max_exceptions=max_batch_exceptions)
-                running.append(asyncio.create_task(gathered))
-            yield await running.pop(0)
+                gathering = gather_trajectory_groups(batch, pbar_desc=pbar_desc, max_exceptions=max_batch_exceptions)
+                running.append(asyncio.create_task(gathering))
+            if gathered := await running.pop(0):
+                yield gathered
     finally:
         for task in running:
             task.cancel()

@@ -247,6 +247,18 @@ def test_batches_come_in_order_and_the_last_may_be_smaller():
     assert seen == [[0, 1], [2, 3], [4, 5], [6]]
 
 
+def test_a_batch_of_which_everything_failed_is_left_out():
+    async def failing() -> art.Trajectory:
+        raise ConnectionError("no answer")
+
+    seen = batches(
+        lambda number: art.TrajectoryGroup([failing() if number in (2, 3, 6) else rollout(number)]),
+        max_batch_exceptions=2,
+    )
+
+    assert seen == [[0, 1], [4, 5]]
+
+
 def test_no_more_batches_run_at_once_than_asked_for():
     running, most = [0], [0]
 

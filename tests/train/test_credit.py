@@ -41,6 +41,18 @@ def test_a_turn_that_no_other_trajectory_has_gets_its_trajectorys_advantage_alon
     assert advantages(group, UNSCALED) == [[0.5, 0.5], [-0.5]]
 
 
+@pytest.mark.parametrize(
+    "same", [(0.1 + 0.2, 0.3), (0.1 + 0.2 - 0.3 + 7e99, 7e99), (0.0, 0.0), (-1e-9, -1e-9 * (1 + 1e-15))]
+)
+def test_rewards_that_differ_by_rounding_alone_teach_nothing(same):
+    assert credits_of([[Earned(reward) for reward in same]], TrainConfig()) == [None]
+
+
+@pytest.mark.parametrize("different", [(0.0, 2e-12), (1.0, 1.0 + 1e-9), (-1e-13, 1e-13)])
+def test_rewards_that_differ_by_more_than_rounding_teach(different):
+    assert credits_of([[Earned(reward) for reward in different]], UNSCALED) != [None]
+
+
 def test_turn_rewards_teach_where_all_trajectories_earn_the_same(tokenizer):
     def rollout(first: float, second: float, *, said: int):
         turns = choice([said], prompt_ids=[1, 2]), choice([9], prompt_ids=[1, 2, said, 3])

@@ -199,6 +199,20 @@ def test_a_single_stray_answer_is_left_out_and_counted_and_the_rest_is_learned(t
     assert told["grad_norm"] > 0
 
 
+@pytest.mark.parametrize(("aggregate", "share"), [("trajectory", 4 / 5), ("token", 10 / 13), ("constant", 10 / 5 / 8)])
+def test_a_stray_answer_counts_in_what_the_loss_is_divided_by(aggregate, share, trainer, tokenizer):
+    config = TrainConfig(max_divergence=0.05, loss=one_each, aggregate=aggregate, constant_length=8)
+
+    told = trainer.step([mixed(tokenizer, strays=1, others=4)], config)
+
+    assert told["rows_diverged"] == 1
+    assert told["loss"] == pytest.approx(share)
+
+
+def one_each(vectors):
+    return 1 + 0 * vectors.logp_N
+
+
 def test_where_nothing_strays_no_row_is_counted(trainer, tokenizer):
     assert "rows_diverged" not in trainer.step([mixed(tokenizer, strays=0, others=4)], TrainConfig())
 

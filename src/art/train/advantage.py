@@ -12,14 +12,16 @@ from collections.abc import Iterable, Sequence
 
 # Keeps the quotient finite; far below any spread of rewards that means something.
 STD_FLOOR = 1e-6
+ROUNDING = 1e-12
+"""Relative to the largest of them, rewards that were added up in another order differ by less."""
 
 
 def centred(rewards_G: Sequence[float], *, leave_one_out: bool = False) -> list[float] | None:
     """Give each member's distance from the group's mean, or from the mean of the others.
 
-    None when all rewards are equal and there is nothing to learn from the group.
+    None when all rewards are equal but for rounding, and there is nothing to learn from the group.
     """
-    if len(rewards_G) < 2 or min(rewards_G) == max(rewards_G):
+    if len(rewards_G) < 2 or max(rewards_G) - min(rewards_G) <= ROUNDING * max(map(abs, rewards_G)):
         return None
     mean = math.fsum(rewards_G) / len(rewards_G)
     # r - (sum - r) / (n - 1) = (r - mean) * n / (n - 1)

@@ -1,0 +1,134 @@
+"""The loss of a batch of conversations, token by token in double precision, as the papers have it: no tensor of ours.
+
+What is known of a token lies in tables under its number: `logp`, and what the sampler, the reference and the trainer
+at the start of the step found.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from art.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the model said at once: the numbers of its tokens, and whether it was cut at the token limit."""
+
+    tokens: tuple[int, ...]
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trajectory: rows of turns that follow one another. One without rows cannot be trained on."""
+
+    reward: float
+    rows: tuple[tuple[Turn, ...], ...] = ()
+    turn_rewards: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What is known of each token, by its number."""
+
+    logp: Tensor
+    sampler: Tensor
+    reference: Tensor
+    start: Tensor
+
+
+def formula(groups: Sequence[Sequence[Told]], tables: Tables, config: TrainConfig) -> Tensor:
+    """Give the loss of one optimiser step."""
+    weighed = []  # each trajectory's losses, a token each
+    for group, advantages in zip(groups, advantages_of(groups, config), strict=True):
+        for told, advantages_T in zip(group, advantages or [()] * len(group), strict=True):
+            turns = iter(advantages_T)
+            losses = [loss for row in told.rows if advantages for loss in row_losses(row, turns, tables, config)]
+            weighed += [losses] if losses else []
+    if config.aggregate == "trajectory":
+        return sum(sum(losses) / len(losses) for losses in weighed) / len(weighed)
+    tokens = sum(map(len, weighed))
+    return sum(map(sum, weighed)) / (tokens if config.aggregate == "token" else len(weighed) * config.constant_length)
+
+
+def advantages_of(groups: Sequence[Sequence[Told]], config: TrainConfig) -> list[list[list[float]] | None]:
+    """Give the advantage of each turn; None for a group that has nothing to teach."""
+    every = [told.reward for group in groups for told in group]
+
+    def relative(rewards: list[float], batch: list[float]) -> list[float]:
+        if len(set(rewards)) < 2:
+            return [0.0] * len(rewards)
+        spread = {"group": rewards, "batch": batch}.get(config.advantage_scale)
+        factor = len(rewards) / (len(rewards) - 1) if config.leave_one_out else 1.0
+        std = 1.0 if spread is None else statistics.pstdev(spread) + 1e-6
+        return [factor * (reward - statistics.fmean(rewards)) / std for reward in rewards]
+
+    found: list[list[list[float]] | None] = []
+    for group in groups:
+        advantages = [[whole] * 9 for whole in relative([told.reward for told in group], every)]
+        for turn in range(max(len(told.turn_rewards) for told in group)):
+            having = [place for place, told in enumerate(group) if turn < len(told.turn_rewards)]
+            later = [sum(group[place].turn_rewards[turn:]) for place in having]
+            for place, own in zip(having, relative(later, later), strict=True):
+                advantages[place][turn] += own
+        balance = config.advantage_balance
+        balanced = [[a * (1 - abs(balance)) if a * balance < 0 else a for a in turns] for turns in advantages]
+        found.append(balanced if any(map(any, advantages)) else None)
+    return found
+
+
+def row_losses(row: Sequence[Turn], advantages, tables: Tables, config: TrainConfig) -> list[Tensor]:
+    """Give the loss of each token of a row that counts."""
+    told = [(turn, next(advantages)) for turn in row]
+    counted = [
+        (n, advantage) for turn, advantage in told if not (turn.cut and config.mask_truncated) for n in turn.tokens
+    ]
+    if not counted:
+        return []
+    own = config.precalculate_logprobs or config.truncated_importance_sampling is not None
+    old = tables.start if own else tables.sampler
+    numbers = [n for n, _ in counted]
+    sequence = torch.exp((tables.logp[numbers] - old[numbers]).mean())
+    strayed = (tables.sampler[numbers] - tables.logp[numbers].detach()).mean()
+    return [token_loss(n, advantage, sequence, strayed, tables, old, config) for n, advantage in counted]
+
+
+def token_loss(n, advantage, sequence, strayed, tables: Tables, old: Tensor, config: TrainConfig) -> Tensor:
+    logp, low, high = tables.logp[n], 1 - config.clip_range[0], 1 + config.clip_range[1]
+    token = torch.exp(logp - old[n])
+    ratio = {
+        "token": token,
+        "sequence": sequence,
+        "average": (token + sequence) / 2,
+        "geometric_average": torch.sqrt(token * sequence),
+    }["sequence" if config.loss == "gspo" else config.importance_sampling_level]
+    inside = low < ratio < high
+    advantage = advantage - config.kimi_k2_tau * (logp - old[n]).detach()
+    if config.dual_clip and advantage < 0:
+        ratio = torch.clamp(ratio, max=config.dual_clip)
+    bounded = torch.clamp(ratio, low, high)
+    if config.loss == "cispo":
+        loss = -bounded.detach() * advantage * logp
+    elif callable(config.loss):
+        loss = -advantage * logp  # that of the test
+    else:
+        loss = -torch.minimum(ratio * advantage, bounded * advantage)
+    if config.truncated_importance_sampling:
+        loss = loss * torch.exp(old[n] - tables.sampler[n]).clamp(max=config.truncated_importance_sampling)
+    if config.mask_prob_ratio and not inside:
+        loss = loss * 0
+    if config.off_policy_mask and advantage < 0 and strayed > config.off_policy_mask:
+        loss = loss * 0
+    apart = tables.reference[n] - logp
+    return loss + config.beta * (torch.exp(apart) - apart - 1) - config.entropy_bonus * entropy(logp)
+
+
+def entropy(logp: Tensor) -> Tensor:
+    """Stand for the entropy of a token's distribution, which the formula only hands on."""
+    return -logp * torch.exp(logp)
