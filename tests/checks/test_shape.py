@@ -23,6 +23,7 @@ GIVEN_SIGNATURES = {
     "mcp/generate_scenarios.py",
     "model.py",
     "rollouts.py",
+    "utils/benchmarking/charts.py",
     "utils/s3.py",
     "utils/sft.py",
 }
