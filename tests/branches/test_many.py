@@ -1,14 +1,17 @@
 """Branches off one checkpoint: their names, their bits, their failures, and what a second call finds."""
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import art
-from art.branches import Budget, Executor, InTurn, Outcome, Processes, Report
+from art.branches import Budget, Executor, InTurn, Outcome, Processes, Ray, Report
 from art.branches.many import plan_tasks, run_tasks
 from art.branches.variants import Variants, name_of, settled, variants_of
 from art.branches.work import Script
@@ -239,6 +242,62 @@ def test_in_turn_refuses_a_script():
         asyncio.run(InTurn().run([], Script("train.py")))
 
 
-def test_budgets_are_above_zero():
-    with pytest.raises(ConfigurationError, match="steps=0"):
-        Budget(steps=0)
+@pytest.mark.parametrize(
+    "limit",
+    [{"steps": 0}, {"steps": 2.5}, {"steps": True}, {"tokens": -1}, {"seconds": float("inf")}, {"seconds": "60"}],
+    ids=lambda limit: next(iter(limit)),
+)
+def test_a_budget_that_cannot_be_is_refused(limit: dict[str, Any]):
+    name, value = next(iter(limit.items()))
+
+    with pytest.raises(ConfigurationError, match=f"A budget of {name}={value!r} cannot be"):
+        Budget(**limit)
+
+
+@pytest.mark.parametrize(
+    ("executor", "settings"),
+    [
+        (Processes, {"workers": 0}),
+        (Processes, {"workers": 1.5}),
+        (Processes, {"restarts": -1}),
+        (Processes, {"threads": 0}),
+        (InTurn, {"threads": 0}),
+        (Ray, {"threads": True}),
+    ],
+    ids=["no worker", "half a worker", "restarts", "threads", "in turn", "ray"],
+)
+def test_an_executor_that_could_do_nothing_is_refused(executor: type[Any], settings: dict[str, Any]):
+    with pytest.raises(ConfigurationError, match="give a whole number from"):
+        executor(**settings)
+
+
+GUARDLESS = """
+import asyncio, os
+import art
+from art.branches import Budget, Processes
+
+
+async def train(branch):
+    async for _ in branch.steps():
+        pass
+
+
+print(asyncio.run(art.fork_many(
+    os.environ["SOURCE"], [{"a": 1}, {"a": 2}], train, executor=Processes(workers=2), budget=Budget(steps=1),
+    backend={"path": os.environ["ROOT"]},
+)))
+"""
+
+
+def test_a_script_whose_import_forks_branches_is_told_what_it_lacks(root: Path, tmp_path: Path):
+    script = tmp_path / "train.py"
+    script.write_text(GUARDLESS)
+
+    environment = {**os.environ, "SOURCE": SOURCE, "ROOT": str(root)}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False, timeout=200
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("began to fork branches itself") == 2
+    assert 'under `if __name__ == "__main__":`' in done.stdout

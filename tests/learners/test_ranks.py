@@ -150,6 +150,18 @@ def test_ranks_end_with_the_process_that_started_them_even_when_it_is_killed(wor
     wait_until_gone(*map(int, parent.stdout.split()))
 
 
+def test_a_rank_that_no_backend_started_says_how_ranks_are_started():
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("ART_RANKS")}
+    command = [sys.executable, "-m", "art.train.ranks"]
+    paths = {"PYTHONPATH": str(Path(art.__file__).parents[1])}
+
+    done = subprocess.run(command, env={**bare, **paths, "RANK": "0"}, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "Give your script LocalBackend(ranks=2)" in done.stderr
+
+
 @pytest.mark.parametrize("count", [0, -1, True, 1.5, "two"])
 def test_a_number_of_ranks_that_cannot_be_is_one_clear_error(count, tmp_path):
     with pytest.raises(ConfigurationError, match=r"ranks=.*: give a whole number from 1"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,11 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
 
 
 def test_a_folder_becomes_a_checkpoint_and_stays_as_it_is(store: CheckpointStore, folder: Path):
@@ -91,9 +97,10 @@ def test_the_next_one_continues_it_and_the_same_again_does_nothing(
         (lambda folder: write(folder, {os.fsdecode(b"\xff"): b""}), 6, ConfigurationError, "cannot be kept"),
         (lambda folder: os.mkfifo(folder / "pipe"), 6, StorageError, "no regular file"),
         (lambda folder: (folder / "link").symlink_to("/etc"), 6, StorageError, "no regular file"),
+        (lambda folder: make_socket(folder / "socket"), 6, StorageError, "no regular file"),
         (lambda folder: folder.rename(folder.parent / "gone"), 6, ConfigurationError, "is no folder"),
     ],
-    ids=["other files", "behind", "other kind", "our name", "control", "no text", "pipe", "link", "gone"],
+    ids=["other files", "behind", "other kind", "our name", "control", "no text", "pipe", "link", "socket", "gone"],
 )
 def test_what_cannot_be_kept_is_one_error_and_changes_nothing(
     store: CheckpointStore, folder: Path, change: Callable[[Path], object], step: int, error: type[ArtError], words: str
@@ -106,6 +113,23 @@ def test_what_cannot_be_kept_is_one_error_and_changes_nothing(
         commit_folder(store, folder, RUN.at(step))
 
     assert tree(store.root) == before
+
+
+@pytest.mark.parametrize("above", ["", "pytorch_model_fsdp_0/"], ids=["alone", "of the Trainer"])
+def test_shards_whose_index_is_not_written_yet_are_kept_only_when_that_is_asked_for(
+    store: CheckpointStore, tmp_path: Path, above: str
+):
+    files = {f"{above}__0_0.distcp": b"shard", **({"trainer_state.json": b"{}"} if above else {})}
+    folder = write(tmp_path / "step-3", files)
+
+    with pytest.raises(ConfigurationError, match=r"shards without the \.metadata"):
+        commit_folder(store, folder, RUN.at(3))
+    assert not store.root.exists()
+    kept = commit_folder(store, folder, RUN.at(3), kind="files").checkpoint
+    write(folder, {f"{above}.metadata": b"index"})
+    whole = commit_folder(store, folder, ModelRef("shop", "whole").at(3)).checkpoint
+
+    assert (kept.manifest.kind, whole.manifest.kind) == ("files", "hf-trainer" if above else "dcp")
 
 
 @pytest.mark.parametrize("kind", ["adapter", "HF", "nothing"])

@@ -24,7 +24,7 @@ from art.model import TrainableModel
 from art.names import ModelRef
 from art.ops.contents import pieces_of
 from art.ops.plan import plan
-from art.ops.watching import checkpoints_in
+from art.ops.saved import checkpoints_in
 from art.store.store import CheckpointStore
 from fuzz.world import bounded
 from store.conftest import write_checkpoint

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from art.errors import ConfigurationError
 from art.names import ModelRef
+from art.ops.folders import commit_folder
 from art.ops.watching import Watcher
 from art.store.history import History
 from art.store.stage import Stage
@@ -276,6 +280,151 @@ def test_a_second_run_in_the_same_folder_is_told(watcher: Watcher, out: Path, is
     assert (event.step, event.outcome) == (3, "refused")
     assert "is there already, with other files than" in event.reason
     assert [watcher.look() for _ in range(3)] == [[], [], []]
+
+
+def write_step(out: Path, kind: str, *steps: int, run: str) -> None:
+    """Write the last of a run's steps: its weights are its own, and its log has a line for each step."""
+    folder = begin(out, kind, steps[-1])
+    (folder / "weights.bin").write_bytes(f"{run} {steps[-1]}".encode())
+    log = [{"step": step, "loss": len(run) / step, "step_time": time.monotonic()} for step in steps]
+    if kind == "hf-trainer":
+        (folder / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    else:
+        end(folder, kind, steps[-1])
+
+
+@pytest.fixture
+def first_run(watcher: Watcher, out: Path) -> list[int]:
+    """The steps of a run that was taken while it wrote them; it leaves a Trainer's."""
+    write_step(out, "hf-trainer", 3, run="one")
+    write_step(out, "hf-trainer", 3, 6, run="one")
+    assert looked(watcher) == [(3, "committed"), (6, "committed")]
+    return [3, 6]
+
+
+def looked(watcher: Watcher) -> list[tuple[int, str]]:
+    return [(event.step, event.outcome) for _ in range(3) for event in watcher.look()]
+
+
+@pytest.mark.parametrize("kind", ["hf-trainer", "accelerate", "dcp"])
+@pytest.mark.parametrize("begun", [2, 3], ids=["at other steps", "at the same steps"])
+def test_no_step_of_a_second_run_becomes_a_child_of_the_first(watcher: Watcher, out: Path, kind: str, begun: int):
+    write_step(out, kind, 3, run="one")
+    write_step(out, kind, 3, 6, run="one")
+    assert looked(watcher) == [(3, "committed"), (6, "committed")]
+    write_step(out, kind, begun, run="another")
+    early = looked(watcher)
+
+    write_step(out, kind, begun, 9, run="another")
+
+    assert (early, looked(watcher)) == ([(begun, "refused")], [(9, "refused")])
+    assert watcher.store.steps(RUN) == [3, 6]
+
+
+def test_a_rewind_makes_room_for_the_run_that_went_another_way(watcher: Watcher, out: Path, first_run: list[int]):
+    write_step(out, "hf-trainer", 3, 6, run="another")
+    assert looked(watcher) == [(6, "refused")]
+
+    watcher.store.rewind(watcher.store.open(RUN.at(3)))
+    (out / "checkpoint-7").mkdir()
+    (out / "checkpoint-7/trainer_state.json").write_bytes((out / "checkpoint-3/trainer_state.json").read_bytes())
+
+    assert looked(watcher) == [(7, "committed")]
+
+
+def test_a_trainers_log_tells_another_run_where_its_steps_before_were_rotated_away(
+    watcher: Watcher, out: Path, first_run: list[int]
+):
+    for step in first_run:
+        shutil.rmtree(out / f"checkpoint-{step}")
+    write_step(out, "hf-trainer", 3, 6, 9, run="another")
+
+    again = Watcher(watcher.store, out, RUN)
+    (event,) = [event for _ in range(3) for event in again.look()]
+
+    assert (event.step, event.outcome) == (9, "refused")
+    assert "its log does not begin with that of shop/run@6" in event.reason
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_run_that_was_resumed_goes_on_also_where_a_file_was_added(
+    watcher: Watcher, out: Path, first_run: list[int], is_restarted: bool
+):
+    # As a script does that gathers the shards of a checkpoint into one file.
+    (out / "checkpoint-3/gathered.bin").write_bytes(b"gathered")
+    assert looked(watcher) == [(3, "refused")]
+    if is_restarted:
+        watcher = Watcher(watcher.store, out, RUN)
+
+    write_step(out, "hf-trainer", 3, 6, 9, run="one")
+
+    assert (9, "committed") in looked(watcher)
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_what_is_rotated_away_while_it_is_looked_at_is_no_error(watcher: Watcher, out: Path, kind: str):
+    stop = threading.Event()
+
+    def write_and_rotate() -> None:
+        step = 0
+        while not stop.is_set():
+            step += 1
+            folder = begin(out, kind, step)
+            for number in range(20):
+                (folder / f"deep-{number}").mkdir()
+                (folder / f"deep-{number}/file").write_bytes(b"")
+            end(folder, kind, step)
+            shutil.rmtree(folder)
+
+    writer = threading.Thread(target=write_and_rotate)
+    writer.start()
+    try:
+        events = [event for _ in range(300) for event in watcher.look()]
+    finally:
+        stop.set()
+        writer.join()
+
+    assert [event for event in events if event.outcome == "refused"] == []
+
+
+def test_a_folder_that_goes_away_and_comes_again_is_watched_on(watcher: Watcher, out: Path):
+    begin(out, "hf-trainer", 3)
+    watcher.look()
+    shutil.rmtree(out)
+    assert looked(watcher) == [(3, "lost")]
+
+    out.mkdir()
+    end(begin(out, "hf-trainer", 6), "hf-trainer", 6)
+
+    assert looked(watcher) == [(6, "committed")]
+
+
+def test_two_watchers_take_each_step_once(watcher: Watcher, out: Path):
+    watchers = [watcher, Watcher(watcher.store, out, RUN)]
+    steps = list(range(3, 33, 3))
+
+    with ThreadPoolExecutor(2) as pool:
+        watching = [pool.submit(lambda each: [looked(each) for _ in range(40)], each) for each in watchers]
+        for number in range(len(steps)):
+            write_step(out, "hf-trainer", *steps[: number + 1], run="one")
+    events = [event for each in watching for looks in each.result() for event in looks]
+    events += [event for each in watchers for event in looked(each)]
+
+    assert sorted(events) == [(step, "committed") for step in steps]
+    assert [entry.step for entry in History(watcher.store.root).read(RUN)] == steps
+
+
+def test_what_was_logged_is_written_down_where_a_watcher_was_killed_behind_its_commit(watcher: Watcher, out: Path):
+    write_step(out, "hf-trainer", 3, run="one")
+    assert looked(watcher) == [(3, "committed")]
+    write_step(out, "hf-trainer", 3, 6, run="one")
+    commit_folder(watcher.store, out / "checkpoint-6", RUN.at(6))
+
+    for _ in range(2):
+        assert looked(Watcher(watcher.store, out, RUN)) == []
+
+    entries = [(entry.step, entry.metrics["train/loss"]) for entry in History(watcher.store.root).read(RUN)]
+    assert entries == [(3, 1.0), (6, 0.5)]
 
 
 def test_files_that_only_got_another_time_are_no_second_run(watcher: Watcher, out: Path):

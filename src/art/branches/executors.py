@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from art.branches.task import Result, Task
+from art.branches.task import Result, Task, is_count
 from art.branches.work import Script, Train, perform, threads
 from art.errors import ConfigurationError
 
@@ -38,6 +38,9 @@ class InTurn:
 
     threads: int | None = None
 
+    def __post_init__(self) -> None:
+        check_counts(self, threads=1)
+
     async def run(self, tasks: Sequence[Task], work: Train | Script) -> list[Result]:
         from art.local import LocalBackend
 
@@ -49,6 +52,16 @@ class InTurn:
                 return [await perform(task, work, backend) for task in tasks]
 
 
+def check_counts(executor: object, **least: int) -> None:
+    """Check whole numbers that an executor was given; None is left to the checkpoint. Raises `ConfigurationError`."""
+    for name, lowest in least.items():
+        value = getattr(executor, name)
+        if value is not None and not (is_count(value) and value >= lowest):
+            raise ConfigurationError(
+                f"{type(executor).__name__}({name}={value!r}) cannot be: give a whole number from {lowest}."
+            )
+
+
 def reference_to(work: Train | Script) -> dict[str, Any]:
     """Name a function or a script so that another process finds it; raises `ConfigurationError` where none can."""
     if isinstance(work, Script):
@@ -58,6 +71,11 @@ def reference_to(work: Train | Script) -> dict[str, Any]:
         raise ConfigurationError(
             f"{name or work!r} cannot reach a worker, which is a process of its own. Put the function at the top of a "
             "module or of the script; or give executor=InTurn()."
+        )
+    if module == OF_SCRIPT:
+        raise ConfigurationError(
+            f"A worker that looked for {name} in {sys.modules[OF_SCRIPT].__file__} began to fork branches itself. Put "
+            'what the script does when it is run under `if __name__ == "__main__":`.'
         )
     if module != "__main__":
         return {"module": module, "name": name}

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from art.branches.beginning import stands_at
-from art.branches.executors import reference_to
+from art.branches.executors import check_counts, reference_to
 from art.branches.stopping import GRACE_S, TOLD_TO_STOP
 from art.branches.task import Outcome, Result, Task
 from art.branches.work import Script, Train, result_of
@@ -36,6 +36,9 @@ class Processes:
     threads: int | None = None
     restarts: int = 2
     logs: Path | str | None = None
+
+    def __post_init__(self) -> None:
+        check_counts(self, workers=1, threads=1, restarts=0)
 
     async def run(self, tasks: Sequence[Task], work: Train | Script) -> list[Result]:
         reference = reference_to(work)

@@ -21,6 +21,7 @@ from typing import Any
 
 from art.branches.beginning import stands_at
 from art.branches.branch import Branch
+from art.branches.executors import check_counts
 from art.branches.task import Outcome, Result, Task
 from art.branches.work import Script, Train, perform_alone, perform_script, result_of
 from art.errors import ConfigurationError
@@ -45,6 +46,9 @@ class Ray:
     gpus: float = 0
     restarts: int = 2
     patience_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        check_counts(self, threads=1, restarts=0)
 
     async def run(self, tasks: Sequence[Task], work: Train | Script) -> list[Result]:
         stop = threading.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -12,6 +13,16 @@ from pydantic import JsonValue, TypeAdapter
 from art.errors import ConfigurationError
 from art.format.manifest import Parent
 from art.names import ModelRef
+
+
+def is_count(value: object) -> bool:
+    """Tell whether a user gave a whole number; True is an int, too."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_amount(value: object) -> bool:
+    """Tell whether a user gave a number that JSON has."""
+    return is_count(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +41,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            # A user may pass anything, and True is an int.
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+            is_number = is_count(value) if name != "seconds" else is_amount(value)
+            if value is not None and not (is_number and value > 0):
                 raise ConfigurationError(f"A budget of {name}={value!r} cannot be; give a number above 0, or none.")
 
     @property

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
 from art.errors import ConfigurationError
 from art.format.layout import OPTIMIZER
 
 ADAPTER = "adapter"
 FILES = "files"
+SHARD, INDEX = ".distcp", ".metadata"
+"""Of `torch.distributed.checkpoint`."""
 RESETTABLE = ("optimizer", "schedule", "random", "state")
 PARTS = ("adapter", *RESETTABLE)
 
@@ -87,6 +90,12 @@ def kind_of(paths: Collection[str]) -> str:
         if all(_matching(paths, (mark,)) for mark in kind.marks):
             return kind.name
     return FILES
+
+
+def unfinished(paths: Collection[str]) -> list[str]:
+    """Name the folders whose shards have no index beside them, which torch writes last; `.` is the folder itself."""
+    above = {str(PurePosixPath(path).parent) for path in paths if path.endswith(SHARD)}
+    return sorted(folder for folder in above if str(PurePosixPath(folder, INDEX)) not in paths)
 
 
 def carried_by(kind: str, paths: Collection[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from art.errors import ConflictError, IncompatibleError
 from art.format.kinds import carried_by
 from art.hf.extras import Extras, file_name, needed_by
 from art.names import ModelRef
-from art.ops.folders import commit_folder
+from art.ops.folders import commit_folder, finish_newest
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
 
@@ -66,6 +66,8 @@ class Branch:
         class Commits(TrainerCallback):
             def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 branch.begin(args, state.global_step)
+                if state.is_world_process_zero:
+                    finish_newest(branch._store, branch.model)
 
             def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 if branch._extras:

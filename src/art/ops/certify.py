@@ -16,7 +16,7 @@ from pathlib import Path
 from art.errors import ConfigurationError
 from art.format.kinds import kind_of, left_out, resettable
 from art.ops.contents import Name, differing, figures_of, pieces_of
-from art.ops.watching import checkpoints_in
+from art.ops.saved import checkpoints_in
 from art.store import disk
 
 OUT, RESUME = "{out}", "{resume}"

@@ -32,7 +32,6 @@ ENCRYPTED = 0x1
 """The bit of a member's flags."""
 STORED_BESIDE = re.compile(r"(version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)")
 """Members of torch's archive that tell of the archive itself."""
-CLOCK = re.compile(r"(?i)(^|[^a-z])(run)?time([^a-z]|$)|per_second|_s$")
 
 
 class Name(NamedTuple):
@@ -70,7 +69,7 @@ def figures_of(folder: Path, *, after: int) -> dict[tuple[int, str], float]:
         step = line.get("step")
         if type(step) is int and step > after:
             named = trainer_log.metrics_of([line]).items()
-            figures.update(((step, name), value) for name, value in named if not CLOCK.search(name))
+            figures.update(((step, name), value) for name, value in named if not trainer_log.CLOCK.search(name))
     return figures
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from art.errors import ArtError, CheckpointExistsError, ConfigurationError, ConflictError, IncompatibleError
 from art.format.fields import path_problem
-from art.format.kinds import ADAPTER, NAMES, carried_by, kind_of
+from art.format.kinds import ADAPTER, FILES, INDEX, NAMES, carried_by, kind_of, unfinished
 from art.format.layout import MANIFEST
 from art.format.manifest import finite_metrics
-from art.names import CheckpointRef
+from art.names import CheckpointRef, ModelRef
 from art.ops import trainer_log
 from art.ops.trainer_log import Line
 from art.store import disk
@@ -96,9 +96,22 @@ def commit_file(store: CheckpointStore, file: Path, ref: CheckpointRef, *, kind:
 
 def _commit(store: CheckpointStore, source: _Source, ref: CheckpointRef, kind: str | None) -> Committed:
     paths = source.paths()
-    kind = _checked_kind(kind or kind_of(paths), source.folder)
+    kind = _checked_kind(kind or _told_kind(paths, source.folder), source.folder)
     if checkpoint := store.find(ref):
         return _repeated(store, source, checkpoint, paths)
+    try:
+        return _commit_new(store, source, ref, kind=kind, paths=paths)
+    except CheckpointExistsError:
+        # Another process may have committed the very same meanwhile, and writes down what was logged.
+        if checkpoint := store.find(ref):
+            _require_same(checkpoint, source.folder, paths)
+            return Committed(checkpoint=checkpoint, repeated=True)
+        raise
+
+
+def _commit_new(
+    store: CheckpointStore, source: _Source, ref: CheckpointRef, *, kind: str, paths: Sequence[str]
+) -> Committed:
     parent = _parent_for(store, ref, kind)
     lines, problem = source.logged(ref, parent.ref.step if parent else 0)
     with store.stage(ref) as stage:
@@ -128,6 +141,20 @@ def _repeated(store: CheckpointStore, source: _Source, checkpoint: Checkpoint, p
     lines, _ = source.logged(checkpoint.ref, parent.step if parent else 0)
     problem = _write_down(store, checkpoint, lines, since=checkpoint.manifest.created_at)
     return Committed(checkpoint=checkpoint, repeated=True, problem=problem)
+
+
+def finish_newest(store: CheckpointStore, model: ModelRef) -> None:
+    """Write down what was logged with a model's newest checkpoint, where who committed it was killed before.
+
+    What a fork began with was logged by the branch that it left.
+    """
+    newest = store.newest(model)
+    if newest is None or newest.manifest.kind == ADAPTER:
+        return
+    parent = newest.manifest.parent
+    # A log that cannot be read was told when the checkpoint was committed.
+    lines, _ = _Source(folder=newest.path).logged(newest.ref, parent.step if parent else 0)
+    _write_down(store, newest, lines, since=newest.manifest.created_at)
 
 
 def _write_down(store: CheckpointStore, checkpoint: Checkpoint, lines: Sequence[Line], since: str | None = None) -> str:
@@ -183,6 +210,15 @@ def _paths_of(folder: Path) -> Sequence[str]:
         if problem := path_problem(path):
             raise ConfigurationError(f"{folder / path} cannot be kept: {problem}. Rename it.")
     return paths
+
+
+def _told_kind(paths: Sequence[str], folder: Path) -> str:
+    if lacking := unfinished(paths):
+        raise ConfigurationError(
+            f"{folder} has shards without the {INDEX} that their trainer writes last (in {', '.join(lacking)}), so it "
+            f"is unfinished. Commit it once it is whole; with --kind {FILES} it is kept as it is."
+        )
+    return kind_of(paths)
 
 
 def _checked_kind(kind: str, folder: Path) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from art.errors import ArtError
 from art.format.json import parse_object
 from art.names import ModelRef
 from art.store import regular
+from art.store.checkpoint import Checkpoint
 from art.store.history import TRAIN, VALIDATION, History, in_history
 
 STATE = "trainer_state.json"
 MAX_STATE_BYTES = 64 * 1024**2
 EVALUATED = "eval_"
+CLOCK = re.compile(r"(?i)(^|[^a-z])(run)?time([^a-z]|$)|per_second|_s$")
+"""Names of figures that a clock says."""
 
 Line = Mapping[str, Any]
 Written = tuple[int, str, frozenset[str]]
@@ -35,6 +40,19 @@ def read_log(folder: Path) -> list[Line]:
 def between(log: Iterable[Line], after: int, upto: int) -> list[Line]:
     """Give the lines of the steps behind `after`, up to `upto`."""
     return [line for line in log if type(step := line.get("step")) is int and after < step <= upto]
+
+
+def continues(folder: Path, checkpoint: Checkpoint) -> bool:
+    """Tell whether the log of a folder begins with that of a checkpoint, whose run it then goes on with.
+
+    What a clock says is left out: a step that was taken again took another time. Logs that cannot be read tell nothing.
+    """
+    try:
+        before, log = read_log(checkpoint.path), read_log(folder)
+    except ArtError:
+        return True
+    told = [[_without_clock(line) for line in lines] for lines in (before, log[: len(before)])]
+    return not log or told[0] == told[1]
 
 
 def metrics_of(lines: Iterable[Line]) -> dict[str, float]:
@@ -67,6 +85,10 @@ def _parts(lines: Iterable[Line]) -> Iterator[tuple[int, str, dict[str, float]]]
             yield line["step"], TRAIN, trained
         if evaluated:
             yield line["step"], VALIDATION, {name.removeprefix(EVALUATED): value for name, value in evaluated.items()}
+
+
+def _without_clock(line: Line) -> Line:
+    return {name: value for name, value in line.items() if not CLOCK.search(name)}
 
 
 def _numbers(line: Line) -> dict[str, float]:

@@ -2,102 +2,32 @@
 
 A trainer writes a checkpoint file by file, and rotates old ones away. One is taken when the file that its trainer
 writes last is there, and nothing in it has changed since the look before; later ones wait for an earlier one that is
-still being written. What went away too early is told, and so is a second run that writes over the steps of the first.
+still being written. What went away too early is told. So is a second run in the same folder, which is recognised by
+what it writes over or by its log: none of its steps becomes a child of the first run's.
 """
 
 from __future__ import annotations
 
-import json
-import re
+import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from art.errors import ArtError, CheckpointExistsError, ConfigurationError, ConflictError, StorageError
+from art.format.fields import MAX_DEPTH
+from art.format.manifest import FileEntry
 from art.names import ModelRef
 from art.ops import trainer_log
-from art.ops.folders import Committed, commit_file, commit_folder
-from art.store import regular
+from art.ops.folders import Committed, commit_file, commit_folder, finish_newest
+from art.ops.saved import Layout, is_whole, layout_of, saved_in, step_of
+from art.store import disk
 from art.store.store import CheckpointStore
 
-MAX_NOTE_BYTES = 64
-_RANDOM = re.compile(r"(?:rng_state|random_states)_(\d{1,9})\.(?:pth|pkl)")
-_SHARD = re.compile(r"__(\d{1,9})_\d{1,9}\.distcp")
 Stamp = Mapping[str, tuple[int, int]]
 """The sizes and times of a checkpoint and of what is in it, by their paths."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """How one trainer names its checkpoints, and how it shows that one is whole."""
-
-    kind: str
-    name: re.Pattern[str]
-    is_whole: Callable[[Path], bool]
-    is_of: Callable[[Path], bool] = Path.is_dir
-    """Tells its checkpoints from another trainer's of the same name."""
-
-
-def _has(*patterns: str) -> Callable[[Path], bool]:
-    return lambda folder: all(any(folder.glob(pattern)) for pattern in patterns)
-
-
-def _is_latest(folder: Path) -> bool:
-    """Tell whether verl's own note, written last, names this step or a later one."""
-    with suppress(ArtError, ValueError):
-        note = regular.find(folder.parent / "latest_checkpointed_iteration.txt", max_bytes=MAX_NOTE_BYTES)
-        return int(note or b"") >= int(folder.name.split("_")[-1])
-    return False
-
-
-def _is_whole_of_the_trainer(folder: Path) -> bool:
-    """Tell whether what rank 0 writes last is whole, and no rank's random state is missing before another's."""
-    try:
-        content = regular.find(folder / trainer_log.STATE, max_bytes=trainer_log.MAX_STATE_BYTES)
-        # Not `parse`: a loss that is no number is no reason to take a checkpoint for half written.
-        is_written = content is not None and isinstance(json.loads(content), dict)
-    except (ArtError, ValueError, RecursionError):
-        return False
-    ranks = _ranks(_RANDOM, folder.iterdir())
-    return is_written and ranks == set(range(len(ranks)))
-
-
-def _is_whole_of_accelerate(folder: Path) -> bool:
-    """Tell whether every rank has written its random state, which it does last; a rank with shards has one."""
-    ranks = _ranks(_RANDOM, folder.iterdir())
-    return 0 in ranks and ranks == set(range(len(ranks))) and _ranks(_SHARD, folder.glob("*/*")) <= ranks
-
-
-def _ranks(name: re.Pattern[str], paths: Iterable[Path]) -> set[int]:
-    return {int(match[1]) for path in paths if (match := name.fullmatch(path.name))}
-
-
-def _is_whole_of_lightning(path: Path) -> bool:
-    """Tell whether a checkpoint is whole: Lightning renames a file into place, and ends a folder with `meta.pt`."""
-    return path.is_file() or (path / "meta.pt").exists()
-
-
-LAYOUTS = (
-    Layout(kind="hf-trainer", name=re.compile(r"checkpoint-([0-9]{1,15})"), is_whole=_is_whole_of_the_trainer),
-    Layout(kind="accelerate", name=re.compile(r"checkpoint_([0-9]{1,15})"), is_whole=_is_whole_of_accelerate),
-    Layout(kind="verl", name=re.compile(r"global_step_([0-9]{1,15})"), is_whole=_is_latest),
-    Layout(
-        kind="lightning",
-        name=re.compile(r"(?:.*[-_])?step=([0-9]{1,15})\.ckpt"),
-        is_whole=_is_whole_of_lightning,
-        is_of=Path.exists,
-    ),
-    Layout(
-        kind="prime-rl",
-        name=re.compile(r"step_([0-9]{1,15})"),
-        is_whole=_has("trainer/.metadata"),
-        is_of=lambda folder: (folder / "trainer").is_dir(),
-    ),
-    Layout(kind="dcp", name=re.compile(r"step[-_]([0-9]{1,15})"), is_whole=_has(".metadata")),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +53,9 @@ class Watcher:
     _told: dict[Path, int | None] = field(default_factory=dict[Path, "int | None"], init=False)
     """The number of what the disk refused, so that it is told once."""
     _gone: list[int] = field(default_factory=list[int], init=False)
+    _other_run: int | None = field(default=None, init=False)
+    """The first step that another run has written; its later ones are no steps of this model either."""
+    _looks: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
@@ -136,6 +69,7 @@ class Watcher:
             if told_at and not _is_newer(stamp, told_at):
                 self._dealt[path] = stamp
                 self._gone += [] if checkpoint else [step]
+        finish_newest(self.store, self.model)
 
     @property
     def gone(self) -> list[int]:
@@ -151,12 +85,14 @@ class Watcher:
         """Find the folders below that have checkpoints, where this one has none: it is probably another's parent."""
         if self._folders():
             return []
-        deeper = (path for pattern in ("*/*", "*/*/*", "*/*/*/*") for path in self.folder.glob(pattern))
-        return sorted({path.parent for path in deeper if _layout_of(path) and _layout_of(path.parent) is None})
+        walked = [*_walked(self.folder, depth=3)][1:]
+        deeper = (Path(above, name) for above, names in walked for name in names)
+        return sorted({path.parent for path in deeper if layout_of(path) and layout_of(path.parent) is None})
 
     def look(self) -> list[Seen]:
         """Commit what is whole and has not changed since the look before; gives what became of each step, in order."""
         folders, kept = self._folders(), set(self.store.steps(self.model))
+        self._looks += 1
         gone = [(step, path) for path, step in self._seen_steps().items() if path not in folders]
         for _, path in gone:
             del self._stamps[path]
@@ -171,9 +107,11 @@ class Watcher:
             if path in self._dealt and not _has_more(stamp, self._dealt[path]):
                 continue
             if stamp != self._stamps.get(path):
+                if self._is_of_another_run(path, step, kept):
+                    self._note_other_run(step)
                 self._stamps[path] = stamp
                 is_written = True
-            elif stamp and not is_written and layout.is_whole(path) and (event := self._take(path, step, layout)):
+            elif stamp and not is_written and is_whole(path, layout) and (event := self._take(path, step, layout)):
                 events.append(event)
         return sorted(events, key=lambda event: event.step)
 
@@ -186,35 +124,58 @@ class Watcher:
         return lambda step: newest.manifest.created_at if step < newest.ref.step else aside.get(step)
 
     def _seen_steps(self) -> dict[Path, int]:
-        return {path: step for path in self._stamps if (step := _step_of(path)) is not None}
+        return {path: step for path in self._stamps if (step := step_of(path)) is not None}
 
     def _folders(self) -> dict[Path, tuple[int, Layout]]:
-        folders: dict[Path, tuple[int, Layout]] = {}
-        for path in self.folder.iterdir():
-            layout = _layout_of(path)
-            step = _step_of(path)
-            if layout and step is not None and not path.is_symlink():
-                folders[path] = (step, layout)
-        return folders
+        return {path: saved for path, saved in saved_in(self.folder).items() if not path.is_symlink()}
+
+    def _is_of_another_run(self, path: Path, step: int, kept: Collection[int]) -> bool:
+        """Tell whether a checkpoint that was begun just now lies behind what its run had reached already."""
+        is_new = self._looks > 1 and path not in self._stamps and path not in self._dealt
+        return is_new and step not in kept and step < max(kept, default=0)
+
+    def _note_other_run(self, step: int) -> None:
+        self._other_run = step if self._other_run is None else min(step, self._other_run)
+
+    def _check_same_run(self, path: Path, step: int) -> None:
+        """Check that a checkpoint continues the model's newest; raises `CheckpointExistsError` for another run's."""
+        newest = self.store.newest(self.model)
+        if newest is None or newest.ref.step >= step:
+            return
+        if self._other_run is not None and self._other_run <= newest.ref.step:
+            why = f"another run has written step {self._other_run} in this folder"
+        elif not trainer_log.continues(path, newest):
+            why = f"its log does not begin with that of {newest.ref}"
+        else:
+            return
+        raise CheckpointExistsError(
+            f"{path} is no step of {self.model}: {why}. Watch a folder of each run for a model of its own; "
+            f"`art commit {path} {self.model.at(step)}` takes it all the same."
+        )
 
     def _take(self, path: Path, step: int, layout: Layout) -> Seen | None:
         """Commit a checkpoint; None for one that is in the store already, or that has to be looked at again."""
         try:
             committed = self._commit(path, step, layout)
-        except ConflictError as error:
-            if isinstance(error, CheckpointExistsError):
-                return self._settle(path, Seen(step=step, outcome="refused", reason=str(error)))
-            # It changed, or a part of it went away: the next looks tell which.
-            self._stamps[path] = {}
-            return None
-        except StorageError as error:
-            is_told = self._told.get(path) == error.errno
-            self._told[path] = error.errno
-            return None if is_told else Seen(step=step, outcome="refused", reason=str(error))
         except ArtError as error:
-            return self._settle(path, Seen(step=step, outcome="refused", reason=str(error)))
+            return self._refused(path, step, error)
         event = self._settle(path, Seen(step=step, outcome="committed", reason=committed.problem))
         return None if committed.repeated else event
+
+    def _refused(self, path: Path, step: int, error: ArtError) -> Seen | None:
+        event = Seen(step=step, outcome="refused", reason=str(error))
+        is_taken = isinstance(error, CheckpointExistsError)
+        if _stamp(path) != self._stamps[path] or (isinstance(error, ConflictError) and not is_taken):
+            # It is written to, or rotated away: the next looks tell which.
+            self._stamps[path] = {}
+            return None
+        if isinstance(error, StorageError):
+            is_told = self._told.get(path) == error.errno
+            self._told[path] = error.errno
+            return None if is_told else event
+        if self._is_written_over(path, step):
+            self._note_other_run(step)
+        return self._settle(path, event)
 
     def _settle(self, path: Path, event: Seen) -> Seen:
         self._dealt[path] = self._stamps.pop(path)
@@ -222,40 +183,42 @@ class Watcher:
         return event
 
     def _commit(self, path: Path, step: int, layout: Layout) -> Committed:
+        self._check_same_run(path, step)
         commit = commit_file if path.is_file() else commit_folder
         return commit(self.store, path, self.model.at(step), kind=layout.kind)
 
-
-def checkpoints_in(folder: Path) -> dict[int, Path]:
-    """Give the whole checkpoints of known trainers in a folder, by their steps."""
-    folders: dict[int, Path] = {}
-    for path in folder.iterdir():
-        layout = _layout_of(path)
-        step = _step_of(path)
-        if layout and step is not None and layout.is_whole(path):
-            folders[step] = path
-    return folders
+    def _is_written_over(self, path: Path, step: int) -> bool:
+        """Tell whether a file that was committed has other bytes now; one that was added beside it says nothing."""
+        checkpoint = self.store.find(self.model.at(step))
+        folder = path.parent if path.is_file() else path
+        return checkpoint is not None and any(_has_other_bytes(folder, entry) for entry in checkpoint.manifest.files)
 
 
-def _layout_of(path: Path) -> Layout | None:
-    return next((layout for layout in LAYOUTS if layout.name.fullmatch(path.name) and layout.is_of(path)), None)
-
-
-def _step_of(path: Path) -> int | None:
-    """Read the step out of a name, of a checkpoint that may be gone."""
-    matches = (layout.name.fullmatch(path.name) for layout in LAYOUTS)
-    return next((int(match[1]) for match in matches if match), None)
+def _has_other_bytes(folder: Path, entry: FileEntry) -> bool:
+    path = folder / entry.path
+    with suppress(FileNotFoundError):
+        return path.stat().st_size != entry.size_bytes or disk.digest(path) != entry.blake3
+    return False
 
 
 def _stamp(folder: Path) -> Stamp:
     stamps: dict[str, tuple[int, int]] = {}
-    for path in (folder, *folder.rglob("*")):
+    below = (Path(above, name) for above, names in _walked(folder) for name in names)
+    for path in (folder, *below):
         with suppress(FileNotFoundError):
             status = path.lstat()
             # A folder's time changes with what is rotated away from it, too.
             is_folder = stat.S_ISDIR(status.st_mode)
             stamps[str(path)] = (0, 0) if is_folder else (status.st_size, status.st_mtime_ns)
     return stamps
+
+
+def _walked(folder: Path, *, depth: int = MAX_DEPTH) -> Iterator[tuple[str, list[str]]]:
+    """Yield folders and the names in them, from the top; passes over what is rotated away meanwhile, unlike `glob`."""
+    for above, folders, files in os.walk(folder):
+        yield above, [*folders, *files]
+        if len(Path(above).relative_to(folder).parts) >= depth:
+            folders.clear()
 
 
 def _has_more(stamp: Stamp, before: Stamp) -> bool:
@@ -265,4 +228,4 @@ def _has_more(stamp: Stamp, before: Stamp) -> bool:
 
 def _is_newer(stamp: Stamp, committed: str) -> bool:
     """Tell whether something was written after a commit."""
-    return max(at for _, at in stamp.values()) > datetime.fromisoformat(committed).timestamp() * 1e9
+    return max((at for _, at in stamp.values()), default=0) > datetime.fromisoformat(committed).timestamp() * 1e9

@@ -27,11 +27,17 @@ from art.train.ranks.wire import Opening, as_line, config_of, lesson_of, prepare
 from art.train.trainer import Trainer
 
 RENDEZVOUS, TIMEOUT_S = "ART_RANKS_RENDEZVOUS", "ART_RANKS_TIMEOUT_S"
+ALONE = (
+    "A rank answers the backend that started it, so it runs neither alone nor under torchrun. Give your script "
+    "LocalBackend(ranks=2) and start it as before: python train.py"
+)
 Message = dict[str, Any]
 
 
 def main() -> None:
     """Answer each line with one line, until there are no more."""
+    if RENDEZVOUS not in os.environ:
+        sys.exit(ALONE)
     # Libraries print what they like; only answers go to the backend.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
