@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from art.errors import CorruptCheckpointError
 from art.format import layout
 from art.format.fields import Count
-from art.format.json import canonical_json, parse_as
+from art.format.json import canonical_json, parse_as, shown
 from art.format.lineage import Segment, segments
 from art.format.manifest import Manifest, digest_bytes
 from art.names import CheckpointRef, ModelRef
@@ -84,7 +84,7 @@ class Cursor(BaseModel):
     def next_run(self, model: ModelRef, **fields: Any) -> Cursor:
         """Begin another run of the same model."""
         number = self.number + 1
-        return Cursor(run=f"{model.name}-{number}", number=number, **fields)
+        return Cursor(run=_run_name(model, number), number=number, **fields)
 
     def after(self, line: _Line) -> Cursor:
         """Give the cursor as it is once a line was told."""
@@ -133,8 +133,8 @@ class Teller:
         lines = [*inherited[cursor.told :], *own]
         if not lines:
             return Told(run=cursor.run)
-        shown = States(self.store.root).described(model)
-        tracker = self._tracker(_run(model, cursor, parent, settings={**_settings(manifest), **shown}))
+        described = States(self.store.root).described(model)
+        tracker = self._tracker(_run(model, cursor, parent, settings={**_settings(manifest), **described}))
         for part in _parts(lines):
             tracker.log([line.point for line in part])
             cursor = reduce(Cursor.after, part, cursor)
@@ -152,7 +152,7 @@ class Teller:
         cursor = self._read(model)
         origin = _origin(manifest)
         if cursor is None:
-            return Cursor(run=model.name, origin=origin)
+            return Cursor(run=_run_name(model, 1), origin=origin)
         if again or not _is_continued(self.store, model, cursor):
             return cursor.next_run(model, origin=origin)
         if manifest is not None and cursor.origin != origin:
@@ -201,13 +201,21 @@ class Teller:
     def _read(self, model: ModelRef) -> Cursor | None:
         path = self._path(model)
         content = regular.find(path, max_bytes=MAX_CURSOR_BYTES)
-        return (
-            None if content is None else parse_as(Cursor, content, where=str(path), what="how far a tracker was told")
-        )
+        if content is None:
+            return None
+        cursor = parse_as(Cursor, content, where=str(path), what="how far a tracker was told")
+        # Trackers make folders of this name.
+        if cursor.run != _run_name(model, cursor.number):
+            raise CorruptCheckpointError(f"{path} calls run {cursor.number} of {model} {shown(cursor.run)}.")
+        return cursor
 
     def _write(self, model: ModelRef, cursor: Cursor) -> None:
         content = canonical_json(cursor.model_dump(mode="json"))
         staging.put_file(self._path(model), content, self.store.root / layout.STAGING)
+
+
+def _run_name(model: ModelRef, number: int) -> str:
+    return model.name if number == 1 else f"{model.name}-{number}"
 
 
 def _newest(store: CheckpointStore, model: ModelRef) -> Manifest | None:

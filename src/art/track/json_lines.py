@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from art.errors import TrackerError
 from art.track.conversations import rows_of
+from art.track.folders import opened_to_append, plain, writing
 from art.track.tracker import Point, Run
 from art.trajectories import TrajectoryGroup
+
+HISTORY = "history.jsonl"
+BLOCK_BYTES = 2**20
 
 
 class JsonLines:
@@ -28,24 +31,21 @@ class JsonLines:
         """Lines that are there already, though nobody knows that they were told: a crash came in between."""
 
     def open(self, run: Run) -> None:
-        folder = self._root / run.model.project / run.name
+        folder = plain(self._root, run.model.project, run.name)
+        parent = run.parent and {"forked_from": str(run.parent.ref), "inherited": run.inherited}
+        _replace(folder, "run.json", [{"model": str(run.model), **(parent or {}), **run.settings}])
         if folder != self._folder:
             self._folder = folder
-            self._written = max(0, _lines(folder / "history.jsonl") - run.told)
-        parent = run.parent and {"forked_from": str(run.parent.ref), "inherited": run.inherited}
-        self._replace(self._folder / "run.json", [{"model": str(run.model), **(parent or {}), **run.settings}])
+            self._written = max(0, _lines(folder / HISTORY) - run.told)
 
     def log(self, points: Sequence[Point]) -> None:
-        path = self._folder / "history.jsonl"
+        path = self._folder / HISTORY
         fresh, self._written = points[self._written :], max(0, self._written - len(points))
         lines = "".join(f"{json.dumps(_fields(point))}\n" for point in fresh)
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(lines)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise TrackerError(f"{path} cannot be written: {error}.") from error
+        with opened_to_append(path) as file:
+            file.write(lines.encode())
+            file.flush()
+            os.fsync(file.fileno())
 
     def rollouts(self, step: int, split: str, groups: Sequence[TrajectoryGroup]) -> None:
         rows: list[dict[str, Any]] = [
@@ -58,19 +58,21 @@ class JsonLines:
             }
             for row in rows_of(groups)
         ]
-        self._replace(self._folder / "rollouts" / split / f"{step:04d}.jsonl", rows)
+        _replace(plain(self._folder, "rollouts", split), f"{step:04d}.jsonl", rows)
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _replace(self, path: Path, rows: Sequence[Any]) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = path.with_name(f".{path.name}.{os.getpid()}")
-            fresh.write_text("".join(f"{json.dumps(row, default=str)}\n" for row in rows), encoding="utf-8")
-            fresh.replace(path)
-        except OSError as error:
-            raise TrackerError(f"{path} cannot be written: {error}.") from error
+
+def _replace(folder: Path, name: str, rows: Sequence[Any]) -> None:
+    with writing(folder / name):
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = folder / f".{name}.{os.getpid()}"
+        fresh.unlink(missing_ok=True)
+        # Newly made: a link of this name would be another file.
+        with fresh.open("x", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(row, default=str)}\n" for row in rows)
+        fresh.replace(folder / name)
 
 
 def _fields(point: Point) -> dict[str, Any]:
@@ -83,10 +85,13 @@ def _fields(point: Point) -> dict[str, Any]:
 
 def _lines(path: Path) -> int:
     """Count the whole lines that a file has; a torn last one is cut off, because it will be written again."""
-    if not path.exists():
-        return 0
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
-    return content.count(b"\n")
+    count = end = size_bytes = 0
+    with opened_to_append(path) as file:
+        file.seek(0)
+        while block := file.read(BLOCK_BYTES):
+            count += block.count(b"\n")
+            if b"\n" in block:
+                end = size_bytes + block.rfind(b"\n") + 1
+            size_bytes += len(block)
+        file.truncate(end)
+    return count

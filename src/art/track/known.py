@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from art.errors import ConfigurationError
+from art.track.folders import plain
 from art.track.tracker import Tracker
 
 NAMES = ("trackio", "wandb", "mlflow", "tensorboard", "jsonl")
@@ -44,7 +45,7 @@ def maker(name: str, folder: Path) -> Callable[[], Tracker]:
     if name in NEEDS:
         package(NEEDS[name])
     kind = _KINDS[name]
-    return lambda: kind(folder / name)
+    return lambda: kind(plain(folder.parent, folder.name, name))
 
 
 def _trackio(_: Path) -> Tracker:

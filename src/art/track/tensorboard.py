@@ -14,6 +14,7 @@ from typing import Any
 
 from art.errors import TrackerError
 from art.track.conversations import COLUMNS, rows_of
+from art.track.folders import plain, writing
 from art.track.known import package
 from art.track.tracker import Point, Run
 from art.trajectories import TrajectoryGroup
@@ -80,13 +81,11 @@ class TensorBoard:
 
     def _writer(self, run: str) -> Any:
         assert self._run is not None
-        folder = self._root / self._run.model.project / run
         if run not in self._writers:
-            try:
+            folder = plain(self._root, self._run.model.project, run)
+            with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 self._writers[run] = self._files.EventFileWriter(str(folder))
-            except OSError as error:
-                raise TrackerError(f"{folder} cannot be written: {error}.") from error
         return self._writers[run]
 
     def _flush(self) -> None:
