@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Unpack
 
 from art.errors import CheckpointExistsError, CorruptCheckpointError, StorageError
-from art.format import layout, lineage
+from art.format import lineage
 from art.format.kinds import left_out
 from art.format.lineage import ForkTerms
 from art.format.manifest import FileEntry, Manifest
@@ -23,8 +23,7 @@ from art.remote.objects import Objects
 from art.remote.transfer import Meter, Progress, Wanted, fetch
 from art.store import disk, foreign
 from art.store.checkpoint import Checkpoint
-from art.store.sharing import share
-from art.store.stage import Forked, Stage
+from art.store.stage import Forked, Spare, Stage
 from art.store.store import CheckpointStore
 
 
@@ -148,22 +147,14 @@ def _shared_from_here(
     shared_names: set[str] = set()
     for holder, entry in _held(store, step, projects) if wanted else ():
         file = wanted.get(entry.blake3)
-        # A file that was altered since is fetched instead.
-        if file and file.name not in shared_names and _is_as_committed(holder, entry):
-            share(holder.path / entry.path, stage.place(file.name), immutable=not holder.is_foreign)
-            shared_names.add(file.name)
+        if file and file.name not in shared_names:
+            spare = Spare(folder=holder.path, entry=entry, holder=str(holder.ref), immutable=not holder.is_foreign)
+            # A file that was altered since is fetched instead.
+            if stage.take(entry.model_copy(update={"path": file.name}), spare):
+                shared_names.add(file.name)
         if len(shared_names) == len(wanted):
             break
     return shared_names
-
-
-def _is_as_committed(holder: Checkpoint, entry: FileEntry) -> bool:
-    path = holder.path / entry.path
-    with suppress(OSError):
-        # A checkpoint's manifest is its last file, so what was written after it is no part of the commit.
-        if path.stat().st_mtime_ns < (holder.path / layout.MANIFEST).stat().st_mtime_ns:
-            return True
-    return disk.digest(path) == entry.blake3
 
 
 def _held(store: CheckpointStore, step: int, projects: set[str]) -> Iterator[tuple[Checkpoint, FileEntry]]:
