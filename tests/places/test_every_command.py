@@ -199,9 +199,15 @@ ENTRIES = {
         read_only=("unpin {hub}@0",),
     ),
     "push": Entry(
-        among_buckets=("push shop/agent-1 {url}", "push shop/agent-1@7 {url}", "push shop/agent-1 {url}::shop/other"),
-        refused=("push {at}shop/agent-1 {url}",),
-        read_only=("push shop/agent-1 {hub}",),
+        among_buckets=(
+            "push shop/agent-1 {url}",
+            "push shop/agent-1@7 {url}",
+            "push shop/agent-1 {url}::shop/other",
+            "push {at}shop/agent-1 {url}",
+            "push {at}shop/agent-1@50 {url}",
+            "push {at}shop/nobody {url}",
+        ),
+        read_only=("push shop/agent-1 {hub}", "push {hub} s3://bucket"),
     ),
     "pull": Entry(
         among_buckets=(

@@ -13,18 +13,20 @@ from dataclasses import dataclass
 from art.format.pick import Exact, Pick
 from art.format.selection import Skipped
 from art.names import CheckpointRef, ModelRef
+from art.ops.continuable import require_adapter
 from art.ops.place import place_of
 from art.ops.progress import Watch, unwatched
 from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.remote import Remote
 from art.remote.transfer import Progress
+from art.remote.write import Written
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
 
 
 @dataclass(frozen=True, kw_only=True)
 class MoveRequest:
-    """What is asked for: a push where the source is this disk, a pull where the destination is."""
+    """What is asked for: a pull where the destination is this disk, else a push."""
 
     source: CheckpointStore | Remote
     destination: CheckpointStore | Remote
@@ -82,7 +84,7 @@ def move(
     """
     started = time.perf_counter()
     moved, skipped = list[MovedStep](), ()
-    verb = "pushing" if isinstance(request.source, CheckpointStore) else "pulling"
+    verb = "pulling" if isinstance(request.destination, CheckpointStore) else "pushing"
     if request.pick is None:
         # Says what there is, where that is nothing.
         request.source.select(request.model)
@@ -92,6 +94,7 @@ def move(
     for pick in picks:
         selection = place_of(request.source).select(request.model, pick)
         skipped = selection.skipped
+        require_adapter(selection.checkpoint)
         with watch(f"{verb} {selection.checkpoint.ref}") as progress:
             moved.append(_move_one(selection.checkpoint, request.destination, request.source, progress))
         each(moved[-1])
@@ -109,15 +112,10 @@ def _move_one(
     started = time.perf_counter()
     match checkpoint, destination, source:
         case Checkpoint(), Remote(), _:
-            written = destination.push(checkpoint, progress=progress)
-            return MovedStep(
-                ref=checkpoint.ref,
-                where=written.url,
-                digest=written.digest,
-                moved_bytes=written.sent_bytes,
-                reused_bytes=written.there_bytes,
-                seconds=time.perf_counter() - started,
-            )
+            return _written(checkpoint.ref, destination.push(checkpoint, progress=progress), started)
+        case RemoteCheckpoint(), Remote(), Remote():
+            written = destination.push_from(source, checkpoint, progress=progress)
+            return _written(checkpoint.ref, written, started)
         case RemoteCheckpoint(), CheckpointStore(), Remote():
             fetched = source.fetch(checkpoint, destination, progress=progress)
             return MovedStep(
@@ -129,13 +127,26 @@ def _move_one(
                 seconds=time.perf_counter() - started,
             )
         case _:
-            raise AssertionError("one side of a move is this disk, and the other a bucket")
+            raise AssertionError("a move goes to a bucket, or from one to this disk")
+
+
+def _written(ref: CheckpointRef, written: Written, started: float) -> MovedStep:
+    return MovedStep(
+        ref=ref,
+        where=written.url,
+        digest=written.digest,
+        moved_bytes=written.sent_bytes,
+        reused_bytes=written.there_bytes,
+        seconds=time.perf_counter() - started,
+    )
 
 
 def _move_history(request: MoveRequest) -> None:
     match request.source, request.destination:
         case CheckpointStore() as store, Remote() as remote:
             remote.push_history(store, request.model)
+        case Remote() as source, Remote() as remote:
+            remote.copy_history(source, request.model)
         case Remote() as remote, CheckpointStore() as store:
             remote.fetch_history(store, request.model)
         case _:

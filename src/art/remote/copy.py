@@ -20,7 +20,7 @@ from art.remote.copier import Copier, entries_of
 from art.remote.location import Patience
 from art.remote.objects import Objects
 from art.remote.transfer import Meter, Progress
-from art.remote.write import PutFile, require_free, write
+from art.remote.write import PutFile, Written, require_free, write
 from art.store.aside import SetAside
 from art.store.checkpoint import Checkpoint
 from art.store.stage import forked_manifest
@@ -84,6 +84,24 @@ def fork_between(
 
     begun = _begin(receiver, hop, overwrite=overwrite, describe=describe, put_file=put_file)
     return replace(begun, copied_bytes=copier.copied_bytes, streamed_bytes=copier.streamed_bytes)
+
+
+def move_between(
+    source_objects: Objects,
+    source: RemoteCheckpoint,
+    target: Objects,
+    *,
+    patience: Patience,
+    progress: Progress | None = None,
+) -> Written:
+    """Write a checkpoint of a bucket into another one under its own name, as a push of it would."""
+    copier = Copier(source_objects, target, Meter(source.size_bytes, progress), patience)
+    manifest = source.manifest.model_copy(update={"files": entries_of(source_objects, source)})
+
+    def put_file(entry: FileEntry, key: str) -> None:
+        copier.copy(f"{source.key}/{entry.path}", entry, key)
+
+    return write(target, manifest, source.content or manifest.to_bytes(), put_file)
 
 
 def fork_from_disk(

@@ -15,7 +15,7 @@ from art.errors import InvalidNameError, RemoteUnavailableError
 from art.format import layout
 from art.names import ModelRef, check_name
 from art.remote.errors import TakenError
-from art.remote.objects import Objects
+from art.remote.objects import Object, Objects
 from art.store import disk, regular
 from art.store.refusal import explained
 from art.store.signatures import MAX_BYTES, is_signature, read_signature, signatures_of, write_signature
@@ -38,6 +38,12 @@ def fetch_history(objects: Objects, root: Path, model: ModelRef) -> int:
     _check_plain(root / layout.model_path(model) / layout.TRAJECTORIES)
     lines = sum(_fetch(objects, key, root / path) for key, path in _listed(objects, model))
     return lines + _fetch_signatures(objects, root, model)
+
+
+def copy_history(source: Objects, target: Objects, model: ModelRef) -> int:
+    """Add to a bucket what only another one knows of a model's history; gives the bytes of it."""
+    lines = sum(add_lines(target, key, source.read_versioned(key)[0]) for key, _ in _listed(source, model))
+    return lines + sum(_create(target, item.key, source.read(item.key)) for item in _bundles(source, model))
 
 
 def _trajectories(folder: Path) -> list[Path]:
@@ -67,23 +73,32 @@ def _content(path: Path) -> bytes:
 
 
 def _send_signature(objects: Objects, path: Path, root: Path) -> int:
-    content = read_signature(path)
+    return _create(objects, str(PurePosixPath(path.relative_to(root))), read_signature(path))
+
+
+def _create(objects: Objects, key: str, content: bytes) -> int:
+    """Write a signature where none lies; gives its bytes."""
     try:
-        objects.create(str(PurePosixPath(path.relative_to(root))), content)
+        objects.create(key, content)
     except TakenError:
         return 0
     return len(content)
 
 
+def _bundles(objects: Objects, model: ModelRef) -> Iterator[Object]:
+    """List the signatures in a bucket; a file that is none, or larger than any, is left out."""
+    for name, item in objects.files(str(layout.signatures_path(model))).items():
+        if is_signature(name) and item.size_bytes <= MAX_BYTES:
+            yield item
+
+
 def _fetch_signatures(objects: Objects, root: Path, model: ModelRef) -> int:
     here = {path.name for path in signatures_of(root, model)}
-    bundles = objects.files(str(layout.signatures_path(model))).items()
-    wanted = [(name, item) for name, item in bundles if is_signature(name) and name not in here]
     fetched = 0
-    for name, item in wanted:
-        if item.size_bytes <= MAX_BYTES:
+    for item in _bundles(objects, model):
+        if item.name not in here:
             content = objects.read(item.key)
-            write_signature(root, model, name, content)
+            write_signature(root, model, item.name, content)
             fetched += len(content)
     return fetched
 

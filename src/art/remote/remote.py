@@ -19,9 +19,9 @@ from art.remote import transfer
 from art.remote.aside import Asides, made_way_for
 from art.remote.checkpoint import RemoteCheckpoint, RemoteFile
 from art.remote.clients import require_folder
-from art.remote.copy import Copied, Receiver, fork_between, fork_from_disk
+from art.remote.copy import Copied, Receiver, fork_between, fork_from_disk, move_between
 from art.remote.fetch import Fetching
-from art.remote.history import add_lines, fetch_history, send_history
+from art.remote.history import add_lines, copy_history, fetch_history, send_history
 from art.remote.location import Patience, parse_location
 from art.remote.mending import Elsewhere, Mend, mend
 from art.remote.objects import Objects
@@ -91,6 +91,10 @@ class Remote(RemoteReader, Fetching):
             progress=progress,
             **terms,
         )
+
+    def push_from(self, source: Remote, checkpoint: RemoteCheckpoint, *, progress: Progress | None = None) -> Written:
+        """Write a checkpoint of another bucket here, as `push` does; the server copies the bytes where it can."""
+        return move_between(source._objects, checkpoint, self._objects, patience=self._patience, progress=progress)
 
     def receiver(self, model: ModelRef) -> Receiver:
         """Say what a fork into a model of this bucket finds there."""
@@ -176,6 +180,10 @@ class Remote(RemoteReader, Fetching):
     def push_history(self, store: CheckpointStore, model: ModelRef) -> int:
         """Add to this bucket what only this disk knows of a model's history; gives the bytes of it."""
         return send_history(self._objects, store.root, model)
+
+    def copy_history(self, source: Remote, model: ModelRef) -> int:
+        """Add to this bucket what only another one knows of a model's history; gives the bytes of it."""
+        return copy_history(source._objects, self._objects, model)
 
     def fetch_history(self, store: CheckpointStore, model: ModelRef) -> int:
         """Add to this disk what only this bucket knows of a model's history; gives the bytes of it."""

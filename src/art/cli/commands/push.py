@@ -1,4 +1,4 @@
-"""`art push`: copies checkpoints to a bucket."""
+"""`art push`: copies checkpoints to a bucket, from this disk or from another one."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def push(
     context: typer.Context,
-    what: Annotated[str, name_argument("MODEL[@STEP]", "Every step, if none is named.")],
+    what: Annotated[str, name_argument("MODEL[@STEP]", "Every step, if none is named; here or in a bucket.")],
     url: Annotated[str, typer.Argument(metavar="URL", help="As in s3://bucket/prefix.")],
     root: Root = None,
     project: Project = None,
@@ -29,9 +29,13 @@ def push(
     invocation = settle(context, root, project, as_json)
     if addresses.BETWEEN in url:
         raise typer.BadParameter(f"A push keeps the model's name; write {url.partition(addresses.BETWEEN)[0]}.")
-    address, store = invocation.local_address(what, "push"), invocation.existing_store
+    address = invocation.address(what)
+    if what.startswith(addresses.HUB):
+        begin = f"art fork {what} {url}{addresses.BETWEEN}project/model"
+        raise typer.BadParameter(f"{what} is read, and has no steps to push. Begin a model with it: `{begin}`.")
     remote, pick = Remote.open(url), None if address.step is None else Exact(address.step)
-    request = MoveRequest(source=store, destination=remote, model=address.model, pick=pick)
+    source = invocation.place_to_change(address.url)
+    request = MoveRequest(source=source, destination=remote, model=address.model, pick=pick)
     moved = move(request, watch=output.byte_bar, each=lambda step: None if invocation.as_json else _tell(step))
     if invocation.as_json:
         output.print_json({"url": str(remote), "pushed": _document(moved)})
