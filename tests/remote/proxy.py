@@ -11,12 +11,14 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
@@ -84,6 +86,14 @@ class DropAnswer:
 
 
 @dataclass(frozen=True)
+class Call:
+    """Let the server do it, or spare it, and call a function; then close without an answer."""
+
+    act: Callable[[], object]
+    asks: bool = False
+
+
+@dataclass(frozen=True)
 class Raw:
     """Send this byte for byte without asking the server, then close."""
 
@@ -91,7 +101,7 @@ class Raw:
     pause_s: float = 0
     """Between two bytes."""
 
-    def send(self, file: BinaryIO) -> None:
+    def send(self, file: BufferedIOBase) -> None:
         """Write it to a connection, as far as the client listens."""
         if not self.pause_s:
             file.write(self.content)
@@ -111,7 +121,7 @@ def raw(status: str, *headers: str, body: bytes = b"") -> Raw:
     return Raw("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
 
-Fault = Refuse | Raw | Delay | CutBody | CorruptByte | Answer | IgnoreRange | DropAnswer
+Fault = Refuse | Raw | Delay | CutBody | CorruptByte | Answer | IgnoreRange | DropAnswer | Call
 
 
 @dataclass
@@ -145,6 +155,7 @@ class FaultProxy:
         self.bytes_up = 0
         self._rules: list[Rule] = []
         self._lock = threading.Lock()
+        self._under_way = 0
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
@@ -184,6 +195,22 @@ class FaultProxy:
     def counts(self) -> Counter[str]:
         """How many requests passed, by method."""
         return Counter(request.method for request in list(self.requests))
+
+    @contextmanager
+    def busy(self) -> Generator[None]:
+        """Count what is under way."""
+        with self._lock:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+    def wait(self) -> None:
+        """Wait until the server has dealt with everything that was sent to it."""
+        while self._under_way:
+            time.sleep(0.001)
 
     def note(self, request: Request) -> Fault | None:
         """Count a request and say what is to go wrong with it."""
@@ -235,7 +262,8 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             split = urlsplit(self.path)
             headers = {name.lower(): value for name, value in self.headers.items()}
             request = Request(self.command, unquote(split.path), split.query, headers, body)
-            self._serve(request, proxy.note(request))
+            with proxy.busy():
+                self._serve(request, proxy.note(request))
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do
 
@@ -260,6 +288,11 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
                     self._answer(status, code, headers)
                 case DropAnswer():
                     self._ask(request, {}).read()
+                    self._hang_up()
+                case Call(act, asks):
+                    if asks:
+                        self._ask(request, {}).read()
+                    act()
                     self._hang_up()
                 case Delay(seconds):
                     time.sleep(seconds)
