@@ -47,7 +47,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     asked = parser.parse_args()
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     counts = count(branches=asked.branches, steps=asked.steps)
     if asked.json:
         print(json.dumps(counts))
@@ -60,6 +59,7 @@ def main() -> None:
 
 def count(*, branches: int, steps: int) -> Counts:
     """Count the requests of planning, and those of one branch: its beginning, a step, and going on elsewhere."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     found: Counts = {}
     with bucket() as proxy, tempfile.TemporaryDirectory() as folder:
         trunk = CheckpointStore(Path(folder, "trunk"))
