@@ -21,6 +21,7 @@ RAY := ray[tune]==2.60.0
 FRAMEWORKS := .venv-frameworks
 # vLLM's pins exclude ours.
 VLLM := .venv-vllm
+OF_VLLM := tests/samplers tests/vllm_server
 # What only looks for faults: a fuzzer with a compiler's runtime in it, and a client made from the server's description.
 FUZZ := .venv-fuzz
 FUZZERS := atheris==3.0.0 schemathesis==4.32.5
@@ -75,7 +76,7 @@ test-frameworks: $(VENV)/test-installed  ## the script of every agent framework,
 		tests/rewards tests/api/test_langgraph.py tests/api/test_parquet.py tests/api/test_benchmarking.py $(PYTEST_ARGS)
 
 test-vllm: $(VENV)/test-installed $(VLLM)/made  ## sampling with a real vLLM server, on the CPU (a few minutes)
-	@VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(BIN)/python -m pytest -m vllm tests $(PYTEST_ARGS)
+	@VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(BIN)/python -m pytest -m vllm --timeout 1200 $(OF_VLLM) $(PYTEST_ARGS)
 
 $(VLLM)/made: $(VENV)/made tests/vllm_server/install.sh tests/vllm_server/requirements.txt
 	@echo "== installing vLLM into $(VLLM) (2 GB)"

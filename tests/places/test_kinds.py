@@ -22,11 +22,14 @@ MAIN, BRANCH = ModelRef("shop", "agent-1"), ModelRef("shop", "agent-2")
 FILES = {
     ".metadata": b"m",
     "0007/checkpoint.json": b"a file of that name in a folder, which is no step",
+    "  spaces before and behind /and inside ": b"spaces",
+    "100% #1?/a+b&c=d;e%20f": b"what addresses are escaped for",
     "optimizer.pt": b"moments",
     "pytorch_model_fsdp_0/__0_0.distcp": b"zero",
     "pytorch_model_fsdp_0/__1_0.distcp": b"one",
     "scheduler.pt": b"schedule",
     "trainer_state.json": b"{}",
+    "Ünïcode…/日本.bin..": b"letters",
 }
 
 

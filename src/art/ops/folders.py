@@ -215,8 +215,8 @@ def _paths_of(folder: Path) -> Sequence[str]:
 def _told_kind(paths: Sequence[str], folder: Path) -> str:
     if lacking := unfinished(paths):
         raise ConfigurationError(
-            f"{folder} has shards without the {INDEX} that their trainer writes last (in {', '.join(lacking)}), so it "
-            f"is unfinished. Commit it once it is whole; with --kind {FILES} it is kept as it is."
+            f"{', '.join(str(folder / above) for above in lacking)}: there are shards without the {INDEX} that torch "
+            f"writes last, so it is unfinished. Commit it once it is whole; --kind {FILES} keeps it as it is."
         )
     return kind_of(paths)
 
