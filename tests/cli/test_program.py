@@ -56,6 +56,8 @@ def test_commands_import_neither_tensors_nor_the_client(store: CheckpointStore):
     shown, _, loaded = done.stdout.partition("loaded:")
     assert "agent-1" in shown
     assert {"torch", "transformers", "peft", "openai", "obstore"}.isdisjoint(loaded.split())
+    # These are for the page and `art status`.
+    assert {"statistics", "art.ops.judge", "art.ops.summary"}.isdisjoint(loaded.split())
 
 
 def test_the_root_may_stand_before_or_after_the_command(art: Art, store: CheckpointStore):

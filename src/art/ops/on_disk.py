@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from art.errors import CheckpointNotFoundError
 from art.format import layout
@@ -17,7 +18,6 @@ from art.format.selection import Selection, Skipped
 from art.names import CheckpointRef, ModelRef
 from art.ops.garbage import freed_bytes
 from art.ops.held import NoCheckpoint, StepState
-from art.ops.histories import Histories
 from art.store import disk, regular
 from art.store.aside import SetAside
 from art.store.certificates import certificates_of
@@ -25,6 +25,10 @@ from art.store.checkpoint import Checkpoint, Stamp, check_size, find_manifest, i
 from art.store.history import Entry, History
 from art.store.pins import pins_of
 from art.store.store import CheckpointStore
+
+if TYPE_CHECKING:
+    # What it needs for its summaries takes longer to import than `art log` has to do.
+    from art.ops.histories import Histories
 
 
 @dataclass
