@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import art
 from api.world import PROMPT, World, two_groups
@@ -53,6 +56,24 @@ def test_log_takes_groups_and_their_own_metrics(world: World):
     both, one = history(world)[-2:]
     assert (both["val/reward"], both["val/group_difficulty"]) == (0.25, 2.0)
     assert one["val/group_difficulty"] == 1.0
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.bool_, np.array, torch.tensor, Fraction, bool])
+def test_numbers_of_every_kind_are_logged_and_learned_from(world: World, kind: Any):
+    async def body() -> art.TrainResult:
+        groups = await two_groups(world.model)
+        for group in groups:
+            first = group.trajectories[1]
+            first.reward, first.metrics["won"] = kind(1), kind(1)
+        await world.model.log(groups, split="val")
+        return await world.model.train(groups)
+
+    result = world.run(body())
+
+    logged = next(line for line in reversed(history(world)) if line["split"] == "val")
+    assert logged.items() >= {"val/reward": 0.5, "val/reward_std_dev": 0.5, "val/won": 1.0}.items()
+    assert (result.metrics["reward"], result.metrics["trajectories_skipped"]) == (0.5, 0)
+    assert written(world, "val", logged["step"])[-1].trajectories[1].reward == 1.0
 
 
 def test_log_takes_metrics_alone_at_the_step_that_is_named(world: World):

@@ -102,7 +102,8 @@ def means(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:
     of_groups = _averages({f"group_{name}": value for name, value in group.metrics.items()} for group in groups)
     if not trajectories:
         return {**of_groups, **counted}
-    stds = [pstdev(trajectory.reward for trajectory in group) for group in groups if len(group)]
+    # A reward that a script has set may be a number of NumPy, which `statistics` mixes with no other.
+    stds = [pstdev([float(trajectory.reward) for trajectory in group]) for group in groups if len(group)]
     rewards = {"reward": mean_reward(trajectories), "reward_std_dev": fmean(stds)}
     return {**rewards, **_averages(trajectory.metrics for trajectory in trajectories), **of_groups, **counted}
 

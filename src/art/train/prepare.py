@@ -9,7 +9,6 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Real
 from typing import TYPE_CHECKING
 
 from art.config import TrainConfig
@@ -233,8 +232,9 @@ def _age_metrics(members: Sequence[Sequence[_Member]]) -> dict[str, float]:
 
 
 def _earned(trajectory: Trajectory, *, where: str) -> Earned:
-    for reward in (trajectory.reward, *trajectory.turn_rewards):
-        if not isinstance(reward, Real) or not abs(float(reward)) <= MAX_REWARD:
+    whole, *of_turns = map(_number, (trajectory.reward, *trajectory.turn_rewards))
+    for reward, number in zip((trajectory.reward, *trajectory.turn_rewards), (whole, *of_turns), strict=True):
+        if not abs(number) <= MAX_REWARD:
             raise TrainingDataError(
                 f"{where}: its reward is {reward}. Rewards are finite numbers, of {MAX_REWARD:g} at most; raise an "
                 "exception in the rollout instead, and the group goes on without it."
@@ -245,7 +245,15 @@ def _earned(trajectory: Trajectory, *, where: str) -> Earned:
             f"{where}: it has {len(trajectory.turn_rewards)} turn_rewards and {turns} Choices. Each Choice of the main "
             "conversation has one, in order."
         )
-    return Earned(float(trajectory.reward), tuple(map(float, trajectory.turn_rewards)))
+    return Earned(whole, tuple(of_turns))
+
+
+def _number(reward: object) -> float:
+    """Give the number that a script has set, also one of NumPy or torch; NaN for anything else."""
+    try:
+        return math.nan if isinstance(reward, str | bytes) else float(reward)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's, for a tensor of several
+        return math.nan
 
 
 def _check_awaited(groups: Sequence[TrajectoryGroup]) -> None:
