@@ -11,10 +11,11 @@ import pytest
 from small import place_in_hub_cache
 
 nbclient = pytest.importorskip("nbclient", reason="`make test-frameworks` installs Jupyter")
-pytest.importorskip("weave", reason="`make test-frameworks` installs it")
+for package in ("weave", "polars", "matplotlib"):
+    pytest.importorskip(package, reason="`make test-frameworks` installs it")
 
 NOTEBOOKS = Path(__file__).parent / "notebooks"
-REACHED = {"guessing_game": 3, "puzzles": 2, "tools_and_a_judge": 3}
+REACHED = {"guessing_game": 3, "puzzles": 2, "self_play": 2, "tools_and_a_judge": 3}
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
