@@ -1,16 +1,14 @@
 """`art gc`: deletes what unfinished work left, or what no policy keeps."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from art.cli import addresses
 from art.cli.completion import complete_name
+from art.cli.deleting import delete
 from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
-from art.errors import ConfigurationError
-from art.visible import visible
 
 if TYPE_CHECKING:
     from art.names import CheckpointRef, ModelRef
@@ -59,30 +57,16 @@ def _sweep(invocation: Invocation, url: str | None, *, dry_run: bool) -> None:
 
 
 def _keep(invocation: Invocation, where: str | None, keep: str, *, dry_run: bool, yes: bool) -> None:
-    from art.cli.render import removal as render
     from art.ops.keep import policies_of
-    from art.ops.removal import remove
     from art.ops.retention import plan_retention
 
     policies = policies_of(keep)
     place, models = _named(invocation, where)
     retention = plan_retention(place, models, policies)
-    doomed = retention.removal.refs
-    if dry_run or not doomed:
-        _report(invocation, retention, doomed, dry_run=dry_run)
+    if dry_run:
+        _report(invocation, retention, retention.removal.refs, dry_run=True)
         return
-    if not yes:
-        question = f"Delete {render.names(doomed)} for good?"
-        if not sys.stdin.isatty():
-            raise ConfigurationError(f"{question} Nobody is there to answer: add --yes.")
-        typer.confirm(visible(question), abort=True, err=True)
-    deleted: list[CheckpointRef] = []
-    try:
-        for ref in remove(place, retention.removal):
-            deleted.append(ref)  # noqa: PERF402 - what was yielded before a failure is gone, and is told
-    finally:
-        # Also when one of them could not be deleted: those before it are gone.
-        _report(invocation, retention, tuple(deleted), dry_run=False)
+    delete(place, retention.removal, yes=yes, tell=lambda refs: _report(invocation, retention, refs, dry_run=False))
 
 
 def _named(invocation: Invocation, where: str | None) -> "tuple[CheckpointStore | Remote, list[ModelRef]]":

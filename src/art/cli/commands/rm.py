@@ -1,16 +1,14 @@
 """`art rm`: deletes checkpoints for good, on this disk or in a bucket."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from art.cli import addresses
 from art.cli.completion import complete_name
+from art.cli.deleting import delete
 from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
-from art.errors import ConfigurationError
-from art.visible import visible
 
 if TYPE_CHECKING:
     from art.format.pick import Mode
@@ -49,9 +47,7 @@ def remove(
     if dry_run:
         _report(invocation, removal, removal.refs, dry_run=True)
         return
-    if removal.refs and not yes:
-        _ask(removal)
-    _perform(invocation, place, removal)
+    delete(place, removal, yes=yes, tell=lambda refs: _report(invocation, removal, refs, dry_run=False))
 
 
 def _keep(last: int, best: str | None, mode: str | None) -> "Keep":
@@ -79,18 +75,6 @@ def _named(invocation: Invocation, texts: list[str]) -> "tuple[CheckpointStore |
     return invocation.place_to_change(url), ranges
 
 
-def _perform(invocation: Invocation, place: "CheckpointStore | Remote", removal: "Removal") -> None:
-    from art.ops.removal import remove as perform
-
-    deleted: list[CheckpointRef] = []
-    try:
-        for ref in perform(place, removal):
-            deleted.append(ref)  # noqa: PERF402 - what was yielded before a failure is gone, and is told
-    finally:
-        # Also when one of them could not be deleted: those before it are gone.
-        _report(invocation, removal, tuple(deleted), dry_run=False)
-
-
 def _report(invocation: Invocation, removal: "Removal", refs: "tuple[CheckpointRef, ...]", *, dry_run: bool) -> None:
     from art.cli.render import removal as render
 
@@ -98,12 +82,3 @@ def _report(invocation: Invocation, removal: "Removal", refs: "tuple[CheckpointR
         output.print_json(render.document(removal, refs, dry_run=dry_run))
     else:
         output.print_lines(render.lines(removal, refs, dry_run=dry_run))
-
-
-def _ask(removal: "Removal") -> None:
-    from art.cli.render import removal as render
-
-    question = f"Delete {render.names(removal.refs)} for good?"
-    if not sys.stdin.isatty():
-        raise ConfigurationError(f"{question} Nobody is there to answer: add --yes.")
-    typer.confirm(visible(question), abort=True, err=True)

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from art.http.calling.dialect import Mark, Offered, Parsed, WrittenCall, all_or_none, before_any, schema_rule
-from art.http.calling.hermes import CALL, END, START
+from art.http.calling.dialect import Mark, Offered, Parsed, WrittenCall, before_any, schema_rule
+from art.http.calling.hermes import END, START, parse_elements
 from art.http.thinking import overlap
 from art.spelling import read_json
 
@@ -32,12 +32,8 @@ class Elements:
         return before_any(text, (START,), overlap)
 
     def parse(self, text: str, offered: Sequence[Offered]) -> Parsed:
-        outside = CALL.split(text)[::2]
-        if any(START in each for each in outside):
-            return None
         known = {function.name: function.parameters for function in offered}
-        calls = [_read(match[1], known) for match in CALL.finditer(text)]
-        return all_or_none(outside[0].rstrip() + "".join(outside[1:]).rstrip(), calls)
+        return parse_elements(text, lambda element: _read(element, known))
 
     def grammar(self, offered: Sequence[Offered], mark: Mark) -> str:
         rules = [f'start: {mark(START)} "\\n" ({" | ".join(f"call_{at}" for at in range(len(offered)))}) {mark(END)}']

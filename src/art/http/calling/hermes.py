@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from art.http.calling.dialect import (
     Mark,
@@ -34,15 +34,20 @@ class Hermes:
         return before_any(text, (START,), overlap)
 
     def parse(self, text: str, offered: Sequence[Offered]) -> Parsed:
-        outside = CALL.split(text)[::2]
-        if any(START in each for each in outside):
-            return None
-        calls = [_read(match[1]) for match in CALL.finditer(text)]
-        return all_or_none(outside[0].rstrip() + "".join(outside[1:]).rstrip(), calls)
+        return parse_elements(text, _read)
 
     def grammar(self, offered: Sequence[Offered], mark: Mark) -> str:
         start = f'start: {mark(START)} "\\n" call "\\n" {mark(END)}'
         return "\n".join([start, *object_rules(offered, "arguments")])
+
+
+def parse_elements(text: str, read: Callable[[str], WrittenCall | None]) -> Parsed:
+    """Read what each element holds; a broken one makes all of it text."""
+    outside = CALL.split(text)[::2]
+    if any(START in each for each in outside):
+        return None
+    calls = [read(match[1]) for match in CALL.finditer(text)]
+    return all_or_none(outside[0].rstrip() + "".join(outside[1:]).rstrip(), calls)
 
 
 def _read(text: str) -> WrittenCall | None:
