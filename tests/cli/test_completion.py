@@ -23,22 +23,23 @@ LINES = {
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_is_offered_what_is_there(store: CheckpointStore, tmp_path: Path):
-    typed = {claim: line for claim, (line, _) in LINES.items()}
+@pytest.mark.parametrize("program", ["art", "artfork"])
+def test_bash_is_offered_what_is_there(store: CheckpointStore, tmp_path: Path, program: str):
+    typed = {claim: line.replace("art ", f"{program} ", 1) for claim, (line, _) in LINES.items()}
 
-    offered = offered_by_bash(store.root, tmp_path, list(typed.values()))
+    offered = offered_by_bash(program, store.root, tmp_path, list(typed.values()))
 
     assert dict(zip(typed, offered, strict=True)) == {claim: answer for claim, (_, answer) in LINES.items()}
 
 
-def offered_by_bash(root: Path, folder: Path, lines: list[str]) -> list[list[str]]:
+def offered_by_bash(program: str, root: Path, folder: Path, lines: list[str]) -> list[list[str]]:
     """Call the completion that `art --show-completion bash` installs, with the words as bash cuts them."""
-    script = ['eval "$(art --show-completion bash)"']
+    script = [f'eval "$({program} --show-completion bash)"']
     for line in lines:
         words = line.replace("@", " @ ").split()
         quoted = " ".join(f"'{word}'" for word in words)
         script += [f"COMP_WORDS=({quoted})", f"COMP_CWORD={len(words) - 1}"]
-        script += ["_art_completion art", 'echo "${COMPREPLY[*]}"']
+        script += [f"_{program}_completion {program}", 'echo "${COMPREPLY[*]}"']
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "--norc", "-c", "\n".join(script)],

@@ -32,6 +32,12 @@ def test_the_page_lists_every_command_and_no_other():
     assert sorted(listed) == sorted(COMMANDS)
 
 
+def test_the_page_says_of_every_command_what_the_help_says():
+    rows = re.findall(r"^\| \[`art ([a-z]+).*?\]\(#[^)]*\) \| (.*) \|$", PAGE, re.MULTILINE)
+
+    assert dict(rows) == {name: entry.line for name, entry in COMMANDS.items()}
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_line_of_a_command_is_one_sentence_that_fits_a_terminal(command: str):
     line = COMMANDS[command].line
