@@ -15,7 +15,7 @@ from art.branches import Budget, Executor, InTurn, Outcome, Processes, Ray, Repo
 from art.branches.many import plan_tasks, run_tasks
 from art.branches.variants import Variants, name_of, settled, variants_of
 from art.branches.work import Script
-from art.errors import ConfigurationError, ConflictError, ModelNotFoundError
+from art.errors import ConfigurationError, ConflictError, InvalidNameError, ModelNotFoundError
 from art.names import CheckpointRef
 from art.store.store import CheckpointStore
 
@@ -218,10 +218,15 @@ def test_a_function_that_no_worker_can_find_is_refused(root: Path):
         ([{"tool": object()}], "cannot be written as JSON"),
         ([{"a": "1-b-2"}, {"a": 1, "b": 2}], "are both called"),
         ([{"plot_tensors": True}], "would change nothing"),
+        ({"learning_rate": 1e-5}, "is neither"),
+        ("learning_rate", "is neither"),
+        ([["learning_rate", 1e-5]], "is neither"),
+        (None, "is neither"),
+        ({"": {"learning_rate": 1e-5}}, "cannot be the name of a model"),
     ],
 )
-def test_variants_that_cannot_be_are_refused(variants: Variants, problem: str):
-    with pytest.raises(ConfigurationError, match=problem):
+def test_variants_that_cannot_be_are_refused(variants: Any, problem: str):
+    with pytest.raises((ConfigurationError, InvalidNameError), match=problem):
         variants_of(variants, CHECKPOINT)
 
 

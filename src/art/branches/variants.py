@@ -47,14 +47,14 @@ class Variant:
 
 def variants_of(given: Variants, source: CheckpointRef) -> list[Variant]:
     """Read what a user asks for; raises `ConfigurationError` for settings that cannot be, or that are there twice."""
-    named = list(given.items()) if isinstance(given, Mapping) else [(None, settings) for settings in given]
+    named = _by_name(given)
     if not named:
         raise ConfigurationError(f"There are no variants to fork {source} for; give a list of settings.")
     project = source.model.project
     variants: list[Variant] = []
     for name, values in named:
         settings = settled(values)
-        variants.append(Variant(ModelRef(project, name or name_of(source, settings)), settings))
+        variants.append(Variant(ModelRef(project, name_of(source, settings) if name is None else name), settings))
     for one, other in itertools.combinations(variants, 2):
         if one.settings == other.settings:
             raise ConfigurationError(
@@ -66,6 +66,21 @@ def variants_of(given: Variants, source: CheckpointRef) -> list[Variant]:
                 "names to settings."
             )
     return variants
+
+
+def _by_name(given: Variants) -> list[tuple[str | None, Mapping[str, Any]]]:
+    """Give settings with the names that were given, if any; raises `ConfigurationError` for what are no variants."""
+    pairs: list[Any] = [(None, given)]
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, Iterable) and not isinstance(given, str):
+        pairs = [(None, settings) for settings in given]
+    if not all(isinstance(settings, Mapping) for _, settings in pairs):
+        raise ConfigurationError(
+            f"Variants are a list of settings, [{{'learning_rate': 1e-5}}], or settings by name, "
+            f"{{'low': {{'learning_rate': 1e-5}}}}; {given!r} is neither."
+        )
+    return pairs
 
 
 def combinations(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
