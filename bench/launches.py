@@ -19,8 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from art.adapter.adapted import AdaptedModel
 from art.adapter.attention import use_own_attention
+from art.adapter.neighbours import lay_together
 from art.sample.own.cache import Prompt, Row, Rows
 from art.sample.own.forward import decode, prefill
+from art.sample.own.trial import plain_decoder
 from art.sample.sampling import Draw, Sampling, draw
 from small import byte_tokenizer, small_causal_lm
 
@@ -51,8 +53,11 @@ class Count(TorchDispatchMode):
 def decoding(prompts: int, rows_each: int, *, layers: int, device: str = "cpu") -> int:
     """Give how many operations one decoding step launches."""
     base = small_causal_lm(byte_tokenizer(), num_hidden_layers=layers).to(device).eval()
-    model = AdaptedModel(base).model
+    lay_together(base)
+    adapted = AdaptedModel(base)
+    model = adapted.model
     use_own_attention(model)
+    plain = plain_decoder(adapted)
     rows = Rows()
     for number in range(prompts):
         prompt = Prompt(tuple(range(number, number + 20)))
@@ -61,7 +66,7 @@ def decoding(prompts: int, rows_each: int, *, layers: int, device: str = "cpu") 
             coming = (prompts - number) * rows_each - place
             rows.add(Row(last_token=7), prompt, shared=True, coming=coming)
     rows.make_room(rows.all())
-    return counted(lambda: decode(model, rows.all(), exact_places=None)).launches
+    return counted(lambda: decode(model, rows.all(), exact_places=None, plain=plain)).launches
 
 
 def drawing(rows: int, *, device: str = "cpu") -> Count:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from art.sample.own.engine import Engine
 
+from .passes import watch_passes
 from .serving import BASE, Sampled, sample
 
 MANY = 24
@@ -21,7 +22,7 @@ TOKEN_BYTES = 2 * 2 * 2 * 16 * 4
 def answers(engine: Engine, watch: Callable[[], None]) -> list[Sampled]:
     draw = random.Random(0)
     asked = [([draw.randrange(256) for _ in range(draw.randint(3, 90))], draw.randint(5, 60)) for _ in range(MANY)]
-    engine._adapted.model.register_forward_hook(lambda *_: watch())
+    watch_passes(engine, watch)
 
     async def run() -> list[Sampled]:
         return await asyncio.gather(
@@ -37,9 +38,10 @@ def test_answers_wait_for_room_and_are_the_same(
     bound = 6 * 256 * TOKEN_BYTES
     held: dict[str, list[int]] = {"free": [], "bounded": []}
     said: dict[str, list[Sampled]] = {}
-    for name, options in (("free", {}), ("bounded", {"max_cache_bytes": bound})):
-        engine = engines(base, tokenizer, **options)
-        said[name] = answers(engine, lambda: held[name].append(engine._cohorts[BASE].cache_bytes))  # noqa: B023
+    for name, most_bytes in (("free", None), ("bounded", bound)):
+        engine = engines(base, tokenizer, max_cache_bytes=most_bytes)
+        cohort = engine._cohorts[BASE]  # pyright: ignore[reportPrivateUsage]
+        said[name] = answers(engine, lambda: held[name].append(cohort.cache_bytes))  # noqa: B023
 
     assert said["bounded"] == said["free"]
     assert max(held["bounded"]) <= bound < max(held["free"])
@@ -62,7 +64,7 @@ def test_a_prompt_that_answers_share_is_counted_once(
     engine = engines(base, tokenizer, max_cache_bytes=(len(prompt) + choices * 64) * TOKEN_BYTES)
     # What a token takes is known from the first answer on.
     asyncio.run(sample(engine, [1, 2, 3], max_tokens=1))
-    engine._adapted.model.register_forward_hook(lambda *_: rows.append(engine._worker.row_count))
+    watch_passes(engine, lambda: rows.append(engine.load().rows))
 
     asyncio.run(sample(engine, prompt, max_tokens=64, n=choices))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from art.adapter.files import read_adapter
 from art.sample.own.engine import Engine
 from small import small_causal_lm
 
+from .passes import watch_passes
 from .serving import sample, version_of
 
 VERSIONS = (None, 1, 2)
@@ -36,13 +38,14 @@ def test_versions_in_one_pass_each_give_their_own_numbers(
     family: str,
     dtype: torch.dtype,
 ) -> None:
-    base = small_causal_lm(tokenizer, family=family).to(dtype).eval()
+    base: Any = small_causal_lm(tokenizer, family=family).eval()
+    base.to(dtype)
     folders = {seed: write_random_adapter(tmp_path / str(seed), base, seed=seed) for seed in VERSIONS if seed}
     engine = engines(base, tokenizer)
     for seed in VERSIONS:
-        engine.publish(version_of(seed or 0), folders.get(seed))
-    passes = []
-    engine._adapted.model.register_forward_pre_hook(lambda *_: passes.append(None))
+        engine.publish(version_of(seed or 0), folders[seed] if seed else None)
+    passes: list[None] = []
+    watch_passes(engine, lambda: passes.append(None))
 
     async def run():
         return await asyncio.gather(
@@ -63,4 +66,4 @@ def test_versions_in_one_pass_each_give_their_own_numbers(
     # Experts see some rows of a pass, so a mixture of them takes a pass a version.
     if family != "mixtral":
         # A pass for each prompt, and one for each further token, however many versions there are.
-        assert len(passes) <= len(VERSIONS) + TOKENS + 2
+        assert TOKENS <= len(passes) <= len(VERSIONS) + TOKENS + 2

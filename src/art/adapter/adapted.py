@@ -46,6 +46,11 @@ class AdaptedModel:
                 layer.forward = _Product(layer)
             layer.register_forward_hook(_Addition(self, name))
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether no adapter is applied now."""
+        return not self._low_ranks and not self._spans
+
     def set(self, low_ranks: LowRanks) -> None:
         """Apply this adapter from here on."""
         self._low_ranks = low_ranks

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from inspect import signature
 from typing import Any
 
@@ -19,12 +19,13 @@ from transformers import Cache, PreTrainedModel
 from art.adapter.attention import Rules, causal
 from art.adapter.rope import is_long, rope_limit
 from art.sample.own import attention
-from art.sample.own.cache import Prompt, Row, Slab
+from art.sample.own.cache import Prompt, Row
+from art.sample.own.plain import LEAST_ALIKE, PlainDecoder
+from art.sample.own.segments import laid_out, own_segments, prompt_segments
 from art.sample.own.steady import RowByRow
 
 PREFILL_TOKENS = 1024
 """A longer prompt is prefilled in pieces of this size."""
-PAD_TO = 16
 
 
 class Pass(Cache):
@@ -106,88 +107,13 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Prompt], *, start: int = 0
     return max(piece.end for piece in pieces)
 
 
-@dataclass(kw_only=True)
-class OwnSegment:
-    """Neighbouring rows of a slab, and their own tokens."""
-
-    slab: Slab
-    slots: slice
-    at: slice
-    """The rows' places in the pass."""
-    lengths: list[int]
-    device: torch.device
-    masks: dict[int | None, torch.Tensor] = field(default_factory=dict[int | None, torch.Tensor])
-
-    def __post_init__(self) -> None:
-        self.slot_ids = torch.arange(self.slots.start, self.slots.stop, device=self.device)
-        self.new_at = torch.tensor(self.lengths, device=self.device) - 1
-
-    def store(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        self.slab.keys[layer][self.slot_ids, :, self.new_at] = keys[self.at, :, 0]
-        self.slab.values[layer][self.slot_ids, :, self.new_at] = values[self.at, :, 0]
-
-    def attend(self, layer: int, query: torch.Tensor, rules: Rules) -> tuple[torch.Tensor, torch.Tensor]:
-        used, mask, window = slice(0, max(self.lengths)), None, rules.window
-        if len(self.lengths) == 1:
-            used = slice(max(0, used.stop - window) if window else 0, used.stop)
-        else:
-            used = slice(0, min(self.slab.capacity, -(-used.stop // PAD_TO) * PAD_TO))
-            mask = self._mask(window, used.stop, query.dtype)
-        keys, values = (tensors[layer][self.slots, :, used] for tensors in (self.slab.keys, self.slab.values))
-        return attention.part(query[self.at], keys, values, rules, mask=mask)
-
-    def _mask(self, window: int | None, tokens: int, dtype: torch.dtype) -> torch.Tensor:
-        if window not in self.masks:
-            at, last = torch.arange(tokens, device=self.device)[None], self.new_at[:, None]
-            seen = at <= last if window is None else (at <= last) & (at > last - window)
-            self.masks[window] = _additive(seen, dtype)
-        return self.masks[window]
-
-
-@dataclass(kw_only=True)
-class PromptSegment:
-    """Rows that share a prompt, and that prompt's tokens."""
-
-    prompt: Prompt
-    at: torch.Tensor | slice
-    """The rows' places in the pass."""
-    positions: list[int]
-    device: torch.device
-    masks: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
-
-    def attend(self, layer: int, query: torch.Tensor, rules: Rules) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Attend to the prompt; None when the window has moved past it."""
-        window = rules.window
-        first = 0 if window is None else max(0, min(self.positions) - window + 1)
-        if first >= len(self.prompt):
-            return None
-        keys, values = (tensors[layer][:, :, first:] for tensors in (self.prompt.keys, self.prompt.values))
-        mask = None
-        if window is not None and len(self.positions) > 1 and max(self.positions) >= window:
-            mask = self._mask(window, first, query.dtype)
-        return attention.shared_part(query[self.at], keys, values, rules, mask=mask)
-
-    def _mask(self, window: int, first: int, dtype: torch.dtype) -> torch.Tensor:
-        if window not in self.masks:
-            at = torch.arange(first, len(self.prompt), device=self.device)[None]
-            rows = torch.tensor(self.positions, device=self.device)[:, None]
-            self.masks[window] = _additive(at > rows - window, dtype)
-        return self.masks[window]
-
-
-def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    # Half of the least number: adding a score must not overflow to -inf, whose softmax would be NaN.
-    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-    return mask.masked_fill_(~seen, torch.finfo(dtype).min / 2)[:, None, None, :]
-
-
 class DecodePass(Pass):
     """One new token for each of some rows; places beyond the rows are padding."""
 
-    def __init__(self, rows: Sequence[Row], *, one_by_one: bool, device: torch.device) -> None:
+    def __init__(self, rows: Sequence[Row], *, alike_only: bool, device: torch.device) -> None:
         super().__init__()
-        self._own = _own_segments(rows, one_by_one=one_by_one, device=device)
-        self._prompts = _prompt_segments(rows, one_by_one=one_by_one, device=device)
+        self._own = own_segments(rows, alike_only=alike_only, device=device)
+        self._prompts = prompt_segments(rows, alike_only=alike_only, device=device)
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
         for segment in self._own:
@@ -197,92 +123,65 @@ class DecodePass(Pass):
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rules: Rules
     ) -> torch.Tensor:
-        places, heads = query.shape[0], query.shape[1]
-        own_keys, own_values = self._own[0].slab.keys[layer], self._own[0].slab.values[layer]
-        query = query.reshape(places, own_keys.shape[1], -1, query.shape[3])
-        out = query.new_zeros(*query.shape[:3], own_values.shape[3])
-        total = query.new_zeros(query.shape[:3], dtype=torch.float32)
-        for segment in self._own:
-            out[segment.at], total[segment.at] = segment.attend(layer, query, rules)
-        if self._prompts:
-            shared, shared_total = torch.zeros_like(out), torch.full_like(total, -torch.inf)
-            for segment in self._prompts:
-                seen = segment.attend(layer, query, rules)
-                if seen is not None:
-                    shared[segment.at], shared_total[segment.at] = seen
-            out = attention.merge(out, total, shared, shared_total)
+        places, heads, _, size = query.shape
+        query = query.reshape(places, self._own[0].slab.keys[layer].shape[1], -1, size)
+        own, shared = (
+            laid_out([(each.at, each.attend(layer, query, rules)) for each in segments], places, unseen=unseen)
+            for segments, unseen in ((self._own, 0.0), (self._prompts, -torch.inf))
+        )
+        assert own is not None
+        out = attention.merge(*own, *shared) if shared else own[0]
         return out.reshape(places, heads, 1, -1)
 
 
-def _own_segments(rows: Sequence[Row], *, one_by_one: bool, device: torch.device) -> list[OwnSegment]:
-    segments: list[OwnSegment] = []
-    start = 0
-    while start < len(rows):
-        end = start + 1
-        while not one_by_one and end < len(rows) and _are_neighbours(rows[end - 1], rows[end]):
-            end += 1
-        slab, slots = rows[start].slab, slice(rows[start].slot, rows[start].slot + end - start)
-        lengths = [row.length for row in rows[start:end]]
-        segments.append(OwnSegment(slab=slab, slots=slots, at=slice(start, end), lengths=lengths, device=device))
-        start = end
-    return segments
-
-
-def _are_neighbours(row: Row, following: Row) -> bool:
-    return following.slab is row.slab and following.slot == row.slot + 1
-
-
-def _prompt_segments(rows: Sequence[Row], *, one_by_one: bool, device: torch.device) -> list[PromptSegment]:
-    sharing = [(at, row, row.prompt) for at, row in enumerate(rows) if row.prompt]
-    if one_by_one:
-        return [
-            PromptSegment(prompt=prompt, at=slice(at, at + 1), positions=[row.position - 1], device=device)
-            for at, row, prompt in sharing
-        ]
-    groups: dict[int, list[tuple[int, Row]]] = {}
-    for at, row, prompt in sharing:
-        groups.setdefault(id(prompt), []).append((at, row))
-    prompts = {id(prompt): prompt for _, _, prompt in sharing}
-    return [
-        PromptSegment(
-            prompt=prompts[key],
-            at=torch.tensor([at for at, _ in group], device=device),
-            positions=[row.position - 1 for _, row in group],
-            device=device,
-        )
-        for key, group in groups.items()
-    ]
-
-
-def decode(model: PreTrainedModel, rows: Sequence[Row], *, exact_places: int | None) -> torch.Tensor:
+def decode(
+    model: PreTrainedModel, rows: Sequence[Row], *, exact_places: int | None, plain: PlainDecoder | None = None
+) -> torch.Tensor:
     """Advance each row by its last token and return the logits of the next [rows, vocabulary], float32.
 
     With `exact_places`, a row's numbers do not depend on the other rows: every pass has this many places, and every row
-    attends alone. Matrix products round differently with the number of their rows, but not with what those hold.
+    attends alone. Matrix products round differently with the number of their rows, but not with what those hold. A
+    plain decoder whose products round alike for any number of rows needs no such number. It computes the step, where
+    there is one, in place of the model.
     """
     limit = rope_limit(model.config)
     order = sorted(range(len(rows)), key=lambda place: is_long(rows[place].position + 1, limit))
     shorter = sum(not is_long(row.position + 1, limit) for row in rows)
     if 0 < shorter < len(rows):
         parts = [[rows[place] for place in part] for part in (order[:shorter], order[shorter:])]
-        logits_BV = torch.cat([decode(model, part, exact_places=exact_places) for part in parts])
+        logits_BV = torch.cat([decode(model, part, exact_places=exact_places, plain=plain) for part in parts])
         return logits_BV[torch.tensor(order, device=logits_BV.device).argsort()]
+    step = partial(_decode, model, plain=plain)
     if exact_places is None:
-        return _decode(model, rows, places=len(rows), one_by_one=False)
+        return step(rows, places=len(rows), is_exact=False)
+    if plain and plain.rounds_alike:
+        return step(rows, places=max(len(rows), LEAST_ALIKE), is_exact=True)
     chunks = [rows[start : start + exact_places] for start in range(0, len(rows), exact_places)]
-    return torch.cat([_decode(model, chunk, places=exact_places, one_by_one=True) for chunk in chunks])
+    return torch.cat([step(chunk, places=exact_places, is_exact=True) for chunk in chunks])
 
 
-def _decode(model: PreTrainedModel, rows: Sequence[Row], *, places: int, one_by_one: bool) -> torch.Tensor:
+def _decode(
+    model: PreTrainedModel, rows: Sequence[Row], *, places: int, is_exact: bool, plain: PlainDecoder | None
+) -> torch.Tensor:
     padding = [0] * (places - len(rows))
-    ids = torch.tensor([row.last_token for row in rows] + padding, device=model.device)[:, None]
-    positions = torch.tensor([row.position for row in rows] + padding, device=model.device)[:, None]
+    ids_B = torch.tensor([row.last_token for row in rows] + padding, device=model.device)
+    positions_B = torch.tensor([row.position for row in rows] + padding, device=model.device)
     for row in rows:
         row.length += 1
-    step = DecodePass(rows, one_by_one=one_by_one, device=model.device)
-    with RowByRow(places) if one_by_one else nullcontext():
-        out = model(input_ids=ids, position_ids=positions, use_cache=True, art_pass=step, **_kept_in(model, step))
-    return out.logits[: len(rows), -1].float()
+    step = DecodePass(rows, alike_only=is_exact, device=model.device)
+    with RowByRow(places) if is_exact else nullcontext():
+        if plain:
+            return plain(ids_B, positions_B, step, is_exact=is_exact)[: len(rows)].float()
+        return decode_by_model(model, ids_B, positions_B, step)[: len(rows)].float()
+
+
+def decode_by_model(
+    model: PreTrainedModel, ids_B: torch.Tensor, positions_B: torch.Tensor, step: DecodePass
+) -> torch.Tensor:
+    """Give the logits of what follows [rows, vocabulary] by the model's own forward pass."""
+    ids_B1, positions_B1 = ids_B[:, None], positions_B[:, None]
+    kept = _kept_in(model, step)
+    return model(input_ids=ids_B1, position_ids=positions_B1, use_cache=True, art_pass=step, **kept).logits[:, -1]
 
 
 def _kept_in(model: PreTrainedModel, step: Pass) -> dict[str, Pass]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-_NAMES = ("sigmoid", "tanh", "exp", "pow")
+_NAMES = ("sigmoid", "tanh", "exp", "pow", "cos", "sin")
 _ACTIVATIONS = ("silu", "gelu", "softplus", "mish", "elu", "selu", "celu", "logsigmoid", "sigmoid", "tanh")
 ROUNDED: frozenset[Callable[..., Any]] = frozenset(
     [getattr(torch, name) for name in _NAMES]

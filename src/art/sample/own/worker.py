@@ -22,6 +22,7 @@ from art.sample.generation import FinishReason, Generation, Outbox, Token
 from art.sample.own.cache import Prompt, Row, Rows
 from art.sample.own.cohort import Cohort
 from art.sample.own.forward import PREFILL_TOKENS, decode, prefill
+from art.sample.own.trial import plain_decoder
 from art.sample.sampling import Draw, Drawn, draw, uniform
 from art.sample.shaping import Shaper
 
@@ -61,6 +62,7 @@ class Worker:
         self, adapted: AdaptedModel, *, exact_places: int, reserves: bool, is_stopping: Callable[[], bool]
     ) -> None:
         self._adapted = adapted
+        self._plain = plain_decoder(adapted)
         self._exact_places = exact_places
         self._rope_limit = rope_limit(adapted.model.config)
         self._is_stopping = is_stopping
@@ -237,7 +239,7 @@ class Worker:
             spans.append((slice(len(rows), len(rows) + len(ours)), cohort.low_ranks))
             rows += ours
         with self._adapted.side_by_side(spans):
-            return rows, decode(self._adapted.model, rows, exact_places=None)
+            return rows, decode(self._adapted.model, rows, exact_places=None, plain=self._plain)
 
     def _advance(self, cohort: Cohort) -> tuple[list[ChoiceRow], Tensor]:
         """Read every row's last token; gives the rows and the logits of what follows."""
@@ -249,7 +251,8 @@ class Worker:
             return crossing, torch.stack(again)
         cohort.rows.make_room(rest)
         rest = [row for row in _choice_rows(cohort.rows) if row not in crossing]
-        logits_BV = decode(self._adapted.model, rest, exact_places=self._exact_places if is_exact else None)
+        places = self._exact_places if is_exact else None
+        logits_BV = decode(self._adapted.model, rest, exact_places=places, plain=self._plain)
         return [*rest, *crossing], torch.cat([logits_BV, *(logits_V[None] for logits_V in again)])
 
     def _read_again(self, cohort: Cohort, row: ChoiceRow) -> Tensor:

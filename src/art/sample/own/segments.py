@@ -1,0 +1,189 @@
+"""Rows of a decoding step that attend at once: to their own tokens, and to a prompt that they share.
+
+Knows the cache and attention; neither the model nor what is sampled.
+
+A step whose numbers must not depend on the other rows puts only rows together that are alike: each then has the numbers
+that it has alone, because the kernel is asked for the same shapes, without a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from art.adapter.attention import Rules
+from art.sample.own import attention
+from art.sample.own.cache import Prompt, Row, Slab
+
+PAD_TO = 16
+Attended = tuple[torch.Tensor, torch.Tensor]
+"""What rows attended to, and the log-sum-exp of the scores."""
+Places = torch.Tensor | slice
+"""Where rows are in a pass."""
+
+
+@dataclass(kw_only=True)
+class OwnSegment:
+    """Neighbouring rows of a slab, and their own tokens."""
+
+    slab: Slab
+    slots: slice
+    at: slice
+    lengths: list[int]
+    device: torch.device
+    masks: dict[int | None, torch.Tensor] = field(default_factory=dict[int | None, torch.Tensor])
+
+    def __post_init__(self) -> None:
+        self.longest = max(self.lengths)
+        self.is_even = min(self.lengths) == self.longest
+        self.slot_ids = torch.arange(self.slots.start, self.slots.stop, device=self.device)
+        self.new_at = torch.tensor(self.lengths, device=self.device) - 1
+
+    def store(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        for kept, new in ((self.slab.keys, keys), (self.slab.values, values)):
+            if self.is_even:
+                kept[layer][self.slots, :, self.longest - 1] = new[self.at, :, 0]
+            else:
+                kept[layer][self.slot_ids, :, self.new_at] = new[self.at, :, 0]
+
+    def attend(self, layer: int, query: torch.Tensor, rules: Rules) -> Attended:
+        used, mask, window = slice(0, self.longest), None, rules.window
+        if self.is_even:
+            used = slice(max(0, used.stop - window) if window else 0, used.stop)
+        else:
+            used = slice(0, min(self.slab.capacity, -(-used.stop // PAD_TO) * PAD_TO))
+            mask = self._mask(window, used.stop, query.dtype)
+        keys, values = (tensors[layer][self.slots, :, used] for tensors in (self.slab.keys, self.slab.values))
+        return attention.part(query[self.at], keys, values, rules, mask=mask)
+
+    def _mask(self, window: int | None, tokens: int, dtype: torch.dtype) -> torch.Tensor:
+        if window not in self.masks:
+            at, last = torch.arange(tokens, device=self.device)[None], self.new_at[:, None]
+            seen = at <= last if window is None else (at <= last) & (at > last - window)
+            self.masks[window] = _additive(seen, dtype)
+        return self.masks[window]
+
+
+@dataclass(kw_only=True)
+class PromptSegment:
+    """Rows that share a prompt, and that prompt's tokens."""
+
+    prompt: Prompt
+    at: Places
+    positions: list[int]
+    alike_only: bool
+    device: torch.device
+    masks: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
+
+    def __post_init__(self) -> None:
+        self.earliest, self.latest = min(self.positions), max(self.positions)
+
+    def attend(self, layer: int, query: torch.Tensor, rules: Rules) -> Attended | None:
+        """Attend to the prompt; None when the window has moved past it."""
+        window = rules.window
+        first = 0 if window is None else max(0, self.earliest - window + 1)
+        if first >= len(self.prompt):
+            return None
+        keys, values = (tensors[layer][:, :, first:] for tensors in (self.prompt.keys, self.prompt.values))
+        mask = None
+        if window is not None and self.earliest != self.latest and self.latest >= window:
+            mask = self._mask(window, first, query.dtype)
+        if self.alike_only:
+            each = (len(self.positions), -1, -1, -1)
+            return attention.part(query[self.at], keys.expand(each), values.expand(each), rules, mask=mask)
+        return attention.shared_part(query[self.at], keys, values, rules, mask=mask)
+
+    def _mask(self, window: int, first: int, dtype: torch.dtype) -> torch.Tensor:
+        if window not in self.masks:
+            at = torch.arange(first, len(self.prompt), device=self.device)[None]
+            rows = torch.tensor(self.positions, device=self.device)[:, None]
+            self.masks[window] = _additive(at > rows - window, dtype)
+        return self.masks[window]
+
+
+def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    # Half of the least number: adding a score must not overflow to -inf, whose softmax would be NaN.
+    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return mask.masked_fill_(~seen, torch.finfo(dtype).min / 2)[:, None, None, :]
+
+
+def own_segments(rows: Sequence[Row], *, alike_only: bool, device: torch.device) -> list[OwnSegment]:
+    """Put neighbours of a slab together."""
+    segments: list[OwnSegment] = []
+    start = 0
+    while start < len(rows):
+        end = start + 1
+        while end < len(rows) and _are_neighbours(rows[end - 1], rows[end], alike_only=alike_only):
+            end += 1
+        slab, slots = rows[start].slab, slice(rows[start].slot, rows[start].slot + end - start)
+        lengths = [row.length for row in rows[start:end]]
+        segments.append(OwnSegment(slab=slab, slots=slots, at=slice(start, end), lengths=lengths, device=device))
+        start = end
+    return segments
+
+
+def _are_neighbours(row: Row, following: Row, *, alike_only: bool) -> bool:
+    if following.slab is not row.slab or following.slot != row.slot + 1:
+        return False
+    return not alike_only or (following.length == row.length and _are_batched_alike(row))
+
+
+def _are_batched_alike(row: Row) -> bool:
+    # Of shorter numbers the kernel packs the keys, or does not, by how many rows there are.
+    return row.slab.keys[0].dtype == torch.float32
+
+
+def prompt_segments(rows: Sequence[Row], *, alike_only: bool, device: torch.device) -> list[PromptSegment]:
+    """Put rows together that share a prompt."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, row in enumerate(rows):
+        if row.prompt:
+            apart = (() if _are_batched_alike(row) else (place,)) + (row.position,) if alike_only else ()
+            groups.setdefault((id(row.prompt), *apart), []).append(place)
+    segments: list[PromptSegment] = []
+    for places in groups.values():
+        prompt = rows[places[0]].prompt
+        assert prompt is not None
+        segments.append(
+            PromptSegment(
+                prompt=prompt,
+                at=_places(places, device),
+                positions=[rows[place].position - 1 for place in places],
+                alike_only=alike_only,
+                device=device,
+            )
+        )
+    return segments
+
+
+def _places(places: Sequence[int], device: torch.device) -> Places:
+    """Give places as a slice where they follow each other, which copies nothing."""
+    start, stop = places[0], places[-1] + 1
+    return slice(start, stop) if stop - start == len(places) else torch.tensor(places, device=device)
+
+
+def laid_out(parts: Sequence[tuple[Places, Attended | None]], places: int, *, unseen: float) -> Attended | None:
+    """Lay out what segments attended to by their places; who attended to nothing has zeros and the total `unseen`."""
+    seen = [(at, attended) for at, attended in parts if attended is not None]
+    if not seen:
+        return None
+    if _follow_each_other([at for at, _ in seen], places):
+        outs, totals = zip(*(attended for _, attended in seen), strict=True)
+        return (outs[0], totals[0]) if len(seen) == 1 else (torch.cat(outs), torch.cat(totals))
+    like, like_total = seen[0][1]
+    out = like.new_zeros(places, *like.shape[1:])
+    total = like_total.new_full((places, *like_total.shape[1:]), unseen)
+    for at, attended in seen:
+        out[at], total[at] = attended
+    return out, total
+
+
+def _follow_each_other(all_places: Sequence[Places], places: int) -> bool:
+    end = 0
+    for at in all_places:
+        if not isinstance(at, slice) or at.start != end:
+            return False
+        end = at.stop
+    return end == places

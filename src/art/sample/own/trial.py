@@ -1,0 +1,99 @@
+"""Whether the plain decoder has the bits of the model's own step, tried once for each model that it may be for.
+
+What a family's code computes may change with a release of transformers, and how a kernel rounds with a processor.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from art.adapter.adapted import AdaptedModel, LowRanks
+from art.adapter.attention import Rules
+from art.adapter.product import ADAPTER_DTYPE, LowRank
+from art.sample.own.cache import Prompt, Row, Rows
+from art.sample.own.forward import DecodePass, decode_by_model, prefill
+from art.sample.own.plain import PlainDecoder, is_plain
+
+PROMPT_TOKENS, ROWS = 5, 3
+
+_logger = logging.getLogger(__name__)
+
+
+@torch.no_grad()
+def plain_decoder(adapted: AdaptedModel) -> PlainDecoder | None:
+    """Give the decoder of a plain model; None where its step has not the bits of the model's own."""
+    if not is_plain(adapted.model):
+        return None
+    name = type(adapted.model).__name__
+    try:
+        found = _tried(adapted)
+    except (AttributeError, LookupError, RuntimeError, TypeError) as error:
+        _logger.info("%s is decoded by its own code, which is not built as was thought: %s", name, error)
+        return None
+    if found is None:
+        _logger.info("%s is decoded by its own code, whose numbers are others", name)
+    return found
+
+
+def _tried(adapted: AdaptedModel) -> PlainDecoder | None:
+    rows, adapters = _rows(adapted), ({}, _low_ranks(adapted))
+    ids_B = torch.tensor([row.last_token for row in rows], device=adapted.model.device)
+    positions_B = torch.full_like(ids_B, PROMPT_TOKENS)
+    listening = _Listening(rows, alike_only=False, device=ids_B.device)
+
+    def logits(decode: Callable[[], Tensor]) -> list[Tensor]:
+        each: list[Tensor] = []
+        for low_ranks in adapters:
+            with adapted.replaced(low_ranks):
+                each.append(decode())
+        return each
+
+    own = logits(lambda: decode_by_model(adapted.model, ids_B, positions_B, listening))
+    for at_once in (True, False):
+        plain = PlainDecoder(adapted, listening.rules, at_once=at_once)
+        step = DecodePass(rows, alike_only=False, device=ids_B.device)
+        ours = logits(partial(plain, ids_B, positions_B, step, is_exact=False))
+        if all(map(torch.equal, own, ours)):
+            return plain
+    return None
+
+
+class _Listening(DecodePass):
+    """A step that keeps what the layers say about how they attend."""
+
+    def __init__(self, rows: Sequence[Row], *, alike_only: bool, device: torch.device) -> None:
+        super().__init__(rows, alike_only=alike_only, device=device)
+        self.rules: dict[int, Rules] = {}
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:
+        self.rules[layer] = rules
+        return super().attend(layer, query, key, value, rules)
+
+
+def _rows(adapted: AdaptedModel) -> list[Row]:
+    """Give rows behind a prompt, each with its first token about to be stored."""
+    vocabulary = adapted.model.config.get_text_config().vocab_size
+    prompt = Prompt(tuple(7 * place % vocabulary for place in range(PROMPT_TOKENS)))
+    with adapted.replaced({}):
+        prefill(adapted.model, [prompt])
+    rows = Rows()
+    for place in range(ROWS):
+        row = Row(last_token=11 * place % vocabulary)
+        rows.add(row, prompt, shared=True, coming=ROWS)
+        row.length += 1
+    return rows.all()
+
+
+def _low_ranks(adapted: AdaptedModel) -> LowRanks:
+    """Give an adapter of rank 1 on every layer."""
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=ADAPTER_DTYPE).to(adapted.model.device)
+
+    return {name: LowRank(drawn(1, size.inputs), drawn(size.outputs, 1), 0.1) for name, size in adapted.sizes.items()}

@@ -1,0 +1,190 @@
+"""The decoder of plain models has the bits of the models' own code, and is used for no other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from art.adapter.adapted import AdaptedModel, LowRanks
+from art.adapter.attention import use_own_attention
+from art.adapter.neighbours import joined, lay_together
+from art.adapter.product import LowRank, float32_products
+from art.sample.own.cache import Prompt, Row, Rows
+from art.sample.own.forward import decode, prefill
+from art.sample.own.plain import PlainDecoder
+from art.sample.own.trial import plain_decoder
+from small import small_causal_lm
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"sliding_window": 8},
+    "qwen2": {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
+    "qwen3": {},
+}
+PROMPTS = ((3, 1), (20, 4), (9, 1), (14, 2))
+"""Tokens of prompts, and how many rows continue each; a single one has a copy."""
+STEPS = 4
+
+
+def adapted_model(base: PreTrainedModel) -> AdaptedModel:
+    adapted = AdaptedModel(base.eval())
+    use_own_attention(adapted.model)
+    return adapted
+
+
+def adapter_of(adapted: AdaptedModel) -> LowRanks:
+    draw = torch.Generator().manual_seed(0)
+    return {
+        name: LowRank(torch.randn(8, size.inputs, generator=draw), torch.randn(size.outputs, 8, generator=draw), 0.02)
+        for name, size in adapted.sizes.items()
+    }
+
+
+def prompt_of(length: int) -> Prompt:
+    return Prompt(tuple((length + 7 * place) % 256 for place in range(length)))
+
+
+def decoded(adapted: AdaptedModel, plain: PlainDecoder | None, *, exact_places: int | None = None) -> Tensor:
+    """Give the logits of some steps of rows behind prompts that are shared and that are not."""
+    rows = Rows()
+    for length, count in PROMPTS:
+        prefill(adapted.model, [prompt := prompt_of(length)])
+        for place in range(count):
+            rows.add(Row(last_token=place), prompt, shared=count > 1)
+    steps: list[Tensor] = []
+    for _ in range(STEPS):
+        rows.make_room(rows.all())
+        steps.append(decode(adapted.model, rows.all(), exact_places=exact_places, plain=plain))
+    return torch.stack(steps)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("is_adapted", [False, True])
+@torch.no_grad()
+def test_a_step_has_the_bits_of_the_models_own_code(
+    tokenizer: PreTrainedTokenizerFast, family: str, dtype: torch.dtype, is_adapted: bool
+) -> None:
+    base: Any = small_causal_lm(tokenizer, family=family, **FAMILIES[family])
+    base.to(dtype)
+    lay_together(base)
+    adapted = adapted_model(base)
+    adapted.set(adapter_of(adapted) if is_adapted else {})
+
+    plain = plain_decoder(adapted)
+
+    assert plain is not None
+    assert torch.equal(decoded(adapted, plain), decoded(adapted, None))
+
+
+@torch.no_grad()
+def test_a_model_of_another_family_is_decoded_by_its_own_code(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert plain_decoder(adapted_model(small_causal_lm(tokenizer, family="gemma2"))) is None
+
+
+@pytest.mark.parametrize("kind", ["other numbers", "another shape"])
+def test_a_model_whose_code_computes_something_else_is_decoded_by_that(
+    tokenizer: PreTrainedTokenizerFast, kind: str
+) -> None:
+    adapted = adapted_model(small_causal_lm(tokenizer, family="llama"))
+    decoder: Any = adapted.model.get_decoder()
+    layer = decoder.layers[1]
+    if kind == "other numbers":
+        layer.mlp.register_forward_hook(lambda _module, _inputs, out: out * 1.001)
+    else:
+        layer.self_attn.qkv_proj = layer.self_attn.q_proj
+        layer.self_attn.forward = lambda hidden_states, **_: (layer.self_attn.qkv_proj(hidden_states), None)
+        del layer.self_attn.q_proj
+
+    assert plain_decoder(adapted) is None
+
+
+def without_neighbours(adapted: AdaptedModel, plain: PlainDecoder, rows: list[tuple[int, int]]) -> dict[Any, Tensor]:
+    """Give for each row, a prompt's length and a first token, the logits of its steps, all of them in one pass."""
+    kept, prompts = Rows(), dict[int, Prompt]()
+    named: dict[Row, tuple[int, int]] = {}
+    for length, token in rows:
+        if length not in prompts:
+            prefill(adapted.model, [prompts.setdefault(length, prompt_of(length))])
+        named[row := Row(last_token=token)] = (length, token)
+        kept.add(row, prompts[length], shared=True)
+    steps: dict[Any, list[Tensor]] = {each: [] for each in rows}
+    for _ in range(STEPS):
+        kept.make_room(kept.all())
+        logits_BV = decode(adapted.model, kept.all(), exact_places=16, plain=plain)
+        for row, logits_V in zip(kept.all(), logits_BV, strict=True):
+            steps[named[row]].append(logits_V)
+    return {each: torch.stack(found) for each, found in steps.items()}
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Generator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"family": "qwen3"},
+        {"family": "llama", "hidden_size": 100, "head_dim": 20, "intermediate_size": 192},
+        {"family": "mistral", "sliding_window": 8, "intermediate_size": 4868},
+    ],
+    ids=["even", "odd", "wide"],
+)
+@pytest.mark.parametrize("is_adapted", [False, True])
+@torch.no_grad()
+def test_an_exact_row_has_the_same_bits_in_a_pass_of_any_size(
+    tokenizer: PreTrainedTokenizerFast, threads: int, shape: dict[str, Any], is_adapted: bool
+) -> None:
+    base = small_causal_lm(tokenizer, **shape)
+    lay_together(base)
+    adapted = adapted_model(base)
+    adapted.set(adapter_of(adapted) if is_adapted else {})
+    plain = plain_decoder(adapted)
+    assert plain is not None
+    assert plain.rounds_alike == (float32_products(base.device) == "onednn")
+    chosen = random.Random(0)
+    every = [(length, token) for length in (3, 20, 9) for token in range(11)]
+
+    alone = {each: without_neighbours(adapted, plain, [each])[each] for each in every}
+
+    for count in (2, 5, 17, 33):
+        for each, logits in without_neighbours(adapted, plain, chosen.sample(every, count)).items():
+            assert torch.equal(logits, alone[each]), (count, each)
+
+
+def counted_bytes(model: PreTrainedModel) -> int:
+    storages = [parameter.untyped_storage() for parameter in model.parameters()]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def test_weights_that_are_laid_together_are_the_same_and_in_memory_once(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    base: Any = small_causal_lm(tokenizer, family="llama")
+    before, size_bytes = {name: each.clone() for name, each in base.named_parameters()}, counted_bytes(base)
+
+    lay_together(base)
+
+    layer = base.get_decoder().layers[0]
+    q, k, v = (getattr(layer.self_attn, name).weight for name in ("q_proj", "k_proj", "v_proj"))
+    together = joined([q, k, v])
+    assert together is not None
+    assert torch.equal(together, torch.cat([q, k, v]))
+    assert joined([k, q]) is None
+    assert all(torch.equal(each, before[name]) for name, each in base.named_parameters())
+    assert counted_bytes(base) == size_bytes
+    base.save_pretrained(tmp_path)
+    again = type(base).from_pretrained(tmp_path)
+    assert all(torch.equal(each, before[name]) for name, each in again.named_parameters())
