@@ -31,13 +31,13 @@ def plain_decoder(adapted: AdaptedModel) -> PlainDecoder | None:
         return None
     name = type(adapted.model).__name__
     try:
-        found = _tried(adapted)
+        decoder = _tried(adapted)
     except (AttributeError, LookupError, RuntimeError, TypeError) as error:
         _logger.info("%s is decoded by its own code, which is not built as was thought: %s", name, error)
         return None
-    if found is None:
+    if decoder is None:
         _logger.info("%s is decoded by its own code, whose numbers are others", name)
-    return found
+    return decoder
 
 
 def _tried(adapted: AdaptedModel) -> PlainDecoder | None:
