@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -20,7 +21,7 @@ from art.adapter.four_bits import quantisation_of
 from art.adapter.layers import linear_layers, sizes_of
 from art.adapter.loading import load_base
 from art.adapter.product import LowRank
-from art.errors import ConfigurationError
+from art.errors import ConfigurationError, StorageError
 
 CPU = torch.device("cpu")
 
@@ -58,8 +59,11 @@ def write_merged(base_model: str, adapter: Path, folder: Path, *, dtype: torch.d
         layer.weight.copy_(before + update)
         wanted += update.square().sum().item()
         lost += (layer.weight.float() - before - update).square().sum().item()
-    module.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    try:
+        module.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"The merged model cannot be written into {folder}: {error}") from error
     share = (lost / wanted) ** 0.5 if wanted else 0.0
     return WholeModel(dtype=str(module.dtype).removeprefix("torch."), layers=len(parts), lost=share)
 

@@ -15,6 +15,7 @@ from art.local.gguf import convert, find_converter
 from art.ops.folders import new_folder
 from art.store import disk
 from art.store.checkpoint import Checkpoint
+from art.store.sharing import take_out
 from art.store.store import CheckpointStore
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def export_adapter(store: CheckpointStore, checkpoint: Checkpoint, folder: Path)
 
     def write(unfinished: Path) -> None:
         for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-            shutil.copy2(checkpoint.path / name, unfinished / name)
+            take_out(checkpoint.path / name, unfinished / name)
 
     return Exported(size_bytes=_written(store, checkpoint, folder, write))
 

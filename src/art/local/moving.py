@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from pathlib import Path
 from typing import Literal
 
 from art.errors import ConfigurationError, ConflictError
+from art.format import layout
 from art.format.pick import pick_of
 from art.names import ModelRef
+from art.ops.folders import new_folder
 from art.ops.moving import Moved, MoveRequest, move
 from art.ops.progress import Watch
 from art.remote.remote import Remote
 from art.store.checkpoint import Checkpoint
+from art.store.sharing import take_out
 from art.store.store import CheckpointStore
 
 BUCKET_VARIABLE = "BACKUP_BUCKET"
@@ -60,7 +62,10 @@ def pull_checkpoint(
         return checkpoint.path
     if local_path.exists() and any(local_path.iterdir()):
         raise ConflictError(f"{local_path} is not empty; give a folder that is new.")
-    shutil.copytree(checkpoint.path, local_path, dirs_exist_ok=True)
+    with new_folder(local_path) as unfinished:
+        # Nothing else that lies there: a link may lead to the user's own files.
+        for name in (*checkpoint.names, *(() if checkpoint.is_foreign else (layout.MANIFEST,))):
+            take_out(checkpoint.path / name, unfinished / name)
     return local_path
 
 

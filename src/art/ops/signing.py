@@ -25,6 +25,7 @@ from art.ops.held import StepState
 from art.ops.verify import Signature, StepReport
 from art.store import staging
 from art.store.checkpoint import Checkpoint
+from art.store.refusal import explained
 from art.store.signatures import MAX_BYTES, read_signature, signature_name, signatures_of, write_signature
 from art.store.store import CheckpointStore
 
@@ -135,7 +136,7 @@ def _write_bundle(signing: ModuleType, folder: Path, bundle: Path, private_key: 
             f"the password of an encrypted one is read from {PASSWORD_VARIABLE}."
         ) from error
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), explained("write", bundle):
             config.sign(folder, bundle)
     except ValueError as error:
         raise CorruptCheckpointError(f"{folder} cannot be signed: {error}") from error
