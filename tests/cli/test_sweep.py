@@ -104,6 +104,7 @@ time.sleep(600)
     ("number", "hearing", "status", "line"),
     [
         (signal.SIGTERM, "ready", 143, "art: SIGTERM: all branches were stopped. What was committed stays;"),
+        (signal.SIGHUP, "ready", 129, "art: SIGHUP: all branches were stopped. What was committed stays;"),
         (signal.SIGINT, "ready", 130, "art: interrupted; everything is as before, or as after."),
         pytest.param(signal.SIGKILL, "deaf", -signal.SIGKILL, "", marks=pytest.mark.slow),
     ],

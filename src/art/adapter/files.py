@@ -17,7 +17,7 @@ from torch import Tensor
 
 from art.adapter.product import ADAPTER_DTYPE, LowRank
 from art.config import LoRAConfig
-from art.errors import CorruptCheckpointError
+from art.errors import CorruptCheckpointError, StorageError
 from art.format.adapter import AdapterShape, LayerSize, read_shape, tensor_names
 from art.format.json import MAX_BYTES, parse_object, shown_name
 from art.format.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -114,6 +114,9 @@ def write_adapter(
         "task_type": "CAUSAL_LM",
         "use_rslora": False,
     }
-    (folder / ADAPTER_CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True), encoding="utf-8")
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(on_cpu, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    try:
+        (folder / ADAPTER_CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True), encoding="utf-8")
+        save_file(on_cpu, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"The adapter cannot be written into {folder}: {error}") from error

@@ -21,6 +21,8 @@ from art.branches.executors import check_counts, reference_to
 from art.branches.stopping import GRACE_S, TOLD_TO_STOP
 from art.branches.task import Outcome, Result, Task
 from art.branches.work import Script, Train, result_of
+from art.local.interrupted import say_it_in_one_line
+from art.local.stopping import stop_at_signals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,8 @@ class Processes:
 
     async def run(self, tasks: Sequence[Task], work: Train | Script) -> list[Result]:
         reference = reference_to(work)
+        say_it_in_one_line()
+        stop_at_signals()
         room = asyncio.Semaphore(self.workers)
         with ExitStack() as stack:
             logs = Path(self.logs or stack.enter_context(tempfile.TemporaryDirectory(prefix="art-branches-")))

@@ -28,7 +28,7 @@ from art.local.registration import Registration
 from art.local.seeds import Seeds
 from art.local.session import Session
 from art.local.standing import Standing
-from art.local.stopping import stop_at_sigterm
+from art.local.stopping import stop_at_signals
 from art.names import ModelRef
 from art.store.checkpoint import Checkpoint
 from art.trajectories import TrajectoryGroup
@@ -71,7 +71,7 @@ class Sessions:
             registration = self._open.get(model.ref)
             if registration is None:
                 registration = await self.in_training_thread(self._new, trainable, port)
-                stop_at_sigterm()
+                stop_at_signals()
                 self._open[model.ref] = registration
             await self.in_training_thread(registration.session.attach, trainable)
         self._following.logged(model.ref)

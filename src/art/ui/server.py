@@ -39,9 +39,12 @@ def write_file(desk: Desk, target: Path, *, rollouts: str = "some") -> int:
     """Write the page with all its documents into one file; gives its size in bytes."""
     first = {"status": desk.status(), "tree": desk.tree()}
     content = build_shell(first, is_file=True, later=_later(desk, rollouts)).html
+    is_new = not target.exists()
     try:
         target.write_bytes(content)
     except OSError as error:
+        if is_new:
+            target.unlink(missing_ok=True)
         raise StorageError(error.errno, f"Could not write {target}: {error.strerror}.") from error
     return len(content)
 

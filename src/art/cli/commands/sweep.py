@@ -83,14 +83,14 @@ def _run(tasks: "list[Task]", executor: "Executor | None", command: list[str], *
     import asyncio
 
     from art.branches.many import run_tasks
-    from art.branches.stopping import until_sigterm
+    from art.branches.stopping import until_stopped
     from art.branches.work import Script
     from art.cli.render import sweep as render
 
     if executor is None:
         _tell(as_json, render.plan_document(tasks), render.plan_lines(tasks))
         return
-    report = asyncio.run(until_sigterm(run_tasks(tasks, Script(command[0], tuple(command[1:])), executor=executor)))
+    report = asyncio.run(until_stopped(run_tasks(tasks, Script(command[0], tuple(command[1:])), executor=executor)))
     _tell(as_json, render.document(report), render.lines(report))
     if report.failed:
         raise typer.Exit(1)
