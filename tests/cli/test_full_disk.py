@@ -51,6 +51,7 @@ WRITES = {
     "pull": f"pull {BUCKET}::shop/far",
     "export": "export agent-1@2 {disk}/out",
     "export --to": "export agent-1 --to jsonl",
+    "export --to tensorboard": "export agent-1 --to tensorboard",
     "checkout": "checkout agent-1@2 {disk}/out",
     "commit": "commit {tmp}/run/checkpoint-10 run@10",
     "verify --repair": f"verify damaged --repair --from {BUCKET}",

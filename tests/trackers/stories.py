@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adapters import adapter_bytes
 from art.format.pick import Exact
 from art.names import ModelRef
 from art.ops.fork import ForkRequest, fork
@@ -15,6 +16,7 @@ from art.store.history import History
 from art.store.store import CheckpointStore
 from art.track.tracker import Point, Run
 from art.trajectories import Trajectory, TrajectoryGroup
+from store.conftest import adapter_config
 
 AGENT, FORK = ModelRef("shop", "agent-1"), ModelRef("shop", "agent-2")
 SETTINGS = {"learning_rate": 1e-5, "loss": "cispo"}
@@ -34,7 +36,8 @@ def train(store: CheckpointStore, model: ModelRef, *rewards: float) -> None:
         parent = store.newest(model)
         step = parent.ref.step if parent else 0
         with store.stage(model.at(step + 1)) as stage:
-            (stage.path / "weights.bin").write_bytes(f"{model} {step} {reward}".encode())
+            (stage.path / "adapter_config.json").write_bytes(adapter_config())
+            (stage.path / "adapter_model.safetensors").write_bytes(adapter_bytes(f"{model} {step} {reward}".encode()))
             stage.commit(parent=parent, metrics={"reward": reward, "loss": -reward}, settings=SETTINGS)
         history = History(store.root)
         history.append_trajectories(model, step, split="train", trajectories=[as_line(group(0.0, reward))])

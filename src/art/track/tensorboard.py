@@ -8,11 +8,14 @@ texts: a table for each step.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from art.errors import TrackerError
 from art.track.conversations import COLUMNS, rows_of
 from art.track.folders import plain, writing
 from art.track.known import package
@@ -27,11 +30,11 @@ class TensorBoard:
 
     def __init__(self, folder: Path) -> None:
         self._root = folder
-        self._files = package("tensorboard.summary.writer.event_file_writer")
+        self._records = package("tensorboard.summary.writer.record_writer")
         self._event = package("tensorboard.compat.proto.event_pb2")
         self._summary = package("tensorboard.compat.proto.summary_pb2")
         self._tensor = package("tensorboard.compat.proto.tensor_pb2")
-        self._writers: dict[str, Any] = {}
+        self._files: dict[str, BinaryIO] = {}
         self._run: Run | None = None
 
     def open(self, run: Run) -> None:
@@ -41,37 +44,34 @@ class TensorBoard:
         if self._run is None or self._run.settings != run.settings:
             rows = [(name, str(value)) for name, value in settings.items()]
             self._run = run
-            self._add(run.name, 0, self._text("run", table(("setting", "value"), rows)))
-            self._flush()
+            self._write(run.name, [self._summed(0, self._text("run", table(("setting", "value"), rows)))])
 
     def log(self, points: Sequence[Point]) -> None:
         assert self._run is not None
-        for point in points:
-            name = f"{self._run.name}{INHERITED}" if point.inherited_from else self._run.name
-            if point.is_after_rewind:
-                self._forget_beyond(name, point)
-            values = [self._summary.Summary.Value(tag=tag, simple_value=each) for tag, each in point.metrics.items()]
-            self._add(name, point.step, self._summary.Summary(value=values), time_s=point.time_s)
-        self._flush()
+        own, inherited = self._run.name, f"{self._run.name}{INHERITED}"
+        for name, among in ((inherited, True), (own, False)):
+            chosen = [point for point in points if bool(point.inherited_from) is among]
+            self._write(name, [event for point in chosen for event in self._events(point)])
 
     def rollouts(self, step: int, split: str, groups: Sequence[TrajectoryGroup]) -> None:
         assert self._run is not None
         cells = [tuple(map(str, row.cells)) for row in rows_of(groups)]
-        self._add(self._run.name, step, self._text(f"rollouts/{split}", table(COLUMNS, cells)))
-        self._flush()
+        self._write(self._run.name, [self._summed(step, self._text(f"rollouts/{split}", table(COLUMNS, cells)))])
 
     def close(self) -> None:
-        while self._writers:
-            self._writers.popitem()[1].close()
+        while self._files:
+            self._files.popitem()[1].close()
 
-    def _forget_beyond(self, run: str, point: Point) -> None:
-        """Drop what was told of later steps."""
-        session = self._event.SessionLog(status=self._event.SessionLog.START)
-        event = self._event.Event(wall_time=point.time_s, step=point.step + 1, session_log=session)
-        self._writer(run).add_event(event)
+    def _events(self, point: Point) -> Iterator[Any]:
+        if point.is_after_rewind:
+            # What was told of later steps is dropped.
+            session = self._event.SessionLog(status=self._event.SessionLog.START)
+            yield self._event.Event(wall_time=point.time_s, step=point.step + 1, session_log=session)
+        values = [self._summary.Summary.Value(tag=tag, simple_value=each) for tag, each in point.metrics.items()]
+        yield self._summed(point.step, self._summary.Summary(value=values), time_s=point.time_s)
 
-    def _add(self, run: str, step: int, summary: Any, *, time_s: float = 0.0) -> None:
-        self._writer(run).add_event(self._event.Event(wall_time=time_s, step=step, summary=summary))
+    def _summed(self, step: int, summary: Any, *, time_s: float = 0.0) -> Any:
+        return self._event.Event(wall_time=time_s, step=step, summary=summary)
 
     def _text(self, tag: str, markdown: str) -> Any:
         plugin = self._summary.SummaryMetadata.PluginData(plugin_name="text")
@@ -79,21 +79,31 @@ class TensorBoard:
         metadata = self._summary.SummaryMetadata(plugin_data=plugin)
         return self._summary.Summary(value=[self._summary.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
 
-    def _writer(self, run: str) -> Any:
+    def _write(self, run: str, events: Sequence[Any]) -> None:
+        """Write events at once: the package's own writer has a thread, which is gone after the first error."""
         assert self._run is not None
-        if run not in self._writers:
-            folder = plain(self._root, self._run.model.project, run)
-            with writing(folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                self._writers[run] = self._files.EventFileWriter(str(folder))
-        return self._writers[run]
-
-    def _flush(self) -> None:
-        for run, writer in self._writers.items():
+        folder = plain(self._root, self._run.model.project, run)
+        if not events:
+            return
+        with writing(folder):
             try:
-                writer.flush()
-            except (OSError, ValueError) as error:
-                raise TrackerError(f"The events of {run} cannot be written below {self._root}: {error}.") from error
+                file = self._files.get(run) or self._begun(run, folder)
+                for event in events:
+                    self._records.RecordWriter(file).write(event.SerializeToString())
+                file.flush()
+            except OSError:
+                # What it holds may be torn: the same events, told again, go into a new one.
+                with suppress(OSError, KeyError):
+                    self._files.pop(run).close()
+                raise
+
+    def _begun(self, run: str, folder: Path) -> BinaryIO:
+        folder.mkdir(parents=True, exist_ok=True)
+        now_s, place = time.time(), f"{socket.gethostname()}.{os.getpid()}.{time.time_ns()}"
+        self._files[run] = file = (folder / f"events.out.tfevents.{now_s:010.0f}.{place}").open("xb")
+        version = self._event.Event(wall_time=now_s, file_version="brain.Event:2")
+        self._records.RecordWriter(file).write(version.SerializeToString())
+        return file
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
