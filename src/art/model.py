@@ -184,9 +184,12 @@ class Model(Recorded, Generic[ConfigT]):
             await client.close()
 
     def get_inference_name(self, step: int | None = None) -> str:
-        """Give the name to pass as `model=`: the newest weights, or those of an earlier step."""
+        """Give the name to pass as `model=`: the newest weights, or those of an earlier step.
+
+        A model that is only called stands at step 0, which has no name of its own.
+        """
         name = self.inference_model_name or self.name
-        return name if step is None else f"{name}@{step}"
+        return name if step is None or (step == 0 and not self.trainable) else f"{name}@{step}"
 
     def litellm_completion_params(self, step: int | None = None) -> dict[str, Any]:
         """Give what `litellm.acompletion` needs to ask this model: its name, its address and its key."""

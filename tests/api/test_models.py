@@ -196,3 +196,12 @@ def test_inference_listens_on_the_port_that_was_asked_for(
     assert model.inference_base_url == f"http://127.0.0.1:{free_port}/v1"
     ignored = "engine_args, server_args.uvloop"
     assert caplog.messages == [f"api/agent: _openai_client_config: no meaning here, ignored: {ignored}"]
+
+
+def test_a_model_that_is_only_called_has_its_plain_name_at_the_step_where_it_stands():
+    teacher = art.Model(name="teacher", project="p", inference_model_name="openai/gpt-5")
+    served_elsewhere = art.Model(name="agent", project="p")
+    trained = art.TrainableModel(name="agent", project="p", base_model="base")
+
+    assert {teacher.get_inference_name(step) for step in (None, 0)} == {"openai/gpt-5"}
+    assert (served_elsewhere.get_inference_name(7), trained.get_inference_name(0)) == ("agent@7", "agent@0")
