@@ -103,9 +103,10 @@ def first(
 
 
 @pytest.mark.parametrize(
-    "when", ["some", pytest.param("before", marks=pytest.mark.slow), pytest.param("after", marks=pytest.mark.slow)]
+    "when", ["some", pytest.param("before", marks=pytest.mark.long), pytest.param("after", marks=pytest.mark.long)]
 )
 @pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.timeout(900)
 def test_an_operation_that_is_killed_at_a_request_is_finished_by_the_same_again(
     proxy: FaultProxy, moto: S3Server, children: Children, first: World, operation: str, when: str
 ):

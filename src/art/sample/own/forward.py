@@ -14,29 +14,17 @@ from inspect import signature
 from typing import Any
 
 import torch
-from transformers import Cache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from art.adapter.attention import Rules, causal
 from art.adapter.rope import is_long, rope_limit
-from art.sample.own import attention
 from art.sample.own.cache import Prompt, Row
 from art.sample.own.plain import LEAST_ALIKE, PlainDecoder
-from art.sample.own.segments import laid_out, own_segments, prompt_segments
+from art.sample.own.segments import DecodePass, Pass
 from art.sample.own.steady import RowByRow
 
 PREFILL_TOKENS = 1024
 """A longer prompt is prefilled in pieces of this size."""
-
-
-class Pass(Cache):
-    """A forward pass that keeps and attends by itself."""
-
-    def __init__(self) -> None:
-        super().__init__(layers=[])
-
-    def get_seq_length(self, *_: Any, **__: Any) -> int:
-        """Never asked for a purpose: positions are always given."""
-        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,33 +93,6 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Prompt], *, start: int = 0
         if piece.end == len(piece.prompt):
             piece.prompt.logits_V = logits_V
     return max(piece.end for piece in pieces)
-
-
-class DecodePass(Pass):
-    """One new token for each of some rows; places beyond the rows are padding."""
-
-    def __init__(self, rows: Sequence[Row], *, alike_only: bool, device: torch.device) -> None:
-        super().__init__()
-        self._own = own_segments(rows, alike_only=alike_only, device=device)
-        self._prompts = prompt_segments(rows, alike_only=alike_only, device=device)
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
-        for segment in self._own:
-            segment.store(layer_idx, key_states, value_states)
-        return key_states, value_states
-
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rules: Rules
-    ) -> torch.Tensor:
-        places, heads, _, size = query.shape
-        query = query.reshape(places, self._own[0].slab.keys[layer].shape[1], -1, size)
-        own, shared = (
-            laid_out([(each.at, each.attend(layer, query, rules)) for each in segments], places, unseen=unseen)
-            for segments, unseen in ((self._own, 0.0), (self._prompts, -torch.inf))
-        )
-        assert own is not None
-        out = attention.merge(*own, *shared) if shared else own[0]
-        return out.reshape(places, heads, 1, -1)
 
 
 def decode(

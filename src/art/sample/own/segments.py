@@ -1,4 +1,4 @@
-"""Rows of a decoding step that attend at once: to their own tokens, and to a prompt that they share.
+"""A decoding step, and the rows of it that attend at once: to their own tokens, and to a prompt that they share.
 
 Knows the cache and attention; neither the model nor what is sampled.
 
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from transformers import Cache
 
 from art.adapter.attention import Rules
 from art.sample.own import attention
@@ -131,8 +133,10 @@ def _are_neighbours(row: Row, following: Row, *, alike_only: bool) -> bool:
 
 
 def _are_batched_alike(row: Row) -> bool:
-    # Of shorter numbers the kernel packs the keys, or does not, by how many rows there are.
-    return row.slab.keys[0].dtype == torch.float32
+    # Of shorter numbers the kernel packs the keys, or does not, by how many rows there are. A GPU's kernels may split
+    # the keys by it, of any numbers.
+    keys = row.slab.keys[0]
+    return keys.dtype == torch.float32 and keys.device.type == "cpu"
 
 
 def prompt_segments(rows: Sequence[Row], *, alike_only: bool, device: torch.device) -> list[PromptSegment]:
@@ -187,3 +191,41 @@ def _follow_each_other(all_places: Sequence[Places], places: int) -> bool:
             return False
         end = at.stop
     return end == places
+
+
+class Pass(Cache):
+    """A forward pass that keeps and attends by itself."""
+
+    def __init__(self) -> None:
+        super().__init__(layers=[])
+
+    def get_seq_length(self, *_: Any, **__: Any) -> int:
+        """Never asked for a purpose: positions are always given."""
+        return 0
+
+
+class DecodePass(Pass):
+    """One new token for each of some rows; places beyond the rows are padding."""
+
+    def __init__(self, rows: Sequence[Row], *, alike_only: bool, device: torch.device) -> None:
+        super().__init__()
+        self._own = own_segments(rows, alike_only=alike_only, device=device)
+        self._prompts = prompt_segments(rows, alike_only=alike_only, device=device)
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
+        for segment in self._own:
+            segment.store(layer_idx, key_states, value_states)
+        return key_states, value_states
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rules: Rules
+    ) -> torch.Tensor:
+        places, heads, _, size = query.shape
+        query = query.reshape(places, self._own[0].slab.keys[layer].shape[1], -1, size)
+        own, shared = (
+            laid_out([(each.at, each.attend(layer, query, rules)) for each in segments], places, unseen=unseen)
+            for segments, unseen in ((self._own, 0.0), (self._prompts, -torch.inf))
+        )
+        assert own is not None
+        out = attention.merge(*own, *shared) if shared else own[0]
+        return out.reshape(places, heads, 1, -1)

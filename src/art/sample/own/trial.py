@@ -16,8 +16,9 @@ from art.adapter.adapted import AdaptedModel, LowRanks
 from art.adapter.attention import Rules
 from art.adapter.product import ADAPTER_DTYPE, LowRank
 from art.sample.own.cache import Prompt, Row, Rows
-from art.sample.own.forward import DecodePass, decode_by_model, prefill
+from art.sample.own.forward import decode_by_model, prefill
 from art.sample.own.plain import PlainDecoder, is_plain
+from art.sample.own.segments import DecodePass
 
 PROMPT_TOKENS, ROWS = 5, 3
 
