@@ -19,10 +19,8 @@ SCRIPT = Path(__file__).with_name("stopped_run.py")
 START_S = 180
 SLACK_S = 10
 """Of a busy machine, beyond the grace."""
-STOPS = [
-    ("guard", "SIGTERM"), ("guard", "SIGHUP"), ("sft", "SIGTERM"), ("ranks", "SIGTERM"), ("ranks", "SIGINT"),
-    ("branches", "SIGTERM"), ("branches", "SIGINT"),
-]  # fmt: skip
+STOPS = [("guard", "SIGHUP"), ("sft", "SIGTERM"), ("ranks", "SIGTERM"), ("branches", "SIGTERM")]
+MORE_STOPS = [("guard", "SIGTERM"), ("ranks", "SIGINT"), ("branches", "SIGINT")]
 
 
 @pytest.fixture
@@ -40,7 +38,9 @@ def line_of(number: signal.Signals) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "name"), STOPS)
+@pytest.mark.parametrize(
+    ("kind", "name"), [*STOPS, *(pytest.param(*each, marks=pytest.mark.long) for each in MORE_STOPS)]
+)
 def test_training_that_is_told_to_stop_leaves_with_one_line_and_every_step_whole(
     small_model: Path, tmp_path: Path, kind: str, name: str
 ):
