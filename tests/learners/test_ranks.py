@@ -168,7 +168,7 @@ def test_a_number_of_ranks_that_cannot_be_is_one_clear_error(count, tmp_path):
         LocalBackend(path=tmp_path, ranks=count)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.long), "bfloat16"])
 def test_a_run_that_forks_from_one_rank_to_two_and_to_three_is_the_run_that_never_moved(dtype, tmp_path):
     base = write_small_model(tmp_path / "base", family="llama")
     root = tmp_path / "root"

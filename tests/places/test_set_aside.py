@@ -255,7 +255,13 @@ def finish(act: Callable[[Remote], object], remote: Remote) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", [Answer(503, "SlowDown"), DropAnswer()], ids=["refused", "answer lost"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Answer(503, "SlowDown"), id="refused", marks=pytest.mark.long),
+        pytest.param(DropAnswer(), id="lost"),
+    ],
+)
 @pytest.mark.parametrize("act", [rewind_to_1, restore_all], ids=["rewind", "restore"])
 def test_what_breaks_off_at_any_request_loses_nothing_and_is_finished(
     proxy: FaultProxy, moto_bucket: str, here: CheckpointStore, fault: Fault, act: Callable[[Remote], object]
