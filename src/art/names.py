@@ -18,7 +18,9 @@ MAX_NAME_BYTES = 200
 MAX_STEP = 2**53 - 1
 """The largest whole number that every reader of JSON keeps exactly."""
 _MAX_STEP_DIGITS = len(str(MAX_STEP))
-FORBIDDEN = ("/", "\\", "@", "::")
+BETWEEN = "::"
+"""What stands between the URL of a bucket and a model in it."""
+FORBIDDEN = ("/", "\\", "@", BETWEEN)
 _URL = re.compile("[a-zA-Z][a-zA-Z0-9+.-]+:/")
 
 

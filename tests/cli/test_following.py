@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from art.cli import following
 from art.store.history import History
 from art.store.store import CheckpointStore
 
@@ -19,7 +21,7 @@ MAIN_OF_PROGRAM = "from art.cli import main; main()"
 
 
 @contextmanager
-def following(store: CheckpointStore, *words: str) -> Iterator["subprocess.Popen[str]"]:
+def followed(store: CheckpointStore, *words: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-c", MAIN_OF_PROGRAM, "--root", str(store.root), "status", "--follow", *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, env={**os.environ, "COLUMNS": "200"}, **pipes) as process:
@@ -31,7 +33,7 @@ def following(store: CheckpointStore, *words: str) -> Iterator["subprocess.Popen
 
 @pytest.mark.slow
 def test_a_step_that_is_written_is_an_event_and_a_new_state(store: CheckpointStore):
-    with following(store, "--json") as process:
+    with followed(store, "--json") as process:
         assert process.stdout is not None
         before = json.loads(process.stdout.readline())
         History(store.root).append(MAIN, 150, split="train", metrics={"reward": 0.25})
@@ -46,9 +48,24 @@ def test_a_step_that_is_written_is_an_event_and_a_new_state(store: CheckpointSto
     assert process.returncode == 130
 
 
+def test_what_has_not_changed_is_not_said_again(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(following, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(following, "LOOKS", 2)
+    states = following.news(store)
+    first, _, _ = next(states)
+    later = threading.Timer(
+        0.5, History(store.root).append, (MAIN, 150), {"split": "train", "metrics": {"reward": 0.2}}
+    )
+
+    later.start()
+    second, _, _ = next(states)
+
+    assert (len(first.entries), len(second.entries)) == (0, 1)
+
+
 @pytest.mark.slow
 def test_words_come_again_after_a_change(store: CheckpointStore):
-    with following(store) as process:
+    with followed(store) as process:
         assert process.stdout is not None
         first = list(iter(process.stdout.readline, "\n"))
         History(store.root).append(MAIN, 151, split="train", metrics={"reward": 0.25})

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from art.cli.render.wording import HEIGHTS
 from art.names import ModelRef
 from art.store.store import CheckpointStore
 from art.ui.desk import METRICS, Desk
 from store.conftest import write_checkpoint
-from ui.story import tell
+from ui.story import STORY, tell
 
 from .conftest import BRANCH, MAIN, Art, train
 
@@ -48,18 +49,19 @@ def test_what_went_wrong_is_marked_between_the_last_good_step_and_the_fall(art: 
     assert "✕" not in lanes["agent-006"]
 
 
-def test_no_connector_crosses_the_lane_of_another_branch(art: Art, story: CheckpointStore):
-    lanes = list(lanes_of(art, root=story.root).values())
+def test_each_connector_reaches_its_source_and_crosses_no_other_lane(art: Art, story: CheckpointStore):
+    lanes = lanes_of(art, root=story.root)
+    sources = {branch.name: branch.source for branch in STORY}
+    names = list(lanes)
 
-    forks = [lane.index("◆") if "◆" in lane else 0 for lane in lanes]
-    crossed = [
-        (lane, at)
-        for place, lane in enumerate(lanes)
-        for at, character in enumerate(lane[: forks[place] + 1])
-        if character == "│" and at > forks[place]
-    ]
-    assert crossed == []
-    assert any("│" in lane for lane in lanes)
+    for place, name in enumerate(names):
+        if (source := sources[name]) is None:
+            continue
+        fork = lanes[name].index("◆")
+        between = [lanes[other][fork] for other in names[names.index(source) + 1 : place]]
+        assert set(between) <= {"│", "◆"}, name
+        assert lanes[source][fork] in HEIGHTS, name
+    assert any("│" in lane for lane in lanes.values())
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
@@ -89,6 +91,18 @@ def test_steps_without_rewards_are_there(art: Art, store: CheckpointStore):
 
     assert "·" in lanes["run"]
     assert "–" in lanes["run"]
+
+
+def test_best_and_curve_are_of_the_metric_that_was_asked_for(art: Art, story: CheckpointStore):
+    document = json.loads(
+        art("log", "shop/agent-004", "--lanes", "--metric", "val/reward", "--json", root=story.root).stdout
+    )
+    unknown = art("log", "--lanes", "--metric", "val/nothing", root=story.root)
+
+    fallen = document["models"][-1]
+    assert fallen["model"] == "agent-004"
+    assert fallen["best_value"] == max(fallen["spark"][1])
+    assert (unknown.returncode, "val/nothing" in unknown.stderr) == (1, True)
 
 
 def test_a_bucket_has_lanes_too(art: Art, tmp_path: Path):

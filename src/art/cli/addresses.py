@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from art.errors import InvalidNameError
-from art.names import CheckpointRef, ModelRef, split_step
+from art.names import BETWEEN, CheckpointRef, ModelRef, split_step
 
-BETWEEN = "::"
 SCHEME = "://"
 HUB = "hf://"
 

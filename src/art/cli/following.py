@@ -21,20 +21,19 @@ from art.store.store import CheckpointStore
 from art.ui.watch import SeenRoot, Watch
 
 LOOK_EVERY_S = 0.5
-SAID_AGAIN_S = 15.0
-"""A state is looked at anew after so long without news: a run stalls in silence."""
+LOOKS = 30
+"""After so many looks without a change a state is read anew: a run stalls in silence."""
 
 
 def follow(store: CheckpointStore, *, project: str | None, price: float | None, as_json: bool) -> None:
     """Say the state until Ctrl-C: drawn over on a terminal, block after block into a pipe, as JSON lines if asked."""
-    if as_json:
-        for seen, overview in _states(store, project):
-            _print_events(seen, documents.status_document(overview, root=str(store.root), price=price))
-        return
     console = Console(highlight=False, emoji=False)
-    if not console.is_terminal:
-        for _, overview in _states(store, project):
-            output.print_lines([*status_lines(overview, price=price), ""])
+    if as_json or not console.is_terminal:
+        for seen, overview, document in news(store, project=project, price=price):
+            if as_json:
+                _print_events(seen, document)
+            else:
+                output.print_lines([*status_lines(overview, price=price), ""])
             sys.stdout.flush()
         return
     with Live(console=console, auto_refresh=False) as live:
@@ -42,22 +41,32 @@ def follow(store: CheckpointStore, *, project: str | None, price: float | None, 
             live.update(Group(*map(output.visible_text, status_lines(overview, price=price))), refresh=True)
 
 
+def news(
+    store: CheckpointStore, *, project: str | None = None, price: float | None = None
+) -> Iterator[tuple[SeenRoot, Overview, dict[str, Any]]]:
+    """Yield the state now, and again when something was written or what is said has changed, as values and document."""
+    told: dict[str, Any] = {}
+    for seen, overview in _states(store, project):
+        document = documents.status_document(overview, root=str(store.root), price=price)
+        timeless = {name: value for name, value in document.items() if name != "now"}
+        if seen.entries or timeless != told:
+            told = timeless
+            yield seen, overview, document
+
+
 def _states(store: CheckpointStore, project: str | None) -> Iterator[tuple[SeenRoot, Overview]]:
-    """Yield the state now, and again after each change, with what was written."""
+    """Yield the state now, again after each change, with what was written, and now and then without one."""
     watch, memory = Watch(store), Memory(Histories(store.root))
-    seen, waited_s = watch.look(), 0.0
+    seen = watch.look()
     while True:
         yield seen, read_overview(store, project=project, memory=memory)
-        waited_s = 0.0
-        while True:
+        for _ in range(LOOKS):
             time.sleep(LOOK_EVERY_S)
-            seen, waited_s = watch.look(), waited_s + LOOK_EVERY_S
-            if seen.has_changed or waited_s >= SAID_AGAIN_S:
+            seen = watch.look()
+            if seen.has_changed:
                 break
 
 
 def _print_events(seen: SeenRoot, status: dict[str, Any]) -> None:
-    events = [*({"event": "entry", **entry} for entry in seen.entries), {"event": "status", **status}]
-    for event in events:
+    for event in (*({"event": "entry", **entry} for entry in seen.entries), {"event": "status", **status}):
         sys.stdout.write(json.dumps({"schema": output.SCHEMA, **event}, allow_nan=False) + "\n")
-    sys.stdout.flush()

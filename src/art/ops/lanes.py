@@ -5,11 +5,12 @@ A reading of the tree, the histories and the signs of life. Gives values and kno
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from art.errors import ModelNotFoundError
 from art.format.lineage import Segment, segments
 from art.names import CheckpointRef, ModelRef
 from art.ops.histories import Histories
@@ -119,13 +120,31 @@ class Overview:
     alarms: tuple[Alarm, ...]
     now: datetime
 
+    def of(self, models: Collection[ModelRef]) -> Overview:
+        """Leave out all other branches."""
+        lanes = tuple(lane for lane in self.lanes if lane.model in models)
+        return Overview(lanes, tuple(alarm for alarm in self.alarms if alarm.lane in lanes), self.now)
 
-def read_overview(store: CheckpointStore, *, project: str | None = None, memory: Memory | None = None) -> Overview:
-    """Read every branch of a root, or of one project; `memory` keeps what has not changed since the last time."""
+    def lane(self, model: ModelRef) -> Lane:
+        """Give the lane of a model; raises `ModelNotFoundError`, with those that there are."""
+        lane = next((lane for lane in self.lanes if lane.model == model), None)
+        if lane is None:
+            known = ", ".join(str(each.model) for each in self.lanes) or "none"
+            raise ModelNotFoundError(f"There is no model {model}; there are: {known}.")
+        return lane
+
+
+def read_overview(
+    store: CheckpointStore, *, project: str | None = None, metric: str = REWARD, memory: Memory | None = None
+) -> Overview:
+    """Read every branch of a root, or of one project, with its scores by a metric.
+
+    `memory` keeps what has not changed since the last time. A branch is judged by its rewards, whatever the metric.
+    """
     now = datetime.now(UTC)
     memory = memory or Memory(Histories(store.root))
     histories = memory.histories
-    branches = read_tree(OnDisk(store, memory), store.models(project), metric=REWARD)
+    branches = read_tree(OnDisk(store, memory), store.models(project), metric=metric)
     levels = _levels(branches)
     lanes = [_lane(store, branch, histories, level=levels[branch.model], now=now) for branch in branches]
     histories.keep()

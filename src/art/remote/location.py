@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from art.errors import ConfigurationError
+from art.names import BETWEEN
 
 S3_SCHEMES = ("s3", "s3a")
 SCHEMES = (*S3_SCHEMES, "gs", "az", "azure", "abfs", "abfss", "file", "memory", "hf")
-BEFORE_MODEL = "::"
-"""What stands between a bucket's URL and a model in it."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ def parse_location(url_or_bucket: str, *, prefix: str | None = None) -> Location
     """Read `bucket`, `s3://bucket/prefix`, `gs://...`, `file:///folder`; raises `ConfigurationError`."""
     if not url_or_bucket:
         raise ConfigurationError("The bucket is empty; write a name or a URL such as s3://bucket/prefix.")
-    if BEFORE_MODEL in url_or_bucket:
+    if BETWEEN in url_or_bucket:
         raise ConfigurationError(
-            f"{url_or_bucket!r} names a model; a bucket alone is {url_or_bucket.partition(BEFORE_MODEL)[0]}."
+            f"{url_or_bucket!r} names a model; a bucket alone is {url_or_bucket.partition(BETWEEN)[0]}."
         )
     if "://" not in url_or_bucket:
         url_or_bucket = f"s3://{url_or_bucket}"

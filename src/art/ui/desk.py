@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from art.errors import ArtError, ModelNotFoundError
+from art.errors import ArtError
 from art.names import CheckpointRef, ModelRef
 from art.ops import disk_documents, documents
 from art.ops.compare import compare
@@ -117,10 +117,7 @@ class Desk:
         return [lane.model for lane in self.overview().lanes]
 
     def _lane(self, model: ModelRef) -> Lane:
-        lane = next((lane for lane in self.overview().lanes if lane.model == model), None)
-        if lane is None:
-            raise ModelNotFoundError(f"There is no model {model} below {self.store.root}.")
-        return lane
+        return self.overview().lane(model)
 
 
 def _same_or(document: Json, before: Json | None) -> Json:

@@ -12,6 +12,8 @@ from art.cli.render import output
 from art.errors import MetricNotFoundError, ModelNotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from art.names import ModelRef
     from art.ops.place import Place
     from art.ops.tree import TreeBranch
@@ -50,12 +52,12 @@ def log(
         _show_history(invocation, model)
         return
     place = place_of(invocation.place(_url(model)))
-    branches = read_tree(place, _wanted(invocation, place, model), metric=metric, whole=whole or invocation.as_json)
-    if metric != DEFAULT_METRIC and branches and not any(branch.scores for branch in branches):
-        raise MetricNotFoundError(f"No checkpoint has the metric {metric!r}; write split/name, as in val/reward.")
+    wanted = _wanted(invocation, place, model)
     if lanes:
-        _show_lanes(invocation, place, branches, metric)
+        _show_lanes(invocation, place, wanted, metric)
         return
+    branches = read_tree(place, wanted, metric=metric, whole=whole or invocation.as_json)
+    _check_known(metric, branches)
     if invocation.as_json:
         output.print_json(log.document(branches, root=str(place), metric=metric))
         return
@@ -65,24 +67,37 @@ def log(
     output.print_lines(lines(branches, metric=metric, now=wording.utc_now()))
 
 
-def _show_lanes(invocation: Invocation, place: "Place[Any]", branches: "list[TreeBranch]", metric: str) -> None:
+def _check_known(metric: str, branches: "Iterable[TreeBranch]") -> None:
+    scores = [branch.scores for branch in branches]
+    if metric != DEFAULT_METRIC and scores and not any(scores):
+        raise MetricNotFoundError(f"No checkpoint has the metric {metric!r}; write split/name, as in val/reward.")
+
+
+def _show_lanes(invocation: Invocation, place: "Place[Any]", wanted: "list[ModelRef]", metric: str) -> None:
+    """Draw branches: those of this disk with what became of them, those of a bucket without."""
     from art.cli.render.lanes import lane_lines
     from art.ops import documents
-    from art.ops.lanes import Overview, read_overview
+    from art.ops.lanes import read_overview
     from art.ops.on_disk import OnDisk
+    from art.ops.tree import read_tree
 
-    overview = read_overview(place.store, project=invocation.project) if isinstance(place, OnDisk) else None
-    shown = {branch.model for branch in branches}
-    lanes = [lane for lane in overview.lanes if lane.model in shown] if overview else []
-    if not invocation.as_json:
-        width = shutil.get_terminal_size().columns
-        output.print_lines(lane_lines(branches, {lane.model: lane for lane in lanes}, metric=metric, width=width))
-    elif overview is None:
+    if isinstance(place, OnDisk):
+        overview = read_overview(place.store, project=invocation.project, metric=metric).of(wanted)
+        lanes = {lane.model: lane for lane in overview.lanes}
+        branches = [lane.branch for lane in lanes.values()]
+        _check_known(metric, branches)
+        if invocation.as_json:
+            output.print_json(documents.tree_document(overview, metric=metric))
+            return
+    elif invocation.as_json:
         raise typer.BadParameter(
             f"--lanes --json judges histories on this disk; pull from {place}, or leave out --lanes."
         )
     else:
-        output.print_json(documents.tree_document(Overview(tuple(lanes), (), overview.now), metric=metric))
+        branches, lanes = read_tree(place, wanted, metric=metric), {}
+        _check_known(metric, branches)
+    width = shutil.get_terminal_size().columns
+    output.print_lines(lane_lines(branches, lanes, metric=metric, width=width))
 
 
 def _show_history(invocation: Invocation, text: str | None) -> None:
@@ -92,11 +107,8 @@ def _show_history(invocation: Invocation, text: str | None) -> None:
 
     if text is None:
         raise typer.BadParameter("--history shows the metrics of one model: name it.")
-    wanted, store = invocation.local_address(text, "log --history").model, invocation.existing_store
-    lane = next((lane for lane in read_overview(store, project=wanted.project).lanes if lane.model == wanted), None)
-    if lane is None:
-        raise ModelNotFoundError(f"There is no model {wanted} below {store.root}.")
-    document = documents.history_document(lane)
+    model, store = invocation.local_address(text, "log --history").model, invocation.existing_store
+    document = documents.history_document(read_overview(store, project=model.project).lane(model))
     if invocation.as_json:
         output.print_json(document)
     else:

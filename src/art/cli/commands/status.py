@@ -52,7 +52,6 @@ def suggest(
 ) -> None:
     """Say where a run went wrong, by what evidence, and print the command that goes on from before."""
     from art.cli.render import status as render
-    from art.errors import ModelNotFoundError
     from art.ops import documents
     from art.ops.lanes import read_overview
 
@@ -60,10 +59,8 @@ def suggest(
     wanted = invocation.local_address(model, "suggest").model
     store = invocation.existing_store
     overview = read_overview(store, project=wanted.project)
-    lane = next((lane for lane in overview.lanes if lane.model == wanted), None)
+    lane = overview.lane(wanted)
     alarm = next((alarm for alarm in overview.alarms if alarm.lane is lane), None)
-    if lane is None:
-        raise ModelNotFoundError(f"There is no model {wanted} below {store.root}.")
     if invocation.as_json:
         alert = documents.alert_document(alarm) if alarm else None
         output.print_json({"schema": documents.SCHEMA, "model": str(wanted), "alert": alert})
