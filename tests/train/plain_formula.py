@@ -1,4 +1,4 @@
-"""The loss of a batch of conversations, token by token in double precision, as the papers have it: no tensor of ours.
+"""The loss of a batch of conversations in double precision, as the papers have it: no tensor of ours.
 
 What is known of a token lies in tables under its number: `logp`, and what the sampler, the reference and the trainer
 at the start of the step found.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from plain import has_own_ratio, plain_policy_loss
 from torch import Tensor
 
 from art.config import TrainConfig
@@ -91,42 +92,13 @@ def row_losses(row: Sequence[Turn], advantages, tables: Tables, config: TrainCon
     ]
     if not counted:
         return []
-    own = config.precalculate_logprobs or config.truncated_importance_sampling is not None
-    old = tables.start if own else tables.sampler
     numbers = [n for n, _ in counted]
-    sequence = torch.exp((tables.logp[numbers] - old[numbers]).mean())
-    strayed = (tables.sampler[numbers] - tables.logp[numbers].detach()).mean()
-    return [token_loss(n, advantage, sequence, strayed, tables, old, config) for n, advantage in counted]
-
-
-def token_loss(n, advantage, sequence, strayed, tables: Tables, old: Tensor, config: TrainConfig) -> Tensor:
-    logp, low, high = tables.logp[n], 1 - config.clip_range[0], 1 + config.clip_range[1]
-    token = torch.exp(logp - old[n])
-    ratio = {
-        "token": token,
-        "sequence": sequence,
-        "average": (token + sequence) / 2,
-        "geometric_average": torch.sqrt(token * sequence),
-    }["sequence" if config.loss == "gspo" else config.importance_sampling_level]
-    inside = low < ratio < high
-    advantage = advantage - config.kimi_k2_tau * (logp - old[n]).detach()
-    if config.dual_clip and advantage < 0:
-        ratio = torch.clamp(ratio, max=config.dual_clip)
-    bounded = torch.clamp(ratio, low, high)
-    if config.loss == "cispo":
-        loss = -bounded.detach() * advantage * logp
-    elif callable(config.loss):
-        loss = -advantage * logp  # that of the test
-    else:
-        loss = -torch.minimum(ratio * advantage, bounded * advantage)
-    if config.truncated_importance_sampling:
-        loss = loss * torch.exp(old[n] - tables.sampler[n]).clamp(max=config.truncated_importance_sampling)
-    if config.mask_prob_ratio and not inside:
-        loss = loss * 0
-    if config.off_policy_mask and advantage < 0 and strayed > config.off_policy_mask:
-        loss = loss * 0
-    apart = tables.reference[n] - logp
-    return loss + config.beta * (torch.exp(apart) - apart - 1) - config.entropy_bonus * entropy(logp)
+    advantage = torch.tensor([advantage for _, advantage in counted], dtype=torch.float64)
+    logp, sampler = tables.logp[numbers], tables.sampler[numbers]
+    old = tables.start[numbers] if has_own_ratio(config) else sampler
+    losses = plain_policy_loss(logp, old, sampler, advantage, config)
+    apart = tables.reference[numbers] - logp
+    return [*(losses + config.beta * (torch.exp(apart) - apart - 1) - config.entropy_bonus * entropy(logp))]
 
 
 def entropy(logp: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain import has_own_ratio
 from plain_formula import Tables, Told, Turn, entropy, formula
 from torch import Tensor
 from worlds import choice, trajectory
@@ -107,12 +108,11 @@ def ours(groups: list[TrajectoryGroup], tables: Tables, config: TrainConfig, tok
     batch = collate(examples, device=torch.device("cpu"))
     number_N = [tables.sampler.tolist().index(logp) for logp in batch.sampler_logp_N.tolist()]
     logp_N, sampler_logp_N = tables.logp[number_N], tables.sampler[number_N]
-    own = config.precalculate_logprobs or config.truncated_importance_sampling is not None
     vectors = Vectors(
         logp_N=logp_N,
         entropy_N=entropy(logp_N),
         sampler_logp_N=sampler_logp_N,
-        old_logp_N=tables.start[number_N] if own else sampler_logp_N,
+        old_logp_N=tables.start[number_N] if has_own_ratio(config) else sampler_logp_N,
         reference_logp_N=tables.reference[number_N] if config.needs_reference else None,
         advantage_N=batch.advantage_N.double(),
         trajectory_N=batch.trajectory_N,
