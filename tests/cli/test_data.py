@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from art.cli.render import wording
+from art.format.json import MAX_BYTES
 from art.names import ModelRef
 from art.store.store import CheckpointStore
 from ui.story import BASE, SCENARIOS, STORY, seen_by, tell, write_checkpoint
@@ -71,3 +72,18 @@ def test_sums_that_the_steps_do_not_bear_out_are_told(art: Art, story: Checkpoin
 @pytest.mark.parametrize(("duration_s", "words"), [(34.2, "34 s"), (720, "12 min"), (12240, "3.4 h")])
 def test_hours_are_said_only_where_there_are_some(duration_s: float, words: str):
     assert wording.worked(duration_s) == words
+
+
+def test_a_state_that_would_fill_the_memory_is_refused_before_it_is_read(art: Art, story: CheckpointStore):
+    newest = story.newest(BRANCH)
+    assert newest is not None
+    with story.stage(BRANCH.at(200)) as stage:
+        (stage.path / "weights.bin").write_bytes(b"x")
+        with (stage.path / "trainer.json").open("wb") as file:
+            file.truncate(MAX_BYTES + 1)
+        stage.commit(parent=newest, kind="files")
+
+    refused = art("data", f"{BRANCH}@200", root=story.root)
+
+    assert refused.returncode == 1
+    assert f"of {MAX_BYTES:,} at most" in refused.stderr

@@ -22,6 +22,7 @@ from art.ops.rollouts import read_rollouts
 from art.ops.telling import Teller, TrackerReport
 from art.ops.trainer_log import metrics_of, read_log
 from art.ops.verify import verify
+from art.store import regular
 from art.store.certificates import certificates_of
 from art.store.history import History
 from art.store.liveness import find_run
@@ -171,7 +172,7 @@ def _questions(store: CheckpointStore) -> Iterator[Callable[[], Any]]:
             yield lambda ref=ref: store.open(ref)
             yield lambda ref=ref: list(store.lineage(ref))
     yield lambda: store.verify(store.open(MAIN.at(2)))
-    yield lambda: store.read(store.open(MAIN.at(2)), "trainer.json")
+    yield lambda: regular.read_object(store.open(MAIN.at(2)).path / "trainer.json")
     yield lambda: history.scores(store.segments(MAIN), "reward")
     yield lambda: States(root).find(MAIN, store.open(MAIN.at(3)))
     yield lambda: States(root).described(MAIN)

@@ -64,9 +64,6 @@ class InBucket:
         with ThreadPoolExecutor(min(REQUESTS_AT_ONCE, len(missing))) as pool:
             self._opened.update(zip(missing, pool.map(self._ask, missing), strict=True))
 
-    def read(self, checkpoint: RemoteCheckpoint, name: str) -> bytes:
-        return self.remote.read(checkpoint, name)
-
     def set_aside(self, model: ModelRef) -> list[SetAside]:
         return self.remote.set_aside(model) if isinstance(self.remote, Remote) else []
 

@@ -89,9 +89,6 @@ class OnDisk:
     def read_ahead(self, refs: Iterable[CheckpointRef]) -> None:
         """Leave it to `open`: a disk has nothing to wait for."""
 
-    def read(self, checkpoint: Checkpoint, name: str) -> bytes:
-        return self.store.read(checkpoint, name)
-
     def set_aside(self, model: ModelRef) -> list[SetAside]:
         return self.store.set_aside(model)
 

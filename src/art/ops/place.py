@@ -51,10 +51,6 @@ class Place(Protocol[AnyHeld]):
         """Open checkpoints that will be asked for, many at once where each is a request."""
         ...
 
-    def read(self, checkpoint: AnyHeld, name: str) -> bytes:
-        """Read one small file of a checkpoint."""
-        ...
-
     def set_aside(self, model: ModelRef) -> list[SetAside]: ...
     def entries(self, model: ModelRef) -> list[Entry]:
         """Read a model's history."""

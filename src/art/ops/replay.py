@@ -14,10 +14,11 @@ from typing import Any
 
 from art.format import layout
 from art.format.certificates import Certificate, Edge, edge_of
-from art.format.json import canonical_json, parse_object
+from art.format.json import canonical_json
 from art.format.manifest import Manifest, digest_bytes, utc_now
 from art.names import CheckpointRef
 from art.ops.rerun import Ran, Rerun, plan_rerun
+from art.store import regular
 from art.store.certificates import add_certificate
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
@@ -190,8 +191,7 @@ def _number(metrics: Mapping[str, float | None], name: str) -> str | None:
 
 def _progress(folder: Path) -> str:
     """Digest the counters and the random state: not the environment, which is told apart, and not the user's state."""
-    path = folder / layout.TRAINER
-    values = parse_object(path.read_bytes(), where=str(path))
+    values = regular.read_object(folder / layout.TRAINER)
     return digest_bytes(canonical_json({name: values.get(name) for name in COUNTERS}))
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from art.config import CLIP_RANGES, TrainConfig
 from art.errors import ConfigurationError
 from art.format import layout
-from art.format.json import parse_object
 from art.format.kinds import ADAPTER
 from art.format.lineage import locate, segments
 from art.ops.recording import find_learned
+from art.store import regular
 from art.store.checkpoint import Checkpoint
 from art.store.history import TRAIN, History
 from art.store.store import CheckpointStore
@@ -181,6 +181,5 @@ def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
     """Give the settings of a step, with what "auto" had become."""
     settings = dict(checkpoint.manifest.settings)
     if settings.get("micro_batch_tokens") == "auto":
-        path = checkpoint.path / layout.TRAINER
-        settings["micro_batch_tokens"] = parse_object(path.read_bytes(), where=str(path)).get("pass_tokens")
+        settings["micro_batch_tokens"] = regular.read_object(checkpoint.path / layout.TRAINER).get("pass_tokens")
     return settings

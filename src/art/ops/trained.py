@@ -13,12 +13,12 @@ from typing import Any
 
 from art.errors import ArtError, CheckpointNotFoundError
 from art.format import layout
-from art.format.json import parse_object
 from art.format.seen import SeenData, SeenSet, read_seen
 from art.names import CheckpointRef
 from art.ops.recording import read_lines
 from art.ops.rollouts import text_of
 from art.ops.scenarios import prompt_of, scenarios_of
+from art.store import regular
 from art.store.checkpoint import Checkpoint, check_file
 from art.store.history import TRAIN, History
 from art.store.store import CheckpointStore
@@ -105,7 +105,7 @@ def _seen(checkpoint: Checkpoint) -> SeenData:
         return SeenData(since=checkpoint.ref.step)
     check_file(checkpoint.path, entry)
     path = checkpoint.path / layout.TRAINER
-    value: Any = parse_object(path.read_bytes(), where=str(path), max_bytes=64 * 1024**2).get("seen")
+    value = regular.read_object(path).get("seen")
     return read_seen(value, step=checkpoint.ref.step, where=str(path))
 
 

@@ -44,10 +44,6 @@ class Fetching:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
-    def read(self, checkpoint: RemoteCheckpoint, name: str) -> bytes:
-        """Read one small file of a checkpoint."""
-        return self._objects.read(f"{checkpoint.key}/{name}")
-
     def read_adapter(self, checkpoint: RemoteCheckpoint) -> tuple[bytes, Mapping[str, TensorEntry]]:
         """Read an adapter's configuration, and the header of its weights; raises `CorruptCheckpointError`."""
         return read_adapter(self._objects, checkpoint)

@@ -27,7 +27,6 @@ from art.names import CheckpointRef, ModelRef, url_problem
 from art.store import disk, foreign, journal, regular
 from art.store.checkpoint import Checkpoint, Damage, check_file, check_manifest, is_whole, look, stamp
 from art.store.history import History
-from art.store.refusal import explained
 from art.store.wording import listed, listed_steps
 
 T = TypeVar("T")
@@ -102,11 +101,6 @@ class CheckpointReader:
             if checkpoint := self.find(model.at(step)):
                 return checkpoint
         return None
-
-    def read(self, checkpoint: Checkpoint, name: str) -> bytes:
-        """Read one small file of a checkpoint."""
-        with explained("read", checkpoint.path / name):
-            return (checkpoint.path / name).read_bytes()
 
     def read_adapter(self, checkpoint: Checkpoint) -> tuple[bytes, Mapping[str, TensorEntry]]:
         """Read an adapter's configuration, and the header of its weights; raises `CorruptCheckpointError`."""

@@ -11,9 +11,10 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from art.errors import CorruptCheckpointError
+from art.format.json import MAX_BYTES, parse_object
 from art.store.refusal import explained, refusal
 
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -42,6 +43,11 @@ def read(path: Path, *, max_bytes: int) -> bytes:
     if content is None:
         raise CorruptCheckpointError(f"{path} is gone, though its checkpoint needs it.")
     return content
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a small file that holds a JSON object; raises `CorruptCheckpointError` as `read` does, or for another."""
+    return parse_object(read(path, max_bytes=MAX_BYTES), where=str(path))
 
 
 def find_opened(path: Path, *, max_bytes: int | None = None) -> BinaryIO | None:
