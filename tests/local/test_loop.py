@@ -313,3 +313,29 @@ def test_a_second_object_of_a_model_shares_its_session_and_gets_its_state(small_
             assert again.state == {"offset": 8}
 
     asyncio.run(body())
+
+
+def test_a_step_taken_again_is_written_down_where_its_process_died_behind_the_commit(
+    small_model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "p/models/one/history.jsonl"
+
+    async def body(steps: int) -> None:
+        async with LocalBackend(path=tmp_path) as backend:
+            one = model(small_model)
+            await one.register(backend)
+            await digits.train(one, steps)
+
+    asyncio.run(body(2))
+    store = CheckpointStore(tmp_path)
+    store.rewind(store.open(REF.at(1)))
+    asyncio.run(body(1))
+    # What a kill between the commit and the history leaves.
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    for _ in range(2):
+        asyncio.run(body(0))
+
+    newest = store.open(REF.at(2)).manifest.metrics
+    entries = [entry for entry in History(tmp_path).read(REF) if entry.step == 1]
+    assert len(entries) == 2
+    assert entries[-1].metrics["train/loss"] == newest["loss"]

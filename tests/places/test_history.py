@@ -1,6 +1,7 @@
 """A model's history travels with push and pull, line by line; nothing is ever replaced by less."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,19 @@ def test_machines_that_push_at_once_lose_nothing(remote: Remote, tmp_path: Path)
     fresh = CheckpointStore(tmp_path / "fresh")
     remote.fetch_history(fresh, MAIN)
     assert {entry.metrics["train/reward"] for entry in History(fresh.root).read(MAIN)} == {0, 1, 2, 3}
+
+
+def test_pulls_at_once_add_each_line_once(tmp_path: Path):
+    (tmp_path / "bucket").mkdir()
+    remote = Remote.open(f"file://{tmp_path}/bucket")
+    pushed = remote.push_history(machine(tmp_path / "here", *(number / 100 for number in range(100))), MAIN)
+    there = CheckpointStore(tmp_path / "there")
+
+    with ThreadPoolExecutor(4) as pool:
+        fetched = list(pool.map(lambda _: remote.fetch_history(there, MAIN), range(4)))
+
+    assert len(History(there.root).read(MAIN)) == 100
+    assert sum(fetched) == pushed
 
 
 def test_a_line_that_a_crash_tore_is_not_sent(tmp_path: Path):

@@ -5,13 +5,18 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+
+import pytest
 
 from art.errors import ArtError, CheckpointExistsError, ConflictError, DestinationNotEmptyError, NotFoundError
 from art.format.pick import AtMost
 from art.names import ModelRef
+from art.store import disk
 from art.store.history import History
+from art.store.state import States
 from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint, write_run
@@ -197,3 +202,60 @@ def test_lines_of_many_writers_do_not_mix(tmp_path: Path):
     entries = History(tmp_path).read(MAIN)
 
     assert Counter(entry.metrics["train/writer"] for entry in entries) == dict.fromkeys(range(PROCESSES), 50)
+
+
+def note_many(root: Path, writer: int) -> None:
+    """Write down what all the others write down too, and a setting of one's own."""
+    history, states = History(root), States(root)
+    wait()
+    for step in range(50):
+        measured = [(step, "train", {"loss": step / 50}), (step, "val", {"loss": step / 25})]
+        history.append_missing(MAIN, measured, since="2026-01-01T00:00:00Z")
+        states.describe(MAIN, {f"{writer}-{step}": step})
+
+
+def test_what_many_processes_write_down_is_written_once_and_all_of_it(tmp_path: Path):
+    at_once(note_many, *((tmp_path, writer) for writer in range(PROCESSES)))
+
+    entries = Counter((entry.step, entry.split) for entry in History(tmp_path).read(MAIN))
+    assert entries == dict.fromkeys(((step, split) for step in range(50) for split in ("train", "val")), 1)
+    assert len(States(tmp_path).described(MAIN)) == 50 * PROCESSES
+
+
+def test_what_was_measured_before_is_written_again_for_a_step_that_was_taken_again(tmp_path: Path):
+    history = History(tmp_path)
+    before = history.append(MAIN, 1, split="train", metrics={"loss": 1.0})
+
+    for since in (f"{before.time}+", before.time):
+        history.append_missing(MAIN, [(1, "train", {"loss": 2.0})], since=since)
+
+    assert [entry.metrics["train/loss"] for entry in history.read(MAIN)] == [1.0, 2.0]
+
+
+def make_and_remove(root: Path, how: str) -> int:
+    """Make a folder again and again, or remove it; gives how often it was removed."""
+    folder, removed = root / "above", 0
+    wait()
+    for _ in range(20_000):
+        if how == "make":
+            disk.make_folder(folder)
+        else:
+            with suppress(FileNotFoundError):
+                folder.rmdir()
+                removed += 1
+    return removed
+
+
+def test_a_folder_that_others_remove_is_made_again(tmp_path: Path):
+    *_, removed = at_once(make_and_remove, (tmp_path, "make"), (tmp_path, "make"), (tmp_path, "remove"))
+
+    assert removed
+
+
+def test_a_file_is_no_folder(tmp_path: Path):
+    (tmp_path / "above").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+
+    for name in ("above", "link"):
+        with pytest.raises(FileExistsError):
+            disk.make_folder(tmp_path / name)

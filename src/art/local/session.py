@@ -280,6 +280,6 @@ class Session:
         parent = newest.manifest.parent
         model, step = newest.ref.model, newest.ref.step - 1
         is_own_step = not newest.is_foreign and (parent is None or parent.ref.model == model)
-        trained = (entry.step for entry in self._history.read(model) if entry.split == "train")
-        if is_own_step and step not in trained:
-            self._history.append(model, step, split="train", metrics=newest.manifest.metrics)
+        if is_own_step:
+            measured = (step, "train", newest.manifest.metrics)
+            self._history.append_missing(model, [measured], since=newest.manifest.created_at)

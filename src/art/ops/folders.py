@@ -139,7 +139,7 @@ def _repeated(store: CheckpointStore, source: _Source, checkpoint: Checkpoint, p
     if newest is None or newest.ref != checkpoint.ref:
         return Committed(checkpoint=checkpoint, repeated=True)
     lines, _ = source.logged(checkpoint.ref, parent.step if parent else 0)
-    problem = _write_down(store, checkpoint, lines, since=checkpoint.manifest.created_at)
+    problem = _write_down(store, checkpoint, lines)
     return Committed(checkpoint=checkpoint, repeated=True, problem=problem)
 
 
@@ -154,13 +154,13 @@ def finish_newest(store: CheckpointStore, model: ModelRef) -> None:
     parent = newest.manifest.parent
     # A log that cannot be read was told when the checkpoint was committed.
     lines, _ = _Source(folder=newest.path).logged(newest.ref, parent.step if parent else 0)
-    _write_down(store, newest, lines, since=newest.manifest.created_at)
+    _write_down(store, newest, lines)
 
 
-def _write_down(store: CheckpointStore, checkpoint: Checkpoint, lines: Sequence[Line], since: str | None = None) -> str:
-    """Write what led to a checkpoint into the history; gives why not, for the checkpoint is committed."""
+def _write_down(store: CheckpointStore, checkpoint: Checkpoint, lines: Iterable[Line]) -> str:
+    """Write what led to a checkpoint into the history, if nobody has; gives why that failed."""
     try:
-        trainer_log.record(History(store.root), checkpoint.ref.model, lines, since=since)
+        trainer_log.record(History(store.root), checkpoint.ref.model, lines, since=checkpoint.manifest.created_at)
     except ArtError as error:
         return f"its metrics were not written down: {error}"
     return ""

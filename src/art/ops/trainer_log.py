@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from art.format.json import parse_object
 from art.names import ModelRef
 from art.store import regular
 from art.store.checkpoint import Checkpoint
-from art.store.history import TRAIN, VALIDATION, History, in_history
+from art.store.history import TRAIN, VALIDATION, History, Measured
 
 STATE = "trainer_state.json"
 MAX_STATE_BYTES = 64 * 1024**2
@@ -21,8 +21,6 @@ CLOCK = re.compile(r"(?i)(^|[^a-z])(run)?time([^a-z]|$)|per_second|_s$")
 """Names of figures that a clock says."""
 
 Line = Mapping[str, Any]
-Written = tuple[int, str, frozenset[str]]
-"""A step, a split, and the names of its metrics."""
 
 
 def read_log(folder: Path) -> list[Line]:
@@ -60,23 +58,15 @@ def metrics_of(lines: Iterable[Line]) -> dict[str, float]:
     return {name: value for line in lines for name, value in _numbers(line).items()}
 
 
-def record(history: History, model: ModelRef, lines: Sequence[Line], *, since: str | None = None) -> None:
+def record(history: History, model: ModelRef, lines: Iterable[Line], *, since: str) -> None:
     """Write lines into a model's history: `eval_loss` as `val/loss`, every other number under `train/`.
 
     What was written since a time already is not written again.
     """
-    known = _written(history, model, since) if since and lines else set[Written]()
-    for step, split, metrics in _parts(lines):
-        if (step, split, frozenset(in_history(metrics, split))) not in known:
-            history.append(model, step, split=split, metrics=metrics)
+    history.append_missing(model, _parts(lines), since=since)
 
 
-def _written(history: History, model: ModelRef, since: str) -> set[Written]:
-    entries = (entry for entry in history.read(model) if entry.time >= since)
-    return {(entry.step, entry.split, frozenset(entry.metrics)) for entry in entries}
-
-
-def _parts(lines: Iterable[Line]) -> Iterator[tuple[int, str, dict[str, float]]]:
+def _parts(lines: Iterable[Line]) -> Iterator[Measured]:
     for line in lines:
         numbers = _numbers(line)
         evaluated = {name: value for name, value in numbers.items() if name.startswith(EVALUATED)}

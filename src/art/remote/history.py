@@ -134,9 +134,14 @@ def add_lines(objects: Objects, key: str, content: bytes) -> int:
 
 def _fetch(objects: Objects, key: str, path: Path) -> int:
     content, _ = objects.read_versioned(key)
-    new = lines_beyond(content, _content(path))
-    if new:
-        disk.append_lines(path, new)
+    new = list[bytes]()
+
+    def missing() -> Iterator[bytes]:
+        new.extend(lines_beyond(content, _content(path)))
+        yield from new
+
+    if lines_beyond(content, _content(path)):
+        disk.append_lines(path, missing())
     return sum(len(line) + 1 for line in new)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from art.format import layout
@@ -20,7 +21,10 @@ def certificates_of(root: Path, model: ModelRef) -> Certificates:
 
 def add_certificate(root: Path, model: ModelRef, certificate: Certificate) -> Certificate:
     """Write a certificate, unless its checkpoint has one; gives the one that it has when this returns."""
-    if first_certificate := certificates_of(root, model).get(certificate.checkpoint):
-        return first_certificate
-    disk.append_lines(root / layout.certificates_path(model), [certificate.model_dump_json().encode()])
-    return certificate
+
+    def missing() -> Iterator[bytes]:
+        if certificate.checkpoint not in certificates_of(root, model):
+            yield certificate.model_dump_json().encode()
+
+    disk.append_lines(root / layout.certificates_path(model), missing())
+    return certificates_of(root, model)[certificate.checkpoint]

@@ -113,6 +113,7 @@ def take_place(finished: Path, path: Path) -> None:
 def append_lines(path: Path, lines: Iterable[bytes]) -> None:
     """Append lines and wait until they are on the disk. A line that an earlier crash tore is ended first.
 
+    No other process appends while the lines are made: what makes them may look at those that are there.
     Raises `StorageError` where anything but a regular file has its place: no link is followed.
     """
     with explained("append to", path), _opened_to_append(path) as file:
@@ -258,12 +259,27 @@ def make_folders(folder: Path) -> None:
     _sync_all(_make_missing(folder))
 
 
+def make_folder(folder: Path) -> None:
+    """Make one folder, unless it is there; other processes may remove it, empty, at any moment."""
+    while True:
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            # Unlike `mkdir(exist_ok=True)`, which raises where the folder is gone when it is looked at.
+            if folder.is_dir():
+                return
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise
+        else:
+            return
+
+
 def _make_missing(folder: Path) -> list[Path]:
     """Make a folder and those above it; gives the folders that have a new entry now, for the caller to sync."""
     if folder.is_dir():
         return []
     grown = _make_missing(folder.parent)
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     return [*grown, folder.parent]
 
 
@@ -276,8 +292,8 @@ def _sync_all(paths: Collection[Path]) -> None:
 @contextmanager
 def _opened_to_append(path: Path) -> Generator[FileIO]:
     while True:
-        make_folders(path.parent)
         try:
+            make_folders(path.parent)
             handle = os.open(path, _APPENDING, 0o666)
         except FileNotFoundError:
             # Another process removed the folder, empty until now.

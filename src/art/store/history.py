@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from art.errors import CorruptCheckpointError
 from art.format import layout
@@ -22,6 +22,8 @@ from art.names import ModelRef, check_name, parse_step
 from art.store import disk, regular
 
 T = TypeVar("T")
+Measured = tuple[int, str, Mapping[str, float | None]]
+"""A step, a split, and what was measured."""
 TRAIN, VALIDATION = "train", "val"
 """The split that training itself writes under."""
 MAX_LINE_BYTES = 256 * 1024**2
@@ -51,12 +53,24 @@ class History:
     def append(self, model: ModelRef, step: int, *, split: str, metrics: Mapping[str, float | None]) -> Entry:
         """Write the metrics of a step; returns when they are on the disk. A name with a / in it gets no split."""
         check_name("split", split)
-        finite = finite_metrics(metrics)
-        named = in_history(finite, split)
-        entry = Entry(model=model, step=step, split=split, time=utc_now(), metrics=named)
-        fields = {"step": step, "split": split, "time": entry.time, **named}
-        disk.append_lines(self.root / layout.history_path(model), [_line(fields)])
+        entry = _new_entry(model, step, split=split, metrics=metrics)
+        disk.append_lines(self.root / layout.history_path(model), [_line_of(entry)])
         return entry
+
+    def append_missing(self, model: ModelRef, measured: Iterable[Measured], *, since: str) -> None:
+        """Write metrics of steps, but those whose names were written at their step since a time.
+
+        Of two processes that write down the same, one does.
+        """
+        for _, split, _ in (measured := list(measured)):
+            check_name("split", split)
+        entries = [_new_entry(model, step, split=split, metrics=metrics) for step, split, metrics in measured]
+        if entries:
+            disk.append_lines(self.root / layout.history_path(model), self._missing(model, entries, since))
+
+    def _missing(self, model: ModelRef, entries: Iterable[Entry], since: str) -> Iterator[bytes]:
+        known = {_measured_by(entry) for entry in self.read(model) if entry.time >= since}
+        yield from (_line_of(entry) for entry in entries if _measured_by(entry) not in known)
 
     def append_trajectories(self, model: ModelRef, step: int, *, split: str, trajectories: Iterable[str]) -> Path:
         """Write trajectories, each already a line of JSON, beside those that the step has."""
@@ -140,7 +154,17 @@ def _lines(path: Path, *, max_bytes: int) -> Iterator[bytes]:
                 yield line.removesuffix(b"\n")
 
 
-def _line(fields: Mapping[str, Any]) -> bytes:
+def _new_entry(model: ModelRef, step: int, *, split: str, metrics: Mapping[str, float | None]) -> Entry:
+    named = in_history(finite_metrics(metrics), split)
+    return Entry(model=model, step=step, split=split, time=utc_now(), metrics=named)
+
+
+def _measured_by(entry: Entry) -> tuple[int, str, frozenset[str]]:
+    return entry.step, entry.split, frozenset(entry.metrics)
+
+
+def _line_of(entry: Entry) -> bytes:
+    fields = {"step": entry.step, "split": entry.split, "time": entry.time, **entry.metrics}
     return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
 
 

@@ -70,5 +70,5 @@ def _remove(folder: Path) -> None:
 
 def _make_fleeting(folder: Path) -> None:
     """Make a staging folder: nothing is lost when a power failure takes it."""
-    folder.parent.mkdir(exist_ok=True)
-    folder.mkdir(exist_ok=True)
+    disk.make_folder(folder.parent)
+    disk.make_folder(folder)

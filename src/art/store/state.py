@@ -8,7 +8,7 @@ trainer.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -57,13 +57,11 @@ class States:
 
         Raises `ConfigurationError` for one that JSON has no form for.
         """
-        shown = {**self.described(model), **settings}
         try:
-            canonical_json(shown)
-            line = json.dumps({"time": utc_now(), "settings": shown}, allow_nan=False)
+            canonical_json(dict(settings))
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"The settings of {model} cannot be written as JSON: {error}.") from error
-        disk.append_lines(self._shown_path(model), [line.encode()])
+        disk.append_lines(self._shown_path(model), self._added(model, settings))
 
     def described(self, model: ModelRef) -> dict[str, JsonValue]:
         """Give the settings that were noted last, none where there are none."""
@@ -71,6 +69,10 @@ class States:
         notes = filter(None, map(_parse, reversed((content or b"").split(b"\n"))))
         all_settings = (note.get("settings") for note in notes)
         return next((settings for settings in all_settings if isinstance(settings, dict)), {})
+
+    def _added(self, model: ModelRef, settings: Mapping[str, object]) -> Iterator[bytes]:
+        shown = {**self.described(model), **settings}
+        yield json.dumps({"time": utc_now(), "settings": shown}, allow_nan=False).encode()
 
     def _newest(self, model: ModelRef, digest: str | None) -> dict[str, JsonValue] | None:
         content = regular.find(self._path(model), max_bytes=MAX_BYTES)
