@@ -59,7 +59,7 @@ test-trackers: $(VENV)/test-installed  ## what every tracker promises, asked of 
 	done
 	@$(TRACKERS)/bin/python -m pytest -q tests/trackers $(PYTEST_ARGS)
 
-test-ray: $(VENV)/test-installed  ## branches on real raylets: executor, kills, Ray Tune (2 minutes)
+test-ray: $(VENV)/test-installed  ## branches on real raylets: executor, kills, Ray Tune (4 minutes)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(RAY_VENV)
 	@VIRTUAL_ENV=$(RAY_VENV) $(BIN)/uv pip install --quiet '$(RAY)'
 	@for site in $(RAY_VENV)/lib/python*/site-packages; do \
@@ -75,7 +75,7 @@ test-frameworks: $(VENV)/test-installed  ## the script of every agent framework,
 		$(FRAMEWORKS)/bin/python -m pytest -q -W ignore tests/frameworks tests/specification/test_scripts.py tests/specification/test_notebooks.py \
 		tests/rewards tests/api/test_langgraph.py tests/api/test_parquet.py tests/api/test_benchmarking.py $(PYTEST_ARGS)
 
-test-vllm: $(VENV)/test-installed $(VLLM)/made  ## sampling with a real vLLM server, on the CPU (a few minutes)
+test-vllm: $(VENV)/test-installed $(VLLM)/made  ## sampling with a real vLLM server, on the CPU (10 minutes)
 	@VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(BIN)/python -m pytest -m vllm --timeout 1200 $(OF_VLLM) $(PYTEST_ARGS)
 
 $(VLLM)/made: $(VENV)/made tests/vllm_server/install.sh tests/vllm_server/requirements.txt
