@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from art.errors import ConflictError, IncompatibleError
 from art.format.kinds import carried_by
 from art.hf.extras import Extras, file_name, needed_by
+from art.hf.options import Options, warn_of_rate
 from art.names import ModelRef
 from art.ops.folders import commit_folder, finish_newest
 from art.store.checkpoint import Checkpoint
@@ -39,15 +40,18 @@ class Branch:
         self.model = ModelRef.parse(name)
         self._store = CheckpointStore(root or os.environ.get("ART_ROOT") or ".art")
         self._extras: Extras | None = None
+        self._options: Options | None = None
 
     def resume(self, trainer: Any = None) -> str | None:
         """Give the folder to resume from, for `trainer.train(resume_from_checkpoint=...)`; None for a new model.
 
         It is the store's own, every byte of it verified. With the `trainer` what its own checkpoints lack is saved
-        with each of them and given back, such as TRL's generated batches. Raises `CorruptCheckpointError` for a
-        damaged checkpoint, and `IncompatibleError` for one of another trainer.
+        with each of them and given back, such as TRL's generated batches. The script's options of the optimizer count
+        then, such as another learning rate, where the Trainer would go on with the checkpoint's. Raises
+        `CorruptCheckpointError` for a damaged checkpoint, and `IncompatibleError` for one of another trainer.
         """
         self._extras = None if trainer is None else Extras(trainer)
+        self._options = None if trainer is None else Options(trainer)
         newest = self._newest()
         if newest is None:
             return None
@@ -64,8 +68,8 @@ class Branch:
         branch = self
 
         class Commits(TrainerCallback):
-            def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                branch.begin(args, state.global_step)
+            def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any) -> None:
+                branch.begin(args, state.global_step, optimizer)
                 if state.is_world_process_zero:
                     finish_newest(branch._store, branch.model)
 
@@ -82,10 +86,14 @@ class Branch:
 
         return Commits()
 
-    def begin(self, settings: Any, step: int) -> None:
-        """Check that the model stands at a step, and give the Trainer its extras; raises `ConflictError`."""
+    def begin(self, settings: Any, step: int, optimizer: Any = None) -> None:
+        """Check that the model stands at a step, and give the Trainer what it lacks; raises `ConflictError`."""
         newest = self._require_step(step)
         has_extras = bool(self._extras and newest and self._extras.load(newest.path))
+        if newest and self._options:
+            self._options.give(self.model)
+        elif newest:
+            warn_of_rate(self.model, settings, optimizer)
         lacks = needed_by(settings)
         if lacks and (self._extras is None or (newest and not has_extras)):
             _log.warning(
