@@ -30,10 +30,18 @@ def fork(remote: Remote, _: CheckpointStore) -> None:
 
 
 def fork_onto_a_model(remote: Remote, _: CheckpointStore) -> None:
+    _fork_onto(remote, at=2)
+
+
+def fork_onto_a_step_that_is_taken(remote: Remote, _: CheckpointStore) -> None:
+    _fork_onto(remote, at=1)
+
+
+def _fork_onto(remote: Remote, *, at: int) -> None:
     request = ForkRequest(
         source=remote,
         source_model=MAIN,
-        pick=Exact(2),
+        pick=Exact(at),
         destination=remote,
         model=BRANCH,
         if_exists=IfExists.OVERWRITE,
@@ -75,6 +83,7 @@ OPERATIONS = {
     for act in (
         fork,
         fork_onto_a_model,
+        fork_onto_a_step_that_is_taken,
         fork_from_this_disk,
         fork_to_this_disk,
         rewind,

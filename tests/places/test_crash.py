@@ -30,7 +30,7 @@ from .crash import BRANCH, FRESH, MAIN, OPERATIONS
 CHANGES = is_method("PUT", "POST", "DELETE")
 READING = ("pull", "fork_to_this_disk")
 """What changes nothing in the bucket is killed at what it reads."""
-IN_STEPS = ("rewind", "restore", "fork_onto_a_model")
+IN_STEPS = ("rewind", "restore", "fork_onto_a_model", "fork_onto_a_step_that_is_taken")
 """A bucket has no rename: these are seen while they go on. Every step is whole, in its place or set aside."""
 SOME = 3
 

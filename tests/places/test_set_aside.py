@@ -230,6 +230,32 @@ def test_what_a_broken_rewind_left_is_collected_after_a_day(tmp_path: Path, here
     assert remote.steps(MAIN) == [1, 2]
 
 
+@pytest.mark.parametrize("begins", ["push", "fork", "overwriting fork"])
+def test_what_a_killed_rewind_left_of_a_step_is_in_nobodys_way(begins: str, tmp_path: Path, here: CheckpointStore):
+    remote = open_file(tmp_path)
+    fill(remote, here, 1, 2)
+    fill(remote, here, 2, model=BRANCH)
+    taken = tmp_path / "bucket/shop/models/agent-1"
+    claim = (taken / "claims/0002.json").read_bytes()
+    rewind_to_1(remote)
+    # Killed before its last two requests.
+    (taken / "claims/0002.json").write_bytes(claim)
+    (taken / "set_aside/0001/journal.json").write_bytes((taken / "set_aside/0001/record.json").read_bytes())
+
+    if begins == "push":
+        remote.push(write_checkpoint(CheckpointStore(tmp_path / "again"), MAIN, 2, reward=0.9))
+    else:
+        if begins == "fork":
+            remote.delete(MAIN.at(1))
+        wish = IfExists.OVERWRITE if begins == "overwriting fork" else IfExists.REFUSE
+        fork(ForkRequest(source=remote, source_model=BRANCH, destination=remote, model=MAIN, if_exists=wish))
+
+    assert remote.steps(MAIN)[-1] == 2
+    assert (2,) in [aside.steps for aside in remote.set_aside(MAIN)]
+    assert not (taken / "set_aside/0001/journal.json").exists()
+    assert is_sound(remote)
+
+
 def open_file(folder: Path) -> Remote:
     (folder / "bucket").mkdir()
     return Remote.open(f"file://{folder}/bucket")

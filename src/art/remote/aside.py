@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from art.errors import (
     ArtError,
@@ -36,6 +37,8 @@ from art.remote.write import create_or_same, write, write_file
 from art.store import foreign, journal
 from art.store.aside import Cause, SetAside, choose_aside
 from art.store.wording import listed_steps
+
+Result = TypeVar("Result")
 
 
 def made_way_for(aside_id: int) -> str:
@@ -111,6 +114,15 @@ class Asides:
         for shelf in pending:
             self._finish(self._record(shelf.id))
         return [self._aside(shelf) for shelf in pending]
+
+    def settling(self, work: Callable[[], Result]) -> Result:
+        """Do some work, and once more when what was in its way is a step that a rewind has not finished to take out."""
+        try:
+            return work()
+        except CheckpointExistsError:
+            if not self.settle():
+                raise
+        return work()
 
     def has_brought_back(self, aside: SetAside, step: int) -> bool:
         """Tell whether a step in its place came from here, when an earlier attempt broke off."""

@@ -49,8 +49,8 @@ class Receiver:
     patience: Patience
     model: ModelRef
     newest: RemoteCheckpoint | None
-    clear: Callable[[str], SetAside | None]
-    """Sets aside everything that the model has, for a reason."""
+    clear: Callable[[str], SetAside | None] | None
+    """Sets aside everything that the model has, for a reason; None where a fork may not."""
 
 
 def fork_between(
@@ -58,14 +58,13 @@ def fork_between(
     source: RemoteCheckpoint,
     receiver: Receiver,
     *,
-    overwrite: bool = False,
     progress: Progress | None = None,
     **terms: Unpack[ForkTerms],
 ) -> Copied:
     """Begin a model in a bucket with a checkpoint of a bucket or of the Hub, at the same step.
 
     The same fork repeated does nothing; any other into a model that has checkpoints raises
-    `DestinationNotEmptyError`, unless the terms set those aside.
+    `DestinationNotEmptyError`, unless the receiver sets those aside.
     """
     same_place = source_objects.location == receiver.objects.location
     hop = lineage.hop_from(
@@ -82,7 +81,7 @@ def fork_between(
     def put_file(entry: FileEntry, key: str) -> None:
         copier.copy(f"{source.key}/{entry.path}", entry, key)
 
-    begun = _begin(receiver, hop, overwrite=overwrite, describe=describe, put_file=put_file)
+    begun = _begin(receiver, hop, describe=describe, put_file=put_file)
     return replace(begun, copied_bytes=copier.copied_bytes, streamed_bytes=copier.streamed_bytes)
 
 
@@ -108,7 +107,6 @@ def fork_from_disk(
     source: Checkpoint,
     receiver: Receiver,
     *,
-    overwrite: bool = False,
     progress: Progress | None = None,
     **terms: Unpack[ForkTerms],
 ) -> Copied:
@@ -119,18 +117,16 @@ def fork_from_disk(
     def put_file(entry: FileEntry, key: str) -> None:
         transfer.send(receiver.objects, key, source.path / entry.path, entry, meter)
 
-    begun = _begin(receiver, hop, overwrite=overwrite, describe=lambda: source.manifest, put_file=put_file)
+    begun = _begin(receiver, hop, describe=lambda: source.manifest, put_file=put_file)
     return replace(begun, streamed_bytes=meter.moved_bytes)
 
 
-def _begin(
-    receiver: Receiver, hop: Hop, *, overwrite: bool, describe: Callable[[], Manifest], put_file: PutFile
-) -> Copied:
+def _begin(receiver: Receiver, hop: Hop, *, describe: Callable[[], Manifest], put_file: PutFile) -> Copied:
     """Write the fork, unless it is there."""
     objects, newest = receiver.objects, receiver.newest
     if newest and _is_same_fork(newest, hop):
         return _copied(objects, newest.manifest, repeated=True)
-    if newest and not overwrite:
+    if newest and not receiver.clear:
         raise DestinationNotEmptyError(
             f"{receiver.model} cannot be forked into: it has step {newest.ref.step} in {objects.location}. "
             "Choose a new name, or set its checkpoints aside with overwrite=True."
@@ -140,7 +136,7 @@ def _begin(
     if newest and newest.ref.step < hop.step:
         # What cannot be written is refused before anything makes way for it.
         require_free(objects, manifest.ref, digest_bytes(content))
-    aside = receiver.clear(f"replaced by a fork at {hop.step}") if newest else None
+    aside = receiver.clear(f"replaced by a fork at {hop.step}") if receiver.clear else None
     write(objects, manifest, content, put_file)
     return _copied(objects, manifest, set_aside=aside)
 

@@ -145,13 +145,10 @@ class Hub(Fetching):
         **terms: Unpack[ForkTerms],
     ) -> Copied:
         """Begin a model in a bucket with the adapter: its bytes pass through this machine and are checked."""
-        return fork_between(
-            self._objects,
-            checkpoint,
-            to.receiver(destination),
+        return to.receive(
+            destination,
+            lambda receiver: fork_between(self._objects, checkpoint, receiver, progress=progress, **terms),
             overwrite=overwrite,
-            progress=progress,
-            **terms,
         )
 
     def newest(self, model: ModelRef) -> RemoteCheckpoint | None:

@@ -6,6 +6,7 @@ how bytes move is `transfer`'s, what a server's refusal means `remote_errors`'.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Unpack
 
 from art.errors import CheckpointNotFoundError, ConfigurationError, ConflictError
@@ -66,7 +67,8 @@ class Remote(RemoteReader, Fetching):
         def put_file(entry: FileEntry, key: str) -> None:
             transfer.send(self._objects, key, checkpoint.path / entry.path, entry, meter)
 
-        return write(self._objects, checkpoint.manifest, content, put_file)
+        model = checkpoint.manifest.ref.model
+        return self._asides(model).settling(lambda: write(self._objects, checkpoint.manifest, content, put_file))
 
     def fork(
         self,
@@ -82,38 +84,46 @@ class Remote(RemoteReader, Fetching):
 
         The server copies the bytes where it can; the rest passes through this machine and is checked.
         """
-        receiver = (to or self).receiver(destination)
-        return fork_between(
-            self._objects,
-            checkpoint,
-            receiver,
+        return (to or self).receive(
+            destination,
+            lambda receiver: fork_between(self._objects, checkpoint, receiver, progress=progress, **terms),
             overwrite=overwrite,
-            progress=progress,
-            **terms,
         )
 
     def push_from(self, source: Remote, checkpoint: RemoteCheckpoint, *, progress: Progress | None = None) -> Written:
         """Write a checkpoint of another bucket here, as `push` does; the server copies the bytes where it can."""
-        return move_between(source._objects, checkpoint, self._objects, patience=self._patience, progress=progress)
+        return self._asides(checkpoint.ref.model).settling(
+            lambda: move_between(source._objects, checkpoint, self._objects, patience=self._patience, progress=progress)
+        )
 
-    def receiver(self, model: ModelRef) -> Receiver:
-        """Say what a fork into a model of this bucket finds there."""
+    def receive(self, model: ModelRef, begin: Callable[[Receiver], Copied], *, overwrite: bool) -> Copied:
+        """Begin a model in this bucket; what a rewind left in the way of it is taken out first."""
+        return self._asides(model).settling(lambda: begin(self.receiver(model, overwrite=overwrite)))
+
+    def receiver(self, model: ModelRef, *, overwrite: bool = False) -> Receiver:
+        """Say what a fork into a model of this bucket finds; one that overwrites first finishes what broke off."""
+        finished = self._asides(model).settle() if overwrite else []
+        newest = self.newest(model)
 
         def clear(reason: str) -> SetAside | None:
-            finished = self._asides(model).settle()
-            everything = [self.open_checkpoint(model.at(step)) for step in self.steps(model)]
-            if not everything:
+            if newest is None:
                 return next(reversed(finished), None)
+            everything = [self.open_checkpoint(model.at(step)) for step in self.steps(model)]
             return self._asides(model).put(everything, Cause(reason=reason, kept=None))
 
         return Receiver(
-            objects=self._objects, patience=self._patience, model=model, newest=self.newest(model), clear=clear
+            objects=self._objects,
+            patience=self._patience,
+            model=model,
+            newest=newest,
+            clear=clear if overwrite else None,
         )
 
     def rewind(self, checkpoint: RemoteCheckpoint) -> SetAside | None:
         """Make a checkpoint its model's newest again. Later ones are set aside, never deleted; None if none were.
 
-        One that broke off is finished by the next rewind, restore or overwriting fork of the model.
+        One that broke off is finished by the next rewind, restore or overwriting fork of the model, and by a push or a
+        fork whose step it has not left yet.
         """
         model, step, asides = checkpoint.ref.model, checkpoint.ref.step, self._asides(checkpoint.ref.model)
         finished = next((aside for aside in reversed(asides.settle()) if aside.kept == step), None)
@@ -199,12 +209,10 @@ class Remote(RemoteReader, Fetching):
         **terms: Unpack[ForkTerms],
     ) -> Copied:
         """Begin a model in this bucket with a checkpoint of this disk."""
-        return fork_from_disk(
-            checkpoint,
-            self.receiver(destination),
+        return self.receive(
+            destination,
+            lambda receiver: fork_from_disk(checkpoint, receiver, progress=progress, **terms),
             overwrite=overwrite,
-            progress=progress,
-            **terms,
         )
 
     def give_up(self, ref: CheckpointRef, digest: str) -> None:
