@@ -15,6 +15,7 @@ import pytest
 import filesystems
 from small import write_small_model
 from smollm2 import PreparationError, prepare_smollm2
+from warm import WarmServer
 
 # Before anything imports huggingface_hub or botocore, which read these once; processes that tests start inherit them.
 HUB = tempfile.mkdtemp(prefix="artfork-tests-hub-")
@@ -68,6 +69,14 @@ def smollm2() -> Path:
         return prepare_smollm2()
     except PreparationError as error:
         pytest.skip(str(error).splitlines()[0])
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmServer]:
+    """What starts scripts in processes of their own that have their imports already."""
+    server = WarmServer(tmp_path_factory.mktemp("warm"))
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session", params=[pytest.param(name, marks=pytest.mark.root) for name in filesystems.KINDS])

@@ -1,4 +1,4 @@
-"""The example scripts run as a user runs them: with a tiny model in seconds, with the real one they reach their point.
+"""The example scripts run whole: with a tiny model in seconds, with the real one they reach their point.
 
 What a tiny random model says earns nothing, so there the claims are about steps, forks and restarts.
 """
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,20 +17,39 @@ import pytest
 import art
 from art.store.history import History
 from art.store.store import CheckpointStore
+from warm import WarmProcess, WarmServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def command(name: str, base_model: Path) -> list[str]:
-    return [sys.executable, str(EXAMPLES / f"{name}.py"), str(base_model)]
+@dataclass(frozen=True)
+class Examples:
+    """Starts an example in a folder of its own, on a model."""
+
+    warm: WarmServer
+    base_model: Path
+    folder: Path
+
+    def start(self, name: str) -> WarmProcess:
+        return self.warm.start(EXAMPLES / f"{name}.py", self.base_model, cwd=self.folder)
+
+    def run(self, name: str) -> str:
+        """Run one to its end; gives what it printed."""
+        process = self.start(name)
+        assert process.wait() == 0, process.stderr
+        return process.stdout
 
 
-def run(name: str, base_model: Path, folder: Path) -> str:
-    """Run an example in a folder of its own, on all cores; gives what it printed."""
+@pytest.fixture
+def examples(warm: WarmServer, small_model: Path, tmp_path: Path) -> Examples:
+    return Examples(warm, small_model, tmp_path)
+
+
+def run_on_all_cores(name: str, base_model: Path, folder: Path) -> str:
+    """Run an example as a user does, on a real model; gives what it printed."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    done = subprocess.run(
-        command(name, base_model), cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), str(base_model)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -38,8 +58,8 @@ def steps(root: Path, name: str) -> list[int]:
     return CheckpointStore(root).steps(art.ModelRef("examples", name))
 
 
-def test_fork_and_continue_forks_at_the_step_and_can_be_run_again(small_model: Path, tmp_path: Path):
-    first, second = run("fork_and_continue", small_model, tmp_path), run("fork_and_continue", small_model, tmp_path)
+def test_fork_and_continue_forks_at_the_step_and_can_be_run_again(examples: Examples, tmp_path: Path):
+    first, second = examples.run("fork_and_continue"), examples.run("fork_and_continue")
 
     root = tmp_path / "demo-out" / "fork-and-continue"
     assert steps(root, "maybe-base") == [1, 2, 3, 4, 5, 6]
@@ -50,16 +70,16 @@ def test_fork_and_continue_forks_at_the_step_and_can_be_run_again(small_model: P
 
 
 @pytest.mark.slow
-def test_ranks_go_on_from_one_process_with_its_files(small_model: Path, tmp_path: Path):
-    said = run("on_ranks", small_model, tmp_path)
+def test_ranks_go_on_from_one_process_with_its_files(examples: Examples, tmp_path: Path):
+    said = examples.run("on_ranks")
 
     root = tmp_path / "demo-out" / "on-ranks"
     assert [steps(root, name) for name in ("trunk", "one-process", "two-ranks")] == [[1], [1, 2], [1, 2]]
     assert re.findall(r"safetensors: (.*)", said) == ["the same", "the same"]
 
 
-def test_branches_part_at_one_checkpoint(small_model: Path, tmp_path: Path):
-    said = run("branches", small_model, tmp_path)
+def test_branches_part_at_one_checkpoint(examples: Examples, tmp_path: Path):
+    said = examples.run("branches")
 
     root = tmp_path / "demo-out" / "branches"
     names = ["lr-5e-05", "lr-0.0005", "lr-0.02"]
@@ -68,8 +88,8 @@ def test_branches_part_at_one_checkpoint(small_model: Path, tmp_path: Path):
     assert all(f"│ {name}" in said for name in names)
 
 
-def test_a_sweep_runs_its_script_for_each_learning_rate(small_model: Path, tmp_path: Path):
-    said = run("sweep", small_model, tmp_path)
+def test_a_sweep_runs_its_script_for_each_learning_rate(examples: Examples, tmp_path: Path):
+    said = examples.run("sweep")
 
     root = tmp_path / "demo-out" / "sweep"
     names = [f"trunk-2-learning_rate-{rate}" for rate in ("5e-05", "0.0005")]
@@ -77,8 +97,8 @@ def test_a_sweep_runs_its_script_for_each_learning_rate(small_model: Path, tmp_p
     assert all(name in said for name in names)
 
 
-def test_a_merge_has_both_branches_for_parents(small_model: Path, tmp_path: Path):
-    said = run("merge", small_model, tmp_path)
+def test_a_merge_has_both_branches_for_parents(examples: Examples, tmp_path: Path):
+    said = examples.run("merge")
 
     root = tmp_path / "demo-out" / "merge"
     assert [steps(root, name) for name in ("slow", "fast", "both")] == [[2, 3, 4], [2, 3, 4], [4]]
@@ -88,16 +108,16 @@ def test_a_merge_has_both_branches_for_parents(small_model: Path, tmp_path: Path
     assert re.search(r"slow: reward [\d.]+, fast: reward [\d.]+, both: reward [\d.]+", said)
 
 
-def test_the_calculator_agent_trains_on_its_turns(small_model: Path, tmp_path: Path):
-    said = run("calculator_agent", small_model, tmp_path)
+def test_the_calculator_agent_trains_on_its_turns(examples: Examples, tmp_path: Path):
+    said = examples.run("calculator_agent")
 
     assert steps(tmp_path / "demo-out" / "calculator", "calculator") == [1, 2, 3, 4, 5]
     assert "On sums it never saw: reward 0.00 before, 0.00 after" in said
 
 
-def test_resume_goes_on_after_a_kill_with_what_would_have_come_next(small_model: Path, tmp_path: Path):
+def test_resume_goes_on_after_a_kill_with_what_would_have_come_next(examples: Examples, tmp_path: Path):
     root, ref = tmp_path / "demo-out" / "resume", art.ModelRef("examples", "resumable")
-    killed = subprocess.Popen(command("resume", small_model), cwd=tmp_path, stdout=subprocess.DEVNULL)
+    killed = examples.start("resume")
     while not steps(root, ref.name):
         time.sleep(0.005)
         assert killed.poll() is None
@@ -105,7 +125,7 @@ def test_resume_goes_on_after_a_kill_with_what_would_have_come_next(small_model:
     killed.wait()
     reached = steps(root, ref.name)[-1]
 
-    said = run("resume", small_model, tmp_path)
+    said = examples.run("resume")
 
     assert f"goes on after step {reached}; its state is {{'epoch': 0, 'seen': {6 * reached}}}" in said
     assert [int(step) for step in re.findall(r"^step +(\d+)", said, re.MULTILINE)] == list(range(reached + 1, 9))
@@ -127,7 +147,7 @@ def test_every_example_has_a_test():
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_real_model_learns_and_its_fork_goes_on(smollm2: Path, tmp_path: Path):
-    said = run("fork_and_continue", smollm2, tmp_path)
+    said = run_on_all_cores("fork_and_continue", smollm2, tmp_path)
 
     assert rewards(r"stands at step 6 and earns ([\d.]+)", said)[1] > 0.9
 
@@ -136,7 +156,7 @@ def test_the_real_model_learns_and_its_fork_goes_on(smollm2: Path, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_on_the_real_model_the_highest_learning_rate_wrecks_its_branch(smollm2: Path, tmp_path: Path):
-    said = run("branches", smollm2, tmp_path)
+    said = run_on_all_cores("branches", smollm2, tmp_path)
 
     ends = {name: float(after) for name, after in re.findall(r"│ (lr-\S+)\s+│ [\d.]+\s+│ ([\d.]+)", said)}
     assert ends["lr-0.0005"] > 0.9
@@ -147,7 +167,7 @@ def test_on_the_real_model_the_highest_learning_rate_wrecks_its_branch(smollm2: 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_real_model_learns_to_use_the_calculator(smollm2: Path, tmp_path: Path):
-    said = run("calculator_agent", smollm2, tmp_path)
+    said = run_on_all_cores("calculator_agent", smollm2, tmp_path)
 
     before, after = re.findall(r"reward ([\d.]+) before, ([\d.]+) after", said)[0]
     assert float(after) > float(before) + 0.3

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,30 +13,26 @@ from art.names import ModelRef
 from art.store.history import History
 from art.store.store import CheckpointStore
 from store.conftest import tree, write_checkpoint
+from warm import WarmServer
 
 SCRIPT = Path(__file__).with_name("train.py")
 WHOLE, FIRST, FORK = ModelRef("shop", "whole"), ModelRef("shop", "first"), ModelRef("shop", "fork")
 
 
-def run(model: ModelRef, folder: Path, steps: int, *how: str) -> subprocess.CompletedProcess[str]:
-    arguments = [str(model), str(folder / "root"), str(folder / f"out-{model.name}"), str(steps), *how]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments],
-        capture_output=True, text=True, timeout=200, env=environment, check=False,
-    )  # fmt: skip
+def run(warm: WarmServer, model: ModelRef, folder: Path, steps: int, *how: str) -> subprocess.CompletedProcess[str]:
+    return warm.run(SCRIPT, model, folder / "root", folder / f"out-{model.name}", steps, *how)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, warm: WarmServer) -> Path:
     """A run of six steps, and one of three that was forked and goes on to six under the fork's name."""
     folder = tmp_path_factory.mktemp("runs")
     for model, steps in ((WHOLE, 6), (FIRST, 3)):
-        done = run(model, folder, steps)
+        done = run(warm, model, folder, steps)
         assert done.returncode == 0, done.stderr
     store = CheckpointStore(folder / "root")
     store.fork(store.open(FIRST.at(3)), FORK)
-    done = run(FORK, folder, 6)
+    done = run(warm, FORK, folder, 6)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -47,13 +41,11 @@ def weights(folder: Path, model: ModelRef, step: int) -> bytes:
     return (CheckpointStore(folder / "root").open(model.at(step)).path / "model.safetensors").read_bytes()
 
 
-@pytest.mark.slow
 def test_a_fork_goes_on_as_if_the_run_had_never_stopped(trained: Path):
     assert weights(trained, FORK, 6) == weights(trained, WHOLE, 6)
     assert weights(trained, FORK, 6) != weights(trained, WHOLE, 3)
 
 
-@pytest.mark.slow
 def test_every_save_is_committed_and_outlives_the_limit_of_the_trainer(trained: Path):
     store = CheckpointStore(trained / "root")
 
@@ -65,7 +57,6 @@ def test_every_save_is_committed_and_outlives_the_limit_of_the_trainer(trained: 
     store.verify(store.open(FORK.at(6)))
 
 
-@pytest.mark.slow
 def test_what_the_trainer_logged_lies_in_the_history_of_its_own_branch(trained: Path):
     history = History(trained / "root")
 
@@ -76,11 +67,10 @@ def test_what_the_trainer_logged_lies_in_the_history_of_its_own_branch(trained: 
     assert fork == {step: loss for step, loss in whole.items() if step > 3}
 
 
-@pytest.mark.slow
-def test_a_run_that_begins_elsewhere_than_its_branch_is_refused_before_a_step(trained: Path):
+def test_a_run_that_begins_elsewhere_than_its_branch_is_refused_before_a_step(trained: Path, warm: WarmServer):
     before = tree(trained)
 
-    done = run(FIRST, trained, 6, "afresh")
+    done = run(warm, FIRST, trained, 6, "afresh")
 
     assert done.returncode == 1
     assert "ConflictError: shop/first stands at step 3, and this Trainer begins at step 0" in done.stderr

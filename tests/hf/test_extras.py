@@ -19,32 +19,33 @@ from art.hf.extras import Extras, file_name, needed_by
 from art.names import ModelRef
 from art.store.history import History
 from art.store.store import CheckpointStore
+from warm import WarmServer
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 SCRIPT = Path(__file__).with_name("buffered.py")
 WHOLE, FIRST, FORK, WITHOUT = (ModelRef("shop", name) for name in ("whole", "first", "fork", "without"))
 
 
-def run(model: ModelRef, folder: Path, steps: int, *how: str, launcher: tuple[str, ...] = ()) -> None:
-    arguments = [str(model), str(folder / "root"), str(folder / f"out-{model.name}"), str(steps), *how]
-    done = subprocess.run(
-        [sys.executable, *launcher, str(SCRIPT), *arguments],
-        capture_output=True, text=True, timeout=200, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def arguments(model: ModelRef, folder: Path, steps: int, *how: str) -> list[str]:
+    return [str(model), str(folder / "root"), str(folder / f"out-{model.name}"), str(steps), *how]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, warm: WarmServer) -> Path:
     """Six steps whole; three, a fork, and three more, with the extras and without."""
     folder = tmp_path_factory.mktemp("runs")
-    run(WHOLE, folder, 6)
-    run(FIRST, folder, 3)
+
+    def run(model: ModelRef, steps: int, *how: str) -> None:
+        done = warm.run(SCRIPT, *arguments(model, folder, steps, *how))
+        assert done.returncode == 0, done.stderr
+
+    run(WHOLE, 6)
+    run(FIRST, 3)
     store = CheckpointStore(folder / "root")
     for fork in (FORK, WITHOUT):
         store.fork(store.open(FIRST.at(3)), fork)
-    run(FORK, folder, 6)
-    run(WITHOUT, folder, 6, "without")
+    run(FORK, 6)
+    run(WITHOUT, 6, "without")
     return folder
 
 
@@ -58,7 +59,6 @@ def figures(folder: Path, model: ModelRef) -> dict[tuple[int, str], float]:
     return {(entry.step, name): entry.metrics[name] for entry in entries for name in names if name in entry.metrics}
 
 
-@pytest.mark.slow
 def test_a_fork_in_the_midst_of_its_batches_and_its_epoch_goes_on_as_if_it_had_never_stopped(trained: Path):
     assert weights(trained, FORK) == weights(trained, WHOLE)
     assert weights(trained, WITHOUT) != weights(trained, WHOLE)
@@ -66,24 +66,28 @@ def test_a_fork_in_the_midst_of_its_batches_and_its_epoch_goes_on_as_if_it_had_n
 
 @pytest.mark.long
 def test_a_fork_of_two_ranks_goes_on_with_the_extras_of_each(tmp_path: Path):
-    run(WHOLE, tmp_path, 6, launcher=TORCHRUN)
-    run(FIRST, tmp_path, 3, launcher=TORCHRUN)
+    def run(model: ModelRef, steps: int) -> None:
+        command = [sys.executable, *TORCHRUN, str(SCRIPT), *arguments(model, tmp_path, steps)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+
+    run(WHOLE, 6)
+    run(FIRST, 3)
     store = CheckpointStore(tmp_path / "root")
     store.fork(store.open(FIRST.at(3)), FORK)
 
-    run(FORK, tmp_path, 6, launcher=TORCHRUN)
+    run(FORK, 6)
 
     assert {file_name(0), file_name(1)} <= set(store.open(FORK.at(6)).names)
     assert weights(tmp_path, FORK) == weights(tmp_path, WHOLE)
 
 
-@pytest.mark.slow
 def test_figures_between_two_logs_are_those_of_the_whole_run(trained: Path):
     assert len(figures(trained, WHOLE)) == 4
     assert figures(trained, FORK) == figures(trained, WHOLE)
 
 
-@pytest.mark.slow
 def test_the_extras_of_another_trainer_or_of_none_are_refused(trained: Path, tmp_path: Path):
     folder = CheckpointStore(trained / "root").open(WHOLE.at(3)).path
     shutil.copy(folder / file_name(0), tmp_path / file_name(0))

@@ -3,11 +3,8 @@
 # pyright: reportPrivateUsage=false
 
 import asyncio
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +16,7 @@ import digits
 from art.local import LocalBackend
 from art.store.history import History
 from art.store.store import CheckpointStore
+from warm import WarmServer
 
 REF = art.ModelRef("p", "one")
 SCRIPT = Path(__file__).with_name("long_run.py")
@@ -95,19 +93,19 @@ def test_a_fork_without_the_optimizer_is_another_run(small_model: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on_with_the_numbers_it_would_have_had(small_model: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-    command = [sys.executable, str(SCRIPT), str(small_model)]
-    subprocess.run([*command, str(tmp_path / "whole"), "4"], check=True, env=environment)
+def test_a_run_that_is_killed_goes_on_with_the_numbers_it_would_have_had(
+    small_model: Path, tmp_path: Path, warm: WarmServer
+) -> None:
+    assert warm.run(SCRIPT, small_model, tmp_path / "whole", 4).returncode == 0
 
-    killed = subprocess.Popen([*command, str(tmp_path / "killed"), "4"], env=environment)
+    killed = warm.start(SCRIPT, small_model, tmp_path / "killed", 4)
     store = CheckpointStore(tmp_path / "killed")
     while len(store.steps(REF)) < 2:
         time.sleep(0.005)
         assert killed.poll() is None
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    subprocess.run([*command, str(tmp_path / "killed"), "4"], check=True, env=environment)
+    assert warm.run(SCRIPT, small_model, tmp_path / "killed", 4).returncode == 0
 
     assert digests(tmp_path / "killed", REF) == digests(tmp_path / "whole", REF)
     logged = [entry.step for entry in History(tmp_path / "killed").read(REF)]

@@ -1,9 +1,6 @@
 """A process that is told to stop while it trains leaves in order: nothing is half done, and nothing goes on."""
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +11,7 @@ import pytest
 from art.local.interrupted import LINE
 from art.local.stopping import GRACE_S, SIGNALS, stop_at_signals
 from art.store.store import CheckpointStore
+from warm import WarmProcess, WarmServer
 
 SCRIPT = Path(__file__).with_name("stopped_run.py")
 START_S = 180
@@ -42,29 +40,27 @@ def line_of(number: signal.Signals) -> str:
     ("kind", "name"), [*STOPS, *(pytest.param(*each, marks=pytest.mark.long) for each in MORE_STOPS)]
 )
 def test_training_that_is_told_to_stop_leaves_with_one_line_and_every_step_whole(
-    small_model: Path, tmp_path: Path, kind: str, name: str
+    small_model: Path, tmp_path: Path, warm: WarmServer, kind: str, name: str
 ):
     number = signal.Signals[name]
-    root, said = tmp_path / "root", tmp_path / "said"
+    root = tmp_path / "root"
     root.mkdir()
-    command = [sys.executable, str(SCRIPT), kind, str(small_model), str(root)]
-    path = os.pathsep.join([str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
+    arguments = [kind, small_model, root]
     if kind == "branches":
-        subprocess.run(command, env=environment, check=True, timeout=START_S)
-        command.append("again")
-    with said.open("wb") as errors, subprocess.Popen(command, stderr=errors, env=environment) as process:
-        try:
-            wait_until(lambda: len(list(root.glob("ready-*"))) == (2 if kind == "branches" else 1), process)
-            running = descendants(process.pid)
+        assert warm.run(SCRIPT, *arguments).returncode == 0
+        arguments.append("again")
+    process = warm.start(SCRIPT, *arguments)
+    try:
+        wait_until(lambda: len(list(root.glob("ready-*"))) == (2 if kind == "branches" else 1), process)
+        running = descendants(process.pid)
 
-            process.send_signal(number)
-            process.wait(GRACE_S + SLACK_S)
-        finally:
-            process.kill()
+        process.send_signal(number)
+        process.wait(GRACE_S + SLACK_S)
+    finally:
+        process.kill()
 
     assert process.returncode == (-number if number is signal.SIGINT else 128 + number)
-    assert said.read_text() == f"{line_of(number)}\n"
+    assert process.stderr == f"{line_of(number)}\n"
     assert bool(running) == (kind in ("ranks", "branches"))
     wait_until(lambda: not any(map(is_running, running)))
     store = CheckpointStore(root)
@@ -74,7 +70,7 @@ def test_training_that_is_told_to_stop_leaves_with_one_line_and_every_step_whole
     assert not store.debris() or kind == "sft"
 
 
-def wait_until(happens: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> None:
+def wait_until(happens: Callable[[], bool], process: WarmProcess | None = None) -> None:
     deadline = time.monotonic() + (START_S if process else SLACK_S)
     while not happens():
         assert process is None or process.poll() is None

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from continue_training import FIRST_HALF, SECOND_HALF, make_trainer, take_steps
 from safetensors.torch import load_file, save_file
 
-import art
 from art.errors import CorruptCheckpointError
 from art.train.trainer import Trainer
+from warm import WarmServer
 
 HERE = Path(__file__).parent
-SOURCES = Path(art.__file__).parents[1]
 WORLDS = [("float32", 0.0), ("float32", 0.3), ("bfloat16", 0.3)]
 
 
-def continued_in_a_new_process(dtype: str, dropout: float, source: Path, target: Path) -> list[float]:
-    command = [HERE / "continue_training.py", dtype, dropout, source, target]
-    done = subprocess.run(
-        [sys.executable, *map(str, command)],
-        env={"PYTHONPATH": ":".join(map(str, (SOURCES, HERE, HERE.parent))), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def continued_in_a_new_process(warm: WarmServer, *arguments: object) -> list[float]:
+    done = warm.run(HERE / "continue_training.py", *arguments)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -47,14 +37,14 @@ def bits(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(("dtype", "dropout"), WORLDS)
-def test_continuing_in_a_new_process_equals_never_having_stopped(dtype, dropout, tmp_path):
+def test_continuing_in_a_new_process_equals_never_having_stopped(dtype, dropout, tmp_path, warm):
     trainer = make_trainer(dtype=dtype, dropout=dropout)
     take_steps(trainer, FIRST_HALF)
     half = saved(trainer, tmp_path / "half")
     losses = take_steps(trainer, SECOND_HALF)
     whole = saved(trainer, tmp_path / "whole")
 
-    continued = continued_in_a_new_process(dtype, dropout, half, tmp_path / "continued")
+    continued = continued_in_a_new_process(warm, dtype, dropout, half, tmp_path / "continued")
 
     assert continued == losses
     assert bits(tmp_path / "continued") == bits(whole)
