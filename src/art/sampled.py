@@ -19,6 +19,8 @@ from art.errors import TrainingDataError
 TOKEN_ID_PREFIX = "token_id:"
 MAX_ID_DIGITS = 10
 STAYS_WITH_LITELLM = "provider_specific_fields"
+WITH_THE_FIRST_TOKEN = ("temperature", "version")
+"""What our inference says of an answer with its first token too, because clients that rebuild it keep the tokens."""
 
 
 def not_finite(reward: Any) -> Any:
@@ -83,7 +85,7 @@ def sampled_tokens(choice: Choice) -> SampledTokens | None:
         extra = {**((choice.message.model_extra or {}).get(STAYS_WITH_LITELLM) or {}), **extra}
     content = (choice.logprobs.content if choice.logprobs else None) or []
     first = content[0].model_extra or {} if content else {}
-    fields = _read({"temperature": first.get("temperature"), **extra})
+    fields = _read({**{name: first.get(name) for name in WITH_THE_FIRST_TOKEN}, **extra})
     token_ids = fields.token_ids or _spelled_ids(content)
     logprobs = fields.token_logprobs or [entry.logprob for entry in content]
     if "token_logprobs" not in extra and not (token_ids and content):

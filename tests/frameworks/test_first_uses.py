@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict
 import art
 from art.langgraph import init_chat_model, wrap_rollout
 from art.local import LocalBackend
+from art.sampled import sampled_tokens
+from art.trajectories import as_choice
 from art.utils.litellm import convert_litellm_choice_to_openai
 from small import write_small_model
 
@@ -104,7 +106,24 @@ async def litellm_in_pieces(model: art.TrainableModel) -> art.Trajectory:
     return art.Trajectory(messages_and_choices=[*MESSAGES, convert_litellm_choice_to_openai(whole.choices[0])])
 
 
+async def litellm_whole(model: art.TrainableModel) -> art.Trajectory:
+    litellm = pytest.importorskip("litellm")
+    answer = await litellm.acompletion(**model.litellm_completion_params(), messages=MESSAGES, max_tokens=6)
+    return art.Trajectory(messages_and_choices=[*MESSAGES, convert_litellm_choice_to_openai(answer.choices[0])])
+
+
 # LangChain and LangGraph
+
+
+async def langchain_rebuilt(model: art.TrainableModel) -> art.Trajectory:
+    """Make a choice of what LangChain's message keeps."""
+    chat: Any = pytest.importorskip("langchain_openai").ChatOpenAI(
+        model=model.name, base_url=model.inference_base_url, api_key=model.inference_api_key, max_completion_tokens=6
+    )
+    said = await chat.ainvoke(ASKED)
+    message = {"role": "assistant", "content": said.content}
+    kept = {name: said.response_metadata[name] for name in ("finish_reason", "logprobs")}
+    return art.Trajectory(messages_and_choices=[*MESSAGES, {"index": 0, "message": message, **kept}])  # pyright: ignore[reportArgumentType]
 
 
 def in_langchain(ask: Callable[[], Awaitable[None]]) -> Agent:
@@ -217,7 +236,14 @@ async def dspy_chain(model: art.TrainableModel) -> None:
         await dspy.ChainOfThought("question -> certainty: int").acall(question=ASKED)
 
 
-RETURN_TRAJECTORIES = (stream_with_tools, litellm_in_pieces)
+def versions_of(group: art.TrajectoryGroup) -> set[str | None]:
+    """Give which weights the answers say that they come from."""
+    items = [item for said in group for history in said.histories() for item in history.messages_and_choices]
+    sampled = [sampled_tokens(choice) for choice in map(as_choice, items) if choice]
+    return {tokens.version if tokens else None for tokens in sampled}
+
+
+RETURN_TRAJECTORIES = (stream_with_tools, litellm_whole, litellm_in_pieces, langchain_rebuilt)
 CAPTURED = (
     calls_and_their_results, parse, responses_with_tools, responses_in_pieces, pydantic_ai_outputs, instructor_modes,
     agents_handoff, dspy_chain,
@@ -242,6 +268,7 @@ def test_what_users_do_first_is_trained_on(agent: Any, tmp_path: Path) -> None:
             model = art.TrainableModel(name="agent", project="uses", base_model=str(base))
             await model.register(backend)
             group = art.TrajectoryGroup([await rollout(model, reward) for reward in (0.0, 1.0)])
+            assert versions_of(group) == {"uses/agent#0@0"}
             return await model.train([group], art.TrainConfig(strict=True))
 
     result = asyncio.run(train())

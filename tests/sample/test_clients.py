@@ -82,7 +82,8 @@ def test_a_choice_keeps_what_training_needs(served: Served, way: Ask, temperatur
     assert given is not None
     assert given.token_ids == expected.token_ids
     assert given.logprobs == pytest.approx(expected.logprobs)
-    assert given.temperature == temperature
+    assert (given.temperature, given.version) == (temperature, expected.version)
+    assert given.version is not None
 
 
 def test_asked_log_probabilities_spell_token_ids_and_give_the_bytes(

@@ -16,6 +16,7 @@ class ChatWriter:
 
     def __init__(self, question: Asked) -> None:
         self._question = question
+        self._begun: set[int] = set()
 
     def whole(self, answers: Sequence[Answer]) -> Json:
         return {
@@ -31,7 +32,7 @@ class ChatWriter:
         delta = {"content": grown.text} if grown.text else {}
         if grown.thought:
             delta["reasoning_content"] = grown.thought
-        yield self._chunk([{**_chunk_choice(index, delta), "logprobs": self._logprobs(drawn)}])
+        yield self._chunk([{**_chunk_choice(index, delta), "logprobs": self._logprobs(index, drawn)}])
 
     def ending(self, index: int, answer: Answer) -> Iterator[Json]:
         """Write a choice's last chunk: its tool calls, why it ended, and how it was sampled."""
@@ -58,7 +59,7 @@ class ChatWriter:
             "index": index,
             "message": message,
             "finish_reason": answer.finish_reason,
-            "logprobs": self._logprobs(answer.drawn),
+            "logprobs": self._logprobs(index, answer.drawn),
             **self._question.sampled(answer),
         }
 
@@ -85,8 +86,13 @@ class ChatWriter:
             for number, call in enumerate(answer.calls)
         ]
 
-    def _logprobs(self, drawn: Sequence[Drawn]) -> Json:
-        return {"content": self._question.tokens(drawn), "refusal": None}
+    def _logprobs(self, index: int, drawn: Sequence[Drawn]) -> Json:
+        """Write tokens; the first one of a choice also says which weights drew it, for clients that keep only these."""
+        tokens = self._question.tokens(drawn)
+        if tokens and index not in self._begun:
+            self._begun.add(index)
+            tokens[0]["version"] = str(self._question.version)
+        return {"content": tokens, "refusal": None}
 
 
 def _chunk_choice(index: int, delta: Json) -> Json:
