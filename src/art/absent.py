@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 _ON_THIS_MACHINE = "Start your script on the machine you want, and use art.local.LocalBackend there."
 _CHECKPOINTS = "`art log` lists a model's checkpoints, and model.delete_checkpoints keeps the newest and the best."
@@ -19,6 +20,12 @@ _CHARTS = (
     "art.utils.benchmarking has load_trajectories and charts; `art ui` draws the metrics of several models, and "
     "`art log --metric` prints them."
 )
+_NOT_PUBLIC = "What training makes of trajectories is not public here; model.train takes the groups."
+_INSIDE = "It is a part of what ART does inside, and no script of its documentation uses it."
+_EXCHANGED = (
+    "What was asked and answered lies in a trajectory's messages_and_choices and additional_histories: "
+    "trajectory.histories() gives them all, and art.trajectories.sampled_tokens(choice) says which tokens and weights."
+)
 INSTEAD = {
     "art.serverless": f"artfork trains on the machine it runs on. {_ON_THIS_MACHINE}",
     "art.skypilot": f"artfork starts no machines. {_ON_THIS_MACHINE}",
@@ -32,7 +39,7 @@ INSTEAD = {
     "art.pipeline_trainer": "artfork samples and trains in turn. Use art.gather_trajectory_groups, then model.train, "
     "in a loop; art.trajectory_group_batches samples the next batches while one is trained on.",
     "art.distill": "artfork does not learn a teacher's distribution. model.train_sft learns what a teacher said.",
-    "art.preprocessing": "What training makes of trajectories is not public here; model.train takes the groups.",
+    "art.preprocessing": _NOT_PUBLIC,
     "art.loss": _LOSSES,
     "art.costs": _COSTS,
     "art.api_costs": _COSTS,
@@ -53,10 +60,12 @@ INSTEAD = {
     "art.runtime_diagnostics": "There is one environment, and nothing to prepare: `art plan` says what fits a card.",
     "art.serving_capabilities": "docs/guides/serving.md says what inference can do.",
     "art.tau_bench": "The benchmark is a package of its own: its agents ask model.inference_base_url.",
-    "art.token_prefix": "What training makes of trajectories is not public here; model.train takes the groups.",
+    "art.token_prefix": _NOT_PUBLIC,
     "art.tokenizer": "transformers.AutoTokenizer.from_pretrained(base_model) gives a model's tokenizer.",
     "art.trainer_rank": "art.local.LocalBackend(ranks=...) trains on several GPUs of this machine.",
     "art.utils.s3_checkpoint_utils": "LocalBackend finds steps in buckets by itself; `art log URL` lists them.",
+    "art.utils.append_only": _INSIDE,
+    "art.utils.benchmarking.aggregate_trajectories": _CHARTS,
     "art.utils.benchmarking.display_image_grid": _CHARTS,
     "art.utils.benchmarking.filter_model_split": _CHARTS,
     "art.utils.benchmarking.generate_comparison_table": _CHARTS,
@@ -64,13 +73,26 @@ INSTEAD = {
     "art.utils.benchmarking.log_constant_metrics_wandb": _CHARTS,
     "art.utils.benchmarking.pull_model_trajectories": "backend._experimental_pull_from_s3(model) brings a model's "
     "history and trajectories along.",
+    "art.utils.cache_dirs": _INSIDE,
+    "art.utils.chat_template": "tokenizer.apply_chat_template of transformers writes a conversation.",
+    "art.utils.convert_moe_lora": "Adapters of experts are written as PEFT writes them.",
+    "art.utils.group_aggregate": _NOT_PUBLIC,
+    "art.utils.grpo": _NOT_PUBLIC,
+    "art.utils.lifecycle": _INSIDE,
+    "art.utils.managed_process": _INSIDE,
+    "art.utils.model_config": "art.TrainSFTConfig(assistant_turns=...) says which answers are learned.",
+    "art.utils.network": _INSIDE,
     "art.utils.old_benchmarking": _CHARTS,
     "art.utils.deployment": _DEPLOYING,
     "art.utils.deploy_model": _DEPLOYING,
     "art.utils.log_http_errors": "An error of httpx has the server's answer: error.response.text.",
     "art.utils.record_provenance": "Each checkpoint's manifest says where it comes from; `art log --graph` shows it.",
+    "art.utils.safetensors": "art.format.safetensors reads the headers of such files; safetensors.torch their tensors.",
+    "art.utils.trajectory_migration": "art.utils.trajectory_logging reads and writes both forms of trajectories.",
+    "art.utils.wandb_sdk": "LocalBackend(report_to='wandb') tells Weights & Biases.",
     "art.utils.suppress_litellm_serialization_warnings": "Nothing here warns of LiteLLM's Choices; leave the call out.",
 }
+INSTEAD["art.vllm_route_transport"] = INSTEAD["art.vllm"]
 HOME_OF = {
     "ServerlessBackend": "art.serverless",
     "ServerlessTrainResult": "art.serverless",
@@ -95,6 +117,72 @@ HOME_OF = {
     "tokenize": "art.preprocessing",
 }
 """Names that scripts import from `art` itself."""
+
+
+_EXCHANGES = (
+    "ChatCompletionsExchange", "CompletionsExchange", "ResponsesExchange", "MessagesExchange", "TrajectoryExchanges",
+    "ChatCompletionsHistory", "AnthropicMessagesHistory", "ResponsesHistory", "CompletionsTokenHistory",
+    "CompletionsStringHistory", "TrajectoryHistory", "exchanges", "history", "initial_policy_version",
+    "final_policy_version", "as_chat_completions_history", "chat_completions_history", "chat_completions_histories",
+    "anthropic_messages_history", "anthropic_messages_histories", "responses_history", "responses_histories",
+    "completions_token_history", "completions_token_histories", "completions_string_history",
+    "completions_string_histories",
+)  # fmt: skip
+_TOKENS = (
+    "Tokenizer", "TokenFlag", "TokenizedTopK", "TokenizedHistory", "TokenizedTrajectory", "TokenizedTrajectoryGroup",
+    "TokenizedMultiHistoryTrajectory", "first_occurrence_masks", "tokenize", "tensorize",
+)  # fmt: skip
+_COMPACT = ("CompactDumpable", "compact_dump", "compact_validate", "compact_validate_json")
+_AT_TINKER = ("TinkerArgs", "TinkerNativeArgs", "TinkerTrainingClientArgs")
+_VLLM = ("RolloutWeightUpdateMode", "VllmRuntimeMode", "VllmRuntimeArgs", "ArtVllmMetricsTimeoutError")
+_DEPLOYMENT = (
+    "UnsupportedLoRADeploymentProviderError", "UnsupportedBaseModelDeploymentError", "LoRADeploymentTimedOutError",
+)  # fmt: skip
+_CHECKED = (
+    "BackendModelConfig", "OptimizerNames", "SchedulerType", "get_openai_server_config", "is_dedicated_mode",
+    "is_external_vllm_mode", "validate_dedicated_config",
+)  # fmt: skip
+NAMES = {
+    **{name: INSTEAD[home] for name, home in HOME_OF.items()},
+    **dict.fromkeys(_EXCHANGES, _EXCHANGED),
+    **dict.fromkeys(_TOKENS, _NOT_PUBLIC),
+    **dict.fromkeys(_COMPACT, "trajectory.model_dump_json() and Trajectory.model_validate_json() write and read it."),
+    **dict.fromkeys(_AT_TINKER, INSTEAD["art.tinker"]),
+    **dict.fromkeys(_VLLM, INSTEAD["art.vllm"]),
+    **dict.fromkeys(_DEPLOYMENT, _DEPLOYING),
+    **dict.fromkeys(_CHECKED, _SETTINGS),
+    "ForbiddenBucketCreationError": "A bucket has to be there; what goes wrong with it is an art.errors.RemoteError.",
+    "SFTMetricLoggingConfig": "The metrics of a step are logged once, with its checkpoint.",
+    "lora_config": "model.lora is the shape that was asked for; it is given to art.TrainableModel(lora_config=...).",
+    "set_cost_calculator": _COSTS,
+    "cost_calculator": _COSTS,
+    "exact_adapter_lease": _STEPS,
+    "adapter_lease": _STEPS,
+    "adapter_retention_lease": _STEPS,
+    "prune_model_adapters": _CHECKPOINTS,
+}
+"""Names of ART's modules and classes that are not here, and what to use instead."""
+
+
+def missing(module: str, name: str) -> Exception:
+    """Give the error of a name that a module has not: what to use for one of ART's."""
+    if name in NAMES:
+        return ImportError(f"There is no {module}.{name} here: {NAMES[name]}", name=module)
+    return AttributeError(f"module {module!r} has no attribute {name!r}")
+
+
+class SaysInstead:
+    """Says of an attribute that ART's class has, and ours has not, what to use instead."""
+
+    if not TYPE_CHECKING:  # a type checker would believe that there is every attribute
+
+        def __getattr__(self, name: str) -> Any:
+            if name in NAMES:
+                raise AttributeError(f"{type(self).__name__} has no {name} here: {NAMES[name]}", name=name, obj=self)
+            beyond = getattr(super(), "__getattr__", None)
+            if beyond is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            return beyond(name)
 
 
 def not_here(module: str) -> ImportError:

@@ -33,6 +33,15 @@ class TrainResult:
     metrics: Mapping[str, float]
     path: Path
 
+    @property
+    def checkpoint_path(self) -> str:
+        """The checkpoint's folder as text, by ART's name."""
+        return str(self.path)
+
+    @property
+    def checkpoint_ready(self) -> None:
+        """What ART has scripts wait for where a checkpoint is still being written; here none is."""
+
 
 class AnyModel(Protocol):
     """A model as a backend knows it."""

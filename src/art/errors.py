@@ -38,6 +38,7 @@ Each class is also the standard library's error it specialises, so that code tha
         └── SamplerLostError                         its server went away, and is asked or started again
 """
 
+from art.absent import missing
 from art.visible import visible
 
 
@@ -46,6 +47,10 @@ class ArtError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(map(visible, super().__str__().split("\n")))
+
+
+ARTError = ArtError
+"""ART's name of it."""
 
 
 class InvalidNameError(ArtError, ValueError):
@@ -182,3 +187,7 @@ class QueueFullError(InferenceError):
 
 class SamplerLostError(InferenceError):
     """The server that samples went away before it answered; the same request can be made again."""
+
+
+def __getattr__(name: str) -> object:
+    raise missing(__name__, name)

@@ -25,7 +25,7 @@ from art import drawing
 from art.backend import Backend, Draws, TrainResult
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.dev import InternalModelConfig, OpenAIServerConfig
-from art.dev.meaning import adapter_fields, ignore, without_meaning
+from art.dev.meaning import LISTENING, adapter_fields, ignore, without_meaning
 from art.errors import ConfigurationError, NotRegisteredError
 from art.position import Positions, Step
 from art.recorded import Recorded
@@ -289,7 +289,8 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
     async def register(self, backend: Backend, _openai_client_config: OpenAIServerConfig | None = None) -> None:
         """Bind the model to a backend and start inference on its newest checkpoint. Writes no checkpoint."""
         listen = _openai_client_config or {}
-        ignore(f"{self.ref}: _openai_client_config", without_meaning(listen, {"server_args": ("port",)}))
+        where = f"{self.ref}: _openai_client_config"
+        ignore(where, without_meaning(listen, LISTENING, where=where))
         inference = await backend.register(self, port=int(listen.get("server_args", {}).get("port", 0)))
         if inference is not None:
             self.inference_base_url, self.inference_api_key = inference.base_url, inference.api_key

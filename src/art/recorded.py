@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, PrivateAttr
 
+from art.absent import SaysInstead
 from art.backend import Backend, Records, as_groups, records_below
 from art.errors import NotRegisteredError
 from art.metrics import MetricsBuilder
@@ -25,7 +26,7 @@ CONTEXT_OF = {"val": "eval", "test": "eval"}
 """Which builder of metrics a split is written with, where it has another name."""
 
 
-class Recorded(BaseModel):
+class Recorded(SaysInstead, BaseModel):
     """A model of a project, and the records of it."""
 
     name: str

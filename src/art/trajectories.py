@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from art import drawing
+from art.absent import SaysInstead, missing
 from art.durations import DurationTracker
 from art.errors import TrainingDataError
 from art.failures import FailedRollout, read_failure
@@ -102,7 +103,7 @@ Conversation = Annotated[
 ]
 
 
-class History(BaseModel):
+class History(SaysInstead, BaseModel):
     """One conversation: message dicts, and `Choice`s where the model under training spoke."""
 
     messages_and_choices: Conversation
@@ -184,7 +185,7 @@ class Trajectory(History):
         return {**{name: getattr(self, name) for name in told}, "messages": shown}
 
 
-class TrajectoryGroup(BaseModel):
+class TrajectoryGroup(SaysInstead, BaseModel):
     """Trajectories that compete: each one's advantage is relative to the group's mean reward.
 
     Built from awaitables it is itself awaitable, and empty until then. A rollout may return several trajectories.
@@ -329,7 +330,7 @@ def _collecting() -> Any:
 def __getattr__(name: str) -> Any:
     if name in COLLECTING:
         return getattr(_collecting(), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise missing(__name__, name)
 
 
 def _as_message(item: MessageOrChoice) -> ChatCompletionMessageParam:

@@ -1,10 +1,11 @@
 """The names that scripts import from `art.types`."""
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from openai.types.chat import ChatCompletionMessageParam as Message
 from openai.types.chat.chat_completion import Choice
 
+from art.absent import missing
 from art.backend import TrainResult
 from art.config import TrainConfig, TrainSFTConfig
 from art.trajectories import MessageOrChoice, Messages, MessagesAndChoices, Tools
@@ -26,3 +27,7 @@ __all__ = [
     "TrainSFTConfig",
     "Verbosity",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

@@ -67,6 +67,7 @@ STATEMENTS = (
     "from art.dev.train import TrainConfig, TrainSFTConfig",
     "from art.dev.openai_server import OpenAIServerConfig, ServerArgs",
     "from art.langgraph.llm_wrapper import init_chat_model, wrap_rollout",
+    "from art.errors import ARTError, ArtError; assert ARTError is ArtError",
 )
 ABSENT = {
     "from art.serverless.backend import ServerlessBackend": "art.serverless",
@@ -124,11 +125,48 @@ def test_what_is_not_here_says_what_to_use_instead(statement: str):
         ("from art.utils import record_provenance", "manifest"),
         ("from art.openai import consume_chat_completion_stream", "get_final_completion"),
         ("import art; art.ServerlessTrainResult", "LocalBackend"),
+        ("from art.types import MegatronTopologyConfig", r"no art\.types\.MegatronTopologyConfig here: .*LocalBackend"),
+        ("from art.trajectories import TrajectoryExchanges", r"trajectory\.histories\(\)"),
+        ("from art.trajectories import TokenFlag", r"model\.train takes the groups"),
+        ("from art.errors import LocalServingUnavailableError", r"serving\.md"),
+        ("from art.dev import TinkerArgs", "not at Tinker"),
+        ("from art.dev.model import OptimizerNames", r"from-art\.md"),
+        ("from art.utils.grpo import rewards_have_zero_variance", r"model\.train takes the groups"),
+        ("from art.trajectories import trajectorie", r"cannot import name"),
     ],
 )
 def test_what_was_left_out_says_what_to_do_instead(statement: str, instead: str):
     with pytest.raises(ImportError, match=instead):
         exec(statement, {})
+
+
+@pytest.mark.parametrize(
+    ("thing", "name", "instead"),
+    [
+        (art.Trajectory(), "exchanges", r"trajectory\.histories\(\)"),
+        (art.Trajectory(), "tokenize", r"model\.train takes the groups"),
+        (art.TrajectoryGroup(), "tensorize", r"model\.train takes the groups"),
+        (art.History(messages_and_choices=[]), "as_chat_completions_history", r"trajectory\.histories\(\)"),
+        (art.Model(name="a", project="p"), "set_cost_calculator", "add_response_cost"),
+        (art.TrainableModel("a", "p", "base"), "lora_config", r"model\.lora"),
+        (art.Trajectory(), "exchange", "object has no attribute 'exchange'"),
+    ],
+)
+def test_an_attribute_that_is_not_here_says_what_to_use_and_is_not_there(thing: object, name: str, instead: str):
+    with pytest.raises(AttributeError, match=instead):
+        getattr(thing, name)
+
+    assert not hasattr(thing, name)
+
+
+def test_what_a_backend_has_not_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with (
+        art.LocalBackend(path=tmp_path, enable_expert_replay=True) as backend,
+        pytest.raises(AttributeError, match="get_inference_name"),
+    ):
+        backend.exact_adapter_lease  # noqa: B018
+
+    assert "enable_expert_replay (needs a sampler" in caplog.text
 
 
 @pytest.mark.parametrize("module", absent.INSTEAD)

@@ -93,3 +93,28 @@ def test_a_rollout_that_asks_nobody_keeps_its_trajectory(world: World):
         return art.Trajectory(reward=0.5)
 
     assert world.run(wrap_rollout(world.model, silent)()).reward == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"model_provider": "anthropic"}, "model_provider='anthropic'"),
+        ({"configurable_fields": "any"}, "takes no configurable_fields"),
+        ({"config_prefix": "x"}, "takes no config_prefix"),
+    ],
+)
+def test_what_needs_another_provider_is_refused(given: Any, why: str):
+    with pytest.raises(ConfigurationError, match=why):
+        init_chat_model(**given)
+
+
+def test_arguments_of_arts_make_a_chat_model(world: World):
+    openais = pytest.importorskip("langchain_openai", reason=EXTRA)
+
+    async def rollout() -> art.Trajectory:
+        chat = init_chat_model(model_provider="openai", invoke_timeout=7.0)
+        assert (type(chat), chat.request_timeout) == (openais.ChatOpenAI, 7.0)
+        assert init_chat_model(chat) is chat
+        return art.Trajectory()
+
+    world.run(wrap_rollout(world.model, rollout)())

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 import art
 from api.world import Settings, two_groups
+from art.dev import meaning
 from art.errors import ConfigurationError, InvalidNameError, LoRAShapeMismatchError
 from art.local import LocalBackend
+from art.local.templates import with_template
 
 
 def make(small_model: Path, **settings: Any) -> art.TrainableModel:
@@ -135,8 +138,102 @@ def test_unknown_settings_are_named_in_one_warning(small_model: Path, tmp_path: 
 
     messages = warnings_of(make(small_model, _internal_config=internal), tmp_path, caplog)
 
-    ignored = "engine_args.enforce_eager, init_args.fast_inference, peft_args.use_gradient_checkpointing, tinker_args"
-    assert messages == [f"api/agent: _internal_config: no meaning here, ignored: {ignored}"]
+    (message,) = messages
+    assert message.startswith("api/agent: _internal_config: no meaning here, ignored: engine_args.enforce_eager (")
+    assert "init_args.fast_inference (settings of Unsloth's loader)" in message
+    assert "peft_args.use_gradient_checkpointing (adapters have plain" in message
+    assert "tinker_args (trains at Tinker)" in message
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"init_arg": {}}, r"init_args"),
+        ({"chat_template_kwarg": {}}, r"chat_template_kwargs"),
+        ({"init_args": {"max_seq_lenght": 4}}, r"max_seq_length"),
+        ({"engine_args": {"max_model_length": 4}}, r"max_model_len"),
+        ({"trainer_args": {"wieght_decay": 4}}, r"weight_decay"),
+    ],
+)
+def test_a_misspelt_setting_is_an_error_with_the_nearest_name(small_model: Path, given: Any, meant: str):
+    with pytest.raises(ConfigurationError, match=rf"_internal_config.* has no .*Did you mean {meant}\?"):
+        meaning.without_meaning(given, where=f"{make(small_model).ref}: _internal_config")
+
+
+def test_names_of_arts_are_no_misspellings():
+    assert meaning.without_meaning({"init_args": {"load_in_8bit": True, "load_in_16bit": False}}, where="x") == [
+        "init_args.load_in_16bit, init_args.load_in_8bit (settings of Unsloth's loader)"
+    ]
+
+
+# The chat template that a script sets
+
+TEMPLATE = "{{ tone if tone is defined else 'plain' }}{% for message in messages %}{{ message.content }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("internal", "expected"),
+    [
+        ({"chat_template": TEMPLATE}, "plainhi"),
+        ({"chat_template": TEMPLATE, "chat_template_kwargs": {"tone": "it's \"odd\" %} {"}}, "it's \"odd\" %} {hi"),
+        ({"chat_template": TEMPLATE, "chat_template_kwargs": {"tone": [1, None, {"a": False}]}},
+         "[1, None, {'a': False}]hi"),
+    ],
+)  # fmt: skip
+def test_inference_and_training_write_prompts_with_the_template_that_was_set(
+    small_model: Path, tmp_path: Path, internal: Any, expected: str
+):
+    model = make(small_model, _internal_config=internal)
+    asked: Any = [{"role": "user", "content": "hi"}]
+
+    async def train() -> tuple[str, str, art.TrainResult]:
+        async with LocalBackend(path=tmp_path) as backend:
+            await model.register(backend)
+            create = model.openai_client().chat.completions.create
+            tokenizer = backend._sessions.base_of(model).tokenizer
+            answers = [await create(model=model.name, messages=asked, max_tokens=4) for _ in range(2)]
+            own: Any = {"chat_template_kwargs": {"tone": "own"}}
+            other = await create(model=model.name, messages=asked, max_tokens=4, extra_body=own)
+            prompts = [tokenizer.decode(each.choices[0].prompt_token_ids) for each in (answers[0], other)]  # type: ignore[attr-defined]
+            for each in answers:  # as a client leaves them that keeps nothing of ours
+                each.choices[0].model_extra.clear()  # pyright: ignore[reportOptionalMemberAccess]
+            group = art.TrajectoryGroup(
+                art.Trajectory(messages_and_choices=[*asked, each.choices[0]], reward=reward)
+                for reward, each in enumerate(answers)
+            )
+            return prompts[0], prompts[1], await model.train([group])
+
+    prompt, with_its_own, result = asyncio.run(train())
+
+    assert (prompt, with_its_own) == (expected, "ownhi")
+    assert result.metrics["ratio"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_template_in_a_file_is_read(small_model: Path, tmp_path: Path):
+    file = tmp_path / "template.jinja"
+    file.write_text(TEMPLATE)
+    tokenizer = AutoTokenizer.from_pretrained(small_model)
+
+    own = with_template(tokenizer, {"chat_template_path": file})
+
+    assert own.chat_template == TEMPLATE != tokenizer.chat_template
+    assert with_template(tokenizer, {}) is tokenizer
+
+
+@pytest.mark.parametrize(
+    ("internal", "why"),
+    [
+        ({"chat_template": "", "chat_template_path": "x"}, "name the template once"),
+        ({"chat_template_path": "/nowhere/at/all"}, "cannot be read"),
+        ({"chat_template_kwargs": {"messages": []}}, "must not set 'messages'"),
+        ({"chat_template_kwargs": {"a b": 1}}, "must not set 'a b'"),
+        ({"chat_template_kwargs": {"a": math.nan}}, "JSON has no form"),
+        ({"chat_template_kwargs": ["a"]}, "give a mapping"),
+    ],
+)
+def test_a_template_that_cannot_be_is_refused(small_model: Path, internal: Any, why: str):
+    with pytest.raises(ConfigurationError, match=why):
+        with_template(AutoTokenizer.from_pretrained(small_model), internal)
 
 
 def test_settings_with_a_meaning_are_used_without_a_word(
@@ -194,8 +291,11 @@ def test_inference_listens_on_the_port_that_was_asked_for(
         asyncio.run(register())
 
     assert model.inference_base_url == f"http://127.0.0.1:{free_port}/v1"
-    ignored = "engine_args, server_args.uvloop"
-    assert caplog.messages == [f"api/agent: _openai_client_config: no meaning here, ignored: {ignored}"]
+    (message,) = caplog.messages
+    assert message.startswith(
+        "api/agent: _openai_client_config: no meaning here, ignored: engine_args (settings of vLLM"
+    )
+    assert "server_args.uvloop (LocalBackend(host=" in message
 
 
 def test_a_model_that_is_only_called_has_its_plain_name_at_the_step_where_it_stands():

@@ -32,6 +32,7 @@ def test_training_moves_one_step_and_answers_with_the_new_weights(world: World):
     assert after == result.step == before + 1
     assert result.metrics["learning_rate"] == 5e-6
     assert (result.path / "adapter_model.safetensors").exists()
+    assert (result.checkpoint_path, result.checkpoint_ready) == (str(result.path), None)
     assert f"agent@{after}" in {model.id for model in models.data}
 
 

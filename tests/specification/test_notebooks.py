@@ -15,7 +15,15 @@ for package in ("weave", "polars", "matplotlib"):
     pytest.importorskip(package, reason="`make test-frameworks` installs it")
 
 NOTEBOOKS = Path(__file__).parent / "notebooks"
-REACHED = {"guessing_game": 3, "puzzles": 2, "self_play": 2, "tools_and_a_judge": 3}
+REACHED = {
+    "guessing_game": 3,
+    "puzzles": 2,
+    "searching_mail": 2,
+    "self_play": 2,
+    "sliding_numbers": 2,
+    "tools_and_a_judge": 3,
+    "tools_of_a_server": 2,
+}
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 

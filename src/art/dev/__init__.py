@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from art.absent import missing
+
 
 class InitArgs(TypedDict, total=False):
     """How the base model is loaded."""
@@ -86,3 +88,7 @@ class OpenAIServerConfig(TypedDict, total=False):
     log_file: str
     server_args: ServerArgs | dict[str, Any]
     engine_args: EngineArgs | dict[str, Any]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

@@ -22,6 +22,8 @@ P = ParamSpec("P")
 T = TypeVar("T", bound=Trajectory)
 _model: ContextVar[Model[Any] | None] = ContextVar("art_langgraph_model", default=None)
 
+PROVIDERS = (None, "openai", "openai-compatible", "openai_compatible")
+
 __all__ = ["init_chat_model", "wrap_rollout"]
 
 
@@ -41,11 +43,22 @@ def wrap_rollout(model: Model[Any], rollout: Callable[P, Awaitable[T]]) -> Calla
     return wrapped
 
 
-def init_chat_model(model: str | None = None, **options: Any) -> ChatOpenAI:
+def init_chat_model(
+    model: Any = None,
+    *,
+    model_provider: str | None = None,
+    configurable_fields: None = None,
+    config_prefix: str | None = None,
+    invoke_timeout: float | None = None,
+    **options: Any,
+) -> ChatOpenAI:
     """Give LangChain's chat model of the model whose rollout this is; `options` are those of `ChatOpenAI`.
 
-    Raises `ConfigurationError` outside of a rollout that `wrap_rollout` wraps, and without langchain-openai.
+    A chat model of LangChain's own is given back as it is, and what it asks of the model under training is trained on
+    too. `invoke_timeout`, in seconds, is ChatOpenAI's `timeout`. Raises `ConfigurationError` outside of a rollout that
+    `wrap_rollout` wraps, without langchain-openai, and for what needs another provider.
     """
+    _check_is_openais(model_provider, configurable_fields=configurable_fields, config_prefix=config_prefix)
     try:
         from langchain_openai import ChatOpenAI  # pyright: ignore[reportMissingImports] - an extra
     except ImportError as error:
@@ -55,6 +68,10 @@ def init_chat_model(model: str | None = None, **options: Any) -> ChatOpenAI:
     speaking = _model.get()
     if speaking is None:
         raise ConfigurationError("Call init_chat_model inside a rollout that wrap_rollout(model, rollout) wraps.")
+    if model is not None and not isinstance(model, str):
+        return model
+    if invoke_timeout is not None:
+        options.setdefault("timeout", invoke_timeout)
     settings: dict[str, Any] = {
         "model": model or speaking.get_inference_name(),
         "base_url": speaking.inference_base_url,
@@ -63,6 +80,16 @@ def init_chat_model(model: str | None = None, **options: Any) -> ChatOpenAI:
         **options,
     }
     return ChatOpenAI(**settings)
+
+
+def _check_is_openais(provider: str | None, **others: object) -> None:
+    if provider not in PROVIDERS:
+        raise ConfigurationError(
+            f"model_provider={provider!r}: the model under training is asked as OpenAI's are. Give a chat model of "
+            "LangChain's as `model` for another provider."
+        )
+    if given := [name for name, value in others.items() if value is not None]:
+        raise ConfigurationError(f"init_chat_model takes no {' and no '.join(given)}: the rollout says which model.")
 
 
 @contextmanager

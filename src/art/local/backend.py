@@ -10,8 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
+from art.absent import SaysInstead
 from art.backend import AnyModel, Inference, Trainable, TrainResult
 from art.config import TrainConfig, TrainSFTConfig
+from art.dev.meaning import EXPERT_REPLAY, ignore
 from art.errors import BackendClosedError, ConfigurationError
 from art.format.pick import Mode, Pick, pick_of
 from art.guard import Guard
@@ -45,7 +47,7 @@ from art.store.store import CheckpointStore
 from art.trajectories import Trajectory, TrajectoryGroup
 
 
-class LocalBackend:
+class LocalBackend(SaysInstead):
     """Trains and serves on this machine, and keeps everything durable below one root folder.
 
     With `deterministic=True` whole runs repeat, rollouts included: a request without a seed gets one from the run's
@@ -84,12 +86,13 @@ class LocalBackend:
         on_corrupt: OnCorrupt = "raise",
         guard: Guard | None = None,
         gpu_cost_per_hour_usd: float | None = None,
+        enable_expert_replay: bool = False,
     ) -> None:
+        ignore("LocalBackend", [EXPERT_REPLAY] if enable_expert_replay else [])
         self._gpu_cost_per_s = (gpu_cost_per_hour_usd or 0.0) / 3600
         self._listen = Listen.with_key(api_key, host=host, body_bytes=max_request_bytes)
         self.store = CheckpointStore(path)
-        self.history = History(self.store.root)
-        self._logbook = Logbook(self.store)
+        self.history, self._logbook = History(self.store.root), Logbook(self.store)
         samplers = Samplers(chosen=sampler, exact=deterministic, max_rows=max_rows, max_cache_bytes=max_cache_bytes)
         self._bases = Bases(device=device, dtype=dtype, ranks=ranks, samplers=samplers)
         self._models: list[AnyModel] = []
@@ -104,8 +107,7 @@ class LocalBackend:
             listen=self._listen,
             seeds=Seeds(training=seed, requests=seed if deterministic else None),
         )
-        self._settling = Settling()
-        self._closed = False
+        self._settling, self._closed = Settling(), False
 
     def __enter__(self) -> Self:
         return self

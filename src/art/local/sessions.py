@@ -29,6 +29,7 @@ from art.local.seeds import Seeds
 from art.local.session import Session
 from art.local.standing import Standing
 from art.local.stopping import stop_at_signals
+from art.local.templates import with_template
 from art.names import ModelRef
 from art.store.checkpoint import Checkpoint
 from art.trajectories import TrajectoryGroup
@@ -61,8 +62,12 @@ class Sessions:
         self._training = ThreadPoolExecutor(1, thread_name_prefix="art-train")
 
     def base_of(self, model: Trainable) -> Base:
-        """Give the base that a model is trained over, loading it the first time; raises as `Bases.open` does."""
-        return self._bases.open(model.base_model, in_4bit=in_4bit(model.settings))
+        """Give the base that a model is trained over, loading it the first time; raises as `Bases.open` does.
+
+        Its chat template is the one that the model asks for, if it does.
+        """
+        base = self._bases.open(model.base_model, in_4bit=in_4bit(model.settings))
+        return replace(base, tokenizer=with_template(base.tokenizer, model.settings))
 
     async def attach(self, model: AnyModel, port: int) -> str:
         """Let a model's session serve this object, the first object of a model opening it; gives the server's URL."""
@@ -126,7 +131,7 @@ class Sessions:
         say_neighbours(self._standing.store.root, model.ref)
         self._standing.settle(model.ref)
         self._following.catch_up(model.ref)
-        ignore(f"{model.ref}: _internal_config", without_meaning(model.settings))
+        ignore(where := f"{model.ref}: _internal_config", without_meaning(model.settings, where=where))
         listen = replace(self._listen, port=port)
         # The port first: where it is taken, no model is loaded for nothing.
         with ExitStack() as undoing:
