@@ -56,6 +56,27 @@ def test_what_json_leaves_open_is_refused_by_name(content: bytes):
     assert len(str(caught.value)) < 400, "a stranger's file does not fill the terminal"
 
 
+flat_values = st.one_of(
+    st.from_regex(r"-?[0-9]{1,24}(\.[0-9]{1,24})?([eE][-+]?[0-9]{1,3})?", fullmatch=True),
+    st.sampled_from(["true", "null", "NaN", "-Infinity", "1" * 99, "1" * 101, '":"', '"\\u0061"', '"{"', "{}", "[]"]),
+    st.text(st.characters(min_codepoint=1, max_codepoint=300)).map(lambda text: f'"{text}"'),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c/d", "\\u0061", '":']), flat_values), max_size=4))
+def test_an_object_of_plain_values_is_read_as_it_is_inside_a_document(fields: list[tuple[str, str]]):
+    content = "{" + ", ".join(f'"{name}": {value}' for name, value in fields) + "}"
+
+    assert _outcome(content) == _outcome(f"[{content}]").removeprefix("[").removesuffix("]")
+
+
+def _outcome(text: str) -> str:
+    try:
+        return repr(parse(text.encode(), where="here"))
+    except CorruptCheckpointError:
+        return "refused"
+
+
 @pytest.mark.parametrize(
     ("content", "value"),
     [

@@ -5,8 +5,11 @@ import json
 import math
 import os
 import struct
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -55,6 +58,28 @@ def test_a_line_of_the_source_reaches_the_pasts_of_its_forks(tmp_path: Path):
 
     assert before == {0: 0.5}
     assert histories.scores(parts, "reward") == {0: 0.5, 1: 0.25}
+
+
+def test_threads_that_read_on_at_once_see_no_rewind(tmp_path: Path):
+    histories, path, start = Histories(tmp_path), tmp_path / layout.history_path(ROOT), Barrier(4)
+    path.parent.mkdir(parents=True)
+    before = sys.getswitchinterval()
+
+    def read(_: int) -> tuple[int, int]:
+        start.wait()
+        series = histories.series(ROOT)
+        return len(series.rows), len(series.tails)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for turn in range(1, 6):
+                lines = [{"step": step, "split": "train", "train/reward": 1.0} for step in range(300 * turn)]
+                path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+                assert set(pool.map(read, range(4))) == {(300 * turn, 0)}
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_of_a_history_that_has_grown_only_the_new_lines_are_read(tmp_path: Path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
 from bisect import bisect_left
 from collections.abc import Iterable
 from contextlib import suppress
@@ -58,6 +59,7 @@ class Histories:
         self._root = root
         self._history = History(root)
         self._readings: dict[ModelRef, _Reading] = {}
+        self._reading_on = threading.Lock()
         self._own: dict[ModelRef, tuple[Stamp | None, Mark | None, Own]] = {}
         self._pasts: dict[ModelRef, tuple[tuple[Segment, ...], tuple[Series, ...], Series]] = {}
         self._judged: dict[ModelRef, tuple[Grounds, Judged]] = {}
@@ -130,17 +132,19 @@ class Histories:
     def _reading(self, model: ModelRef) -> _Reading:
         """Read what came since the last time, or everything where the file is another one."""
         stamp = _stamp(self._path(model))
-        reading = self._readings.get(model)
-        if reading is None or reading.stamp != stamp:
-            is_grown = reading is not None and reading.mark is not None and self._is_grown(model, reading.mark)
-            reading = reading if reading is not None and is_grown else _Reading()
-            try:
-                self._read_on(model, reading, stamp)
-            except ArtError:
-                reading = _Reading()
-            reading.stamp = stamp
-            self._readings[model] = reading
-        return reading
+        # Of two threads that read on, the later one would take the lines that the first took for a rewind.
+        with self._reading_on:
+            reading = self._readings.get(model)
+            if reading is None or reading.stamp != stamp:
+                is_grown = reading is not None and reading.mark is not None and self._is_grown(model, reading.mark)
+                reading = reading if reading is not None and is_grown else _Reading()
+                try:
+                    self._read_on(model, reading, stamp)
+                except ArtError:
+                    reading = _Reading()
+                reading.stamp = stamp
+                self._readings[model] = reading
+            return reading
 
     def _read_on(self, model: ModelRef, reading: _Reading, stamp: Stamp | None) -> None:
         if stamp is None:
