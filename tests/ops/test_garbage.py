@@ -7,6 +7,7 @@ import pytest
 
 from art.names import ModelRef
 from art.ops.garbage import collect_garbage, find_garbage, freed_bytes
+from art.store.extents import held_elsewhere_bytes
 from art.store.store import CheckpointStore
 from store.conftest import write_run
 
@@ -27,7 +28,7 @@ def test_a_file_with_a_link_elsewhere_frees_nothing(tmp_path: Path):
     (tmp_path / "going").mkdir()
     (tmp_path / "going/weights").hardlink_to(kept)
 
-    assert freed_bytes([tmp_path / "going"]) == {tmp_path / "going": 0}
+    assert freed_bytes([tmp_path / "going"], root=tmp_path) == {tmp_path / "going": 0}
 
 
 def test_a_file_whose_every_link_goes_frees_its_bytes_once(tmp_path: Path):
@@ -35,9 +36,27 @@ def test_a_file_whose_every_link_goes_frees_its_bytes_once(tmp_path: Path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b/weights").hardlink_to(first)
 
-    freed = freed_bytes([tmp_path / "a", tmp_path / "b"])
+    freed = freed_bytes([tmp_path / "a", tmp_path / "b"], root=tmp_path)
 
     assert sum(freed.values()) == first.stat().st_blocks * 512 >= len(CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("held", "staying", "kept"),
+    [
+        ([("a", (0, 10)), ("b", (0, 10))], [], {"a": 0, "b": 10}),
+        ([("a", (0, 10)), ("a", (0, 10))], [], {"a": 10}),
+        ([("a", (0, 10))], [], {"a": 10}),
+        ([("a", (0, 10)), ("b", (4, 14))], [(8, 20)], {"a": 6, "b": 10}),
+        ([("a", (0, 10)), ("b", (0, 4)), ("b", (6, 10))], [(2, 3)], {"a": 3, "b": 8}),
+        ([("a", (0, 5)), ("b", (5, 10))], [(0, 10), (0, 10)], {"a": 5, "b": 5}),
+    ],
+    ids=["the later one", "a clone of its own", "a snapshot", "overlapping", "a hole", "held twice"],
+)
+def test_shared_bytes_go_with_their_last_holder(
+    held: list[tuple[str, tuple[int, int]]], staying: list[tuple[int, int]], kept: dict[str, int]
+):
+    assert held_elsewhere_bytes(held, staying) == kept
 
 
 @pytest.fixture

@@ -2,17 +2,23 @@
 
 import os
 import shutil
+import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from art.names import ModelRef
+from art.ops.disk_use import read_disk_use
+from art.ops.on_disk import OnDisk
 from art.ops.repair import repair
+from art.ops.tree import read_tree
 from art.ops.verify import check
 from art.store import disk
-from art.store.sharing import Sharing, share
+from art.store.checkpoint import Checkpoint
+from art.store.sharing import Sharing, share, take_out
 from art.store.store import CheckpointStore
 from filesystems import Mount
 
@@ -48,6 +54,40 @@ def test_sharing_a_large_file_takes_no_room(mount: Mount):
 
     assert mount.used_bytes() - before < MIB
     assert (folder / "shared").read_bytes() == original.read_bytes()
+
+
+def test_a_plan_tells_what_the_disk_gets_back(
+    mounted_store: CheckpointStore, mount: Mount, main: ModelRef, branch: ModelRef
+):
+    for step in (1, 2):
+        commit_large_checkpoint(mounted_store, main, step)
+    refs = [main.at(1), main.at(2), mounted_store.fork(mounted_store.open(main.at(1)), branch).checkpoint.ref]
+    place, before = OnDisk(mounted_store), mount.used_bytes()
+
+    used = {use.model: use.kept_bytes for use in read_disk_use(mounted_store, read_tree(place, [main, branch]))}
+    alone, together = place.freed_bytes(refs[:1]), sum(place.freed_bytes(refs).values())
+    for ref in refs:
+        mounted_store.delete_step(ref)
+
+    assert alone[refs[0]] < MIB
+    assert 16 * MIB <= sum(used.values()) < 17 * MIB
+    assert used[branch] < MIB
+    assert 16 * MIB <= together < 17 * MIB
+    assert in_the_end(lambda: abs(before - mount.used_bytes() - together) < MIB)
+
+
+def test_a_clone_outside_the_root_keeps_its_bytes(mounted_store: CheckpointStore, mount: Mount, main: ModelRef):
+    if not mount.kind.reflinks:
+        pytest.skip("this file system has no clones")
+    weights = commit_large_checkpoint(mounted_store, main, 1).path / "weights.bin"
+    taken, place = mount.path / uuid.uuid4().hex, OnDisk(mounted_store)
+
+    take_out(weights, taken)
+    freed = place.freed_bytes([main.at(1)])[main.at(1)]
+    taken.unlink()
+
+    assert freed < MIB
+    assert in_the_end(lambda: place.freed_bytes([main.at(1)])[main.at(1)] >= 8 * MIB)
 
 
 def test_a_full_device_leaves_nothing_of_a_checkpoint(mounted_store: CheckpointStore, main: ModelRef, mount: Mount):
@@ -112,6 +152,21 @@ def test_a_repair_on_a_full_device_leaves_what_is_damaged_and_works_once_there_i
 def write_large_checkpoint(store: CheckpointStore, model: ModelRef, step: int) -> None:
     with store.stage(model.at(step)) as stage:
         (stage.path / "adapter_model.safetensors").write_bytes(os.urandom(8 * MIB))
+
+
+def in_the_end(is_so: Callable[[], bool]) -> bool:
+    """Wait for what a file system does in the background: XFS lets go of the bytes of a file after it is gone."""
+    end_s = time.monotonic() + 10
+    while not is_so() and time.monotonic() < end_s:
+        os.sync()
+        time.sleep(0.05)
+    return is_so()
+
+
+def commit_large_checkpoint(store: CheckpointStore, model: ModelRef, step: int) -> Checkpoint:
+    with store.stage(model.at(step)) as stage:
+        (stage.path / "weights.bin").write_bytes(os.urandom(8 * MIB))
+        return stage.commit(parent=store.newest(model))
 
 
 def fill(path: Path) -> None:

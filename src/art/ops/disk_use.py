@@ -1,4 +1,4 @@
-"""What each branch keeps on the disk: files that several checkpoints share by hard link count once."""
+"""What each branch keeps on the disk: bytes that several checkpoints share, by hard link or as clones, count once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from art.format import layout
 from art.names import ModelRef
 from art.ops.garbage import BLOCK_BYTES
 from art.ops.tree import TreeBranch
+from art.store.extents import held_before_bytes, shared_ranges
 from art.store.store import CheckpointStore
 
 
@@ -28,23 +29,34 @@ class BranchUse:
 
 def read_disk_use(store: CheckpointStore, branches: Iterable[TreeBranch]) -> list[BranchUse]:
     """Measure branches in their order."""
-    seen: set[tuple[int, int]] = set()
-    uses: list[BranchUse] = []
-    for branch in branches:
-        folder = store.root / layout.model_path(branch.model)
-        kept, aside = (_new_bytes(folder / name, seen) for name in (layout.CHECKPOINTS, layout.SET_ASIDE))
-        uses.append(BranchUse(model=branch.model, checkpoints=len(branch.steps), kept_bytes=kept, aside_bytes=aside))
-    return uses
+    branches, seen = list(branches), set[tuple[int, int]]()
+    files = {
+        (branch.model, name): list(_new_files(store.root / layout.model_path(branch.model) / name, seen))
+        for branch in branches
+        for name in (layout.CHECKPOINTS, layout.SET_ASIDE)
+    }
+    held = held_before_bytes(
+        (part, each) for part, among in files.items() for path, _ in among for each in shared_ranges(path)
+    )
+    size_bytes = {part: max(0, sum(size for _, size in among) - held.get(part, 0)) for part, among in files.items()}
+    return [
+        BranchUse(
+            model=branch.model,
+            checkpoints=len(branch.steps),
+            kept_bytes=size_bytes[branch.model, layout.CHECKPOINTS],
+            aside_bytes=size_bytes[branch.model, layout.SET_ASIDE],
+        )
+        for branch in branches
+    ]
 
 
-def _new_bytes(folder: Path, seen: set[tuple[int, int]]) -> int:
-    total = 0
+def _new_files(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, int]]:
+    """Yield the files that were not seen at another place, and what their blocks take."""
     for entry in _files(folder):
         status = entry.stat(follow_symlinks=False)
         if (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
-            total += status.st_blocks * BLOCK_BYTES
-    return total
+            yield Path(entry.path), status.st_blocks * BLOCK_BYTES
 
 
 def _files(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from art.errors import ArtError
 from art.names import CheckpointRef, ModelRef
 from art.store import staging
+from art.store.extents import held_elsewhere_bytes, shared_ranges
 from art.store.store import CheckpointStore
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ def find_garbage(store: CheckpointStore | Remote) -> Garbage:
     abandoned = store.abandoned()
     torn, problems = _each_model(store, store.torn)
     unknown, _ = _each_model(store, store.unknown)
-    sizes = freed_bytes([*(path for paths in torn.values() for path in paths), *filter(Path.exists, abandoned)])
+    debris = [*(path for paths in torn.values() for path in paths), *filter(Path.exists, abandoned)]
+    sizes = freed_bytes(debris, root=store.root)
     return Garbage(
         debris=tuple(DebrisFolder(path, size_bytes) for path, size_bytes in sizes.items()),
         unknown=tuple(
@@ -91,33 +94,44 @@ def _broken_rewinds(remote: Remote, ask: Callable[[ModelRef], list[Broken]]) -> 
     return Garbage(debris=tuple(debris), unknown=(), problems=problems)
 
 
-def freed_bytes(folders: Iterable[Path]) -> dict[Path, int]:
-    """Tell what the disk gets back when folders are deleted together: a file with a link elsewhere gives nothing.
+def freed_bytes(folders: Iterable[Path], *, root: Path) -> dict[Path, int]:
+    """Tell what the disk gets back when folders below a root are deleted together.
 
-    What a clone shares cannot be told: its bytes are counted.
+    A file with a link elsewhere gives nothing, and neither does what a clone elsewhere has in common with one.
     """
     files = {folder: list(_files(folder)) for folder in folders}
-    links = Counter((file.st_dev, file.st_ino) for each in files.values() for file in each)
-    counted: set[tuple[int, int]] = set()
-    freed: dict[Path, int] = {}
+    links = Counter(_identity(status) for each in files.values() for _, status in each)
+    going: dict[tuple[int, int], tuple[Path, Path]] = {}
+    freed = dict.fromkeys(files, 0)
     for folder, each in files.items():
-        freed[folder] = 0
-        for file in each:
-            identity = (file.st_dev, file.st_ino)
-            if identity not in counted and links[identity] >= file.st_nlink:
-                freed[folder] += file.st_blocks * BLOCK_BYTES
-            counted.add(identity)
-    return freed
+        for path, status in each:
+            if _identity(status) not in going and links[_identity(status)] >= status.st_nlink:
+                going[_identity(status)] = (folder, path)
+                freed[folder] += status.st_blocks * BLOCK_BYTES
+    kept = _kept_by_clones(going, root)
+    return {folder: max(0, size_bytes - kept.get(folder, 0)) for folder, size_bytes in freed.items()}
 
 
-def _files(folder: Path) -> Iterator[os.stat_result]:
+def _kept_by_clones(going: Mapping[tuple[int, int], tuple[Path, Path]], root: Path) -> Mapping[Path, int]:
+    held = [(folder, each) for folder, path in going.values() for each in shared_ranges(path)]
+    if not held:
+        return {}
+    staying = (path for path, status in _files(root) if stat.S_ISREG(status.st_mode) and _identity(status) not in going)
+    return held_elsewhere_bytes(held, (each for path in staying for each in shared_ranges(path)))
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
     for path in folder.rglob("*"):
         try:
             status = path.lstat()
         except FileNotFoundError:
             continue  # deleted while this was listed
         if not path.is_dir() or path.is_symlink():
-            yield status
+            yield path, status
 
 
 def _each_model(

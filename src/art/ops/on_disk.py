@@ -130,7 +130,7 @@ class OnDisk:
     def freed_bytes(self, refs: Collection[CheckpointRef]) -> dict[CheckpointRef, int]:
         by_model = {model: self.store.folders(model) for model in {ref.model for ref in refs}}
         folders = {ref: by_model[ref.model][ref.step] for ref in refs}
-        freed = freed_bytes(folders.values())
+        freed = freed_bytes(folders.values(), root=self.store.root)
         return {ref: freed[folder] for ref, folder in folders.items()}
 
     def rewind(self, checkpoint: Checkpoint) -> SetAside | None:
