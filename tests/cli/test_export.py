@@ -2,6 +2,7 @@
 
 import json
 
+from art.format import layout
 from art.names import ModelRef
 from art.store.history import History
 from art.store.store import CheckpointStore
@@ -42,3 +43,21 @@ def test_a_history_without_checkpoints_is_exported_too(art: Art, store: Checkpoi
     done = art("export", "judge", "--to", "jsonl")
 
     assert done.stdout == "shop/judge -> jsonl, run judge: 1 point.\n"
+
+
+def test_a_past_is_exported_with_what_it_cost_until_each_step(art: Art, store: CheckpointStore):
+    lines = [
+        {"step": step, "split": "train", "time": f"2026-01-01T0{step}:00:00Z", "train/reward": 0.5} for step in range(4)
+    ]
+    path = store.root / layout.history_path(ModelRef("shop", "priced"))
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+    art("export", "priced", "--to", "jsonl", "--price", "2.5")
+    status = json.loads(art("status", "--price", "2.5", "--json").stdout)
+
+    told = [
+        json.loads(line) for line in (store.root / "trackers/jsonl/shop/priced/history.jsonl").read_text().splitlines()
+    ]
+    assert [line["costs/clock"] for line in told] == [0.0, 2.5, 5.0, 7.5]
+    assert status["cost"]["price"] >= 7.5

@@ -73,7 +73,7 @@ def test_a_merged_model_is_written_and_a_base_that_moved_is_named(
         (("shop/trained@3",), "Name a FOLDER for a checkpoint, or --to TRACKER"),
         (("shop/trained@3", "{}/mine", "--to", "jsonl"), "Name a FOLDER for a checkpoint, or --to TRACKER"),
         (("shop/trained", "--to", "jsonl", "--merge"), "--merge, --gguf and --base-model belong to a FOLDER"),
-        (("shop/trained@3", "{}/mine", "--metrics-only"), "--metrics-only belongs to --to"),
+        (("shop/trained@3", "{}/mine", "--metrics-only"), "--metrics-only and --price belong to --to"),
         (("shop/trained@3", "{}/mine", "--base-model", "x"), "--base-model belongs to --merge and --gguf"),
         (("shop/trained@3", "{}/adapter"), "is there already"),
         (("shop/trained@4", "{}/mine"), "shop/trained@4"),

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Annotated, TypeVar, cast
@@ -152,10 +152,16 @@ def own_of(history: Series) -> Own:
 
 def clock_s(times: Iterable[str]) -> float:
     """Add up the time between neighbouring moments; a gap far longer than most was a pause, and counts as none."""
+    clock = read_clock(times)
+    return clock[-1][1] if clock else 0.0
+
+
+def read_clock(times: Iterable[str]) -> list[tuple[datetime, float]]:
+    """Give the moments, oldest first, each with the seconds that had gone by until then, pauses left out."""
     moments = sorted(moment for time in times if (moment := moment_of(time)) is not None)
     gaps = [(after - before).total_seconds() for before, after in pairwise(moments)]
     longest = max(LEAST_PAUSE_S, PAUSE * median(gaps)) if gaps else 0.0
-    return sum(gap for gap in gaps if gap <= longest)
+    return list(zip(moments, accumulate((gap if gap <= longest else 0.0 for gap in gaps), initial=0.0), strict=False))
 
 
 def moment_of(time: str | None) -> datetime | None:

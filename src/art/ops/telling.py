@@ -7,7 +7,7 @@ points, so that a crash in between tells some of them twice and none never.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import reduce
 from itertools import takewhile
@@ -23,6 +23,7 @@ from art.format.json import canonical_json, parse_as, shown
 from art.format.lineage import Segment, segments
 from art.format.manifest import Manifest, digest_bytes
 from art.names import CheckpointRef, ModelRef
+from art.ops.pricing import COST, cost_by_clock
 from art.ops.recording import read_lines
 from art.ops.series import StepRow, series_of
 from art.store import regular, staging
@@ -44,6 +45,8 @@ class TrackerReport:
     name: str
     make: Callable[[], Tracker]
     has_rollouts: bool = True
+    price: float | None = None
+    """Of an hour by the clock; with it each point says what the model has cost until then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +133,9 @@ class Teller:
             first = max(len(inherited), parent.index + 1 if parent else 0)
             cursor = cursor.model_copy(update={"inherited": len(inherited), "index": max(cursor.index, first)})
         own = list(_own(self.store, model, cursor))
+        if self.report.price is not None:
+            cost = cost_by_clock(History(self.store.root).read(model), self.report.price)
+            own = [_with_cost(line, cost) for line in own]
         lines = [*inherited[cursor.told :], *own]
         if not lines:
             return Told(run=cursor.run)
@@ -283,6 +289,11 @@ def _own(store: CheckpointStore, model: ModelRef, cursor: Cursor) -> Iterator[_L
         end = begin + len(line)
         yield _Line(point=point, split=entry.split, begin=begin, end=end, digest=digest_bytes(line), newest=newest)
         index += 1
+
+
+def _with_cost(line: _Line, cost: Callable[[float], float]) -> _Line:
+    metrics = {**line.point.metrics, COST: cost(line.point.time_s)}
+    return replace(line, point=replace(line.point, metrics=metrics))
 
 
 def _point(index: int, step: int, time: str, **fields: Any) -> Point:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from art.cli.completion import name_argument
-from art.cli.invocation import AsJson, Invocation, Project, Root, settle
+from art.cli.invocation import AsJson, Invocation, Price, Project, Root, settle
 from art.cli.render import output
 from art.errors import NotFoundError
 
@@ -36,6 +36,7 @@ def export(
         str | None, typer.Option("--to", metavar="TRACKER", help="trackio, wandb, mlflow, tensorboard or jsonl.")
     ] = None,
     metrics_only: Annotated[bool, typer.Option("--metrics-only", metavar="", help="With --to: no rollouts.")] = False,
+    price: Price = None,
     root: Root = None,
     project: Project = None,
     as_json: AsJson = False,
@@ -49,15 +50,15 @@ def export(
         raise typer.BadParameter("Name a FOLDER for a checkpoint, or --to TRACKER for a whole past.")
     if folder is None and (merge or gguf or base_model):
         raise typer.BadParameter("--merge, --gguf and --base-model belong to a FOLDER.")
-    if folder is not None and metrics_only:
-        raise typer.BadParameter("--metrics-only belongs to --to.")
+    if folder is not None and (metrics_only or price is not None):
+        raise typer.BadParameter("--metrics-only and --price belong to --to.")
     if base_model and not (merge or gguf):
         raise typer.BadParameter("--base-model belongs to --merge and --gguf.")
     if folder is not None:
         form = Form.GGUF if gguf else Form.MERGED if merge else Form.ADAPTER
         _export_folder(invocation, model, folder.absolute(), form=form, base_model=base_model)
     elif to is not None:
-        _export_past(invocation, model, to, metrics_only=metrics_only)
+        _export_past(invocation, model, to, metrics_only=metrics_only, price=price)
 
 
 def _export_folder(invocation: Invocation, model: str, folder: Path, *, form: Form, base_model: str | None) -> None:
@@ -98,7 +99,7 @@ def _folder_lines(ref: str, folder: Path, exported: "Exported") -> list[str]:
     return lines
 
 
-def _export_past(invocation: Invocation, model: str, to: str, *, metrics_only: bool) -> None:
+def _export_past(invocation: Invocation, model: str, to: str, *, metrics_only: bool, price: float | None) -> None:
     from art.cli.render import wording
     from art.format import layout
     from art.ops.telling import Teller, TrackerReport
@@ -107,7 +108,8 @@ def _export_past(invocation: Invocation, model: str, to: str, *, metrics_only: b
     address, store = invocation.local_address(model, "export"), invocation.existing_store
     if address.ref:
         raise typer.BadParameter(f"A whole past is written; leave the step out: {address.model}.")
-    report = TrackerReport(to, maker(to, store.root / layout.TRACKERS), has_rollouts=not metrics_only)
+    make = maker(to, store.root / layout.TRACKERS)
+    report = TrackerReport(to, make, has_rollouts=not metrics_only, price=price)
     teller = Teller(store, report)
     try:
         with output.working(f"telling {to} of {address.model}"):
