@@ -8,6 +8,7 @@ import pytest
 from art.remote.remote import Remote
 from art.store.store import CheckpointStore
 from store.conftest import tree, write_checkpoint
+from ui.story import Branch, tell
 
 from .conftest import BRANCH, MAIN, Art
 
@@ -47,6 +48,30 @@ def test_log_of_a_model_in_a_bucket_is_not_that_of_this_disk(art: Art, bucket: s
 
     assert "agent-1@150" in drawn
     assert "@7" not in drawn
+
+
+def test_data_counts_in_the_bucket_and_refuses_altered_sums(art: Art, tmp_path: Path, elsewhere: Path):
+    store = tell(
+        tmp_path / "story",
+        story=(Branch(name="one", last=4, changed={}), Branch(name="two", source="one", at=2, last=5, changed={})),
+    )
+    (tmp_path / "kept").mkdir()
+    url = f"file://{tmp_path}/kept"
+    for name in ("one", "two"):
+        assert art("push", f"shop/{name}", url, root=store.root).returncode == 0
+
+    counted = art("data", f"{url}::shop/two", "--json", root=elsewhere)
+    (sums,) = (tmp_path / "kept/shop/models/two/checkpoints").glob("*5/trainer.json")
+    sums.chmod(0o644)
+    sums.write_text("{}")
+    altered = art("data", f"{url}::shop/two", root=elsewhere)
+
+    here = json.loads(art("data", "shop/two", "--json", root=store.root).stdout)
+    there = json.loads(counted.stdout)
+    assert there["is_proved"]
+    assert there == {**here, "scenarios": [{**each, "prompt": None} for each in here["scenarios"]]}
+    assert altered.returncode == 1
+    assert "trainer.json was altered" in " ".join(altered.stderr.split())
 
 
 def test_show_reads_the_bucket(art: Art, store: CheckpointStore, bucket: str, elsewhere: Path):

@@ -91,6 +91,13 @@ class InBucket:
     def measure(self, checkpoint: RemoteCheckpoint, entry: FileEntry) -> tuple[int, str | None] | None:
         return self._bucket.measure(checkpoint, entry.path)
 
+    def read(self, checkpoint: RemoteCheckpoint, entry: FileEntry) -> bytes:
+        if isinstance(self.remote, Hub):
+            raise ConfigurationError(
+                f"{self.remote} is not asked for single files; `art fork` brings the checkpoint here."
+            )
+        return self.remote.read(checkpoint, entry)
+
     def stamp(self, ref: CheckpointRef) -> str | None:
         try:
             return self.remote.open_checkpoint(ref).digest

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from art.errors import CheckpointNotFoundError
 from art.format import layout
 from art.format.certificates import Certificates
+from art.format.json import MAX_BYTES
 from art.format.lineage import Segment
 from art.format.manifest import FileEntry, digest_bytes, read_manifest
 from art.format.pick import NEWEST, Pick
@@ -21,7 +22,7 @@ from art.ops.held import NoCheckpoint, StepState
 from art.store import disk, regular
 from art.store.aside import SetAside
 from art.store.certificates import certificates_of
-from art.store.checkpoint import Checkpoint, Stamp, check_size, find_manifest, is_debris, look, stamp
+from art.store.checkpoint import Checkpoint, Stamp, check_file, check_size, find_manifest, is_debris, look, stamp
 from art.store.history import Entry, History
 from art.store.pins import pins_of
 from art.store.store import CheckpointStore
@@ -122,6 +123,10 @@ class OnDisk:
             return None
         # A file that is too long is wrong already, and may have no end.
         return size_bytes, disk.digest(checkpoint.path / entry.path) if size_bytes <= entry.size_bytes else None
+
+    def read(self, checkpoint: Checkpoint, entry: FileEntry) -> bytes:
+        check_file(checkpoint.path, entry)
+        return regular.read(checkpoint.path / entry.path, max_bytes=MAX_BYTES)
 
     def stamp(self, ref: CheckpointRef) -> object:
         folder = self.store.folders(ref.model).get(ref.step)

@@ -67,6 +67,10 @@ class Place(Protocol[AnyHeld]):
         """Read a file again: its size, and its digest unless it is too long; None when it is gone."""
         ...
 
+    def read(self, checkpoint: AnyHeld, entry: FileEntry) -> bytes:
+        """Read a small file whole; raises `CorruptCheckpointError` where it is not what the manifest says."""
+        ...
+
     def stamp(self, ref: CheckpointRef) -> object:
         """Give what changes when a step is replaced by another one."""
         ...

@@ -1,7 +1,7 @@
 """How often a branch was trained on each scenario along its past, and the proof: the record of every step, counted.
 
 A checkpoint carries the sums, and each manifest on the way to it names what its step took. A rewound tail is no part of
-the way, and a fork's inherited part is what its first checkpoint carries. Opens a store; changes nothing.
+the way, and a fork's inherited part is what its first checkpoint carries. Opens a place; changes nothing.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from art.errors import ArtError, CheckpointNotFoundError
+from art.errors import ArtError
 from art.format import layout
+from art.format.json import parse_object
+from art.format.pick import Exact
 from art.format.seen import SeenData, SeenSet, read_seen
-from art.names import CheckpointRef
+from art.names import CheckpointRef, ModelRef
+from art.ops.held import Held
+from art.ops.place import AnyPlace, Place, place_of
 from art.ops.recording import read_lines
 from art.ops.rollouts import text_of
 from art.ops.scenarios import prompt_of, scenarios_of
-from art.store import regular
-from art.store.checkpoint import Checkpoint, check_file
 from art.store.history import TRAIN, History
 from art.store.store import CheckpointStore
 
@@ -63,19 +65,23 @@ class Trained:
         return sum(scenario.total for scenario in self.scenarios)
 
 
-def read_trained(store: CheckpointStore, ref: CheckpointRef, *, prompts: bool = True) -> Trained:
-    """Read what a checkpoint was trained on and count it again; raises `CorruptCheckpointError` for altered sums."""
-    checkpoint = store.open(ref)
-    seen = _seen(checkpoint)
-    steps, before = _way(store, checkpoint)
-    counted = Counter(_seen(before).trained if before else {})
+def read_trained(where: AnyPlace, ref: CheckpointRef, *, prompts: bool = True) -> Trained:
+    """Read what a checkpoint was trained on and count it again; raises `CorruptCheckpointError` for altered sums.
+
+    In a bucket the steps are asked for many at once, and what was asked of the model is not read.
+    """
+    place = place_of(where)
+    checkpoint = place.select(ref.model, Exact(ref.step)).checkpoint
+    seen = _seen(place, checkpoint)
+    steps, before = _way(place, checkpoint)
+    counted = Counter(_seen(place, before).trained if before else {})
     by_key: dict[str, list[CheckpointRef]] = {}
     for step in reversed(steps):
         for key in step.manifest.learned_from.scenarios if step.manifest.learned_from else ():
             counted[key] += 1
             by_key.setdefault(key, []).append(step.ref)
-    inherited = _inherited(store, checkpoint)
-    told = _prompts(store, steps, set(seen.trained)) if prompts else {}
+    inherited = _inherited(place, checkpoint)
+    told = _prompts(where, steps, set(seen.trained)) if prompts and isinstance(where, CheckpointStore) else {}
     hops = checkpoint.manifest.ancestry
     return Trained(
         ref=checkpoint.ref,
@@ -98,24 +104,28 @@ def read_trained(store: CheckpointStore, ref: CheckpointRef, *, prompts: bool = 
     )
 
 
-def _seen(checkpoint: Checkpoint) -> SeenData:
+def _seen(place: Place[Any], checkpoint: Held) -> SeenData:
     """Read the sums of a checkpoint, after comparing their bytes with the manifest."""
     entry = next((entry for entry in checkpoint.manifest.files if entry.path == layout.TRAINER), None)
     if checkpoint.is_foreign or entry is None:
         return SeenData(since=checkpoint.ref.step)
-    check_file(checkpoint.path, entry)
-    path = checkpoint.path / layout.TRAINER
-    value = regular.read_object(path).get("seen")
-    return read_seen(value, step=checkpoint.ref.step, where=str(path))
+    path = f"{checkpoint.where}/{layout.TRAINER}"
+    value = parse_object(place.read(checkpoint, entry), where=path).get("seen")
+    return read_seen(value, step=checkpoint.ref.step, where=path)
 
 
-def _way(store: CheckpointStore, checkpoint: Checkpoint) -> tuple[list[Checkpoint], Checkpoint | None]:
+def _way(place: Place[Any], checkpoint: Held) -> tuple[list[Held], Held | None]:
     """Follow the parents as far as they are here, by their identities.
 
     Gives the checkpoints that an update led to, newest first, and the one whose own record is not counted again.
     """
-    steps: list[Checkpoint] = []
+    steps: list[Held] = []
+    ahead: set[ModelRef] = set()
     while not checkpoint.is_foreign:
+        if checkpoint.ref.model not in ahead:
+            ahead.add(checkpoint.ref.model)
+            earlier = (step for step in place.named_steps(checkpoint.ref.model) if step < checkpoint.ref.step)
+            place.read_ahead(checkpoint.ref.model.at(step) for step in earlier)
         manifest, parent = checkpoint.manifest, checkpoint.manifest.parent
         is_fork = parent is not None and parent.ref.model != checkpoint.ref.model
         if is_fork and manifest.ancestry[-1].merge is not None:
@@ -123,7 +133,7 @@ def _way(store: CheckpointStore, checkpoint: Checkpoint) -> tuple[list[Checkpoin
         record = manifest.learned_from
         if not is_fork and (record is None or not record.scenarios):
             break  # a release that wrote nothing down, or a step that had no group
-        before = _find(store, parent) if parent else None
+        before = _find(place, parent) if parent else None
         if parent and before is None:
             break
         if not is_fork:
@@ -134,26 +144,26 @@ def _way(store: CheckpointStore, checkpoint: Checkpoint) -> tuple[list[Checkpoin
     return steps, checkpoint
 
 
-def _find(store: CheckpointStore, parent: Any) -> Checkpoint | None:
+def _find(place: Place[Any], parent: Any) -> Held | None:
     try:
-        checkpoint = store.open(parent.ref)
+        checkpoint = place.open(parent.ref)
     except ArtError:
         return None
     return checkpoint if checkpoint.digest == parent.digest else None
 
 
-def _inherited(store: CheckpointStore, checkpoint: Checkpoint) -> Mapping[str, int] | None:
+def _inherited(place: Place[Any], checkpoint: Held) -> Mapping[str, int] | None:
     """Give what was trained on before the branch began: the sums of its first checkpoint, or of that one's source."""
     hops = checkpoint.manifest.ancestry
     if not hops:
         return {}
     for ref in (checkpoint.ref.model.at(hops[-1].step), hops[-1].ref):
         try:
-            source = store.open(ref)
-        except (CheckpointNotFoundError, ArtError):
+            source = place.open(ref)
+        except ArtError:
             continue
         if hops[-1].digest in (source.digest, source.manifest.parent and source.manifest.parent.digest):
-            return _seen(source).trained
+            return _seen(place, source).trained
     return None
 
 
@@ -163,7 +173,7 @@ def _problems(carried: Mapping[str, int], counted: Mapping[str, int]) -> Iterato
             yield f"{key}: the checkpoint says {carried.get(key, 0)}, its steps say {counted.get(key, 0)}"
 
 
-def _prompts(store: CheckpointStore, steps: Iterable[Checkpoint], wanted: set[str]) -> dict[str, str]:
+def _prompts(store: CheckpointStore, steps: Iterable[Held], wanted: set[str]) -> dict[str, str]:
     """Find what was asked in each scenario; a file of rollouts is read only where it has one that is still unknown."""
     history = History(store.root)
     prompts: dict[str, str] = {}

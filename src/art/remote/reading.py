@@ -9,11 +9,13 @@ from blake3 import blake3
 
 from art.errors import (
     CheckpointNotFoundError,
+    CorruptCheckpointError,
     MetricNotFoundError,
     ModelNotFoundError,
 )
 from art.format import layout
 from art.format.lineage import segments
+from art.format.manifest import FileEntry, digest_bytes
 from art.format.pick import NEWEST, Best, Exact, Pick, candidates
 from art.format.pins import Pins, read_pins
 from art.format.selection import Selection, Skipped, absence, choose
@@ -96,6 +98,15 @@ class RemoteReader:
     def measure(self, checkpoint: RemoteCheckpoint, name: str) -> tuple[int, str] | None:
         """Read a file from the server; gives its size and its BLAKE3 digest, None when it is gone."""
         return self.digest(f"{checkpoint.key}/{name}")
+
+    def read(self, checkpoint: RemoteCheckpoint, entry: FileEntry) -> bytes:
+        """Read a small file of a checkpoint; raises `CorruptCheckpointError` where it is not what the manifest says."""
+        key = f"{checkpoint.key}/{entry.path}"
+        content = self._objects.find(key)
+        if content is None or digest_bytes(content) != entry.blake3:
+            what = "is gone" if content is None else "was altered"
+            raise CorruptCheckpointError(f"{self._objects.place(key)} {what}; its manifest says {entry.blake3}.")
+        return content
 
     def digest(self, key: str) -> tuple[int, str] | None:
         """Read an object from the server; gives its size and its BLAKE3 digest, None when there is none."""

@@ -28,8 +28,9 @@ def data(
     from art.ops.trained import read_trained
 
     invocation = settle(context, root, project, as_json)
-    address, store = invocation.local_address(checkpoint, "data"), invocation.existing_store
-    trained = read_trained(store, address.ref or store.select(address.model).checkpoint.ref)
+    address = invocation.address(checkpoint)
+    place = invocation.place(address.url)
+    trained = read_trained(place, address.ref or place.select(address.model).checkpoint.ref)
     if invocation.as_json:
         output.print_json(trained_document(trained))
     else:
