@@ -54,6 +54,20 @@ ALL_DRAWN = """() => {
 }"""
 
 
+SELECT = f"""async () => {{
+  const isDrawn = {ALL_DRAWN}, frame = () => new Promise(requestAnimationFrame), started = performance.now();
+  for (let turn = 0; turn < 4; turn += 1) {{
+    document.querySelector(".row input:not(:checked)").click();
+    await frame();
+  }}
+  while (!isDrawn() && performance.now() - started < {1000 * PATIENCE_S}) await frame();
+  await frame();
+  await frame();
+  return performance.now() - started;
+}}"""
+"""As the page itself sees it: a driver's clicks wait for things that a hand does not."""
+
+
 def make(root: Path, models: int, steps: int) -> CheckpointStore:
     """Make branches of a binary tree, each with its whole history and a few checkpoints."""
     store = CheckpointStore(root)
@@ -109,11 +123,16 @@ def measure(url: str, history: Path) -> dict[str, float]:
         tab.wait_for_timeout(1500)
         frames = tab.evaluate(FRAMES)
         found |= {"scrolling: median frame, ms": frames[len(frames) // 2], "scrolling: worst frame, ms": frames[-1]}
-        boxes = tab.locator(".row input:not(:checked)")
-        found["four more branches drawn, ms"] = 1000 * timed_s(lambda: _select(tab, boxes))
+        found["four more branches drawn, ms"] = tab.evaluate(SELECT)
         found["DOM nodes"] = tab.evaluate("document.getElementsByTagName('*').length")
         found["JS heap, MB"] = tab.evaluate("performance.memory.usedJSHeapSize") / 1e6
         found["a written step is drawn after, ms"] = 1000 * _live(tab, history)
+        tab = browser.new_page(viewport={"width": 1440, "height": 900})
+        tab.goto(f"{url}#m=shop/{history.parent.name}")
+        tab.wait_for_selector(".chart")
+        tab.wait_for_timeout(1500)
+        boxes = tab.locator(".row input:not(:checked)")
+        found["four others, by a driver's clicks, ms"] = 1000 * timed_s(lambda: _select(tab, boxes))
         browser.close()
     return found
 

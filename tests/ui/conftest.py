@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import uvicorn
+from playwright import sync_api as playwright
 
 from art.store.store import CheckpointStore
 from art.ui.app import create_app
@@ -14,6 +15,7 @@ from art.ui.desk import Desk
 from art.ui.server import open_listener
 
 from .story import tell
+from .visit import CHROMIUM, FLAGS
 
 TOKEN = "token-of-the-test"
 
@@ -47,3 +49,11 @@ def served(store: CheckpointStore, *, allow_fork: bool = True, port: int = 0) ->
 def page(tmp_path_factory: pytest.TempPathFactory) -> Generator[Page]:
     with served(tell(tmp_path_factory.mktemp("story"))) as page:
         yield page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[playwright.Browser]:
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()

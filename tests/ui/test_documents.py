@@ -1,6 +1,7 @@
 """What the page is told: the state of every branch, its curve, a step's rollouts, two checkpoints side by side."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,9 @@ def test_a_comparison_with_an_ancestor_parts_at_the_ancestor(store: CheckpointSt
 def test_a_long_history_is_thinned_and_keeps_its_extremes(tmp_path: Path):
     steps = 3000
     lines = [
-        json.dumps({"step": step, "split": "train", "time": "", "train/reward": 9.0 if step == 1777 else step / steps})
+        json.dumps(
+            {"step": step, "split": "train", "time": "", **_long(step), "train/reward": 9.0 if step == 1777 else 0.5}
+        )
         for step in range(steps)
     ]
     folder = tmp_path / "shop/models/long"
@@ -106,11 +109,17 @@ def test_a_long_history_is_thinned_and_keeps_its_extremes(tmp_path: Path):
     (folder / "history.jsonl").write_text("\n".join(lines) + "\n")
 
     lane = read_overview(CheckpointStore(tmp_path)).lanes[0]
-    history = documents.history_document(lane)
+    history, few = documents.history_document(lane), documents.history_document(lane, most=100)
 
-    assert len(history["steps"]) <= documents.HISTORY_POINTS
+    assert len(few["steps"]) <= 100 < len(history["steps"]) <= documents.HISTORY_POINTS
     assert 9.0 in history["metrics"]["train/reward"]
+    assert 9.0 in few["metrics"]["train/reward"]
     assert 9.0 in documents.lane_document(lane, "train/reward")["spark"][1]
+
+
+def _long(step: int) -> dict[str, float]:
+    chance = random.Random(step)
+    return {f"train/other_{place}": chance.random() for place in range(7)}
 
 
 def test_damage_is_a_lane_and_not_the_end(tmp_path: Path):
@@ -135,7 +144,7 @@ def test_a_clean_up_is_told_as_the_plan_of_its_policies(store: CheckpointStore):
 
     assert told["freed_bytes"] == sum(row["freed_bytes"] for row in told["rows"]) == plan.removal.freed_bytes > 0
     assert sum(row["goes"] for row in told["rows"]) == len(plan.removal.refs)
-    assert told["command"] == 'art gc --keep "newest:1" --plan'
+    assert told["command"] == "art gc --keep newest:1 --plan"
     first = next(row for row in told["rows"] if row["model"] == "shop/agent-001")
     assert {"newest", "shop/agent-002 was forked here"} <= set(first["why"])
 

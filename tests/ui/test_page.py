@@ -1,11 +1,9 @@
 """A person's way through the page, in a real Chromium."""
 
-import json
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -20,53 +18,9 @@ from art.ui.server import write_file
 from .conftest import TOKEN, Page, served
 from .gallery import show_everything
 from .story import Branch, group, tell, write_checkpoint
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-
-DESKTOP = playwright.ViewportSize(width=1440, height=900)
-PHONE = playwright.ViewportSize(width=380, height=800)
+from .visit import CHROMIUM, PHONE, Visit
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[playwright.Browser]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-class Visit:
-    """A tab on the page that fails its test for every error and every broken policy."""
-
-    def __init__(self, browser: playwright.Browser, url: str, *, size: playwright.ViewportSize = DESKTOP) -> None:
-        self.context = browser.new_context(viewport=size, permissions=["clipboard-read", "clipboard-write"])
-        self.tab = self.context.new_page()
-        self.problems: list[str] = []
-        self.requests: list[str] = []
-        self.tab.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.tab.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
-        self.tab.on("request", lambda request: self.requests.append(request.url))
-        self.tab.goto(url)
-        self.tab.wait_for_selector("h1")
-
-    def __enter__(self) -> "Visit":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
-        assert self.problems == []
-
-    def text(self, selector: str) -> str:
-        return " ".join(self.tab.inner_text(selector).split())
-
-    def wait(self, selector: str, words: str) -> None:
-        self.tab.wait_for_selector(f"{selector}:has-text({json.dumps(words)})", timeout=10_000)
 
 
 def test_the_page_says_what_is_wrong_since_when_and_what_to_do(browser: playwright.Browser, page: Page):
@@ -242,10 +196,10 @@ def test_a_merge_a_pin_damage_and_a_rewind_are_drawn_and_said(browser: playwrigh
 
 def test_the_disk_says_what_other_policies_would_free(browser: playwright.Browser, page: Page):
     with Visit(browser, page.url + "#t=disk") as visit:
-        visit.wait(".command", 'art gc --keep "newest:2, best:train/reward" --plan')
+        visit.wait(".command", "art gc --keep 'newest:2, best:train/reward' --plan")
         visit.tab.fill(".fields.two input", "newest:1")
         visit.tab.keyboard.press("Tab")
-        visit.wait(".command", 'art gc --keep "newest:1" --plan')
+        visit.wait(".command", "art gc --keep newest:1 --plan")
         visit.wait(".split", "could go")
         goes = [int(cell) for cell in visit.tab.locator("tbody tr td:nth-of-type(2)").all_inner_texts()]
 
@@ -271,17 +225,3 @@ def test_many_branches_are_folded_and_drawn_quickly(browser: playwright.Browser,
         assert "more" in folded
         assert nodes < 1500
         assert unfolded < 1500
-
-
-@pytest.mark.parametrize(("size", "theme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
-def test_axe_finds_nothing(browser: playwright.Browser, page: Page, size: playwright.ViewportSize, theme: str):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    with Visit(browser, page.url, size=size) as visit:
-        if theme == "dark":
-            visit.tab.keyboard.press("t")
-        for key in ("w", "Enter", "c", "f", "d"):
-            visit.tab.keyboard.press(key)
-            visit.tab.wait_for_timeout(300)
-            found = axe.run(visit.tab).response["violations"]
-
-            assert [(each["id"], each["nodes"][0]["html"][:160]) for each in found] == [], key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -60,7 +61,9 @@ def lines(report: ForkReport, source: ModelAddress, destination: ModelAddress, *
         return
     if aside := report.set_aside:
         model = ModelAddress(destination.url, report.ref.model, None)
-        yield Text(f"  set aside {wording.span(aside.steps)}; art rewind --undo {model} brings back", "yellow")
+        yield Text(
+            f"  set aside {wording.span(aside.steps)}; art rewind --undo {quote(str(model))} brings back", "yellow"
+        )
     if report.outcome is not ForkOutcome.REWOUND:
         yield Text(f"  {_cost(report)}, in {wording.seconds(report.seconds)}")
         yield from _part_lines(report.manifest)

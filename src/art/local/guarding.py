@@ -10,6 +10,7 @@ import logging
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import asdict
+from shlex import quote
 from typing import Any
 
 from art.config import TrainConfig
@@ -48,7 +49,8 @@ class Guarding:
             self._tell(model, judgement, "stopped", {"why": why})
             raise GuardError(
                 f"{model} went wrong at step {judgement.onset}: {_evidence(judgement)}. {why} Nothing was trained, and "
-                f"nothing is lost. art suggest {model} says where to fork from, and art rewind takes the run back."
+                f"nothing is lost. art suggest {quote(str(model))} says where to fork from, and art rewind takes the "
+                "run back."
             )
 
     def config(self, model: ModelRef, config: TrainConfig) -> TrainConfig:

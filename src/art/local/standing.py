@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Collection, Mapping
+from shlex import quote
 from typing import Literal
 
 from art.errors import ArtError, ConfigurationError, CorruptCheckpointError, StorageError
@@ -78,8 +79,8 @@ class Standing:
         """Give what is stood at when the newest checkpoint is damaged."""
         if self._on_corrupt == "raise":
             raise CorruptCheckpointError(
-                f"{error} `art verify {model} --repair` brings it again where another copy of its bytes is; "
-                'LocalBackend(on_corrupt="previous") goes on from the newest checkpoint that is whole.'
+                f"{error} `art verify {quote(str(model))} --repair` brings it again where another copy of its bytes "
+                'is; LocalBackend(on_corrupt="previous") goes on from the newest checkpoint that is whole.'
             ) from error
         sound, damages = self.store.newest_sound(model)
         unmended = self._repair(model, damages) if self._on_corrupt == "repair" or self._remote else [str(error)]

@@ -46,6 +46,8 @@ class Comparison:
     metrics: Mapping[str, tuple[float | None, float | None]]
     prompts: tuple[PairedPrompt, ...]
     """The worst change first."""
+    recorded: tuple[int, int]
+    """How many prompts each of them has rollouts of."""
 
 
 def compare(store: CheckpointStore, first: CheckpointRef, second: CheckpointRef) -> Comparison:
@@ -53,13 +55,15 @@ def compare(store: CheckpointStore, first: CheckpointRef, second: CheckpointRef)
     one, other = store.open(first), store.open(second)
     before, after = (_earned(store, checkpoint) for checkpoint in (one, other))
     names = sorted(before.keys() | after.keys())
+    prompts, recorded = _paired(store, first, second)
     return Comparison(
         first=first,
         second=second,
         part_at=_part_at(one, other),
         settings=tuple(changes_between(one.manifest.settings, other.manifest.settings)),
         metrics={name: (before.get(name), after.get(name)) for name in names},
-        prompts=tuple(_paired(store, first, second)),
+        prompts=tuple(prompts),
+        recorded=recorded,
     )
 
 
@@ -92,10 +96,14 @@ def _stretches(checkpoint: Checkpoint) -> dict[ModelRef, tuple[int, int]]:
     return {part.model: (part.first, newest if part.last is None else part.last) for part in parts}
 
 
-def _paired(store: CheckpointStore, first: CheckpointRef, second: CheckpointRef) -> list[PairedPrompt]:
+def _paired(
+    store: CheckpointStore, first: CheckpointRef, second: CheckpointRef
+) -> tuple[list[PairedPrompt], tuple[int, int]]:
     pairs: list[PairedPrompt] = []
+    ours = theirs = 0
     for split in (TRAIN, VALIDATION):
         groups = {group.key: group for group in read_rollouts(store.root, first, split)}
         others = read_rollouts(store.root, second, split)
+        ours, theirs = ours + len(groups), theirs + len(others)
         pairs += [PairedPrompt(groups[group.key], group, split) for group in others if group.key in groups]
-    return sorted(pairs, key=lambda pair: pair.delta)
+    return sorted(pairs, key=lambda pair: pair.delta), (ours, theirs)

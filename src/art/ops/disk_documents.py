@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ def cleanup_document(retention: Retention, *, rule: str) -> Json:
     return {
         "schema": SCHEMA,
         "rule": rule,
-        "command": f'art gc --keep "{rule}" --plan',
+        "command": shlex.join(["art", "gc", "--keep", rule, "--plan"]),
         "freed_bytes": removal.freed_bytes,
         "rows": rows,
     }

@@ -6,7 +6,8 @@ Turns values into plain objects, numbers to four significant digits where they a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -78,7 +79,7 @@ def fork_command(lane: Lane) -> str | None:
     """Give the command that forks a branch from its last good step; None where there is none."""
     if lane.last_good is None:
         return None
-    return f"art fork {lane.model}@{lane.last_good} {lane.model.project}/{lane.model.name}-fork"
+    return shlex.join(["art", "fork", str(lane.model.at(lane.last_good)), f"{lane.model}-fork"])
 
 
 def tree_document(overview: Overview, *, metric: str = REWARD) -> Json:
@@ -123,11 +124,18 @@ def lane_document(lane: Lane, metric: str) -> Json:
     }
 
 
-def history_document(lane: Lane, *, first: int = 0, last: int | None = None, metrics: Sequence[str] = ()) -> Json:
-    """Give a branch's own rows as columns, thinned to the extremes where there are many."""
+def history_document(
+    lane: Lane,
+    *,
+    first: int = 0,
+    last: int | None = None,
+    metrics: Sequence[str] = (),
+    most: int = HISTORY_POINTS,
+) -> Json:
+    """Give a branch's own rows as columns, `most` at most: of many the extremes of each metric, and some between."""
     part = lane.series.between(first, last)
     names = [name for name in part.names if not metrics or name in metrics]
-    rows = _thinned(part, names)
+    rows = _thinned(part, names, most=most)
     return {
         "schema": SCHEMA,
         "model": str(lane.model),
@@ -184,6 +192,7 @@ def comparison_document(comparison: Comparison) -> Json:
         "part_at": str(comparison.part_at) if comparison.part_at else None,
         "settings": [[change.key, change.before, change.after] for change in comparison.settings],
         "metrics": [[name, _short(one), _short(other)] for name, (one, other) in comparison.metrics.items()],
+        "recorded": list(comparison.recorded),
         "prompts": [_pair_document(pair) for pair in comparison.prompts],
     }
 
@@ -213,12 +222,12 @@ def _extremes(share: Sequence[Point]) -> list[Point]:
     return sorted(ends)
 
 
-def _thinned(series: Series, names: Iterable[str]) -> Sequence[StepRow]:
-    if len(series.rows) <= HISTORY_POINTS:
+def _thinned(series: Series, names: Collection[str], *, most: int) -> Sequence[StepRow]:
+    if len(series.rows) <= most:
         return series.rows
-    kept = {row.step for row in series.rows[:: 2 * len(series.rows) // HISTORY_POINTS + 1]}
+    kept = {row.step for row in series.rows[:: 2 * len(series.rows) // most + 1]}
     for name in names:
-        steps, _ = spark(series.points(name), most=HISTORY_POINTS // 4)
+        steps, _ = spark(series.points(name), most=max(2, most // (2 * len(names))))
         kept.update(int(step) for step in steps if step is not None)
     return [row for row in series.rows if row.step in kept]
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Unpack
 
 from art.errors import CheckpointExistsError, CorruptCheckpointError, StorageError
@@ -189,7 +190,7 @@ def _described(source: RemoteCheckpoint, stage: Stage) -> Manifest:
 def _differs(source: RemoteCheckpoint, local_copy: Checkpoint) -> CheckpointExistsError:
     return CheckpointExistsError(
         f"{source.ref} is on this disk with other contents than at {source.url}; nothing was changed. "
-        f"Fork the one you want under a new name, or remove the other: `art rm {local_copy.ref}`."
+        f"Fork the one you want under a new name, or remove the other: `art rm {quote(str(local_copy.ref))}`."
     )
 
 

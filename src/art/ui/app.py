@@ -6,6 +6,7 @@ Every handler that reads the disk runs in a thread.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -140,7 +141,8 @@ class _Service:
     async def fork(self, request: Request) -> Response:
         wish = _wish(await _body(request))
         source, destination = CheckpointRef.parse(wish.source), ModelRef.parse(wish.destination)
-        command = " ".join(["art fork", wish.source, wish.destination, *(f"--reset {part}" for part in wish.reset)])
+        resets = [word for part in wish.reset for word in ("--reset", part)]
+        command = shlex.join(["art", "fork", wish.source, wish.destination, *resets])
 
         def act() -> str:
             store = self._desk.store

@@ -88,8 +88,10 @@ class Desk:
                 "version": f"{self._start}-{self._count}",
             }
 
-    def history(self, model: ModelRef, *, first: int = 0, last: int | None = None) -> Json:
-        return documents.history_document(self._lane(model), first=first, last=last, metrics=METRICS)
+    def history(
+        self, model: ModelRef, *, first: int = 0, last: int | None = None, most: int = documents.HISTORY_POINTS
+    ) -> Json:
+        return documents.history_document(self._lane(model), first=first, last=last, metrics=METRICS, most=most)
 
     def step(self, ref: CheckpointRef) -> Json:
         lane = self._lane(ref.model)

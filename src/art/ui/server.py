@@ -12,6 +12,7 @@ import uvicorn
 
 from art.errors import ConfigurationError, StorageError
 from art.names import CheckpointRef
+from art.ops.documents import HISTORY_POINTS
 from art.ops.rollouts import rollout_steps
 from art.store.history import TRAIN
 from art.ui.app import create_app
@@ -35,10 +36,10 @@ def serve(desk: Desk, *, port: int, allow_fork: bool, announce: Callable[[str], 
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def write_file(desk: Desk, target: Path, *, rollouts: str = "some") -> int:
-    """Write the page with all its documents into one file; gives its size in bytes."""
+def write_file(desk: Desk, target: Path, *, rollouts: str = "some", points: int = HISTORY_POINTS) -> int:
+    """Write the page with all its documents into one file, each curve with so many points; gives its size in bytes."""
     first = {"status": desk.status(), "tree": desk.tree()}
-    content = build_shell(first, is_file=True, later=_later(desk, rollouts)).html
+    content = build_shell(first, is_file=True, later=_later(desk, rollouts, points)).html
     is_new = not target.exists()
     try:
         target.write_bytes(content)
@@ -49,11 +50,11 @@ def write_file(desk: Desk, target: Path, *, rollouts: str = "some") -> int:
     return len(content)
 
 
-def _later(desk: Desk, rollouts: str) -> dict[str, Any]:
+def _later(desk: Desk, rollouts: str, points: int) -> dict[str, Any]:
     documents: dict[str, Any] = {"disk": desk.disk(), "cleanup": desk.cleanup()}
     for model in desk.models():
         name = f"{model.project}/{model.name}"
-        documents[f"history/{name}"] = desk.history(model)
+        documents[f"history/{name}"] = desk.history(model, most=points)
     for ref in _told(desk, rollouts):
         name = f"{ref.model.project}/{ref.model.name}/{ref.step}"
         documents[f"step/{name}"] = desk.step(ref)

@@ -1,5 +1,6 @@
 """`art rewind`: makes an earlier step the newest again, or brings back what that set aside."""
 
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,5 +59,5 @@ def _report(invocation: Invocation, address: ModelAddress, standing: "Rewound", 
         lines.append("  nothing was later; nothing changed")
     if steps and what == "set_aside":
         model = ModelAddress(address.url, ref.model, None)
-        lines.append(f"  bring them back with: art rewind --undo {model} --id {aside_id}")
+        lines.append(f"  bring them back with: art rewind --undo {quote(str(model))} --id {aside_id}")
     output.print_lines(lines)

@@ -9,6 +9,7 @@ from art.cli.invocation import AsJson, Price, Project, Root, settle
 from art.cli.render import output
 
 Rollouts = Literal["some", "all", "none"]
+MOST_POINTS = 1000
 
 
 def ui(
@@ -17,6 +18,9 @@ def ui(
     allow_fork: Annotated[bool, typer.Option("--allow-fork", metavar="", help="Let the page fork.")] = False,
     export: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the page into one HTML file.")] = None,
     rollouts: Annotated[Rollouts, typer.Option(help="Which rollouts a file brings along.")] = "some",
+    points: Annotated[
+        int, typer.Option(metavar="N", min=50, help="How many points of each curve a file brings along.")
+    ] = MOST_POINTS,
     price: Price = None,
     root: Root = None,
     project: Project = None,
@@ -32,7 +36,9 @@ def ui(
     invocation = settle(context, root, project, as_json)
     store = invocation.existing_store
     if export is not None:
-        size_bytes = write_file(Desk(store, project=invocation.project, price=price), export, rollouts=rollouts)
+        size_bytes = write_file(
+            Desk(store, project=invocation.project, price=price), export, rollouts=rollouts, points=points
+        )
         if invocation.as_json:
             output.print_json({"file": str(export), "size_bytes": size_bytes})
         else:

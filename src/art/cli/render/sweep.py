@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from shlex import quote
 from typing import Any
 
 from rich.text import Text
@@ -41,7 +42,7 @@ def lines(report: Report) -> Iterator[Text]:
         if result.unapplied:
             yield Text(f"    its steps were not made with {', '.join(result.unapplied)}", "yellow")
     yield from (twins_line(each) for each in report.twins)
-    yield Text(f"The tree: art log --graph {report.source.model}", "dim")
+    yield Text(f"The tree: art log --graph {quote(str(report.source.model))}", "dim")
 
 
 def document(report: Report) -> dict[str, Any]:

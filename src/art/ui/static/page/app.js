@@ -26,10 +26,10 @@ const Verdict = () => {
     ${!narrow() && html`<dl class="cost"><dt>steps</dt><dd>${steps.toLocaleString("en")}</dd><dt>compute</dt><dd>${duration(seconds)}</dd>${price !== null && price !== undefined && html`<dt>price</dt><dd>${price.toLocaleString("en")}</dd>`}<dt>tokens</dt><dd>${amount(tokens)}</dd>${S.disk !== null && html`<dt>disk</dt><dd>${bytes(S.disk)}</dd>`}</dl>`}
     ${alert && alert.last_good !== null && html`<button class="fork" onClick=${() => set({ focus: id(alert), selected: family(id(alert)), tab: "fork", fork: alert.last_good })}>Fork from ${alert.last_good}</button>`}</header>`;
 };
-const Toolbar = () => html`<div class="toolbar"><b>${S.status.projects.map(clean).join(", ")}</b><span class="dim">${count(S.tree.models.length, "branch").replace("branchs", "branches")}, ${S.live === "live" ? html`<span class="live">live</span>` : `as of ${S.status.now.slice(0, 16).replace("T", " ")} UTC`}</span>
+const Toolbar = () => html`<div class="toolbar"><b>${S.status.projects.map(clean).join(", ")}</b><span class="dim">${count(S.tree.models.length, "branch").replace("branchs", "branches")}, ${S.live === "live" && !S.paper ? html`<span class="live">live</span>` : `as of ${S.status.now.slice(0, 16).replace("T", " ")} UTC`}</span>
   ${geometry().card > 640 && html`<input id="find" type="search" placeholder="Find a branch or setting" aria-label="Find a branch or setting" value=${S.find} onInput=${(event) => set({ find: event.currentTarget.value })} />`}<span class="grow"></span>
   ${S.zoom ? html`<button class="plain" onClick=${() => set({ zoom: null })}>Whole axis</button>` : geometry().card > 800 && html`<span class="dim">drag in a chart to zoom</span>`}
-  <button class=${`plain ${S.smooth ? "on" : ""}`} aria-pressed=${S.smooth} onClick=${() => set({ smooth: !S.smooth })}>Smooth</button><button class="plain" onClick=${() => set({ dark: !S.dark })}>${S.dark ? "Light" : "Dark"}</button>${!phone() && html`<button class="plain" onClick=${() => set({ help: true })}>Keys <kbd>?</kbd></button>`}</div>`;
+  <button class=${`plain ${S.smooth ? "on" : ""}`} aria-pressed=${S.smooth} onClick=${() => set({ smooth: !S.smooth })}>Smooth</button><button class=${`plain ${S.points ? "on" : ""}`} aria-pressed=${S.points} onClick=${() => set({ points: !S.points })}>Table</button><button class="plain" onClick=${() => set({ dark: !S.dark })}>${S.dark ? "Light" : "Dark"}</button>${!phone() && html`<button class="plain" onClick=${() => set({ help: true })}>Keys <kbd>?</kbd></button>`}</div>`;
 const Help = () => {
   const box = useRef(null);
   useEffect(() => { box.current?.showModal(); }, []);
@@ -49,13 +49,21 @@ const App = () => {
 };
 const QUICKLY_MEASURED = 5000;
 let waiting = false;
-draw = () => { if (waiting) return; waiting = true; requestAnimationFrame(() => { waiting = false; render(html`<${App} />`, document.getElementById("app")); }); };
+const drawNow = () => { waiting = false; render(html`<${App} />`, document.getElementById("app")); };
+draw = () => { if (waiting) return; waiting = true; requestAnimationFrame(drawNow); };
+// Paper is light, and as wide as a page: A4 across, less its margins, at 96 dots an inch.
+const PAPER_WIDTH = 1040;
+let onScreen = null;
+const toPaper = () => { onScreen ??= { dark: S.dark, width: S.width, paper: false }; Object.assign(S, { dark: false, width: PAPER_WIDTH, paper: true }); drawNow(); };
+const toScreen = () => { Object.assign(S, onScreen, { width: innerWidth }); onScreen = null; drawNow(); };
 const begin = async () => {
   await readInline();
   S.width = innerWidth;
   readAddress();
-  addEventListener("resize", () => { S.width = innerWidth; draw(); });
+  addEventListener("resize", () => { if (S.paper) return; S.width = innerWidth; draw(); });
   addEventListener("keydown", onKey);
+  addEventListener("beforeprint", toPaper);
+  addEventListener("afterprint", toScreen);
   addEventListener("hashchange", () => { readAddress(); draw(); });
   draw();
   watch();

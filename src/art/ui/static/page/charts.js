@@ -24,6 +24,8 @@ const drawnParts = () => {
   for (const key of keys) for (const part of ancestorsOf(key)) if (!keys.includes(part.key)) past.set(part.key, Math.max(part.until, past.get(part.key) ?? 0));
   return [...[...past].map(([key, until]) => ({ key, until, colour: -1 })), ...keys.map((key, colour) => ({ key, until: Infinity, colour }))];
 };
+// What was asked for and has not come adds no curve yet, and is no reason to make the charts anew.
+const readParts = () => drawnParts().filter(({ key }) => need(historyPath(key)));
 const historyOf = (key) => {
   const whole = need(historyPath(key)), found = zoomed(key, whole);
   return found && found.steps ? found : { steps: [], metrics: {}, tails: [] };
@@ -47,16 +49,24 @@ const pastValues = (key, metric) => {
 };
 // Smoothed over the whole past, so that a fork makes no jump.
 const smoothed = (points) => { let level = null; return points.map(([step, number]) => { level = level === null ? number : level + SMOOTHING * (number - level); return [step, level]; }); };
+const isThere = (number) => number !== null && number !== undefined;
+// The points of a history that came once are picked out once for each metric.
+const columnPoints = (found, metric) => {
+  if (found.made?.version !== found.version) found.made = { version: found.version, points: new Map() };
+  const { points } = found.made, column = found.metrics[metric] || [];
+  if (!points.has(metric)) points.set(metric, found.steps.map((step, place) => [step, column[place]]).filter(([, number]) => isThere(number)));
+  return points.get(metric);
+};
+const upTo = (points, step) => (points.length && points[points.length - 1][0] > step ? points.filter((point) => point[0] <= step) : points);
 const pointsOf = (part, metric) => {
-  const { steps, metrics } = historyOf(part.key), column = metrics[metric] || [];
-  if (!S.smooth) return steps.map((step, place) => [step, column[place]]).filter(([step, number]) => number !== null && number !== undefined && step <= part.until);
+  if (!S.smooth) return upTo(columnPoints(historyOf(part.key), metric), part.until);
   const first = model(part.key).first;
   return smoothed(pastValues(part.key, metric)).filter(([step]) => step >= first && step <= part.until);
 };
 const tailsOf = (part, metric) => (part.colour < 0 ? [] : historyOf(part.key).tails || []).map((tail) => tail.steps.map((step, place) => [step, (tail.metrics[metric] || [])[place] ?? null]));
 
 // Says what the data of a chart are made of: as long as it says the same, nothing is worked out again.
-const madeOf = () => [S.smooth, S.tree.models.length, ...drawnParts().map(({ key, until, colour }) => `${key} ${until} ${colour} ${versionOf(key)}`)].join();
+const madeOf = () => [S.smooth, S.tree.models.length, ...readParts().map(({ key, until, colour }) => `${key} ${until} ${colour} ${versionOf(key)}`)].join();
 const charted = new Map();
 const chartData = (metric) => {
   const key = madeOf(), kept = charted.get(metric);
@@ -66,7 +76,7 @@ const chartData = (metric) => {
   return made;
 };
 const workOut = (metric) => {
-  const lines = drawnParts().flatMap((part) => [{ part, points: pointsOf(part, metric), tail: false }, ...tailsOf(part, metric).map((points) => ({ part, points, tail: true }))]);
+  const lines = readParts().flatMap((part) => [{ part, points: pointsOf(part, metric), tail: false }, ...tailsOf(part, metric).map((points) => ({ part, points, tail: true }))]);
   const steps = [...new Set(lines.flatMap(({ points }) => points.map(([step]) => step)))].sort((a, b) => a - b);
   const place = new Map(steps.map((step, index) => [step, index]));
   const columns = lines.map(({ points }) => { const column = new Array(steps.length).fill(null); for (const [step, number] of points) column[place.get(step)] = number; return column; });
@@ -80,7 +90,26 @@ const chartNames = () => {
 const Charts = () => {
   const names = chartNames();
   if (!names.length) return html`<section class="card charts empty" aria-label="Curves"><p>${chosen().length ? "No history was recorded for this branch." : "Choose a branch to see its curves."}</p></section>`;
+  if (S.points) return html`<${Points} names=${names} />`;
   return html`<section class="card charts" aria-label="Curves">${names.map((name, index) => html`<${Chart} metric=${name} height=${index === 0 ? TALL : LOW} key=${name} />`)}</section>`;
+};
+// The same points as numbers: for those who hear the page, and to copy. A branch's past counts as its own.
+const MOST_ROWS = 200;
+const rowsOf = (key, names) => {
+  const columns = names.map((name) => new Map(pastValues(key, name).filter(([step]) => inside(step))));
+  const steps = [...new Set(columns.flatMap((column) => [...column.keys()]))].sort((a, b) => a - b);
+  return steps.map((step) => [step, ...columns.map((column) => column.get(step) ?? null)]);
+};
+const pointsText = (names) => {
+  const lines = chosen().flatMap((key) => rowsOf(key, names).map((row) => [key, ...row.map((each) => each ?? "")].join("\t")));
+  return [["branch", "step", ...names].join("\t"), ...lines].join("\n");
+};
+const Points = ({ names }) => {
+  const key = chosen().includes(S.focus) ? S.focus : chosen()[0], rows = rowsOf(key, names), shown = rows.slice(-MOST_ROWS);
+  return html`<section class="card charts points" aria-label="Points"><div class="blockhead"><h2>Points of ${clean(nameOf(key))}</h2><span class="grow dim">${rows.length > shown.length ? `the last ${shown.length} of ${rows.length}; Copy takes all` : count(rows.length, "step")}</span>
+      <button onClick=${() => copy(pointsText(names))}>Copy ${count(chosen().length, "branch").replace("branchs", "branches")}</button></div>
+    <div class="scrolled" tabindex="0" role="region" aria-label="Table of points"><table><thead><tr><th scope="col">step</th>${names.map((name) => html`<th scope="col">${clean(name)}</th>`)}</tr></thead><tbody>
+      ${shown.map(([step, ...numbers]) => html`<tr key=${step}><th scope="row">${step}</th>${numbers.map((number) => html`<td>${value(number)}</td>`)}</tr>`)}</tbody></table></div></section>`;
 };
 const Chart = ({ metric, height }) => {
   const box = useRef(null), kept = useRef(null);

@@ -1,7 +1,7 @@
 // One key for everything: none with Ctrl, Alt or Meta, none while typing.
 const KEYS = [
   ["j k ↓ ↑", "next, previous branch"], ["← →", "one step, with Shift ten"], ["[ ]", "this fork's point, the next fork off this branch"], ["n", "next alarm"], ["g", "last good step"],
-  ["space", "in the charts or not"], ["Enter", "open the step"], ["w c f d", "why, compare, fork, disk"], ["y", "copy the command"], ["s", "smooth"], ["/", "find"], ["0", "whole axis"], ["t", "dark or light"], ["?", "these keys"], ["Esc", "close"],
+  ["space", "in the charts or not"], ["Enter", "open the step"], ["w c f d", "why, compare, fork, disk"], ["y", "copy the command"], ["s", "smooth"], ["p", "points as a table"], ["/", "find"], ["0", "whole axis"], ["t", "dark or light"], ["?", "these keys"], ["Esc", "close"],
 ];
 const SIGNS = [
   ["◇", "fork"], ["⚑", "last good step"], ["✕", "where it went wrong"], ["●", "newest step; it pulses while the run goes on"], ["┄", "what was rewound"],
@@ -31,8 +31,8 @@ const ACTIONS = {
   j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1), ArrowRight: (event) => stepBy(event.shiftKey ? 10 : 1), ArrowLeft: (event) => stepBy(event.shiftKey ? -10 : -1),
   "[": () => forkPoint(-1), "]": () => forkPoint(1), n: nextAlarm, g: () => { const each = model(S.focus); if (each && each.last_good !== null) openStep(each.last_good); }, " ": () => S.focus && toggle(S.focus),
   Enter: () => S.focus && openStep(S.step ?? model(S.focus).newest), w: () => set({ tab: "why" }), c: () => set({ tab: "compare", compare: null }), f: () => set({ tab: "fork", fork: null }), d: () => set({ tab: "disk" }),
-  y: () => { const command = document.querySelector("[data-command]"); if (command) copy(command.textContent); else say("There is no command on this view."); },
-  s: () => set({ smooth: !S.smooth }), "/": () => document.getElementById("find")?.focus(), 0: () => set({ zoom: null }), t: () => set({ dark: !S.dark }), "?": () => set({ help: !S.help }), Escape: () => set({ help: false, find: "" }),
+  y: () => { const command = document.querySelector("[data-command]"); if (command) copy(command.dataset.command); else say("There is no command on this view."); },
+  s: () => set({ smooth: !S.smooth }), p: () => set({ points: !S.points }), "/": () => document.getElementById("find")?.focus(), 0: () => set({ zoom: null }), t: () => set({ dark: !S.dark }), "?": () => set({ help: !S.help }), Escape: () => set({ help: false, find: "" }),
 };
 const onKey = (event) => {
   const element = event.target, typing = /^(INPUT|SELECT|TEXTAREA)$/.test(element.tagName) && element.type !== "checkbox";

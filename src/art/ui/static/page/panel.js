@@ -32,7 +32,7 @@ const Why = () => {
 };
 const whyWords = (each, alert) => {
   const life = isStalled(each) ? `Its process lives, and has written nothing since ${each.last_time.slice(0, 16).replace("T", " ")} UTC.` : each.is_running ? (each.last_time ? "It is still running." : "Waiting for its first step.") : each.last_time ? `Its last step was written at ${each.last_time.slice(0, 16).replace("T", " ")} UTC.` : "";
-  if (!alert) return each.newest_value === null ? `There is no reward in its history. ${life}` : `Reward ${value(each.newest_value)} at step ${each.newest}, best ${value(each.best_value)} at step ${each.best ?? "–"}. ${life}`;
+  if (!alert) return each.newest_value === null ? `There is no reward in its history. ${life}` : `Reward ${value(each.newest_value)} at step ${each.newest}${each.best === null ? "" : `, best ${value(each.best_value)} at step ${each.best}`}. ${life}`;
   if (alert.state === "drifted") return `The trainer's distance from the sampler rose from ${value(alert.level)} to ${value(alert.now)} nats a token; from step ${alert.onset} on it has not come back. ${life}`;
   const what = alert.state === "held-out fell" ? "Held-out reward" : "Reward";
   const answered = alert.answered_by ? ` It was answered by ${clean(nameOf(alert.answered_by))}.` : "";
@@ -68,8 +68,8 @@ const Edge = ({ each }) => {
     ${changed.length ? html`<table class="plaintable">${changed.map(([key, before, after]) => html`<tr><th scope="row">${clean(key)}</th><td>${setting(before)} → <b>${setting(after)}</b></td></tr>`)}</table>` : html`<p class="dim">No setting that was written down.</p>`}
     <p>${reset.length ? reset.map((part) => html`<span class="badge">${clean(part)} reset</span>`) : html`<span class="badge">carried everything</span>`}${edge && html`<${EdgeBadge} edge=${edge} />`}${where !== "here" && html`<span class="badge">source ${where === "elsewhere" && remote ? `in ${clean(remote)}` : clean(where)}</span>`}</p></div>`;
 };
-const Problems = ({ each }) => html`<div class="block"><h3>Damaged steps</h3>${Object.entries(each.problems).map(([step, words]) => html`<p><b>${step}</b> ${clean(words)}</p>`)}<${Command} text=${`art verify ${id(each)}`} /></div>`;
-const Asides = ({ each }) => html`<div class="block"><h3>Set aside</h3>${each.set_aside.map((aside) => html`<p><b>${aside.steps.map(([low, high]) => (low === high ? low : `${low} … ${high}`)).join(", ")}</b> ${clean(aside.reason)} <span class="dim">${aside.time.slice(0, 16).replace("T", " ")} UTC</span></p>`)}<${Command} text=${`art rewind ${id(each)} --undo`} /></div>`;
+const Problems = ({ each }) => html`<div class="block"><h3>Damaged steps</h3>${Object.entries(each.problems).map(([step, words]) => html`<p><b>${step}</b> ${clean(words)}</p>`)}<${Command} text=${commandOf("verify", id(each))} /></div>`;
+const Asides = ({ each }) => html`<div class="block"><h3>Set aside</h3>${each.set_aside.map((aside) => html`<p><b>${aside.steps.map(([low, high]) => (low === high ? low : `${low} … ${high}`)).join(", ")}</b> ${clean(aside.reason)} <span class="dim">${aside.time.slice(0, 16).replace("T", " ")} UTC</span></p>`)}<${Command} text=${commandOf("rewind", id(each), "--undo")} /></div>`;
 const OtherAlarms = () => {
   const others = S.status.alerts.filter((each) => id(each) !== S.focus && each.life !== "old").slice(0, 8);
   if (!others.length) return null;
@@ -88,7 +88,7 @@ const Step = () => {
         ${checkpoint?.edge && html`<${EdgeBadge} edge=${checkpoint.edge} />`}${each.pinned.includes(step) && html`<span class="badge">pinned</span>`}${step === each.best && html`<span class="badge ok">best</span>`}${step === each.newest && html`<span class="badge">newest</span>`}${step === each.last_good && html`<span class="badge ok">last good</span>`}
         ${checkpoint?.foreign && html`<span class="badge">foreign</span>`}${found.problem && html`<span class="badge red">damaged</span>`}
         ${checkpoint && html`<button class="link" onClick=${() => set({ tab: "fork", fork: step })}>Fork from here</button>`}</p>
-      ${found.problem && html`<p>${clean(found.problem)}</p><${Command} text=${`art verify ${id(each)}@${step}`} />`}</div>
+      ${found.problem && html`<p>${clean(found.problem)}</p><${Command} text=${commandOf("verify", `${id(each)}@${step}`)} />`}</div>
     <div class="block">${names.length ? html`<table><thead><tr><th scope="col">earned by these weights</th><th scope="col">here</th><th scope="col">${found.before ? `step ${found.before.step}` : "before"}</th><th scope="col">change</th></tr></thead><tbody>
       ${names.map((name) => { const here = found.earned[name], before = found.before?.metrics[name]; return html`<tr><th scope="row">${clean(name)}</th><td><b>${value(here)}</b></td><td>${value(before)}</td><td>${typeof before === "number" && typeof here === "number" ? here === before ? "0" : `${here > before ? "+" : "−"}${value(Math.abs(here - before))}` : "–"}</td></tr>`; })}</tbody></table>` : html`<p class="dim">Nothing was recorded at this step.</p>`}</div>
     ${rollouts?.groups?.length ? html`<${Rollouts} groups=${rollouts.groups} />` : html`<div class="block"><p class="dim">${rollouts ? nearest(found.rollout_steps, step) : "Reading ..."}</p></div>`}
@@ -139,12 +139,16 @@ const Compared = ({ found, pair }) => {
   const current = found.prompts.find((each) => S.rollout && each.key === S.rollout.key) || found.prompts[0];
   return html`<div class="block">${found.prompts.length ? html`<h3>${count(found.prompts.length, "prompt")} in both, ${count(rolloutsOf(found, "a"), "rollout")} and ${rolloutsOf(found, "b")}</h3>
       <div class="bar" aria-hidden="true"><i class="worse" style=${{ flexGrow: worse }}></i><i class="same" style=${{ flexGrow: same }}></i><i class="better" style=${{ flexGrow: better }}></i></div>
-      <p class="split"><span><b class="red">▼ ${worse} worse</b> = ${same} same <b class="good">▲ ${better} better</b></span><span>mean ${value(mean("a"))} → <b>${value(mean("b"))}</b></span></p>` : html`<p class="dim">No prompt was recorded at both steps, so only numbers are compared.</p>`}
+      <p class="split"><span><b class="red">▼ ${worse} worse</b> = ${same} same <b class="good">▲ ${better} better</b></span><span>mean ${value(mean("a"))} → <b>${value(mean("b"))}</b></span></p>` : html`<p class="dim">${unpaired(found, pair)} Only numbers are compared.</p>`}
       <table class="plaintable">${found.metrics.filter(([, one, other]) => one !== other).map(([name, one, other]) => html`<tr><th scope="row">${clean(name)}</th><td>${value(one)} → <b>${value(other)}</b></td></tr>`)}</table></div>
     ${found.prompts.length > 0 && html`<div class="block"><h3>Prompts, worst change first <span class="dim">○ left, ● right</span></h3>
       ${found.prompts.map((each) => html`<button class=${`promptrow ${each === current ? "focus" : ""}`} onClick=${() => set({ rollout: { key: each.key, place: 0 } })}><span class="prompt">${promptWords(each.a)}</span><${Dumbbell} one=${each.a.mean} other=${each.b.mean} /><span>${value(each.a.mean)}</span><b>${value(each.b.mean)}</b><b class=${each.delta < 0 ? "red" : "good"}>${each.delta < 0 ? "▼" : each.delta > 0 ? "▲" : "="} ${value(Math.abs(each.delta))}</b></button>`)}</div>
     <div class="block"><h3>The prompt</h3><${Conversation} turns=${current.a.prompt} /><div class="pair">
       ${[["a", "ok"], ["b", "no"]].map(([side, kind]) => { const group = current[side], rollout = [...group.trajectories].sort((x, y) => side === "a" ? y.reward - x.reward : x.reward - y.reward)[0]; return html`<div class=${`said ${kind}`}><header>${clean(nameOf(pair[side]))}<b>reward ${value(rollout.reward)}</b></header><${Conversation} turns=${rollout.messages} /></div>`; })}</div></div>`}`;
+};
+const unpaired = (found, pair) => {
+  const without = ["a", "b"].filter((side, place) => !found.recorded[place]).map((side) => clean(nameOf(pair[side])));
+  return without.length ? `No rollouts were recorded at ${without.join(" and at ")}.` : "No prompt was recorded at both steps.";
 };
 const rolloutsOf = (found, side) => found.prompts.reduce((sum, each) => sum + each[side].trajectories.length, 0);
 const Dumbbell = ({ one, other }) => {
@@ -165,7 +169,7 @@ const Fork = () => {
 };
 const ForkBox = ({ source, title, isView }) => {
   const each = model(S.focus), ref = `${id(each)}@${source}`, name = S.forkName ?? freeName(each), part = S.forkReset || "";
-  const command = `art fork ${ref} ${each.project}/${name}${part ? ` --reset ${part}` : ""}`;
+  const command = commandOf("fork", ref, `${each.project}/${name}`, ...(part ? ["--reset", part] : []));
   const python = [`model = art.TrainableModel(name=${JSON.stringify(name)}, project=${JSON.stringify(each.project)}, base_model=${JSON.stringify(each.base_model || "...")})`,
     `await backend._experimental_fork_checkpoint(model, from_model=${JSON.stringify(each.model)}, not_after_step=${source}${part ? `, reset=[${JSON.stringify(part)}]` : ""})`, "await model.register(backend)"].join("\n");
   const text = S.python ? python : command;
@@ -181,9 +185,12 @@ const ForkBox = ({ source, title, isView }) => {
       <span class="dim">${each.checkpoint_bytes ? `shares ${bytes(each.checkpoint_bytes)}` : ""} · undo: art rm</span></p>
     <${Command} text=${text} act=${S.page.allow_fork ? act : null} /></div>`;
 };
+// A name may hold what a shell would obey.
+const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
+const commandOf = (...words) => ["art", ...words].map(quoted).join(" ");
 // A line of a command breaks between its words only; what is too long for a line breaks anywhere.
 const wordsOf = (text) => text.split(/( |\n)/).map((word) => (word === " " || word === "\n" || word.length > 34 ? word : html`<span class="word">${word}</span>`));
-const Command = ({ text, act }) => html`<div class="command"><pre data-command>${wordsOf(clean(text))}</pre><button onClick=${() => copy(text)}>Copy</button>${act && html`<button class="go" onClick=${act}>Fork</button>`}</div>`;
+const Command = ({ text, act }) => html`<div class="command"><pre data-command=${text}>${wordsOf(clean(text))}</pre><button onClick=${() => copy(text)}>Copy</button>${act && html`<button class="go" onClick=${act}>Fork</button>`}</div>`;
 
 const legendOf = (kind, words, size) => html`<i class=${`key ${kind}`}></i> ${words} <b>${bytes(Math.max(0, size))}</b>`;
 const Disk = () => {
@@ -194,7 +201,7 @@ const Disk = () => {
   return html`<div class="block"><h2>Disk</h2><div class="bar" aria-hidden="true"><i class="kept" style=${{ flexGrow: found.kept_bytes - goes }}></i><i class="going" style=${{ flexGrow: goes }}></i><i class="aside" style=${{ flexGrow: found.aside_bytes }}></i></div>
       <p class="split"><span>${legendOf("kept", "stays", found.kept_bytes - goes)}</span><span>${plan?.rows ? legendOf("going", "could go", goes) : plan?.error ? "" : "planning ..."}</span><span>${legendOf("aside", "set aside", found.aside_bytes)}</span></p><p class="dim">A file that several branches share counts once, with the first of them.</p></div>
     <div class="block"><h3>What a clean-up would free</h3><div class="fields two"><label>keep of each branch<input value=${rule} onChange=${(event) => set({ keep: event.currentTarget.value.trim() })} /></label></div>
-      ${plan?.error ? html`<p class="red">${clean(plan.error)}</p>` : html`<p class="dim">Beside that, in any case: the newest, what is pinned, what a branch was forked from, what is damaged or foreign. The command only lists; --yes in the place of --plan deletes.</p><${Command} text=${plan?.command || `art gc --keep "${rule}" --plan`} />`}</div>
+      ${plan?.error ? html`<p class="red">${clean(plan.error)}</p>` : html`<p class="dim">Beside that, in any case: the newest, what is pinned, what a branch was forked from, what is damaged or foreign. The command only lists; --yes in the place of --plan deletes.</p><${Command} text=${plan?.command || commandOf("gc", "--keep", rule, "--plan")} />`}</div>
     <div class="block"><table><thead><tr><th scope="col">branch</th><th scope="col">stays</th><th scope="col">goes</th><th scope="col">frees</th><th scope="col">own</th><th scope="col">set aside</th></tr></thead><tbody>
       ${found.rows.map((row) => { const of = plan?.rows?.find((each) => each.model === row.model); return html`<tr title=${of ? of.why.map(clean).join(", ") : ""}><th scope="row">${clean(nameOf(row.model))}</th><td>${of ? of.stays : row.checkpoints}</td><td>${of ? of.goes : "–"}</td><td><b>${of ? bytes(of.freed_bytes) : "–"}</b></td><td>${bytes(row.kept_bytes)}</td><td>${bytes(row.aside_bytes)}</td></tr>`; })}</tbody></table></div>`;
 };

@@ -2,7 +2,7 @@
 const S = {
   status: null, tree: null, page: { allow_fork: false }, live: "", problem: null,
   focus: null, selected: [], tab: "why", step: null, compare: null, fork: null, rollout: null,
-  zoom: null, hover: null, smooth: false, dark: false, find: "", help: false, keep: "", disk: null, unfolded: false, width: 0, said: "",
+  zoom: null, hover: null, smooth: false, points: false, dark: false, find: "", help: false, keep: "", disk: null, unfolded: false, width: 0, paper: false, said: "",
 };
 const COLOURS = 6;
 const documents = new Map();
@@ -27,9 +27,16 @@ const need = (path) => {
   if (!asked.has(path)) {
     asked.add(path);
     stale.delete(path);
-    fetchDocument(path).then((found) => { arrived(path, found); asked.delete(path); draw(); });
+    fetchDocument(path).then((found) => { arrived(path, found); asked.delete(path); drawTogether(); });
   }
   return documents.get(path);
+};
+// Curves that were asked for together are drawn together; after a while, those that are there.
+const TOGETHER_MS = 200, HISTORY = /^history\/[^?]*$/;
+let together = null;
+const drawTogether = () => {
+  if (![...asked].some((path) => HISTORY.test(path))) { clearTimeout(together); together = null; draw(); return; }
+  together ??= setTimeout(() => { together = null; draw(); }, TOGETHER_MS);
 };
 let versions = 0;
 const arrived = (path, found) => { found.version = ++versions; documents.set(path, found); if (path === "disk" && !found.error) S.disk = found.kept_bytes + found.aside_bytes; };
@@ -58,13 +65,22 @@ const readInline = async () => {
 };
 
 let token = "";
+const known = (key) => (key && model(key) ? key : null);
+const firstFocus = () => {
+  const first = S.status.alerts.find((each) => each.life === "open") || S.status.alerts[0];
+  return (first && known(id(first))) || known(S.status.running[0]) || (S.tree.models.length ? id(S.tree.models[S.tree.models.length - 1]) : null);
+};
+// Somebody deleted the branch that is looked at: another one is, and that is said.
+const leaveGone = () => {
+  if (!S.focus || model(S.focus)) return;
+  const gone = S.focus, focus = firstFocus();
+  set({ focus, selected: focus ? family(focus) : [], step: null, rollout: null, compare: null, fork: null });
+  say(`${clean(gone)} is gone.`);
+};
 const readAddress = () => {
   const asks = new URLSearchParams(location.hash.slice(1));
   token = asks.get("token") || token;
-  const known = (key) => (key && model(key) ? key : null);
-  const first = S.status.alerts.find((each) => each.life === "open") || S.status.alerts[0];
-  const newest = S.tree.models.length ? id(S.tree.models[S.tree.models.length - 1]) : null;
-  S.focus = known(asks.get("m")) || (first ? id(first) : known(S.status.running[0]) || newest);
+  S.focus = known(asks.get("m")) || firstFocus();
   S.tab = asks.get("t") || "why";
   S.step = asks.get("s") === null ? null : Number(asks.get("s"));
   S.compare = asks.get("a") && asks.get("b") ? { a: asks.get("a"), b: asks.get("b") } : null;
@@ -98,7 +114,7 @@ const watch = () => {
   source.onopen = () => { if (S.live === "lost") for (const path of documents.keys()) stale.add(path); set({ live: "live", problem: null }); };
   source.onerror = () => set({ live: "lost", problem: `Not connected since ${new Date().toTimeString().slice(0, 5)}, showing what was there.` });
   source.addEventListener("entry", (event) => { addEntry(JSON.parse(event.data)); });
-  source.addEventListener("overview", (event) => { const { status, models, order } = JSON.parse(event.data); for (const path of documents.keys()) if (AGES.test(path)) stale.add(path); set({ status, tree: renewed(models, order) }); });
+  source.addEventListener("overview", (event) => { const { status, models, order } = JSON.parse(event.data); for (const path of documents.keys()) if (AGES.test(path)) stale.add(path); set({ status, tree: renewed(models, order) }); leaveGone(); });
 };
 const renewed = (models, order) => {
   const known = new Map([...indexed(), ...models.map((each) => [id(each), each])]);

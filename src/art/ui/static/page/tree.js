@@ -76,7 +76,7 @@ const heightAt = (each, step, y, height) => {
 const Tree = () => {
   const body = useRef(null), [, scrolled] = useState(0);
   const rows = visibleRows(), height = LANE(), { left, width, card } = geometry();
-  const first = Math.max(0, Math.floor((S.scroll || 0) / height) - OVERSCAN);
+  const first = S.paper ? 0 : Math.max(0, Math.floor((S.scroll || 0) / height) - OVERSCAN);
   const last = Math.min(rows.length, first + Math.ceil(Math.min(rows.length * height, treeHeight()) / height) + 2 * OVERSCAN);
   const place = new Map(rows.map((row, index) => [row.each ? id(row.each) : null, index]));
   const y = scale();
@@ -88,22 +88,40 @@ const Tree = () => {
       ${ticks().filter((step) => !phone() || at(step) < width - 24).map((step) => html`<span class="tick" style=${{ left: `${left + at(step)}px` }}>${step === ticks()[0] && !phone() ? `step ${step}` : step}</span>`)}
       <span class="rewardhead">reward</span>
     </div>
-    <div class="treebody" ref=${body} role="tree" aria-label="Branches on the step axis" style=${{ maxHeight: `${treeHeight()}px` }}
+    <div class="treebody" ref=${body} role="tree" aria-label="Branches on the step axis" style=${{ maxHeight: S.paper ? "none" : `${treeHeight()}px` }}
       onScroll=${(event) => { S.scroll = event.currentTarget.scrollTop; scrolled(Math.floor(S.scroll / height)); }}>
       <div style=${{ height: `${rows.length * height}px`, position: "relative" }}>
         <svg class="lanes" width=${card} height=${rows.length * height} aria-hidden="true">
-          ${drawn.map((row, index) => row.each && html`<${Connector} each=${row.each} from=${place.get(parentOf(row.each))} to=${first + index} y=${y} />`)}
-          ${drawn.map((row, index) => row.each?.forked_from?.merged_with && html`<${MergeEdge} each=${row.each} from=${place.get(mergedModel(row.each))} to=${first + index} y=${y} />`)}
-          ${drawn.map((row, index) => row.each && html`<${Lane} each=${row.each} top=${(first + index) * height} y=${y} />`)}
+          ${drawn.map((row, index) => row.each && drawnLink(row.each, place.get(parentOf(row.each)), first + index, y))}
+          ${drawn.map((row, index) => row.each?.forked_from?.merged_with && html`<${MergeEdge} each=${row.each} from=${place.get(mergedModel(row.each))} to=${first + index} y=${y} key=${`merge ${id(row.each)}`} />`)}
+          ${drawn.map((row, index) => row.each && drawnLane(row.each, (first + index) * height, y))}
           ${S.hover !== null && html`<line class="hair" x1=${left + at(S.hover)} x2=${left + at(S.hover)} y1="0" y2=${rows.length * height} />`}
         </svg>
-        ${drawn.map((row, index) => html`<${TreeRow} row=${row} top=${(first + index) * height} key=${row.each ? id(row.each) : `fold${first + index}`} />`)}
+        ${drawn.map((row, index) => (row.each ? drawnRow(row, (first + index) * height) : html`<${TreeRow} row=${row} top=${(first + index) * height} key=${`fold${first + index}`} />`))}
       </div>
     </div>
     ${S.tree.models.length > MANY && html`<button class="plain unfold" onClick=${() => set({ unfolded: !S.unfolded })}>${S.unfolded ? "Fold" : `All ${S.tree.models.length}`}</button>`}
   </section>`;
 };
-const treeHeight = () => Math.max(5 * LANE(), Math.min(14 * LANE(), Math.round(innerHeight * 0.42)));
+// A branch is drawn anew only where something that it shows has changed: the same object is passed over, as when scrolling.
+const remembered = (make) => {
+  const kept = new Map();
+  return (key, shows, ...given) => {
+    const before = kept.get(key);
+    if (before && before.shows.length === shows.length && before.shows.every((each, place) => each === shows[place])) return before.drawn;
+    const drawn = make(key, ...given);
+    kept.set(key, { shows, drawn });
+    return drawn;
+  };
+};
+const onAxis = () => { const { left, width } = geometry(), [low, high] = bounds(); return [left, width, low, high, LANE()]; };
+const keptLink = remembered((key, each, from, to, y) => html`<${Connector} each=${each} from=${from} to=${to} y=${y} key=${`link ${key}`} />`);
+const keptLane = remembered((key, each, top, y) => html`<${Lane} each=${each} top=${top} y=${y} key=${`lane ${key}`} />`);
+const keptRow = remembered((key, row, top) => html`<${TreeRow} row=${row} top=${top} key=${key} />`);
+const drawnLink = (each, from, to, y) => keptLink(id(each), [each, from, to, y, colourOf(id(each)), S.find === "", ...onAxis()], each, from, to, y);
+const drawnLane = (each, top, y) => keptLane(id(each), [each, top, y, colourOf(id(each)), id(each) === S.focus ? S.step : null, damagedOf(each).join(), ...onAxis()], each, top, y);
+const drawnRow = (row, top) => keptRow(id(row.each), [row.each, row.level, top, id(row.each) === S.focus, colourOf(id(row.each)), isStalled(row.each), phone(), narrow(), ...onAxis()], row, top);
+const treeHeight = () => S.paper ? Infinity : Math.max(5 * LANE(), Math.min(14 * LANE(), Math.round(innerHeight * 0.42)));
 const scrollToFocus = (element, row, height) => {
   if (!element || row === undefined) return;
   const top = row * height;
@@ -118,7 +136,7 @@ const TreeRow = ({ row, top }) => {
   const words = `${clean(each.model)}, ${isStalled(each) ? "stalled, " : each.is_running ? "running, " : ""}${STATE_WORDS[each.state]}, reward ${value(each.newest_value)}${changed ? `, changed ${changed}` : ""}`;
   return html`<div class=${`row ${isFocus ? "focus" : ""}`} role="treeitem" aria-level=${level + 1} aria-selected=${isFocus} aria-label=${words} tabindex=${isFocus ? 0 : -1}
       style=${{ top: `${top}px`, height: `${height}px` }} onClick=${(event) => { if (event.target.tagName !== "INPUT") focusOn(key, event); }}>
-    <input type="checkbox" tabindex="-1" aria-label=${`Show ${clean(each.model)} in the charts`} class=${colour >= 0 ? `c${colour}` : ""} checked=${colour >= 0} onChange=${() => toggle(key)} />
+    <input type="checkbox" tabindex="-1" aria-label=${`Show ${clean(each.model)} in the charts`} class=${colour >= 0 ? `c${colour}` : ""} checked=${colour >= 0} onChange=${(event) => { toggle(key); event.currentTarget.checked = chosen().includes(key); }} />
     ${!phone() && Array.from({ length: level }, () => html`<i class="indent"></i>`)}
     <${StateIcon} each=${each} />
     <span class="name">${clean(each.model)}</span>
@@ -141,7 +159,11 @@ const focusOn = (key, event) => {
   const step = Math.min(each.newest, Math.max(each.first, stepAt(x)));
   set({ focus: key, step, tab: "step", rollout: null });
 };
-const toggle = (key) => set({ selected: chosen().includes(key) ? S.selected.filter((each) => each !== key) : [...S.selected, key].slice(-COLOURS) });
+// Six at most, and the branch in focus is one of them.
+const toggle = (key) => {
+  const selected = chosen().includes(key) ? S.selected.filter((each) => each !== key) : [...S.selected, key];
+  set({ selected: selected.slice(-(selected.includes(S.focus) ? COLOURS : COLOURS - 1)) });
+};
 
 const Connector = ({ each, from, to, y }) => {
   if (!each.forked_from) return null;
@@ -181,11 +203,12 @@ const Lane = ({ each, top, y }) => {
   const [steps, values] = each.spark, path = line(steps, values, y, height, left);
   const shown = steps.filter(inside), base = height - 3;
   const area = path && shown.length ? `${path}L${left + at(shown[shown.length - 1])} ${base}L${left + at(shown[0])} ${base}Z` : "";
-  const end = [left + at(each.newest), heightAt(each, each.newest, y, height)];
+  const end = [left + at(each.newest), heightAt(each, each.newest, y, height)], last = shown[shown.length - 1];
   const bad = each.onset !== null && each.state !== "healthy";
   return html`<g transform=${`translate(0 ${top})`} class=${colour >= 0 ? `lane k${colour}` : "lane"}>
     ${!path && html`<rect class="box" x=${left + at(each.first)} y="8" width=${Math.max(6, at(each.newest) - at(each.first))} height=${height - 16} />`}
     <path class="area" d=${area} /><path class="curve" d=${path} />
+    ${path && shown.length > 0 && last === steps[steps.length - 1] && last < each.newest && inside(each.newest) && html`<path class="tail" d=${`M${left + at(last)} ${end[1]}L${end[0]} ${end[1]}`}><title>no reward yet</title></path>`}
     ${each.set_aside.map((aside) => html`<path class="tail" d=${line(aside.spark[0], aside.spark[1], y, height, left)} />`)}
     ${damagedOf(each).filter((step) => inside(Number(step))).map((step) => html`<path class="damaged" d=${`M${left + at(Number(step)) - 4} ${height - 10}h8v8h-8zm0 8l8 -8`} />`)}
     ${(each.certified || []).flatMap(([low, high]) => Array.from({ length: high - low + 1 }, (_, place) => low + place)).filter(inside).map((step) => html`<path class="certified" d=${tick(left + at(step), heightAt(each, step, y, height) - 7)}><title>${`step ${step}: certified`}</title></path>`)}

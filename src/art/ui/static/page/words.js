@@ -19,6 +19,7 @@ const value = (number) => {
   if (number === null || number === undefined) return "–";
   if (number === 0) return "0";
   const size = Math.abs(number);
+  if (size < 1e-6) return number.toExponential(0);
   if (size >= 100 || size < 0.001) return Number(number.toPrecision(3)).toString();
   return number.toFixed(size < 0.1 ? 3 : 2);
 };
