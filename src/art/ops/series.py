@@ -75,7 +75,7 @@ class GrowingSeries:
             self._newest = entry.step
         before = self._rows.get(entry.step)
         numbers = {name: float(value) for name, value in entry.metrics.items() if value is not None}
-        self._rows[entry.step] = StepRow(entry.step, entry.time, {**(before.metrics if before else {}), **numbers})
+        self._rows[entry.step] = StepRow(entry.step, entry.time, {**before.metrics, **numbers} if before else numbers)
         self._newest = max(self._newest, entry.step)
 
     def series(self) -> Series:

@@ -45,8 +45,6 @@ class TrackerReport:
     name: str
     make: Callable[[], Tracker]
     has_rollouts: bool = True
-    price: float | None = None
-    """Of an hour by the clock; with it each point says what the model has cost until then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +116,10 @@ class Teller:
     report: TrackerReport
     _open: dict[ModelRef, tuple[Run, Tracker]] = field(default_factory=dict[ModelRef, "tuple[Run, Tracker]"])
 
-    def tell(self, model: ModelRef, *, again: bool = False) -> Told:
+    def tell(self, model: ModelRef, *, again: bool = False, price: float | None = None) -> Told:
         """Tell what was not told yet, or all of it `again` as a new run.
 
+        With the `price` of an hour by the clock each point says what the model has cost until then.
         Raises `TrackerError` when the tracker does not take it, and the store's errors.
         """
         manifest = _newest(self.store, model)
@@ -133,8 +132,8 @@ class Teller:
             first = max(len(inherited), parent.index + 1 if parent else 0)
             cursor = cursor.model_copy(update={"inherited": len(inherited), "index": max(cursor.index, first)})
         own = list(_own(self.store, model, cursor))
-        if self.report.price is not None:
-            cost = cost_by_clock(History(self.store.root).read(model), self.report.price)
+        if price is not None:
+            cost = cost_by_clock(History(self.store.root).read(model), price)
             own = [_with_cost(line, cost) for line in own]
         lines = [*inherited[cursor.told :], *own]
         if not lines:

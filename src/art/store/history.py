@@ -24,6 +24,7 @@ from art.store import disk, regular
 T = TypeVar("T")
 Measured = tuple[int, str, Mapping[str, float | None]]
 """A step, a split, and what was measured."""
+_METRICS = frozenset({float, int, type(None)})
 TRAIN, VALIDATION = "train", "val"
 """The split that training itself writes under."""
 MAX_LINE_BYTES = 256 * 1024**2
@@ -177,9 +178,5 @@ def parse_line(model: ModelRef, line: bytes) -> Entry | None:
     step, split, time = fields.get("step"), fields.get("split", TRAIN), fields.get("time", "")
     if type(step) is not int or not 0 <= step <= MAX_COUNT or not isinstance(split, str) or not isinstance(time, str):
         return None
-    metrics = {name: value for name, value in fields.items() if "/" in name and _is_metric(value)}
+    metrics = {name: value for name, value in fields.items() if "/" in name and type(value) in _METRICS}
     return Entry(model=model, step=step, split=split, time=time, metrics=metrics)
-
-
-def _is_metric(value: object) -> bool:
-    return value is None or isinstance(value, float) or type(value) is int

@@ -109,11 +109,11 @@ def _export_past(invocation: Invocation, model: str, to: str, *, metrics_only: b
     if address.ref:
         raise typer.BadParameter(f"A whole past is written; leave the step out: {address.model}.")
     make = maker(to, store.root / layout.TRACKERS)
-    report = TrackerReport(to, make, has_rollouts=not metrics_only, price=price)
+    report = TrackerReport(to, make, has_rollouts=not metrics_only)
     teller = Teller(store, report)
     try:
         with output.working(f"telling {to} of {address.model}"):
-            told = teller.tell(address.model, again=True)
+            told = teller.tell(address.model, again=True, price=price)
     finally:
         teller.close()
     if not told.points:
