@@ -104,6 +104,23 @@ def test_lines_of_a_pipe_are_turns_of_one_conversation(
     assert "\x1b" not in done.stdout
 
 
+def test_a_question_that_is_refused_is_one_line_and_the_conversation_goes_on(
+    art: Art, served: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+):
+    too_long = "x" * 200_000
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{too_long}\nhello\n"))
+
+    alone = art("chat", "shop/served", "--prompt", too_long)
+    in_turn = art("chat", "shop/served", "--max-tokens", "4")
+
+    assert (alone.returncode, in_turn.returncode) == (1, 0)
+    for done in (alone, in_turn):
+        assert "Traceback" not in done.stderr
+        assert "The question was not answered (400)" in done.stderr
+        assert len(done.stderr) < 1000
+    assert in_turn.stdout
+
+
 def test_another_base_is_refused_by_its_fingerprint(served: CheckpointStore, small_model: Path):
     checkpoint = served.open(MODEL.at(1))
     with served.stage(MODEL.at(3)) as stage:

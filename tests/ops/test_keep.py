@@ -1,5 +1,6 @@
 """Which checkpoints stay: a pure function over what is known of them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -37,6 +38,15 @@ KEPT = {
     "forks, pinned": {6: ("newest",)},
     "newest:1, best:val/reward, every:3": {2: ("best val/reward",), 3: ("every 3",), 6: ("newest", "every 3")},
 }
+
+
+def test_a_clock_that_was_set_back_makes_no_checkpoint_older_than_the_one_before_it():
+    created = {step: NOW - timedelta(days=10 - step) for step in STEPS} | {5: NOW - timedelta(days=9000)}
+
+    kept = why_kept(policies_of("younger:7d"), replace(facts(), created=created))
+
+    assert set(kept) == {4, 5, 6}
+    assert 2 in why_kept(policies_of("younger:7d"), replace(facts(), created={1: created[1], 6: created[6]}))
 
 
 @pytest.mark.parametrize("text", KEPT)

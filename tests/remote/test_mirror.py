@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from art.errors import RemoteError
+from art.errors import RemoteError, RemoteUnavailableError
 from art.local.mirror import Mirror
 from art.remote.location import Patience
 from art.remote.objects import Objects
@@ -107,6 +107,26 @@ def test_a_remote_that_comes_back_gets_what_it_missed(proxy: FaultProxy, moto_bu
     mirror.close()
 
     assert remote.steps(MODEL) == [1, 2, 3]
+
+
+def test_a_remote_that_is_gone_is_not_waited_for_with_every_checkpoint(
+    proxy: FaultProxy, moto_bucket: str, store: CheckpointStore
+):
+    rule = proxy.fault(Answer(503, "SlowDown"), when=lambda request: True, times=10_000)
+    mirror = Mirror(Remote.open(moto_bucket, patience=Patience(retries=0, timeout_s=5)), store)
+    refs = [make(store, MODEL.at(step)).ref for step in range(1, 21)]
+    mirror.put(refs[0])
+    while not rule.hits:
+        time.sleep(0.01)
+    for ref in refs:
+        mirror.put(ref)
+
+    with pytest.raises(
+        RemoteUnavailableError, match=r"@1, .*@20 \(20 in all\) could not be pushed.*SlowDown.*`art push`"
+    ):
+        mirror.close()
+
+    assert rule.hits < 10
 
 
 def test_a_mirror_that_got_nothing_closes_at_once(store: CheckpointStore):

@@ -317,6 +317,18 @@ def test_another_checkpoint_under_a_taken_step_is_refused_by_its_key(
     assert fetched.checkpoint.digest == here.open(MODEL.at(5)).digest
 
 
+def test_a_step_of_another_run_is_not_pulled_behind_this_one(here: CheckpointStore, there: CheckpointStore):
+    remote, model = Remote.open("memory://"), ModelRef("shop", "twice")
+    for store, seed in ((here, 2), (there, 3)):
+        make(store, model.at(2), seed=seed)
+    remote.push(make(here, model.at(3), parent=here.newest(model)))
+
+    with pytest.raises(CheckpointExistsError, match="continues another shop/twice@2 than the one on this disk"):
+        remote.fetch(remote.open_checkpoint(model.at(3)), there)
+
+    assert there.steps(model) == [2]
+
+
 def test_a_push_does_not_replace_what_another_program_put_there(
     remote: Remote, here: CheckpointStore, server: S3Server, bucket: str
 ):

@@ -210,7 +210,7 @@ def note_many(root: Path, writer: int) -> None:
     wait()
     for step in range(50):
         measured = [(step, "train", {"loss": step / 50}), (step, "val", {"loss": step / 25})]
-        history.append_missing(MAIN, measured, since="2026-01-01T00:00:00Z")
+        history.append_missing(MAIN, measured)
         states.describe(MAIN, {f"{writer}-{step}": step})
 
 
@@ -222,14 +222,15 @@ def test_what_many_processes_write_down_is_written_once_and_all_of_it(tmp_path: 
     assert len(States(tmp_path).described(MAIN)) == 50 * PROCESSES
 
 
-def test_what_was_measured_before_is_written_again_for_a_step_that_was_taken_again(tmp_path: Path):
+def test_what_a_rewind_left_is_written_again_and_what_stands_is_not(tmp_path: Path):
     history = History(tmp_path)
-    before = history.append(MAIN, 1, split="train", metrics={"loss": 1.0})
+    for step, loss in ((1, 1.0), (2, 2.0), (1, 1.5)):
+        history.append(MAIN, step, split="train", metrics={"loss": loss})
 
-    for since in (f"{before.time}+", before.time):
-        history.append_missing(MAIN, [(1, "train", {"loss": 2.0})], since=since)
+    for _ in range(2):
+        history.append_missing(MAIN, [(step, "train", {"loss": loss}) for step, loss in ((1, 1.5), (2, 2.0))])
 
-    assert [entry.metrics["train/loss"] for entry in history.read(MAIN)] == [1.0, 2.0]
+    assert [entry.metrics["train/loss"] for entry in history.read(MAIN)] == [1.0, 2.0, 1.5, 2.0]
 
 
 def make_and_remove(root: Path, how: str) -> int:

@@ -14,11 +14,12 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.types import CallToolResult, TextContent
 
-from art.errors import ConfigurationError
+from art.errors import ConfigurationError, StorageError
 from art.names import CheckpointRef, ModelRef
 from art.store.history import History
 from art.store.store import CheckpointStore
 from art.tools.experiments import PERMISSIONS, Experiments
+from art.tools.ledger import Ledger
 from art.tools.server import make_server
 from store.conftest import tree
 from ui.story import STORY, tell, write_checkpoint
@@ -183,6 +184,22 @@ def test_a_ledger_that_was_spoilt_is_no_larger_budget(store: CheckpointStore):
 
     assert (failed, ".agent-forks.jsonl" in words) == (True, True)
     assert not store.steps(ModelRef("shop", "x"))
+
+
+def test_a_line_that_was_cut_off_is_passed_over(store: CheckpointStore):
+    ledger = Ledger(store.root)
+    ledger.add(ModelRef("shop", "one"), CheckpointRef.parse("shop/agent-1@1"))
+    with (store.root / ".agent-forks.jsonl").open("ab") as file:
+        file.write(b'{"model":"shop/tw')
+
+    ledger.add(ModelRef("shop", "three"), CheckpointRef.parse("shop/agent-1@1"))
+
+    assert [fork.model for fork in ledger.forks()] == ["shop/one", "shop/three"]
+
+
+def test_a_root_that_is_gone_is_not_waited_for(tmp_path: Path):
+    with pytest.raises(StorageError, match="No such file"), Ledger(tmp_path / "gone").held():
+        pass
 
 
 def test_an_agent_branches_watches_compares_and_cleans_up_in_one_night(store: CheckpointStore):

@@ -24,13 +24,18 @@ def delete(
     removal: Removal,
     *,
     yes: bool,
+    again: Callable[[], Removal],
     tell: Callable[[tuple[CheckpointRef, ...]], None],
 ) -> None:
-    """Delete what was planned, after a question where `yes` does not answer it; `tell` hears what is gone."""
+    """Delete what was planned, after a question where `yes` does not answer it; `tell` hears what is gone.
+
+    Who answers takes time, so that it is planned `again` then.
+    """
     from art.ops.removal import remove
 
     if removal.refs and not yes:
         _ask(removal)
+        removal = removal.still(again())
     deleted: list[CheckpointRef] = []
     try:
         for ref in remove(place, removal):

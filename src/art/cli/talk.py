@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from openai import OpenAI
+from httpx import HTTPError
+from openai import APIError, APIStatusError, OpenAI
 
 from art.cli.render import output
+from art.errors import InferenceError
 from art.visible import visible
 
 if TYPE_CHECKING:
     from art.local.serving import Door
+
+
+@contextmanager
+def _explained() -> Generator[None]:
+    try:
+        yield
+    except HTTPError as error:
+        raise InferenceError(f"The answer broke off: {error}") from error
+    except APIError as error:
+        # Of what the server answered only the words: the rest is for programs.
+        words = error.body.get("message") if isinstance(error.body, dict) else None
+        status = f" ({error.status_code})" if isinstance(error, APIStatusError) else ""
+        raise InferenceError(f"The question was not answered{status}: {words or error.message}") from error
 
 
 @dataclass(frozen=True)
@@ -42,30 +59,42 @@ class Talk:
                 continue
             try:
                 self.ask(line)
+            except InferenceError as error:
+                output.say(f"{error} The conversation goes on without this.", style="red")
             except KeyboardInterrupt:
                 sys.stdout.write("\n")
                 output.say("The answer was cut off; the conversation goes on.")
 
     def ask(self, text: str) -> None:
-        """Print an answer while it comes; it stays in the conversation, as far as it came."""
+        """Print an answer while it comes; it stays in the conversation, as far as it came.
+
+        Raises `InferenceError` for what is not answered, which the conversation then never had.
+        """
+        before = len(self._messages)
         self._messages.append({"role": "user", "content": text})
         pieces: list[str] = []
         try:
-            with self._client.chat.completions.create(**self._request(), stream=True) as chunks:
+            with _explained(), self._client.chat.completions.create(**self._request(), stream=True) as chunks:
                 for chunk in chunks:
                     piece = chunk.choices[0].delta.content if chunk.choices else None
                     if piece:
                         pieces.append(piece)
                         sys.stdout.write("\n".join(map(visible, piece.split("\n"))))
                         sys.stdout.flush()
-        finally:
+        except InferenceError:
+            del self._messages[before:]
+            raise
+        except KeyboardInterrupt:
             self._messages.append({"role": "assistant", "content": "".join(pieces)})
+            raise
+        self._messages.append({"role": "assistant", "content": "".join(pieces)})
         sys.stdout.write("\n")
 
     def whole(self, text: str) -> dict[str, Any]:
-        """Ask once, and give the answer, why it ended, and how many tokens it has."""
+        """Ask once, and give the answer, why it ended, and how many tokens it has; raises `InferenceError`."""
         self._messages.append({"role": "user", "content": text})
-        completion = self._client.chat.completions.create(**self._request())
+        with _explained():
+            completion = self._client.chat.completions.create(**self._request())
         choice, usage = completion.choices[0], completion.usage
         calls = choice.message.tool_calls or []
         return {

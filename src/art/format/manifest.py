@@ -247,4 +247,9 @@ def finite_metrics(metrics: Mapping[str, float | None]) -> dict[str, float | Non
 
 def utc_now() -> str:
     """Give the time in UTC, ISO 8601, ending in Z."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return in_utc(datetime.now(UTC))
+
+
+def in_utc(time: datetime) -> str:
+    """Write a time of UTC in ISO 8601, ending in Z."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
 from art.errors import CorruptCheckpointError
 from art.format.fields import Count, Digest, Time
 from art.format.json import parse_as
-from art.format.manifest import utc_now
+from art.format.manifest import in_utc, utc_now
 
 MAX_LINE_BYTES = 4096
 
@@ -47,9 +48,18 @@ def read_pins(lines: Iterable[bytes]) -> Pins:
     return Pins(frozenset(key for key, line in newest.items() if line.pinned))
 
 
-def pin_line(step: int, digest: str | None, *, pinned: bool) -> bytes:
-    """Write the line that pins a checkpoint, or takes its pin out."""
-    return PinLine(step=step, checkpoint=digest, pinned=pinned, time=utc_now()).model_dump_json().encode()
+def pin_line(step: int, digest: str | None, *, pinned: bool, lines: Iterable[bytes] = ()) -> bytes:
+    """Write the line that pins a checkpoint, or takes its pin out: newer than its other `lines`, whatever the clock."""
+    known = (line.time for line in filter(None, map(_parse, lines)) if (line.step, line.checkpoint) == (step, digest))
+    time = max((_after(time) for time in known), default="")
+    return PinLine(step=step, checkpoint=digest, pinned=pinned, time=max(utc_now(), time)).model_dump_json().encode()
+
+
+def _after(time: str) -> str:
+    try:
+        return in_utc(datetime.fromisoformat(time) + timedelta(milliseconds=1))
+    except OverflowError:
+        return time
 
 
 def _parse(line: bytes) -> PinLine | None:

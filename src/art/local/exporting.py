@@ -14,7 +14,7 @@ from art.format.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from art.local.gguf import convert, find_converter
 from art.ops.folders import new_folder
 from art.store import disk
-from art.store.checkpoint import Checkpoint
+from art.store.checkpoint import Checkpoint, reading
 from art.store.sharing import take_out
 from art.store.store import CheckpointStore
 
@@ -81,7 +81,7 @@ def _written(store: CheckpointStore, checkpoint: Checkpoint, folder: Path, write
         raise IncompatibleError(
             f"{checkpoint.ref} is of kind {checkpoint.manifest.kind}; take its files out with art checkout."
         )
-    store.verify(checkpoint)
-    with new_folder(folder) as unfinished:
+    with reading(checkpoint), new_folder(folder) as unfinished:
+        store.verify(checkpoint)
         write(unfinished)
     return sum(path.stat().st_size for path in disk.files_below(folder))

@@ -15,9 +15,12 @@ from art.local.guarding import is_by_guard
 from art.names import CheckpointRef, ModelRef
 from art.remote.remote import Remote
 from art.store.store import CheckpointStore
+from art.store.wording import listed
 
 ATTEMPTS = 5
 PAUSE_S = 2.0
+UNREACHED = 3
+"""Pushes in a row that did not reach the remote: at the end nobody waits for more of them."""
 _log = logging.getLogger("art")
 
 
@@ -27,6 +30,8 @@ class Mirror:
     def __init__(self, remote: Remote, store: CheckpointStore) -> None:
         self._remote = remote
         self._store = store
+        self._unreached = list[str]()
+        """Why the last pushes did not reach the remote, since one did."""
         self._followed: set[tuple[ModelRef, int]] = set()
         self._follower = Follower[CheckpointRef]("art-mirror", self._push, on_failure=self._warn)
 
@@ -89,13 +94,14 @@ class Mirror:
             raise self._failure(failures)
 
     def _failure(self, failures: Mapping[CheckpointRef, Exception]) -> ArtError:
-        ref, error = min(failures.items())
-        if isinstance(error, ArtError):
+        ref, error = min(failures.items(), key=lambda failure: failure[0])
+        if isinstance(error, ArtError) and len(failures) == 1:
             return error
-        refs = ", ".join(map(str, sorted(failures)))
-        failure = RemoteError(
-            f"{refs} could not be pushed to {self._remote}: pushing {ref} raised {type(error).__name__}: {error}. "
-            "They are whole on this disk; the next start pushes them, and so does `art push`."
+        kind = RemoteUnavailableError if isinstance(error, RemoteUnavailableError) else RemoteError
+        why = str(error) if isinstance(error, ArtError) else f"{type(error).__name__}: {error}"
+        failure = kind(
+            f"{listed(sorted(failures))} could not be pushed to {self._remote}. Pushing {ref} raised: "
+            f"{why.rstrip('.')}. They stay on this disk; the next start pushes them, and so does `art push`."
         )
         failure.__cause__ = error
         return failure
@@ -104,7 +110,18 @@ class Mirror:
         _log.error("%s is not in %s: %s", ref, self._remote, error)
 
     def _push(self, ref: CheckpointRef) -> None:
-        """Push a checkpoint, again after a passing failure."""
+        """Push a checkpoint; once there will be no more, those that wait for a remote that is gone are not tried."""
+        if self._follower.closing.is_set() and len(self._unreached) >= UNREACHED:
+            raise RemoteUnavailableError(f"{ref} was not tried again: {self._unreached[-1]}")
+        try:
+            self._push_now(ref)
+        except RemoteUnavailableError as error:
+            self._unreached.append(str(error))
+            raise
+        self._unreached.clear()
+
+    def _push_now(self, ref: CheckpointRef) -> None:
+        """Push a checkpoint, again after a passing failure as long as there is time."""
         checkpoint = self._store.find(ref)
         if checkpoint is None:
             return  # deleted or set aside while it waited
@@ -113,6 +130,8 @@ class Mirror:
             try:
                 self._remote.push(checkpoint)
             except RemoteUnavailableError as error:
+                if self._follower.closing.is_set():
+                    raise
                 _log.warning("%s: attempt %d of %d failed: %s", ref, attempt, ATTEMPTS, error)
                 self._follower.closing.wait(PAUSE_S * 2 ** (attempt - 1))
             else:

@@ -11,7 +11,7 @@ from art.errors import ConfigurationError, ConflictError
 from art.format import layout
 from art.format.pick import pick_of
 from art.names import ModelRef
-from art.ops.folders import new_folder
+from art.ops.folders import new_folder, write_out
 from art.ops.moving import Moved, MoveRequest, move
 from art.ops.progress import Watch
 from art.remote.remote import Remote
@@ -63,9 +63,9 @@ def pull_checkpoint(
     if local_path.exists() and any(local_path.iterdir()):
         raise ConflictError(f"{local_path} is not empty; give a folder that is new.")
     with new_folder(local_path) as unfinished:
-        # Nothing else that lies there: a link may lead to the user's own files.
-        for name in (*checkpoint.names, *(() if checkpoint.is_foreign else (layout.MANIFEST,))):
-            take_out(checkpoint.path / name, unfinished / name)
+        write_out(checkpoint, unfinished)
+        if not checkpoint.is_foreign:
+            take_out(checkpoint.path / layout.MANIFEST, unfinished / layout.MANIFEST)
     return local_path
 
 

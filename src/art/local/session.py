@@ -282,4 +282,4 @@ class Session:
         is_own_step = not newest.is_foreign and (parent is None or parent.ref.model == model)
         if is_own_step:
             measured = (step, "train", newest.manifest.metrics)
-            self._history.append_missing(model, [measured], since=newest.manifest.created_at)
+            self._history.append_missing(model, [measured])

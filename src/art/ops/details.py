@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +109,11 @@ def _holder(checkpoint: Held, other: Held) -> Holder | None:
 
 def _linked(checkpoint: Held, other: Held, same: Iterable[FileEntry]) -> Iterator[str]:
     if isinstance(checkpoint, Checkpoint) and isinstance(other, Checkpoint):
-        yield from (entry.path for entry in same if (checkpoint.path / entry.path).samefile(other.path / entry.path))
+        for entry in same:
+            # Another process may delete either.
+            with suppress(FileNotFoundError):
+                if (checkpoint.path / entry.path).samefile(other.path / entry.path):
+                    yield entry.path
 
 
 def _whereabouts(place: Place[Any], parent: Parent) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from art.names import ModelRef
 from art.ops.garbage import BLOCK_BYTES
 from art.ops.tree import TreeBranch
 from art.store.extents import held_before_bytes, shared_ranges
+from art.store.listing import statuses_below
 from art.store.store import CheckpointStore
 
 
@@ -52,18 +53,9 @@ def read_disk_use(store: CheckpointStore, branches: Iterable[TreeBranch]) -> lis
 
 def _new_files(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, int]]:
     """Yield the files that were not seen at another place, and what their blocks take."""
-    for entry in _files(folder):
-        status = entry.stat(follow_symlinks=False)
-        if (status.st_dev, status.st_ino) not in seen:
-            seen.add((status.st_dev, status.st_ino))
-            yield Path(entry.path), status.st_blocks * BLOCK_BYTES
-
-
-def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
-    if not folder.is_dir() or folder.is_symlink():
+    if folder.is_symlink():
         return
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(Path(entry.path))
-        elif entry.is_file(follow_symlinks=False):
-            yield entry
+    for path, status in statuses_below(folder):
+        if stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) not in seen:
+            seen.add((status.st_dev, status.st_ino))
+            yield path, status.st_blocks * BLOCK_BYTES

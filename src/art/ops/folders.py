@@ -5,8 +5,8 @@ Its bytes are kept, and never loaded. Knows files and names; the kind of a folde
 
 from __future__ import annotations
 
-import os
 import shutil
+import uuid
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from art.names import CheckpointRef, ModelRef
 from art.ops import trainer_log
 from art.ops.trainer_log import Line
 from art.store import disk
-from art.store.checkpoint import Checkpoint, check_file, check_size
+from art.store.checkpoint import Checkpoint, check_file, check_size, reading
 from art.store.history import History
 from art.store.sharing import Sharing, take_out
 from art.store.stage import Stage
@@ -160,7 +160,7 @@ def finish_newest(store: CheckpointStore, model: ModelRef) -> None:
 def _write_down(store: CheckpointStore, checkpoint: Checkpoint, lines: Iterable[Line]) -> str:
     """Write what led to a checkpoint into the history, if nobody has; gives why that failed."""
     try:
-        trainer_log.record(History(store.root), checkpoint.ref.model, lines, since=checkpoint.manifest.created_at)
+        trainer_log.record(History(store.root), checkpoint.ref.model, lines)
     except ArtError as error:
         return f"its metrics were not written down: {error}"
     return ""
@@ -173,11 +173,17 @@ def checkout(checkpoint: Checkpoint, folder: Path) -> int:
     with something in it, `CorruptCheckpointError` for a damaged file; then the folder is not made.
     """
     with new_folder(folder) as unfinished:
+        write_out(checkpoint, unfinished)
+    return checkpoint.manifest.size_bytes
+
+
+def write_out(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write a checkpoint's files into a folder, to be changed; raises `CorruptCheckpointError` for a damaged one."""
+    with reading(checkpoint):
         for entry in checkpoint.manifest.files:
             check_size(checkpoint.path, entry)
-            take_out(checkpoint.path / entry.path, unfinished / entry.path)
-            check_file(unfinished, entry)
-    return checkpoint.manifest.size_bytes
+            take_out(checkpoint.path / entry.path, folder / entry.path)
+            check_file(folder, entry)
 
 
 @contextmanager
@@ -188,7 +194,7 @@ def new_folder(folder: Path) -> Generator[Path]:
     """
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise ConfigurationError(f"{folder} is there already; name a folder that is new or empty.")
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
+    unfinished = folder.with_name(f".{uuid.uuid4().hex}.unfinished")
     try:
         disk.make_folders(unfinished)
         yield unfinished

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +14,7 @@ from art.errors import ArtError
 from art.names import CheckpointRef, ModelRef
 from art.store import staging
 from art.store.extents import held_elsewhere_bytes, shared_ranges
+from art.store.listing import statuses_below
 from art.store.store import CheckpointStore
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def freed_bytes(folders: Iterable[Path], *, root: Path) -> dict[Path, int]:
 
     A file with a link elsewhere gives nothing, and neither does what a clone elsewhere has in common with one.
     """
-    files = {folder: list(_files(folder)) for folder in folders}
+    files = {folder: list(statuses_below(folder)) for folder in folders}
     links = Counter(_identity(status) for each in files.values() for _, status in each)
     going: dict[tuple[int, int], tuple[Path, Path]] = {}
     freed = dict.fromkeys(files, 0)
@@ -116,22 +117,14 @@ def _kept_by_clones(going: Mapping[tuple[int, int], tuple[Path, Path]], root: Pa
     held = [(folder, each) for folder, path in going.values() for each in shared_ranges(path)]
     if not held:
         return {}
-    staying = (path for path, status in _files(root) if stat.S_ISREG(status.st_mode) and _identity(status) not in going)
+    staying = (
+        path for path, status in statuses_below(root) if stat.S_ISREG(status.st_mode) and _identity(status) not in going
+    )
     return held_elsewhere_bytes(held, (each for path in staying for each in shared_ranges(path)))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
-
-
-def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    for path in folder.rglob("*"):
-        try:
-            status = path.lstat()
-        except FileNotFoundError:
-            continue  # deleted while this was listed
-        if not path.is_dir() or path.is_symlink():
-            yield path, status
 
 
 def _each_model(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from art.errors import ArtError, CheckpointNotFoundError, ConfigurationError
+from art.errors import ArtError, CheckpointNotFoundError, ConfigurationError, ConflictError
 from art.format.certificates import Certificates
 from art.format.lineage import Segment
 from art.format.manifest import FileEntry
@@ -101,6 +101,8 @@ class InBucket:
     def stamp(self, ref: CheckpointRef) -> str | None:
         try:
             return self.remote.open_checkpoint(ref).digest
+        except CheckpointNotFoundError:
+            return None
         except ArtError as error:
             return str(error)
 
@@ -113,7 +115,14 @@ class InBucket:
     def restore(self, model: ModelRef, aside_id: int | None = None) -> SetAside:
         return self._bucket.restore(model, aside_id)
 
-    def delete(self, ref: CheckpointRef) -> None:
+    def has_remains(self, ref: CheckpointRef) -> bool:
+        return self._bucket.has_remains(ref)
+
+    def delete(self, ref: CheckpointRef, stamp: object) -> None:
+        # A bucket has no lock: between the two another process may still come.
+        if self.stamp(ref) != stamp:
+            self.remote.open_checkpoint(ref)
+            raise ConflictError(f"{ref} was replaced meanwhile in {self.remote}; the new one stays.")
         self._bucket.delete(ref)
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
 from art.errors import ConfigurationError
@@ -86,7 +86,12 @@ class KeepYounger:
     text: str
 
     def kept(self, facts: Facts) -> Mapping[int, str]:
-        young = [step for step in facts.steps if facts.now - facts.created.get(step, facts.now) < self.age]
+        young, made = list[int](), datetime.min.replace(tzinfo=UTC)
+        for step in facts.steps:
+            # None is older than the one that it continues, whatever the clock said.
+            made = max(made, facts.created.get(step, made))
+            if step not in facts.created or facts.now - made < self.age:
+                young.append(step)
         return dict.fromkeys(young, f"younger than {self.text}")
 
 

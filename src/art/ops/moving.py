@@ -156,6 +156,7 @@ def _move_history(request: MoveRequest) -> None:
 def _delete_others(request: MoveRequest) -> list[CheckpointRef]:
     others = sorted(set(request.destination.steps(request.model)) - set(request.source.steps(request.model)))
     refs = [request.model.at(step) for step in others]
+    place = place_of(request.destination)
     for ref in refs:
-        place_of(request.destination).delete(ref)
+        place.delete(ref, place.stamp(ref))
     return refs

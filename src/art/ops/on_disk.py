@@ -130,13 +130,14 @@ class OnDisk:
 
     def stamp(self, ref: CheckpointRef) -> object:
         folder = self.store.folders(ref.model).get(ref.step)
-        return (folder, stamp(folder)) if folder else None
+        return stamp(folder) if folder else ()
 
     def freed_bytes(self, refs: Collection[CheckpointRef]) -> dict[CheckpointRef, int]:
         by_model = {model: self.store.folders(model) for model in {ref.model for ref in refs}}
-        folders = {ref: by_model[ref.model][ref.step] for ref in refs}
+        # One that is gone by now gives nothing.
+        folders = {ref: folder for ref in refs if (folder := by_model[ref.model].get(ref.step))}
         freed = freed_bytes(folders.values(), root=self.store.root)
-        return {ref: freed[folder] for ref, folder in folders.items()}
+        return {ref: freed[folders[ref]] if ref in folders else 0 for ref in refs}
 
     def rewind(self, checkpoint: Checkpoint) -> SetAside | None:
         return self.store.rewind(checkpoint)
@@ -144,5 +145,9 @@ class OnDisk:
     def restore(self, model: ModelRef, aside_id: int | None = None) -> SetAside:
         return self.store.restore(model, aside_id)
 
-    def delete(self, ref: CheckpointRef) -> None:
-        self.store.delete_step(ref)
+    def has_remains(self, ref: CheckpointRef) -> bool:
+        """Tell that there are none: what breaks off here is debris, and collected."""
+        return False
+
+    def delete(self, ref: CheckpointRef, stamp: object) -> None:
+        self.store.delete_step(ref, stamp)

@@ -87,8 +87,15 @@ class Place(Protocol[AnyHeld]):
         """Tell what the place gets back when checkpoints are deleted together, at each of them."""
         ...
 
-    def delete(self, ref: CheckpointRef) -> None:
-        """Delete what counts as the checkpoint of a step, damaged or not; raises `CheckpointNotFoundError`."""
+    def has_remains(self, ref: CheckpointRef) -> bool:
+        """Tell whether a push or a deletion that broke off left something of a step that `delete` takes away."""
+        ...
+
+    def delete(self, ref: CheckpointRef, stamp: object) -> None:
+        """Delete what counts as the checkpoint of a step, damaged or not; raises `CheckpointNotFoundError`.
+
+        Raises `ConflictError` where something else lies there than when it had that stamp.
+        """
         ...
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -42,7 +42,7 @@ class Keep:
     best: Best | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Removal:
     """What will be deleted, and what the place gets back."""
 
@@ -50,6 +50,13 @@ class Removal:
     kept: tuple[CheckpointRef, ...]
     freed: Mapping[CheckpointRef, int]
     """Bytes, at each checkpoint that will be deleted; a file that several of them share counts at the first."""
+    stamps: Mapping[CheckpointRef, object]
+    """What changes when another checkpoint comes to lie at a step: that one was not meant."""
+
+    def still(self, now: Removal) -> Removal:
+        """Give what is in a later plan too: what was pinned, forked from or replaced meanwhile is not."""
+        refs = tuple(ref for ref in self.refs if ref in now.stamps and now.stamps[ref] == self.stamps[ref])
+        return replace(self, refs=refs, kept=now.kept)
 
     @property
     def freed_bytes(self) -> int:
@@ -62,14 +69,26 @@ def plan_removal(where: AnyPlace, ranges: Sequence[StepRange], keep: Keep) -> Re
     named = sorted({ref for steps in ranges for ref in _named(place, steps)})
     kept = {ref for _, refs in groupby(named, key=lambda ref: ref.model) for ref in _kept(place, list(refs), keep)}
     doomed = tuple(ref for ref in named if ref not in kept)
-    return Removal(doomed, tuple(sorted(kept)), place.freed_bytes(doomed))
+    return removal_of(place, doomed, kept)
+
+
+def removal_of(place: Place[Any], doomed: Sequence[CheckpointRef], kept: Iterable[CheckpointRef]) -> Removal:
+    """Say what deleting checkpoints gives back, and which they are."""
+    stamps = {ref: place.stamp(ref) for ref in doomed}
+    return Removal(refs=tuple(doomed), kept=tuple(sorted(kept)), freed=place.freed_bytes(doomed), stamps=stamps)
 
 
 def remove(where: AnyPlace, removal: Removal) -> Iterator[CheckpointRef]:
-    """Delete what was planned; yields each checkpoint once it is gone."""
+    """Delete what was planned; yields each checkpoint once it is gone.
+
+    One that another process deleted is passed over; raises `ConflictError` for one that it replaced.
+    """
     place = place_of(where)
     for ref in removal.refs:
-        place.delete(ref)
+        try:
+            place.delete(ref, removal.stamps[ref])
+        except CheckpointNotFoundError:
+            continue
         yield ref
 
 
@@ -81,6 +100,8 @@ def _named(place: Place[Any], steps: StepRange) -> list[CheckpointRef]:
     if not numbers:
         place.select(steps.model)  # says whether there is a model
     if steps.first is not None and steps.first == steps.last:
+        if place.has_remains(steps.model.at(steps.first)):
+            return [steps.model.at(steps.first)]
         place.select(steps.model, Exact(steps.first))  # says which steps there are
     raise CheckpointNotFoundError(f"{steps} names no checkpoint; {steps.model} has {numbers[0]} to {numbers[-1]}.")
 

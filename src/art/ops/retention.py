@@ -19,7 +19,7 @@ from art.names import CheckpointRef, ModelRef
 from art.ops.held import Held
 from art.ops.keep import Facts, KeepPolicy, why_kept
 from art.ops.place import AnyPlace, Place, place_of
-from art.ops.removal import Removal
+from art.ops.removal import Removal, removal_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ def plan_retention(
     needed: Collection[CheckpointRef] = (),
     now: datetime | None = None,
 ) -> Retention:
-    """Decide what policies keep of models; changes nothing. `needed` are checkpoints that somebody is still place.
+    """Decide what policies keep of models; changes nothing. `needed` are checkpoints that somebody still reads.
 
     Raises `ArtError` where any model of the place cannot be listed: it may be a fork of one of these.
     """
@@ -51,8 +51,7 @@ def plan_retention(
         kept = why_kept(policies, facts)
         reasons |= {model.at(step): why for step, why in kept.items()}
         doomed += [model.at(step) for step in facts.steps if step not in kept]
-    removal = Removal(refs=tuple(doomed), kept=tuple(sorted(reasons)), freed=place.freed_bytes(doomed))
-    return Retention(removal=removal, reasons=reasons)
+    return Retention(removal=removal_of(place, doomed, reasons), reasons=reasons)
 
 
 @dataclass(frozen=True, kw_only=True)

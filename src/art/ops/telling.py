@@ -26,9 +26,10 @@ from art.names import CheckpointRef, ModelRef
 from art.ops.pricing import COST, cost_by_clock
 from art.ops.recording import read_lines
 from art.ops.series import StepRow, series_of
-from art.store import regular, staging
+from art.store import disk, regular, staging
 from art.store.checkpoint import Checkpoint
 from art.store.history import TRAIN, History, parse_line
+from art.store.locks import locked
 from art.store.state import States
 from art.store.store import CheckpointStore
 from art.track.tracker import Point, Run, RunParent, Tracker
@@ -120,8 +121,13 @@ class Teller:
         """Tell what was not told yet, or all of it `again` as a new run.
 
         With the `price` of an hour by the clock each point says what the model has cost until then.
-        Raises `TrackerError` when the tracker does not take it, and the store's errors.
+        Waits for another process that tells the same. Raises `TrackerError` when the tracker does not take it, and the
+        store's errors.
         """
+        with locked(self._path(model).parent, make=disk.make_folders):
+            return self._tell(model, again=again, price=price)
+
+    def _tell(self, model: ModelRef, *, again: bool, price: float | None) -> Told:
         manifest = _newest(self.store, model)
         cursor = self._cursor(model, manifest, again=again)
         parent = self._parent(manifest) if manifest and manifest.ancestry else None

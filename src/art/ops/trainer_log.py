@@ -58,12 +58,12 @@ def metrics_of(lines: Iterable[Line]) -> dict[str, float]:
     return {name: value for line in lines for name, value in _numbers(line).items()}
 
 
-def record(history: History, model: ModelRef, lines: Iterable[Line], *, since: str) -> None:
+def record(history: History, model: ModelRef, lines: Iterable[Line]) -> None:
     """Write lines into a model's history: `eval_loss` as `val/loss`, every other number under `train/`.
 
-    What was written since a time already is not written again.
+    What stands there already is not written again.
     """
-    history.append_missing(model, _parts(lines), since=since)
+    history.append_missing(model, _parts(lines))
 
 
 def _parts(lines: Iterable[Line]) -> Iterator[Measured]:

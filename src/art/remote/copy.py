@@ -22,7 +22,7 @@ from art.remote.objects import Objects
 from art.remote.transfer import Meter, Progress
 from art.remote.write import PutFile, Written, require_free, write
 from art.store.aside import SetAside
-from art.store.checkpoint import Checkpoint
+from art.store.checkpoint import Checkpoint, reading
 from art.store.stage import forked_manifest
 
 
@@ -115,7 +115,8 @@ def fork_from_disk(
     meter = Meter(source.manifest.size_bytes, progress)
 
     def put_file(entry: FileEntry, key: str) -> None:
-        transfer.send(receiver.objects, key, source.path / entry.path, entry, meter)
+        with reading(source):
+            transfer.send(receiver.objects, key, source.path / entry.path, entry, meter)
 
     begun = _begin(receiver, hop, describe=lambda: source.manifest, put_file=put_file)
     return replace(begun, streamed_bytes=meter.moved_bytes)

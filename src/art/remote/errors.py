@@ -158,6 +158,7 @@ def no_credentials(bucket: str, why: str) -> RemoteAccessError:
 _CHECK_NAME = "Check its name and AWS_ENDPOINT_URL; nothing was created"
 _CHECK_URL = "Nothing was changed; check AWS_ENDPOINT_URL"
 _RETRY = "Nothing was changed; try again later, or check AWS_ENDPOINT_URL and the network"
+_DELETE_AGAIN = "Some of it may be deleted already; do the same again later"
 
 
 def _access_problem(error: Exception, refusal: Refusal) -> tuple[str, str] | None:
@@ -201,6 +202,7 @@ def _other(doing: str, place: RequestPlace, refusal: Refusal) -> Exception:
 
 
 def _error(kind: type[RemoteError], doing: str, place: RequestPlace, why: str, way_out: str) -> RemoteError:
+    way_out = _DELETE_AGAIN if doing == "delete" and way_out == _RETRY else way_out
     return kind(printable(f"Could not {doing} {place}: {why}. {way_out}."))
 
 

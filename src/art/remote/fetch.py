@@ -65,6 +65,7 @@ class Fetching:
             return Fetched(checkpoint=local_copy, fetched_bytes=0, reused_bytes=checkpoint.size_bytes)
         if local_copy and not checkpoint.is_foreign:
             raise _differs(checkpoint, local_copy)
+        _require_same_run(checkpoint, store)
         with _no_folder_on_failure(store), store.stage(checkpoint.ref) as stage:
             fetched, reused = _bring(self._objects, checkpoint, checkpoint.files, stage, store, progress)
             content = checkpoint.content
@@ -181,6 +182,21 @@ def _is_same(local_copy: Checkpoint, source: RemoteCheckpoint) -> bool:
     return local_copy.digest == source.digest or (
         local_copy.is_foreign and local_copy.manifest.files == source.manifest.files
     )
+
+
+def _require_same_run(checkpoint: RemoteCheckpoint, store: CheckpointStore) -> None:
+    """Check that a checkpoint continues what this disk has at the step before; raises `CheckpointExistsError`."""
+    parent = checkpoint.manifest.parent
+    if parent is None or parent.ref.model != checkpoint.ref.model:
+        return
+    here: Checkpoint | None = None
+    with suppress(CorruptCheckpointError):
+        here = store.find(parent.ref)
+    if here and not here.is_foreign and here.digest != parent.digest:
+        raise CheckpointExistsError(
+            f"{checkpoint.url} continues another {parent.ref} than the one on this disk; nothing was changed. "
+            "Fork it under a new name to have both."
+        )
 
 
 def _described(source: RemoteCheckpoint, stage: Stage) -> Manifest:

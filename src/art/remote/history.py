@@ -15,9 +15,8 @@ from art.errors import InvalidNameError, RemoteUnavailableError
 from art.format import layout
 from art.names import ModelRef, check_name
 from art.remote.errors import TakenError
-from art.remote.objects import Object, Objects
+from art.remote.objects import LINES_BYTES, Object, Objects
 from art.store import disk, regular
-from art.store.refusal import explained
 from art.store.signatures import MAX_BYTES, is_signature, read_signature, signatures_of, write_signature
 
 ATTEMPTS = 5
@@ -65,11 +64,7 @@ def _send(objects: Objects, path: Path, key: str) -> int:
 
 
 def _content(path: Path) -> bytes:
-    file = regular.find_opened(path)
-    if file is None:
-        return b""
-    with file, explained("read", path):
-        return file.read()
+    return regular.find(path, max_bytes=LINES_BYTES) or b""
 
 
 def _send_signature(objects: Objects, path: Path, root: Path) -> int:

@@ -31,7 +31,7 @@ from art.remote.shelf import Broken
 from art.remote.transfer import Meter, Progress
 from art.remote.write import Written, write
 from art.store.aside import Cause, SetAside
-from art.store.checkpoint import Checkpoint
+from art.store.checkpoint import Checkpoint, find_manifest, reading
 from art.store.store import CheckpointStore
 from art.store.wording import listed_steps
 
@@ -65,7 +65,8 @@ class Remote(RemoteReader, Fetching):
         content = _manifest_bytes(checkpoint)
 
         def put_file(entry: FileEntry, key: str) -> None:
-            transfer.send(self._objects, key, checkpoint.path / entry.path, entry, meter)
+            with reading(checkpoint):
+                transfer.send(self._objects, key, checkpoint.path / entry.path, entry, meter)
 
         model = checkpoint.manifest.ref.model
         return self._asides(model).settling(lambda: write(self._objects, checkpoint.manifest, content, put_file))
@@ -184,8 +185,9 @@ class Remote(RemoteReader, Fetching):
 
     def set_pin(self, ref: CheckpointRef, digest: str | None, *, pinned: bool) -> None:
         """Pin a checkpoint in the bucket, or take its pin out."""
-        line = pin_line(ref.step, digest, pinned=pinned)
-        add_lines(self._objects, str(layout.pins_path(ref.model)), line + b"\n")
+        key = str(layout.pins_path(ref.model))
+        known = (self._objects.find(key) or b"").split(b"\n")
+        add_lines(self._objects, key, pin_line(ref.step, digest, pinned=pinned, lines=known) + b"\n")
 
     def push_history(self, store: CheckpointStore, model: ModelRef) -> int:
         """Add to this bucket what only this disk knows of a model's history; gives the bytes of it."""
@@ -221,10 +223,14 @@ class Remote(RemoteReader, Fetching):
         if claim is not None and digest_bytes(claim) == digest and ref.step not in self.steps(ref.model):
             self.delete(ref)
 
+    def has_remains(self, ref: CheckpointRef) -> bool:
+        """Tell whether a push or a deletion of a step broke off here, or goes on: `delete` takes it away."""
+        return ref.step not in self.steps(ref.model) and self.claimed(ref) is not None
+
     def delete(self, ref: CheckpointRef) -> None:
         """Delete a checkpoint, or what a broken push of it left: the manifest first, the claim last."""
         folder = self._folders(ref.model).get(ref.step)
-        if folder is None and self._objects.find(str(layout.claim_path(ref))) is None:
+        if folder is None and self.claimed(ref) is None:
             raise self._absence(Exact(ref.step), ref.model, self._folders(ref.model))
         key = f"{layout.checkpoints_path(ref.model)}/{folder or layout.step_name(ref.step)}"
         self._objects.delete([f"{key}/{layout.MANIFEST}"])
@@ -235,4 +241,7 @@ class Remote(RemoteReader, Fetching):
 def _manifest_bytes(checkpoint: Checkpoint) -> bytes:
     if checkpoint.is_foreign:
         return checkpoint.manifest.to_bytes()
-    return (checkpoint.path / layout.MANIFEST).read_bytes()
+    content = find_manifest(checkpoint.path)
+    if content is None or digest_bytes(content) != checkpoint.digest:
+        raise CheckpointNotFoundError(f"{checkpoint.ref} was deleted or replaced meanwhile; it was not pushed.")
+    return content

@@ -5,17 +5,20 @@ Reads manifests and file sizes; writes nothing.
 
 from __future__ import annotations
 
+import errno
 import os
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from art.errors import CorruptCheckpointError
+from art.errors import CheckpointNotFoundError, CorruptCheckpointError, StorageError
 from art.format import layout
 from art.format.manifest import MAX_BYTES, FileEntry, Manifest, digest_bytes, read_manifest
 from art.format.selection import Skipped
 from art.names import CheckpointRef
 from art.store import disk, foreign, regular
+from art.store.refusal import explained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,27 @@ class Damage:
     path: Path
     stamp: Stamp
     problem: str
+
+
+@contextmanager
+def reading(checkpoint: Checkpoint) -> Generator[None]:
+    """Read files of a checkpoint; raises `CheckpointNotFoundError` where that failed because it went away meanwhile."""
+    try:
+        yield
+    except (CorruptCheckpointError, OSError) as error:
+        if _is_at_its_place(checkpoint):
+            raise
+        raise CheckpointNotFoundError(f"{checkpoint.ref} was deleted or replaced meanwhile.") from error
+
+
+def _is_at_its_place(checkpoint: Checkpoint) -> bool:
+    try:
+        content = find_manifest(checkpoint.path)
+    except CorruptCheckpointError:
+        return True
+    if content is None:
+        return checkpoint.is_foreign and checkpoint.path.is_dir()
+    return digest_bytes(content) == checkpoint.digest
 
 
 def stamp(folder: Path) -> Stamp:
@@ -116,9 +140,15 @@ def is_debris(folder: Path) -> bool:
 
     Whatever else has no manifest may be the work of another program, whole or about to be: it is left alone.
     """
-    if folder.is_symlink() or not folder.is_dir():
+    if folder.is_symlink():
         return False
-    entries = list(folder.iterdir())
+    try:
+        with explained("list", folder):
+            entries = list(folder.iterdir())
+    except StorageError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        raise
     ours = all(path.name in layout.OWN_FILES and path.is_file() and not path.is_symlink() for path in entries)
     return ours and not foreign.has_weights(folder)
 

@@ -12,7 +12,7 @@ import shutil
 import stat
 import sys
 import uuid
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -20,6 +20,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Self
 
+from art.errors import CorruptCheckpointError
 from art.store.hashing import hasher
 from art.store.locks import flock, locked
 from art.store.refusal import explained
@@ -28,6 +29,8 @@ READ_ONLY = 0o444
 DISCARDED = ".deleted-"
 EARLY_SYNC_BYTES = 16 * 1024**2
 SYNCS_AT_ONCE = 32
+ATTEMPTS = 1000
+"""How often a folder is made that other processes remove at that very moment; some file systems refuse it for ever."""
 _APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -135,7 +138,8 @@ def move(moves: Iterable[tuple[Path, Path]], between: tuple[Path, Path]) -> None
     for source, target in moves:
         source.rename(target)
     sync(target_folder)
-    if source_folder.exists():
+    # Empty by now, it may be removed at any moment.
+    with suppress(FileNotFoundError):
         sync(source_folder)
 
 
@@ -203,16 +207,20 @@ def _sync_and_close(handle: int, path: Path) -> None:
 
 
 def digest(path: Path) -> str:
-    """Give the BLAKE3 digest of a file as 64 hexadecimal digits."""
+    """Give the BLAKE3 digest of a file as 64 hexadecimal digits; raises `CorruptCheckpointError` when it is gone."""
     with explained("read", path):
-        return hasher().update_mmap(path).hexdigest()
+        try:
+            return hasher().update_mmap(path).hexdigest()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise CorruptCheckpointError(f"{path} is gone, and was there just now.") from error
 
 
 def free_bytes(folder: Path) -> int:
     """Give the space left where `folder` lies or will lie."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    for above in (folder, *folder.parents):
+        with explained("look at", above), suppress(FileNotFoundError, NotADirectoryError):
+            return shutil.disk_usage(above).free
+    raise AssertionError("the uppermost folder is always there")
 
 
 @contextmanager
@@ -255,8 +263,22 @@ def _raise(error: OSError) -> None:
 
 
 def make_folders(folder: Path) -> None:
-    """Make a folder and those above it; durable when it returns."""
-    _sync_all(_make_missing(folder))
+    """Make a folder and those above it, also where others remove them, empty; durable when it returns."""
+    _insist(lambda: _sync_all(_make_missing(folder)))
+
+
+def make_fleeting_folders(folder: Path) -> None:
+    """Make a folder and those above it, as `make_folders` does; a power failure may take them."""
+    _insist(lambda: _make_missing(folder))
+
+
+def _insist(make: Callable[[], object]) -> None:
+    """Make folders, again where another process removed one of them just then; raises what it is in the end."""
+    for _ in range(ATTEMPTS):
+        with suppress(FileNotFoundError):
+            make()
+            return
+    make()
 
 
 def make_folder(folder: Path) -> None:
@@ -292,8 +314,8 @@ def _sync_all(paths: Collection[Path]) -> None:
 @contextmanager
 def _opened_to_append(path: Path) -> Generator[FileIO]:
     while True:
+        make_folders(path.parent)
         try:
-            make_folders(path.parent)
             handle = os.open(path, _APPENDING, 0o666)
         except FileNotFoundError:
             # Another process removed the folder, empty until now.

@@ -147,4 +147,7 @@ def _time(written_s: float) -> str:
 
 
 def _entry(path: Path) -> FileEntry:
-    return FileEntry(path=path.name, size_bytes=path.stat().st_size, blake3=disk.digest(path))
+    size_bytes = regular.find_size_bytes(path)
+    if size_bytes is None:
+        raise CorruptCheckpointError(f"its {path.name} was just deleted")
+    return FileEntry(path=path.name, size_bytes=size_bytes, blake3=disk.digest(path))

@@ -25,6 +25,7 @@ T = TypeVar("T")
 Measured = tuple[int, str, Mapping[str, float | None]]
 """A step, a split, and what was measured."""
 _METRICS = frozenset({float, int, type(None)})
+_Key = tuple[int, str, frozenset[tuple[str, float | None]]]
 TRAIN, VALIDATION = "train", "val"
 """The split that training itself writes under."""
 MAX_LINE_BYTES = 256 * 1024**2
@@ -58,20 +59,28 @@ class History:
         disk.append_lines(self.root / layout.history_path(model), [_line_of(entry)])
         return entry
 
-    def append_missing(self, model: ModelRef, measured: Iterable[Measured], *, since: str) -> None:
-        """Write metrics of steps, but those whose names were written at their step since a time.
+    def append_missing(self, model: ModelRef, measured: Iterable[Measured]) -> None:
+        """Write metrics of steps, but those that stand in the history already, number for number.
 
-        Of two processes that write down the same, one does.
+        Of two processes that write down the same, one does. What a rewind has left is written again. No clock is asked:
+        it may have been set back since.
         """
         for _, split, _ in (measured := list(measured)):
             check_name("split", split)
         entries = [_new_entry(model, step, split=split, metrics=metrics) for step, split, metrics in measured]
         if entries:
-            disk.append_lines(self.root / layout.history_path(model), self._missing(model, entries, since))
+            disk.append_lines(self.root / layout.history_path(model), self._missing(model, entries))
 
-    def _missing(self, model: ModelRef, entries: Iterable[Entry], since: str) -> Iterator[bytes]:
-        known = {_measured_by(entry) for entry in self.read(model) if entry.time >= since}
-        yield from (_line_of(entry) for entry in entries if _measured_by(entry) not in known)
+    def _missing(self, model: ModelRef, entries: Iterable[Entry]) -> Iterator[bytes]:
+        known = set[_Key]()
+        newest = -1
+        for entry in self.read(model):
+            if entry.split == TRAIN and entry.step < newest:
+                known = {key for key in known if key[0] <= entry.step}
+                newest = entry.step
+            known.add(_key(entry))
+            newest = max(newest, entry.step if entry.split == TRAIN else -1)
+        yield from (_line_of(entry) for entry in entries if _key(entry) not in known)
 
     def append_trajectories(self, model: ModelRef, step: int, *, split: str, trajectories: Iterable[str]) -> Path:
         """Write trajectories, each already a line of JSON, beside those that the step has."""
@@ -160,8 +169,8 @@ def _new_entry(model: ModelRef, step: int, *, split: str, metrics: Mapping[str, 
     return Entry(model=model, step=step, split=split, time=utc_now(), metrics=named)
 
 
-def _measured_by(entry: Entry) -> tuple[int, str, frozenset[str]]:
-    return entry.step, entry.split, frozenset(entry.metrics)
+def _key(entry: Entry) -> _Key:
+    return entry.step, entry.split, frozenset(entry.metrics.items())
 
 
 def _line_of(entry: Entry) -> bytes:

@@ -44,7 +44,8 @@ class LiveRun(BaseModel):
             return False
         if self.host == socket.gethostname():
             return _exists(self.pid)
-        return (now - datetime.fromisoformat(self.beat)).total_seconds() < PATIENCE_S
+        # Either way: after a clock was set back, a process that ended would live until that time comes again.
+        return abs((now - datetime.fromisoformat(self.beat)).total_seconds()) < PATIENCE_S
 
 
 @dataclass

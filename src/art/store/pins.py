@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from art.format import layout
@@ -14,10 +15,18 @@ MAX_BYTES = 16 * 1024**2
 
 def pins_of(root: Path, model: ModelRef) -> Pins:
     """Read the pins of a model; none where nothing was ever pinned."""
-    content = regular.find(root / layout.pins_path(model), max_bytes=MAX_BYTES)
-    return read_pins((content or b"").split(b"\n"))
+    return read_pins(_lines(root / layout.pins_path(model)))
 
 
 def set_pin(root: Path, ref: CheckpointRef, digest: str | None, *, pinned: bool) -> None:
     """Pin a checkpoint, or take its pin out; returns when that is on the disk."""
-    disk.append_lines(root / layout.pins_path(ref.model), [pin_line(ref.step, digest, pinned=pinned)])
+    path = root / layout.pins_path(ref.model)
+
+    def newest() -> Iterator[bytes]:
+        yield pin_line(ref.step, digest, pinned=pinned, lines=_lines(path))
+
+    disk.append_lines(path, newest())
+
+
+def _lines(path: Path) -> list[bytes]:
+    return (regular.find(path, max_bytes=MAX_BYTES) or b"").split(b"\n")

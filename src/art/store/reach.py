@@ -27,14 +27,14 @@ class Reach(StrEnum):
 
 def lock_reach(root: Path) -> Reach:
     """Tell who sees the locks below a root, as far as this system says; it need not be there yet."""
-    folder = root
-    while not folder.exists():
-        folder = folder.parent
-    if not has_locks(folder):
-        return Reach.NOBODY
+    folders = (folder for folder in (root, *root.parents) if folder.exists())
     try:
+        folder = next(folders)
+        if not has_locks(folder):
+            return Reach.NOBODY
         kind = file_system_of(folder.resolve(), MOUNTS.read_text(errors="replace"))
     except OSError:
+        # Removed just now, or nothing of this system says more.
         return Reach.EVERYBODY
     is_local = kind in LOCAL_LOCKS or kind.startswith("fuse.")
     return Reach.THIS_MACHINE if is_local else Reach.EVERYBODY

@@ -27,6 +27,7 @@ from art.names import CheckpointRef, ModelRef, url_problem
 from art.store import disk, foreign, journal, regular
 from art.store.checkpoint import Checkpoint, Damage, check_file, check_manifest, is_whole, look, stamp
 from art.store.history import History
+from art.store.listing import folders_in
 from art.store.wording import listed, listed_steps
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class CheckpointReader:
 
     def models(self, project: str | None = None) -> list[ModelRef]:
         """List the models of one project, or of all."""
-        folders = self.root.glob(f"*/{layout.MODELS}/*/")
+        folders = (folder for above in folders_in(self.root) for folder in folders_in(above / layout.MODELS))
         return sorted(
             model
             for folder in folders

@@ -5,6 +5,7 @@ Knows bytes, names and digests; the store that it was opened in gives it its pla
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from art.errors import CorruptCheckpointError
+from art.errors import CorruptCheckpointError, StorageError
 from art.format import layout
 from art.format.kinds import left_out
 from art.format.manifest import FileEntry, Hop, Manifest, Parent, digest_bytes, read_manifest, utc_now
@@ -21,6 +22,8 @@ from art.store import disk, journal, staging
 from art.store.aside import SetAside
 from art.store.checkpoint import Checkpoint, Damage, check_file, check_size
 from art.store.sharing import Sharing, share
+
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +162,10 @@ class Stage:
             check_size(spare.folder, spare.entry)
             share(spare.path, target, immutable=spare.immutable)
             check_file(self.path, entry)
-        except CorruptCheckpointError:
+        except (CorruptCheckpointError, StorageError) as error:
             self.drop(entry)
+            if isinstance(error, StorageError) and error.errno not in _GONE:
+                raise
             return False
         return True
 

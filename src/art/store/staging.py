@@ -70,5 +70,4 @@ def _remove(folder: Path) -> None:
 
 def _make_fleeting(folder: Path) -> None:
     """Make a staging folder: nothing is lost when a power failure takes it."""
-    disk.make_folder(folder.parent)
-    disk.make_folder(folder)
+    disk.make_fleeting_folders(folder)

@@ -21,6 +21,7 @@ from art.names import CheckpointRef, ModelRef
 from art.store import disk, journal, staging
 from art.store.aside import Cause, SetAside, asides, choose_aside, folders_of, put_aside
 from art.store.checkpoint import Checkpoint, Damage, find_manifest, is_debris, is_whole, stamp
+from art.store.listing import folders_in
 from art.store.reading import CheckpointReader
 from art.store.stage import Draft, Forked, Stage
 from art.store.wording import listed_steps
@@ -164,12 +165,17 @@ class CheckpointStore(CheckpointReader):
             self._require(checkpoint, self._look(checkpoint.ref, names))
             disk.discard(checkpoint.path)
 
-    def delete_step(self, ref: CheckpointRef) -> None:
-        """Delete what counts as the checkpoint of a step, damaged or not; raises `CheckpointNotFoundError`."""
+    def delete_step(self, ref: CheckpointRef, seen: object) -> None:
+        """Delete what counts as the checkpoint of a step, damaged or not; raises `CheckpointNotFoundError`.
+
+        Raises `ConflictError` where another folder lies there than the one that had the stamp `seen`.
+        """
         with self._alone(ref.model) as names:
             path = self._paths(ref.model, names).get(ref.step)
             if path is None or not is_whole(path):
                 raise CheckpointNotFoundError(f"There is no checkpoint {ref}; {self._has(ref.model)}.")
+            if stamp(path) != seen:
+                raise ConflictError(f"{ref} was replaced by another checkpoint meanwhile, which stays.")
             disk.discard(path)
 
     def unknown(self, model: ModelRef) -> dict[int, Path]:
@@ -189,7 +195,7 @@ class CheckpointStore(CheckpointReader):
         """List the staging folders that nobody holds any more."""
         if self.staging.is_symlink():
             return []
-        folders = (folder for folder in self.staging.glob("*/") if not folder.is_symlink())
+        folders = (folder for folder in folders_in(self.staging) if not folder.is_symlink())
         return [folder for folder in folders if staging.is_abandoned(folder)]
 
     def debris(self) -> list[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,15 +41,16 @@ class Ledger:
     @contextmanager
     def held(self) -> Generator[None]:
         """Let no other server count or fork meanwhile."""
-        with locked(self._root, make=lambda _: None):
+        with locked(self._root, make=_require_folder):
             yield
 
     def forks(self) -> list[AgentFork]:
         """List them, oldest first. Raises `CorruptCheckpointError` for a line that is none: a budget is not guessed."""
         path = self._root / NAME
         content = regular.find(path, max_bytes=MAX_BYTES) or b""
-        whole = content[: content.rfind(b"\n") + 1].splitlines()
-        return [parse_as(AgentFork, line, where=str(path), what="a fork of an agent") for line in whole if line]
+        # What a crash or a full disk cut off is no fork that anybody heard of.
+        whole = [line for line in content.split(b"\n") if line.endswith(b"}")]
+        return [parse_as(AgentFork, line, where=str(path), what="a fork of an agent") for line in whole]
 
     def branches(self) -> list[ModelRef]:
         """Name the models that agents began."""
@@ -60,3 +63,8 @@ class Ledger:
         """Write down a fork; it is on the disk when this returns."""
         fork = AgentFork(model=str(model), source=str(source), time=utc_now())
         disk.append_lines(self._root / NAME, [fork.model_dump_json().encode()])
+
+
+def _require_folder(root: Path) -> None:
+    if not root.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

@@ -66,7 +66,13 @@ def _keep(invocation: Invocation, where: str | None, keep: str, *, dry_run: bool
     if dry_run:
         _report(invocation, retention, retention.removal.refs, dry_run=True)
         return
-    delete(place, retention.removal, yes=yes, tell=lambda refs: _report(invocation, retention, refs, dry_run=False))
+    delete(
+        place,
+        retention.removal,
+        yes=yes,
+        again=lambda: plan_retention(place, models, policies).removal,
+        tell=lambda refs: _report(invocation, retention, refs, dry_run=False),
+    )
 
 
 def _named(invocation: Invocation, where: str | None) -> "tuple[CheckpointStore | Remote, list[ModelRef]]":

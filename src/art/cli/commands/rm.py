@@ -47,7 +47,13 @@ def remove(
     if dry_run:
         _report(invocation, removal, removal.refs, dry_run=True)
         return
-    delete(place, removal, yes=yes, tell=lambda refs: _report(invocation, removal, refs, dry_run=False))
+    delete(
+        place,
+        removal,
+        yes=yes,
+        again=lambda: plan_removal(place, ranges, keep),
+        tell=lambda refs: _report(invocation, removal, refs, dry_run=False),
+    )
 
 
 def _keep(last: int, best: str | None, mode: str | None) -> "Keep":
