@@ -29,7 +29,6 @@ from art.ops.series import StepRow, series_of
 from art.store import disk, regular, staging
 from art.store.checkpoint import Checkpoint
 from art.store.history import TRAIN, History, parse_line
-from art.store.locks import locked
 from art.store.state import States
 from art.store.store import CheckpointStore
 from art.track.tracker import Point, Run, RunParent, Tracker
@@ -124,7 +123,7 @@ class Teller:
         Waits for another process that tells the same. Raises `TrackerError` when the tracker does not take it, and the
         store's errors.
         """
-        with locked(self._path(model).parent, make=disk.make_folders):
+        with disk.exclusive(self._path(model).parent, ()):
             return self._tell(model, again=again, price=price)
 
     def _tell(self, model: ModelRef, *, again: bool, price: float | None) -> Told:
