@@ -9,17 +9,21 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-KEPT = ("name", "reasoning_content", "tool_call_id")
+KEPT = ("name", "tool_call_id")
+THOUGHT = ("reasoning_content", "reasoning")
+"""What servers call what was thought, the older name first."""
 
 
 def template_message(message: Mapping[str, Any]) -> dict[str, Any]:
     """Give a message's content as text, arguments of tool calls as objects, and nothing that is empty.
 
-    `developer` is what newer clients call the role `system`.
+    `developer` is what newer clients call the role `system`. A thought has both its names: templates read either.
     """
     role = "system" if message["role"] == "developer" else message["role"]
     written: dict[str, Any] = {"role": role, "content": _text(message.get("content"))}
     written |= {name: message[name] for name in KEPT if message.get(name)}
+    if thought := next((message[name] for name in THOUGHT if message.get(name)), None):
+        written |= dict.fromkeys(THOUGHT, thought)
     if calls := message.get("tool_calls"):
         written["tool_calls"] = [_call(call) for call in calls]
     return written

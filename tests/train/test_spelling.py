@@ -26,6 +26,7 @@ MESSAGES: list[dict[str, Any]] = [
     {"role": "user", "name": "ann", "content": [{"type": "text", "text": "Look"}, {"type": "text", "text": " there."}]},
     {"role": "assistant", "content": None, "reasoning_content": "I look.", "tool_calls": [CALL, BROKEN]},
     {"role": "tool", "tool_call_id": "1", "content": "a door"},
+    {"role": "assistant", "content": None, "reasoning": "Wood, I think."},
     {"role": "assistant", "content": "A door.", "tool_calls": None, "refusal": None},
     {"role": "user", "content": "Thanks."},
 ]
@@ -46,6 +47,6 @@ def test_training_reads_what_the_server_wrote():
     )
 
     [last] = [row for row in rows if row.token_ids[: len(served)] == served]
-    assert "I look." in tokenizer.decode(served)
+    assert all(thought in tokenizer.decode(served) for thought in ("|I look.", "|Wood, I think."))
     assert "developer" not in tokenizer.decode(served)
     assert last.spans[-1].start == len(served)

@@ -80,6 +80,8 @@ class Message(_Lenient):
     name: str | None = None
     reasoning_content: str | None = None
     """Not OpenAI's; what the assistant thought, for templates that write it."""
+    reasoning: str | None = None
+    """The same, as vLLM calls it now."""
     tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_call_id: str | None = None
 
