@@ -20,7 +20,7 @@ from art.train.trail import STAGES
 METRICS = {
     "reward", "reward_std", "trajectories", "trajectories_skipped", "groups", "groups_without_signal",
     "loss", "policy_loss", "ratio", "approx_kl", "entropy", "clip_fraction", "kl", "ratio_max", "grad_norm",
-    "optimizer_steps", "learning_rate", "tokens", "rows", "seconds",
+    "optimizer_steps", "learning_rate", "tokens", "tokens_in", "tokens_out", "rows", "seconds",
 }  # fmt: skip
 
 

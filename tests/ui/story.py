@@ -130,6 +130,8 @@ def earned(branch: Branch, step: int) -> dict[str, float]:
         "groups_without_signal": 0.0,
         "seconds": 12.0,
         "tokens": 1800.0,
+        "tokens_in": 5000.0,
+        "tokens_out": 2000.0,
     }
 
 

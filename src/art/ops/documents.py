@@ -5,10 +5,8 @@ Turns values into plain objects, numbers to four significant digits where they a
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
 from art.format.certificates import Edge, edge_of
@@ -17,14 +15,14 @@ from art.ops.compare import Comparison, PairedPrompt
 from art.ops.judge import REWARD
 from art.ops.lanes import Alarm, Lane, Life, Overview
 from art.ops.rollouts import Rollout, RolloutGroup, Turn
-from art.ops.series import Point, Series, StepRow
+from art.ops.series import StepRow
+from art.ops.summary import Own
+from art.ops.thinning import short, spark, thinned
 from art.ops.tree import TreeBranch
 from art.store.checkpoint import Checkpoint
 
 SCHEMA = 1
-SPARK_POINTS = 60
 HISTORY_POINTS = 1000
-DIGITS = 4
 
 Json = dict[str, Any]
 
@@ -56,8 +54,8 @@ def alert_document(alarm: Alarm) -> Json:
         "onset": judgement.onset,
         "since": lane.since,
         "last_good": lane.last_good,
-        "level": _short(judgement.level),
-        "now": _short(judgement.now),
+        "level": short(judgement.level),
+        "now": short(judgement.now),
         "is_running": lane.is_running,
         "answered_by": str(alarm.answered_by) if alarm.answered_by else None,
         "answered_at": str(alarm.answered_at) if alarm.answered_at else None,
@@ -65,8 +63,8 @@ def alert_document(alarm: Alarm) -> Json:
             {
                 "metric": seen.metric,
                 "step": seen.step,
-                "value": _short(seen.value),
-                "baseline": _short(seen.baseline),
+                "value": short(seen.value),
+                "baseline": short(seen.baseline),
                 "text": seen.text,
             }
             for seen in judgement.evidence
@@ -100,8 +98,8 @@ def lane_document(lane: Lane, metric: str) -> Json:
         "first": lane.first,
         "newest": lane.newest,
         "best": branch.best,
-        "best_value": _short(branch.scores.get(branch.best)) if branch.best is not None else None,
-        "newest_value": _short(points[-1][1]) if points else None,
+        "best_value": short(branch.scores.get(branch.best)) if branch.best is not None else None,
+        "newest_value": short(points[-1][1]) if points else None,
         "state": str(judgement.state),
         "is_running": lane.is_running,
         "onset": judgement.onset,
@@ -117,9 +115,9 @@ def lane_document(lane: Lane, metric: str) -> Json:
         "spark": spark(points),
         "base_model": manifest.base_model.id if manifest and manifest.base_model else None,
         "checkpoint_bytes": manifest.size_bytes if manifest else None,
-        "seconds": _short(lane.own.seconds),
-        "clock_seconds": _short(lane.own.clock_s),
-        "tokens": int(lane.own.tokens),
+        "seconds": short(lane.own.seconds),
+        "clock_seconds": short(lane.own.clock_s),
+        **_tokens([lane.own]),
         "last_time": lane.last_time,
     }
 
@@ -135,13 +133,13 @@ def history_document(
     """Give a branch's own rows as columns, `most` at most: of many the extremes of each metric, and some between."""
     part = lane.series.between(first, last)
     names = [name for name in part.names if not metrics or name in metrics]
-    rows = _thinned(part, names, most=most)
+    rows = thinned(part, names, most=most)
     return {
         "schema": SCHEMA,
         "model": str(lane.model),
         "thinned": len(rows) < len(part.rows),
         "steps": [row.step for row in rows],
-        "metrics": {name: [_short(row.metrics.get(name)) for row in rows] for name in names},
+        "metrics": {name: [short(row.metrics.get(name)) for row in rows] for name in names},
         "tails": [_tail_document(tail, names) for tail in lane.series.tails],
     }
 
@@ -159,8 +157,8 @@ def step_document(
         "ref": str(ref),
         "problem": problem,
         "checkpoint": _checkpoint_document(checkpoint, lane) if checkpoint else None,
-        "earned": {name: _short(value) for name, value in earned.items()},
-        "before": {"step": before.step, "metrics": {name: _short(value) for name, value in before.metrics.items()}}
+        "earned": {name: short(value) for name, value in earned.items()},
+        "before": {"step": before.step, "metrics": {name: short(value) for name, value in before.metrics.items()}}
         if before
         else None,
         "rollout_steps": ranges(recorded),
@@ -177,8 +175,8 @@ def group_document(group: RolloutGroup) -> Json:
     return {
         "key": group.key,
         "prompt": [_turn_document(turn) for turn in group.prompt],
-        "mean": _short(group.mean),
-        "std": _short(group.std),
+        "mean": short(group.mean),
+        "std": short(group.std),
         "trajectories": [_rollout_document(rollout) for rollout in group.rollouts],
     }
 
@@ -191,7 +189,7 @@ def comparison_document(comparison: Comparison) -> Json:
         "second": str(comparison.second),
         "part_at": str(comparison.part_at) if comparison.part_at else None,
         "settings": [[change.key, change.before, change.after] for change in comparison.settings],
-        "metrics": [[name, _short(one), _short(other)] for name, (one, other) in comparison.metrics.items()],
+        "metrics": [[name, short(one), short(other)] for name, (one, other) in comparison.metrics.items()],
         "recorded": list(comparison.recorded),
         "prompts": [_pair_document(pair) for pair in comparison.prompts],
     }
@@ -208,34 +206,10 @@ def ranges(steps: Iterable[int]) -> list[list[int]]:
     return spans
 
 
-def spark(points: Sequence[Point], *, most: int = SPARK_POINTS) -> list[list[float | None]]:
-    """Thin a curve: of each share of the points the lowest and the highest, in their order."""
-    if len(points) > most:
-        shares = most // 2
-        cut = [points[len(points) * at // shares : len(points) * (at + 1) // shares] for at in range(shares)]
-        points = [point for share in cut for point in _extremes(share)]
-    return [[step for step, _ in points], [_short(value) for _, value in points]]
-
-
-def _extremes(share: Sequence[Point]) -> list[Point]:
-    ends = {min(share, key=itemgetter(1)), max(share, key=itemgetter(1))}
-    return sorted(ends)
-
-
-def _thinned(series: Series, names: Collection[str], *, most: int) -> Sequence[StepRow]:
-    if len(series.rows) <= most:
-        return series.rows
-    kept = {row.step for row in series.rows[:: 2 * len(series.rows) // most + 1]}
-    for name in names:
-        steps, _ = spark(series.points(name), most=max(2, most // (2 * len(names))))
-        kept.update(int(step) for step in steps if step is not None)
-    return [row for row in series.rows if row.step in kept]
-
-
 def _tail_document(tail: Sequence[StepRow], names: Sequence[str]) -> Json:
     return {
         "steps": [row.step for row in tail],
-        "metrics": {name: [_short(row.metrics.get(name)) for row in tail] for name in names},
+        "metrics": {name: [short(row.metrics.get(name)) for row in tail] for name in names},
     }
 
 
@@ -253,7 +227,7 @@ def _checkpoint_document(checkpoint: Checkpoint, lane: Lane) -> Json:
         "reset": list(manifest.reset),
         "settings": manifest.settings,
         "environment": manifest.environment,
-        "update": {name: _short(value) for name, value in manifest.metrics.items()},
+        "update": {name: short(value) for name, value in manifest.metrics.items()},
         "files": [[entry.path, entry.size_bytes] for entry in manifest.files],
     }
 
@@ -304,17 +278,21 @@ def _cost(lanes: Iterable[Lane], price: float | None) -> Json:
     clock_s = sum(own.clock_s for own in owns)
     return {
         "steps": sum(own.count for own in owns),
-        "seconds": _short(sum(own.seconds for own in owns)),
-        "clock_seconds": _short(clock_s),
-        "tokens": int(sum(own.tokens for own in owns)),
+        "seconds": short(sum(own.seconds for own in owns)),
+        "clock_seconds": short(clock_s),
+        **_tokens(owns),
         "price": None if price is None else round(clock_s / 3600 * price, 2),
     }
 
 
+def _tokens(owns: Collection[Own]) -> Json:
+    return {name: int(sum(getattr(own, name) for own in owns)) for name in ("tokens", "tokens_in", "tokens_out")}
+
+
 def _rollout_document(rollout: Rollout) -> Json:
     return {
-        "reward": _short(rollout.reward),
-        "advantage": _short(rollout.advantage),
+        "reward": short(rollout.reward),
+        "advantage": short(rollout.advantage),
         "malformed": rollout.is_malformed,
         "metrics": dict(rollout.metrics),
         "messages": [_turn_document(turn) for turn in rollout.turns],
@@ -336,14 +314,7 @@ def _pair_document(pair: PairedPrompt) -> Json:
     return {
         "key": pair.first.key,
         "split": pair.split,
-        "delta": _short(pair.delta),
+        "delta": short(pair.delta),
         "a": group_document(pair.first),
         "b": group_document(pair.second),
     }
-
-
-def _short(value: float | None) -> float | None:
-    """Round to four significant digits; what is not finite has no place in JSON."""
-    if value is None or not math.isfinite(value):
-        return None
-    return float(f"{value:.{DIGITS}g}")

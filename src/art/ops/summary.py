@@ -33,7 +33,7 @@ from art.ops.judgement import Judgement
 from art.ops.series import Point, Series
 
 MAX_SUMMARY_BYTES = 64 * 1024**2
-SECONDS, TOKENS = "train/seconds", "train/tokens"
+SECONDS, TOKENS, TOKENS_IN, TOKENS_OUT = "train/seconds", "train/tokens", "train/tokens_in", "train/tokens_out"
 LEAST_PAUSE_S, PAUSE = 600.0, 10.0
 """What is no step any more: so many seconds, and so many times as long as a step takes."""
 Figure = TypeVar("Figure", int, float)
@@ -102,6 +102,10 @@ class Own(BaseModel):
     clock_s: Number = 0.0
     """How long it took by the clock, rollouts included and pauses left out."""
     tokens: Number = 0.0
+    """Those that counted in a loss."""
+    tokens_in: Number = 0.0
+    tokens_out: Number = 0.0
+    """What rollouts read and wrote, also those that taught nothing."""
     rewards: Points = ()
     tails: tuple[Points, ...] = ()
     """The rewards of each tail that a rewind left."""
@@ -145,6 +149,8 @@ def own_of(history: Series) -> Own:
         seconds=history.total(SECONDS),
         clock_s=clock_s([row.time for part in (rows, *history.tails) for row in part]),
         tokens=history.total(TOKENS),
+        tokens_in=history.total(TOKENS_IN),
+        tokens_out=history.total(TOKENS_OUT),
         rewards=history.points(REWARD),
         tails=history.points_of_tails(REWARD),
     )

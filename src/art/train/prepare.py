@@ -83,6 +83,7 @@ def prepare(
         metrics={
             **_reward_metrics(members),
             **_age_metrics(members),
+            **_token_metrics(members),
             "trajectories": float(sum(map(len, members))),
             "trajectories_skipped": float(len(reader.skipped)),
             "groups": float(len(groups)),
@@ -229,6 +230,13 @@ def _age_metrics(members: Sequence[Sequence[_Member]]) -> dict[str, float]:
     spans = [span for group in members for member in group for row in member.rows for span in row.spans]
     known = [span.age for span in spans if span.age is not None]
     return {"age": sum(known) / len(known), "age_max": float(max(known))} if known else {}
+
+
+def _token_metrics(members: Sequence[Sequence[_Member]]) -> dict[str, float]:
+    """Count the tokens that the model wrote, and those that it was given; groups that teach nothing cost as much."""
+    rows = [row for group in members for member in group for row in member.rows]
+    written = sum(len(span.logprobs) for row in rows for span in row.spans)
+    return {"tokens_in": float(sum(len(row.token_ids) for row in rows) - written), "tokens_out": float(written)}
 
 
 def _earned(trajectory: Trajectory, *, where: str) -> Earned:

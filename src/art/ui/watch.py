@@ -41,7 +41,10 @@ class Watch:
         models = self._store.models()
         entries: list[dict[str, Any]] = []
         has_changed = set(models) != self._stamps.keys()
-        self._stamps = {model: stamp for model, stamp in self._stamps.items() if model in set(models)}
+        for gone in self._stamps.keys() - models:
+            del self._stamps[gone]
+            # Another one of its name begins anew.
+            self._offsets.pop(gone, None)
         for model in models:
             entries += self._new_lines(model)
             stamp = self._stamp(model)

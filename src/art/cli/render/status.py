@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 
 from rich.text import Text
@@ -11,6 +11,7 @@ from art.cli.render import wording
 from art.ops.documents import fork_command
 from art.ops.judge import State
 from art.ops.lanes import Alarm, Lane, Life, Overview
+from art.ops.summary import Own
 
 ICONS = {
     State.COLLAPSED: ("✕", "red"),
@@ -90,7 +91,7 @@ def _run_line(lane: Lane, now: datetime) -> Text:
         "without rewards" if judgement.now is None else f"reward {wording.value(judgement.now)}",
         f"best {wording.value(lane.branch.scores[best])} at {best}" if best is not None else "",
         wording.worked(lane.own.clock_s),
-        f"{int(lane.own.tokens):,} tokens",
+        _tokens([lane.own]),
     ]
     return Text.assemble(icon, (str(lane.model), "bold"), f" {words}", (" · " + " · ".join(filter(None, parts)), "dim"))
 
@@ -123,9 +124,15 @@ def _cost_line(overview: Overview, price: float | None) -> Text:
         f"{wording.worked(clock_s)} by the clock, {wording.worked(sum(lane.own.seconds for lane in lanes))} of training"
     )
     paid = "" if price is None else f" · {clock_s / 3600 * price:,.2f} at {price:g} an hour"
-    tokens = int(sum(lane.own.tokens for lane in lanes))
     return Text.assemble(
         ("▶ " if running else "✓ ", "green"),
         f"{running} running and healthy, {len(healthy)} of {wording.count(len(lanes), 'model')} healthy",
-        (f" · {wording.count(steps, 'step')} · {took} · {tokens:,} tokens{paid}", "dim"),
+        (f" · {wording.count(steps, 'step')} · {took} · {_tokens([lane.own for lane in lanes])}{paid}", "dim"),
     )
+
+
+def _tokens(owns: Collection[Own]) -> str:
+    """Say what rollouts read and wrote; of releases that did not count that, what counted in a loss."""
+    read, written = (int(sum(getattr(own, name) for own in owns)) for name in ("tokens_in", "tokens_out"))
+    learned = int(sum(own.tokens for own in owns))
+    return f"{read:,} tokens in, {written:,} out" if written else f"{learned:,} tokens"

@@ -117,6 +117,8 @@ const watch = () => {
   source.addEventListener("overview", (event) => { const { status, models, order } = JSON.parse(event.data); for (const path of documents.keys()) if (AGES.test(path)) stale.add(path); set({ status, tree: renewed(models, order) }); leaveGone(); });
 };
 const renewed = (models, order) => {
+  // What is told of a branch that is gone is forgotten: another one may get its name.
+  for (const key of indexed().keys()) if (!order.includes(key)) for (const path of documents.keys()) if (`${path}/`.includes(historyPath(key).replace("history", ""))) documents.delete(path);
   const known = new Map([...indexed(), ...models.map((each) => [id(each), each])]);
   return { ...S.tree, models: order.map((key) => known.get(key)).filter(Boolean) };
 };
