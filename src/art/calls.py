@@ -18,6 +18,8 @@ from art.trajectories import STAYS_WITH_LITELLM, Messages, Tools
 
 EVENT = b"data:"
 DONE = b"[DONE]"
+SAID_AGAIN = ("role", "finish_reason", "id", "name")
+"""Texts of an event that are whole; some servers say them in every one."""
 LAST_OF_A_RESPONSE = ("response.completed", "response.incomplete")
 
 
@@ -27,6 +29,8 @@ class Question:
 
     messages: Messages
     tools: Tools | None
+    streams: bool = False
+    """Whether the answer was asked for in events."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ def read_question(body: bytes) -> Question | None:
         return None
     if not all(isinstance(message, dict) for message in cast("list[object]", messages)):
         return None
-    return Question(cast(Messages, messages), cast("Tools | None", fields.get("tools") or None))
+    streams = fields.get("stream") is True
+    return Question(cast(Messages, messages), cast("Tools | None", fields.get("tools") or None), streams)
 
 
 def _read_response_question(fields: dict[str, Any]) -> Question | None:
@@ -87,7 +92,13 @@ class Events:
         """Give the choices that have ended."""
         if self._response:
             return _answered(self._response)
-        return _choices([self._choices[index] for index in sorted(self._choices)])
+        choices = [self._choices[index] for index in sorted(self._choices)]
+        for choice in choices:
+            if self.is_done:  # a server that does not say why an answer ended has at least ended its events
+                choice["finish_reason"] = choice.get("finish_reason") or "stop"
+            if choice["message"].get("tool_calls"):
+                choice["message"]["content"] = choice["message"].get("content") or None
+        return _choices(choices)
 
     def _take(self, event: bytes) -> None:
         if event == DONE:
@@ -127,7 +138,7 @@ def _add(whole: dict[str, Any], piece: Mapping[str, Any]) -> None:
             whole[name] = inner
         elif isinstance(value, list):
             whole[name] = [*(earlier or ()), *cast("list[Any]", value)]
-        elif isinstance(value, str) and isinstance(earlier, str) and name not in ("role", "finish_reason"):
+        elif isinstance(value, str) and isinstance(earlier, str) and name not in SAID_AGAIN:
             whole[name] = earlier + value
         else:
             whole[name] = value

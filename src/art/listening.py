@@ -82,7 +82,10 @@ class _Reception:
     def __init__(self, listener: Listener, question: Question, content_type: str) -> None:
         self._listener = listener
         self._question = question
-        self._events = Events() if content_type.startswith("text/event-stream") else None
+        # Some servers do not say that they answer in events.
+        is_whole = content_type.startswith("application/json")
+        in_events = content_type.startswith("text/event-stream") or (question.streams and not is_whole)
+        self._events = Events() if in_events else None
         self._body: list[bytes] = []
         self._is_told = False
 

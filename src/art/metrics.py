@@ -11,7 +11,7 @@ import inspect
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
@@ -26,6 +26,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 COSTS, CUMULATIVE = "costs", "cum"
 ADDED_UP = (COSTS, "time", "data")
 """The sections whose numbers are added up over steps."""
+RATES = {
+    "throughput/avg_trainer_tok_per_s": ("data/cum/trainable_assistant_tokens", "time/cum/backend_train_s"),
+    "throughput/avg_rollout_tok_per_s": ("data/cum/rollout_tokens", "time/cum/rollout_s"),
+}
+"""What is said of two totals when one of them has grown: tokens over seconds."""
 _active: ContextVar[MetricsBuilder | None] = ContextVar("art_metrics_builder", default=None)
 
 
@@ -160,7 +165,7 @@ class MetricsBuilder:
         added |= _along_paths({name: value for name, value in added.items() if name.startswith(f"{COSTS}/")})
         totals = {_total_of(name): value for name, value in added.items() if name.split("/")[0] in ADDED_UP}
         self._book.totals.update(totals)  # pyright: ignore[reportCallIssue, reportArgumentType] - sums of floats
-        values = {**added, **{name: self._book.totals[name] for name in totals}}
+        values = {**added, **{name: self._book.totals[name] for name in totals}, **self._rates(totals)}
         if scenarios := self._book.scenarios.pop(self.cost_context, set[str]()):
             self._book.known_scenarios |= scenarios
             values["data/cum/num_unique_scenarios"] = float(len(self._book.known_scenarios))
@@ -178,6 +183,11 @@ class MetricsBuilder:
             yield self
         finally:
             _active.reset(token)
+
+    @staticmethod
+    def find_active() -> MetricsBuilder | None:
+        """Give the builder that is active here, None where none is."""
+        return _active.get()
 
     @staticmethod
     def get_active() -> MetricsBuilder:
@@ -200,6 +210,11 @@ class MetricsBuilder:
         for name, value in values.items():
             if value is not None:
                 self.add_metric(f"{section}/{name}", value)
+
+    def _rates(self, grown: Collection[str]) -> dict[str, float]:
+        known = {name: (self._book.totals[tokens], self._book.totals[time_s], tokens in grown or time_s in grown)
+                 for name, (tokens, time_s) in RATES.items()}  # fmt: skip
+        return {name: tokens / time_s for name, (tokens, time_s, has_grown) in known.items() if has_grown and time_s}
 
     def _waiting(self) -> Counter[str]:
         return self._book.waiting.setdefault(self.cost_context, Counter())

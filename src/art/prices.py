@@ -56,7 +56,10 @@ def cost_of(response: Any, prices: Prices) -> float | None:
 
 def stated_cost(response: Any) -> float | None:
     """Give the dollars that the provider's answer itself names, None where it names none."""
-    stated = _field(_field(response, "usage"), "cost")
+    usage = _field(response, "usage")
+    stated = _field(usage, "cost")
+    if stated is None:
+        stated = _field(_field(usage, "model_extra"), "cost")
     return _number(_field(stated, "total_cost") if _number(stated) is None else stated)
 
 

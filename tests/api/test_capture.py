@@ -9,12 +9,17 @@ import httpx
 import openai
 import pytest
 from openai.types.chat.chat_completion import Choice
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 import art
 from api.world import PROMPT, World
 from art.calls import Call, Events, Question
 from art.capture import add_call
 from art.errors import TrainingDataError
+from art.http.server import Listen, Server
 from art.trajectories import sampled_tokens
 
 Ask = Callable[[World, art.Messages], Awaitable[str]]
@@ -303,3 +308,47 @@ def test_events_are_put_together_wherever_they_were_cut(size: int):
     assert choice.logprobs is not None
     assert [entry.token for entry in choice.logprobs.content or ()] == [f"token_id:{n}" for n in range(5)]
     assert choice.finish_reason == "tool_calls"
+
+
+def test_events_of_servers_that_say_all_of_it_again_and_not_why_they_end():
+    tool = {"index": 0, "id": "a", "type": "function", "function": {"name": "add", "arguments": "{"}}
+    deltas: list[dict[str, Any]] = [
+        {"role": "assistant", "content": ""},
+        {"tool_calls": [tool]},
+        {"tool_calls": [{**tool, "function": {"name": "add", "arguments": "}"}}]},
+        {"tool_calls": [{"index": 0, "function": {"name": None, "arguments": ""}}]},
+    ]
+    texts = [json.dumps({"choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
+
+    cut, whole = Events(), Events()
+    cut.feed("".join(f"data: {text}\n\n" for text in texts).encode())
+    whole.feed("".join(f"data: {text}\n\n" for text in [*texts, "[DONE]"]).encode())
+
+    (choice,) = whole.choices()
+    (call,) = choice.message.tool_calls or ()
+    assert (call.id, call.function.name, call.function.arguments) == ("a", "add", "{}")  # pyright: ignore
+    assert (choice.message.content, choice.finish_reason) == (None, "stop")
+    assert cut.choices() == ()
+
+
+def test_events_are_heard_from_a_server_that_does_not_call_them_so():
+    piece = {"index": 0, "delta": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
+    body = f"data: {json.dumps({'choices': [piece]})}\n\ndata: [DONE]\n\n".encode()
+
+    async def serve(_: Request) -> Response:
+        return Response(body)
+
+    server = Server(Starlette(routes=[Route("/v1/chat/completions", serve, methods=["POST"])]), Listen(key="key"))
+
+    async def ask() -> None:
+        client = openai.AsyncOpenAI(base_url=server.base_url, api_key="key")
+        async with client, await client.chat.completions.create(model="x", messages=[*PROMPT], stream=True) as stream:
+            _ = [chunk async for chunk in stream]
+
+    server.start()
+    try:
+        captured = asyncio.run(art.trajectory(ask()))
+    finally:
+        server.stop()
+
+    assert captured.messages() == [*PROMPT, {"role": "assistant", "content": "hi"}]

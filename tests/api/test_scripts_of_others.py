@@ -167,6 +167,18 @@ def test_costs_times_and_amounts_are_added_up_until_the_next_log(small_model: Pa
     assert "costs/eval/judge" not in second
 
 
+def test_tokens_over_seconds_are_said_where_one_of_them_has_grown():
+    builder = MetricsBuilder("train")
+    builder.add_data(step_rollout_tokens=30)
+    first = builder.flush_now()
+    builder.add_user_timing(step_rollout_s=2.0)
+    second = builder.flush_now()
+    builder.add_cost("train/judge", 1.0)
+
+    assert "throughput/avg_rollout_tok_per_s" not in {**first, **builder.flush_now()}
+    assert second["throughput/avg_rollout_tok_per_s"] == 15.0
+
+
 def test_what_the_gpu_costs_is_counted_with_the_step_that_it_took(small_model: Path, tmp_path: Path):
     async def train() -> art.TrainResult:
         async with LocalBackend(path=tmp_path, gpu_cost_per_hour_usd=7200.0) as backend:
@@ -237,6 +249,7 @@ ANTHROPIC = {"input_tokens": 6, "output_tokens": 2, "cache_read_input_tokens": 4
         (ANTHROPIC, {"cache_creation_price_per_million": 2e6}, 6 + 4 + 3 * 2 + 2 * 2),
         ({**OPENAI, "cost": 0.5}, {}, 0.5),
         ({**OPENAI, "cost": {"total_cost": 0.25}}, {}, 0.25),
+        ({**OPENAI, "cost": None, "model_extra": {"cost": 0.75}}, {}, 0.75),
     ],
 )
 @pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from openai.types.chat import ChatCompletion
@@ -61,6 +61,42 @@ def test_stripped_trajectories_keep_their_text_and_lose_what_only_training_reads
     text = stripped[0].model_dump_json()
     assert [name for name in ("token_ids", "token_logprobs", "prompt_token_ids", "token_id:") if name in text] == []
     assert len(text) < 0.7 * len(before)
+
+
+class Answer:
+    """An object of a script's own."""
+
+    def __init__(self, beside: object = None) -> None:
+        self.logprobs = [0.5]
+        self.nested = {"kept": 1, "logprobs": 2}
+        self.beside = beside
+
+
+class Pair(NamedTuple):
+    first: dict[str, Any]
+    second: int
+
+
+def test_objects_of_other_kinds_are_stripped_in_a_copy():
+    answer = Answer()
+
+    stripped, pair = strip_logprobs([answer, Pair({"logprobs": 1}, 2)])
+
+    assert (stripped.logprobs, stripped.nested) == (None, {"kept": 1})
+    assert (answer.logprobs, answer.nested) == ([0.5], {"kept": 1, "logprobs": 2})
+    assert pair == Pair({}, 2)
+    assert strip_logprobs(Answer) is Answer
+
+
+def test_what_cannot_be_copied_is_left_as_it_is_and_said(caplog: pytest.LogCaptureFixture):
+    class Stubborn(Answer):
+        def __copy__(self) -> Answer:
+            raise RuntimeError("no copies")
+
+    stubborn = Stubborn()
+
+    assert strip_logprobs(stubborn) is stubborn
+    assert "Stubborn as it is, which cannot be copied: no copies" in caplog.text
 
 
 def test_groups_as_text_come_back():

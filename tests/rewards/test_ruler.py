@@ -15,6 +15,7 @@ from starlette.routing import Route
 import art
 from art.errors import ConfigurationError, JudgeError
 from art.http.server import Listen, Server
+from art.metrics import MetricsBuilder
 from art.rewards import ruler, ruler_score_group
 from art.rewards.ruler import common_prefix, judge_messages, read_scores
 
@@ -110,9 +111,9 @@ class Judge:
             return JSONResponse({"error": {"message": "no such judge"}}, status_code=400)
         message = {"role": "assistant", "content": self.answer}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
-        return JSONResponse(
-            {"id": "1", "object": "chat.completion", "created": 0, "model": "judge", "choices": [choice]}
-        )
+        usage = {"prompt_tokens": 30, "completion_tokens": 4, "total_tokens": 34}
+        head = {"id": "1", "object": "chat.completion", "created": 0, "model": "judge"}
+        return JSONResponse({**head, "choices": [choice], "usage": usage})
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +183,19 @@ def test_message_lists_are_scored_without_a_group(judge: Judge, capsys: pytest.C
 
     assert [(scored.trajectory_id, scored.score) for scored in scores] == [("1", 0.2), ("2", 0.8)]
     assert "because 2" in capsys.readouterr().err
+
+
+@LITELLM
+def test_what_a_judge_cost_is_counted_where_a_builder_is_active(judge: Judge):
+    judge.answer = verdict(0.2, 0.8)
+    builder = MetricsBuilder("train")
+    builder.register_model_pricing("openai/judge", prompt_per_million=1e6, completion_per_million=2e6)
+
+    with builder.activate_context():
+        asyncio.run(ruler_score_group(group("a", "b"), "openai/judge", params(judge)))
+    asyncio.run(ruler_score_group(group("a", "b"), "openai/judge", params(judge)))
+
+    assert builder.flush_now()["costs/train/judge/ruler"] == 30 + 2 * 4
 
 
 def test_nothing_to_judge_asks_nobody():

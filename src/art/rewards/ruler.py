@@ -15,12 +15,14 @@ from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from art.errors import ConfigurationError, JudgeError
+from art.metrics import MetricsBuilder
 from art.trajectories import TrajectoryGroup
 
 Conversation = Sequence[ChatCompletionMessageParam]
 
 _log = logging.getLogger("art")
 
+COSTS_AS = "judge/ruler"
 DEFAULT_JUDGE = "openai/o3"
 DEFAULT_RUBRIC = """\
 - A trajectory that reaches its goal scores clearly higher than one that does not.
@@ -65,6 +67,7 @@ async def ruler(
 ) -> list[RulerScore]:
     """Have a judge score conversations relative to each other; gives a score for each, in their order.
 
+    What it cost is added to the `MetricsBuilder` that is active, as `judge/ruler`.
     Raises `JudgeError` when the judge does not answer, or not with one score for each conversation.
     """
     if not message_lists:
@@ -172,6 +175,8 @@ async def _ask(judge_model: str, messages: list[dict[str, str]], params: Mapping
         )
     except OpenAIError as error:  # LiteLLM's own errors are OpenAI's
         raise JudgeError(f"The judge {judge_model} did not answer: {error}") from error
+    if builder := MetricsBuilder.find_active():
+        builder.add_response_cost(COSTS_AS, answer, provider=judge_model.partition("/")[0], model_name=judge_model)
     return answer.choices[0].message.content or ""
 
 
