@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -58,20 +59,22 @@ def test_log_takes_groups_and_their_own_metrics(world: World):
     assert one["val/group_difficulty"] == 1.0
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.int64, np.bool_, np.array, torch.tensor, Fraction, bool])
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.bool_, np.array, torch.tensor, Fraction, Decimal, bool])
 def test_numbers_of_every_kind_are_logged_and_learned_from(world: World, kind: Any):
     async def body() -> art.TrainResult:
         groups = await two_groups(world.model)
         for group in groups:
             first = group.trajectories[1]
             first.reward, first.metrics["won"] = kind(1), kind(1)
-        await world.model.log(groups, split="val")
+            group.metrics["level"] = kind(1)
+        await world.model.log(groups, split="val", metrics={"score": kind(1)})
         return await world.model.train(groups)
 
     result = world.run(body())
 
     logged = next(line for line in reversed(history(world)) if line["split"] == "val")
     assert logged.items() >= {"val/reward": 0.5, "val/reward_std_dev": 0.5, "val/won": 1.0}.items()
+    assert logged.items() >= {"val/score": 1.0, "val/group_level": 1.0}.items()
     assert (result.metrics["reward"], result.metrics["trajectories_skipped"]) == (0.5, 0)
     assert written(world, "val", logged["step"])[-1].trajectories[1].reward == 1.0
 

@@ -215,23 +215,30 @@ def test_a_rewind_goes_back_and_sets_aside(small_model: Path, tmp_path: Path) ->
 
 
 def test_the_kl_reference_may_be_a_step_from_before_the_fork(small_model: Path, tmp_path: Path) -> None:
-    config = art.TrainConfig(learning_rate=2e-2, beta=0.1, kl_reference=1)
+    held = {"learning_rate": 2e-2, "beta": 0.1, "kl_penalty_coef": 0.1}
+    config, lagged, from_base = (
+        art.TrainConfig(**held, **named) for named in ({"kl_penalty_reference_step": 1}, {"kl_penalty_step_lag": 2}, {})
+    )
 
-    async def body() -> tuple[float, float]:
+    async def body() -> tuple[art.TrainResult, art.TrainResult, art.TrainResult]:
         async with LocalBackend(path=tmp_path, deterministic=True) as backend:
-            one, two = model(small_model), model(small_model, "two")
+            one, two, three = (model(small_model, name) for name in ("one", "two", "three"))
             await one.register(backend)
             await digits.train(one, 3)
             await backend._experimental_fork_checkpoint(two, from_model="one")
             await two.register(backend)
             groups = await digits.gather(two)
-            in_fork = await two.train(groups, config)
+            in_fork = await two.train(groups, lagged)  # two steps before the third
             in_source = await one.train(groups, config)
-            return in_fork.metrics["kl"], in_source.metrics["kl"]
+            await backend._experimental_fork_checkpoint(three, from_model="one", not_after_step=3)
+            await three.register(backend)
+            return in_fork, in_source, await three.train(groups, from_base)
 
-    in_fork, in_source = asyncio.run(body())
+    in_fork, in_source, other = asyncio.run(body())
 
-    assert in_fork == in_source > 0
+    assert in_fork.metrics["kl"] == in_source.metrics["kl"] > 0
+    adapters = [(result.path / "adapter_model.safetensors").read_bytes() for result in (in_fork, in_source, other)]
+    assert adapters[0] == adapters[1] != adapters[2]
 
 
 def test_delete_checkpoints_keeps_the_newest_and_the_best(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import chain
 
 import torch
@@ -47,16 +48,21 @@ def plain_advantages(groups: Sequence[TrajectoryGroup], config: TrainConfig) -> 
     return found
 
 
-def plain_loss(model: PeftModel, groups: Sequence[TrajectoryGroup], config: TrainConfig) -> Tensor:
-    """The loss of one optimiser step on single-turn rollouts, term by term as the papers have it."""
+def plain_loss(
+    model: PeftModel, groups: Sequence[TrajectoryGroup], config: TrainConfig, *, earlier: PeftModel | None = None
+) -> Tensor:
+    """The loss of one optimiser step on single-turn rollouts, term by term as the papers have it.
+
+    KL is from an `earlier` model, from the base without one.
+    """
     rows = []
     for group, advantages in zip(groups, plain_advantages(groups, config), strict=True):
         for trajectory, advantage in zip(group, advantages, strict=True):
             sampled = sampled_tokens(trajectory.messages_and_choices[-1])
             arguments = (sampled.prompt_ids, sampled.token_ids, sampled.temperature)
             logps, entropies = plain_scores(model, *arguments)
-            with torch.no_grad(), model.disable_adapter():
-                reference, _ = plain_scores(model, *arguments)
+            with torch.no_grad(), nullcontext() if earlier else model.disable_adapter():
+                reference, _ = plain_scores(earlier or model, *arguments)
             rows.append((logps, entropies, reference, torch.tensor(sampled.logprobs), advantage))
     drifts = [(old if config.kl_penalty_source == "sample" else logps.detach()) - ref for logps, _, ref, old, _ in rows]
     mean_drift = torch.cat(drifts).mean()

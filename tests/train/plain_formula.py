@@ -47,10 +47,15 @@ class Tables:
 def formula(groups: Sequence[Sequence[Told]], tables: Tables, config: TrainConfig) -> Tensor:
     """Give the loss of one optimiser step."""
     weighed = []  # each trajectory's losses, a token each
-    for group, advantages in zip(groups, advantages_of(groups, config), strict=True):
+    every = advantages_of(groups, config)
+    counted = [n for group, taught in zip(groups, every, strict=True) if taught for n in tokens_of(group, config)]
+    mean_drift = drift_of(counted, tables, config).mean()
+    for group, advantages in zip(groups, every, strict=True):
         for told, advantages_T in zip(group, advantages or [()] * len(group), strict=True):
             turns = iter(advantages_T)
-            losses = [loss for row in told.rows if advantages for loss in row_losses(row, turns, tables, config)]
+            losses = [
+                loss for row in told.rows if advantages for loss in row_losses(row, turns, tables, config, mean_drift)
+            ]
             weighed += [losses] if losses else []
     if config.aggregate == "trajectory":
         return sum(sum(losses) / len(losses) for losses in weighed) / len(weighed)
@@ -84,16 +89,33 @@ def advantages_of(groups: Sequence[Sequence[Told]], config: TrainConfig) -> list
     return found
 
 
-def row_losses(row: Sequence[Turn], advantages, tables: Tables, config: TrainConfig) -> list[Tensor]:
+def counts(turn: Turn, config: TrainConfig) -> bool:
+    return not (turn.cut and config.mask_truncated)
+
+
+def tokens_of(group: Sequence[Told], config: TrainConfig) -> list[int]:
+    """Give the numbers of a group's tokens that count."""
+    return [n for told in group for row in told.rows for turn in row if counts(turn, config) for n in turn.tokens]
+
+
+def drift_of(numbers: Sequence[int], tables: Tables, config: TrainConfig) -> Tensor:
+    """Give how much likelier tokens are than under the reference, by the trainer or by the sampler."""
+    own = tables.sampler if config.kl_penalty_source == "sample" else tables.logp.detach()
+    return (own - tables.reference)[list(numbers)]
+
+
+def row_losses(
+    row: Sequence[Turn], advantages, tables: Tables, config: TrainConfig, mean_drift: Tensor
+) -> list[Tensor]:
     """Give the loss of each token of a row that counts."""
     told = [(turn, next(advantages)) for turn in row]
-    counted = [
-        (n, advantage) for turn, advantage in told if not (turn.cut and config.mask_truncated) for n in turn.tokens
-    ]
+    counted = [(n, advantage) for turn, advantage in told if counts(turn, config) for n in turn.tokens]
     if not counted:
         return []
     numbers = [n for n, _ in counted]
     advantage = torch.tensor([advantage for _, advantage in counted], dtype=torch.float64)
+    # As ART has the penalty: centred over all tokens of the step.
+    advantage = advantage + config.kl_penalty_coef * (mean_drift - drift_of(numbers, tables, config))
     logp, sampler = tables.logp[numbers], tables.sampler[numbers]
     old = tables.start[numbers] if has_own_ratio(config) else sampler
     losses = plain_policy_loss(logp, old, sampler, advantage, config)

@@ -51,9 +51,9 @@ SETTINGS = {
 }
 
 
-def loss_and_gradient(trainer: Trainer, groups, config: TrainConfig, folder):
+def loss_and_gradient(trainer: Trainer, groups, config: TrainConfig, folder, **reference: Path):
     """Take a step with fresh moments; its first moment is then the gradient, less AdamW's decay."""
-    metrics = trainer.step(groups, config.model_copy(update={"max_grad_norm": UNCLIPPED}))
+    metrics = trainer.step(groups, config.model_copy(update={"max_grad_norm": UNCLIPPED}), **reference)
     trainer.save(folder)
     moments = load_file(folder / "optimizer.safetensors")
     prefix = "exp_avg."
@@ -64,9 +64,9 @@ def loss_and_gradient(trainer: Trainer, groups, config: TrainConfig, folder):
     }
 
 
-def plain_loss_and_gradient(model: PeftModel, groups, config: TrainConfig):
+def plain_loss_and_gradient(model: PeftModel, groups, config: TrainConfig, **reference: PeftModel):
     model.zero_grad()
-    loss = plain_loss(model, groups, config)
+    loss = plain_loss(model, groups, config, **reference)
     loss.backward()
     gradients = {
         name.replace(".default.", "."): parameter.grad
@@ -83,6 +83,8 @@ class Started:
     trainer: Trainer
     folder: Path
     plain: PeftModel
+    earlier: Path
+    """The adapter as it was a step before."""
 
     def back(self) -> Trainer:
         """Put the trainer back to where it was, with fresh moments."""
@@ -92,10 +94,11 @@ class Started:
 
 def start(family: str, tokenizer, folder: Path) -> Started:
     trainer = Trainer(make_base(family), tokenizer, lora=LoRAConfig(rank=4), seed=3)
-    for seed in (100, 101):
+    for seed, where in ((100, folder / "earlier"), (101, folder)):
         trainer.step(random_groups(seed=seed), TrainConfig(learning_rate=1e-2, max_grad_norm=1.0))
-    trainer.save(folder)
-    return Started(trainer, folder, open_with_peft(folder, make_base(family)))
+        where.mkdir(exist_ok=True)
+        trainer.save(where)
+    return Started(trainer, folder, open_with_peft(folder, make_base(family)), folder / "earlier")
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +142,18 @@ def test_every_loss_has_the_plain_value_and_gradient(setting, qwen3, tmp_path):
 
     assert_same(found, plain_loss_and_gradient(qwen3.plain, groups, config))
     assert setting == "cispo" or found[0] != plain_loss(qwen3.plain, groups, TrainConfig()).item()
+
+
+@pytest.mark.parametrize("setting", ["with-kl", "penalty", "penalty-of-the-sampler"])
+def test_kl_from_an_earlier_adapter_has_the_plain_value_and_gradient(setting, qwen3, tmp_path):
+    groups = random_groups(seed=6, groups=2)
+    config = TrainConfig(**SETTINGS[setting])
+    earlier = open_with_peft(qwen3.earlier, make_base("qwen3"))
+
+    found = loss_and_gradient(qwen3.back(), groups, config, tmp_path, reference=qwen3.earlier)
+
+    assert_same(found, plain_loss_and_gradient(qwen3.plain, groups, config, earlier=earlier))
+    assert found[0] != pytest.approx(plain_loss(qwen3.plain, groups, config).item(), rel=1e-3)
 
 
 def test_the_sampling_temperature_changes_the_loss(qwen3, tmp_path):

@@ -20,6 +20,7 @@ from worlds import choice, trajectory
 from art.config import TrainConfig
 from art.train.batch import collate
 from art.train.loss.aggregate import token_weights, total_weight
+from art.train.loss.divergence import drift, penalty
 from art.train.loss.terms import token_terms
 from art.train.loss.vectors import Vectors
 from art.train.prepare import prepare
@@ -69,6 +70,8 @@ LOSSES: Mapping[str, Mapping[str, Any]] = {
     "pull": {"kimi_k2_tau": 0.3},
     "entropy bonus": {"entropy_bonus": 0.2},
     "KL in the loss": {"beta": 0.3},
+    "KL penalty": {"kl_penalty_coef": 0.5},
+    "KL penalty on what the sampler found": {"kl_penalty_coef": 0.5, "kl_penalty_source": "sample"},
     "batch's deviation": {"scale_rewards": "batch"},
     "no deviation": {"scale_rewards": False},
     "leave one out": {"leave_one_out": True},
@@ -108,13 +111,20 @@ def ours(groups: list[TrajectoryGroup], tables: Tables, config: TrainConfig, tok
     batch = collate(examples, device=torch.device("cpu"))
     number_N = [tables.sampler.tolist().index(logp) for logp in batch.sampler_logp_N.tolist()]
     logp_N, sampler_logp_N = tables.logp[number_N], tables.sampler[number_N]
+    reference_logp_N = tables.reference[number_N] if config.needs_reference else None
+    advantage_N = batch.advantage_N.double()
+    if reference_logp_N is not None and config.kl_penalty_coef:
+        own_N = sampler_logp_N if config.kl_penalty_source == "sample" else logp_N
+        drift_N = drift(own_N, reference_logp_N)
+        mean = (drift_N * batch.mask_N).sum().item() / int(batch.mask_N.sum())
+        advantage_N = advantage_N + penalty(drift_N, mean=mean, coefficient=config.kl_penalty_coef)
     vectors = Vectors(
         logp_N=logp_N,
         entropy_N=entropy(logp_N),
         sampler_logp_N=sampler_logp_N,
         old_logp_N=tables.start[number_N] if has_own_ratio(config) else sampler_logp_N,
-        reference_logp_N=tables.reference[number_N] if config.needs_reference else None,
-        advantage_N=batch.advantage_N.double(),
+        reference_logp_N=reference_logp_N,
+        advantage_N=advantage_N,
         trajectory_N=batch.trajectory_N,
         sequence_N=batch.sequence_N,
         mask_N=batch.mask_N,
