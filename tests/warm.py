@@ -17,7 +17,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -76,25 +75,25 @@ class WarmServer:
             [sys.executable, __file__], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
-    def start(
-        self, script: Path | str, *arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
-    ) -> WarmProcess:
-        """Start a file, as Python would."""
+    def start(self, script: Path | str, *arguments: object, cwd: Path | None = None, text: str = "") -> WarmProcess:
+        """Start a file, as Python would; `text` is what it reads."""
         folder = Path(tempfile.mkdtemp(dir=self._folder))
+        for name, content in (("stdin", text), ("stdout", ""), ("stderr", "")):
+            (folder / name).write_text(content)
         pid = self.ask(
             argv=[str(script), *map(str, arguments)],
             folder=str(folder),
             cwd=str(cwd or Path.cwd()),
-            env={**(os.environ if env is None else env), "PYTHONPATH": PATHS},
+            env={**os.environ, "PYTHONPATH": PATHS},
         )
         assert pid is not None
         return WarmProcess(self, pid, folder)
 
     def run(
-        self, script: Path | str, *arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
+        self, script: Path | str, *arguments: object, cwd: Path | None = None, text: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run a script to its end."""
-        process = self.start(script, *arguments, cwd=cwd, env=env)
+        process = self.start(script, *arguments, cwd=cwd, text=text)
         status = process.wait()
         return subprocess.CompletedProcess([str(script)], status, process.stdout, process.stderr)
 
@@ -136,8 +135,8 @@ def _become(argv: list[str], folder: str, cwd: str, env: dict[str, str]) -> NoRe
     """Be the script, and end as Python does."""
     import torch
 
-    for number, name in enumerate(("/dev/null", f"{folder}/stdout", f"{folder}/stderr")):
-        opened = os.open(name, os.O_RDWR | os.O_CREAT, 0o644)
+    for number, name in enumerate((f"{folder}/stdin", f"{folder}/stdout", f"{folder}/stderr")):
+        opened = os.open(name, os.O_RDWR)
         os.dup2(opened, number)
         os.close(opened)
     os.chdir(cwd)

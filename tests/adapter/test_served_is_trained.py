@@ -26,12 +26,10 @@ from small import byte_tokenizer, small_causal_lm
 RATE = TrainConfig(learning_rate=5e-6)
 STEPPED = Version(model=ModelRef("shop", "agent"), publication=1, step=1)
 OF_THE_CHANGE = 0.05
-COMPARED = 500
+COMPARED = 120
 """How many tokens' log-probabilities are compared."""
 # Long enough that a step of this size moves some bfloat16 numbers on the way: they are 10,000 times as coarse.
-PROMPTS = [
-    f"{word}, and then say what comes after it, in {number} words or more" for number, word in enumerate("abcdefgh")
-]
+PROMPTS = [f"{word}, and then say what comes after it, in {number} words or more" for number, word in enumerate("abc")]
 
 
 @pytest.fixture(scope="module", params=["small", pytest.param("smollm2", marks=pytest.mark.slow)])

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ import pytest
 import art
 import digits
 from art.errors import CheckpointNotFoundError, TrainingDataError
-from art.local import LocalBackend
+from art.local import LocalBackend, continuation
 from art.local.continuation import verify_continuation
+from art.ops import continuation as ops
+from art.ops.continuation import Leg
+from warm import WarmServer
 
 ONE = art.ModelRef("p", "one")
 
@@ -34,9 +38,12 @@ def root(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
-def test_uninterrupted_equals_forked_and_differs_from_weights_only(root: Path) -> None:
-    verdict = verify_continuation(root, ONE.at(3), keep=True)
+def test_uninterrupted_equals_forked_and_differs_from_weights_only(root: Path, warm: WarmServer) -> None:
+    def take_leg(leg: Leg) -> float:
+        done = warm.run(continuation.__file__, text=json.dumps(asdict(leg)))
+        return float(done.stdout.splitlines()[-1])
+
+    verdict = ops.verify_continuation(root, ONE.at(3), take_leg=take_leg, keep=True)
 
     assert verdict.continues
     assert verdict.uninterrupted == verdict.forked != verdict.weights_only
@@ -45,7 +52,7 @@ def test_uninterrupted_equals_forked_and_differs_from_weights_only(root: Path) -
     assert kept["forked"] == verdict.forked
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_checks_an_untrained_fork_with_its_sources_trajectories(root: Path) -> None:
     art_program = Path(sys.executable).with_name("art")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from art.local.interrupted import LINE
+from warm import WarmServer
 
 SCRIPT = """
 import asyncio, sys
@@ -49,10 +50,24 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("place", ["register", "rollouts", "train"])
-def test_ctrl_c_ends_a_script_with_one_line(small_model: Path, tmp_path: Path, place: str):
+@pytest.mark.parametrize("place", ["register", "rollouts"])
+def test_ctrl_c_ends_a_script_with_one_line_wherever_it_is(
+    small_model: Path, tmp_path: Path, warm: WarmServer, place: str
+):
     (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "script.py", str(small_model), place]
+    process = warm.start(tmp_path / "script.py", small_model, place, cwd=tmp_path)
+    while not process.stdout:
+        assert process.poll() is None, process.stderr
+
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait() == -signal.SIGINT
+    assert process.stderr == f"{LINE}\n"
+
+
+def test_ctrl_c_ends_python_itself_with_one_line(small_model: Path, tmp_path: Path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py", str(small_model), "train"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -17,13 +17,28 @@ FAST = (
     "one byte wrong",
     "done, but the answer is lost",
 )
-"""The faults that every run of the tests goes through, once each; the whole table is slow."""
+"""The faults that every run of the tests sends into every phase, once each."""
+MAIN_PHASES = {
+    ("pull", "fetch weights"),
+    ("push", "put weights"),
+    ("push large", "put a part"),
+    ("fork there", "copy weights"),
+}
+"""Where every run of the tests sends every fault, once; `make test-long` goes through the whole table."""
+HELD_OFF = ("503 SlowDown", "403 AccessDenied", "done, but the answer is lost")
+"""What does not pass: tried again, given up, looking undone. Into the main phases they are sent always, too."""
 
 
 def parameters() -> Iterator[object]:
     for case in cases():
-        fast = case.fault_name in FAST and case.times == 1 and case.operation != "push large"
-        yield pytest.param(case, id=str(case), marks=() if fast else pytest.mark.slow)
+        yield pytest.param(case, id=str(case), marks=() if in_every_run(case) else pytest.mark.long)
+
+
+def in_every_run(case: Case) -> bool:
+    in_main_phase = (case.operation, case.phase) in MAIN_PHASES
+    if case.times > 1:
+        return in_main_phase and case.fault_name in HELD_OFF
+    return in_main_phase or (case.fault_name in FAST and case.operation != "push large")
 
 
 @pytest.fixture(scope="module")
