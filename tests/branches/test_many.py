@@ -66,16 +66,15 @@ def test_the_same_settings_as_the_trunk_give_the_bits_of_the_trunk(root: Path):
 @pytest.mark.slow
 def test_processes_give_the_bits_of_one_after_the_other(root: Path, trunk: Path, tmp_path: Path):
     other = shutil.copytree(trunk, tmp_path / "b")
-    variants = [*VARIANTS, {"fails": True}]
+    variants = [VARIANTS[0], {"fails": True}]
 
     fork_many(root, variants, training.learn_or_fail)
     report = fork_many(other, variants, training.learn_or_fail, executor=Processes(workers=2))
 
-    assert [result.outcome for result in report.results] == [Outcome.FINISHED, Outcome.FINISHED, Outcome.FAILED]
+    assert [result.outcome for result in report.results] == [Outcome.FINISHED, Outcome.FAILED]
     assert report.results[-1].problem == "KeyError: 'no such tool'"
-    for name in NAMES:
-        for step in (3, 4):
-            assert weights(other, name, step) == weights(root, name, step)
+    for step in (3, 4):
+        assert weights(other, NAMES[0], step) == weights(root, NAMES[0], step)
 
 
 def test_a_second_call_goes_on_where_the_first_ended(root: Path):
