@@ -73,7 +73,7 @@ test-frameworks: $(VENV)/test-installed  ## the script of every agent framework 
 	@if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix $(FRAMEWORKS) openai; fi
 	@LITELLM_LOCAL_MODEL_COST_MAP=True NODE_PATH=$(CURDIR)/$(FRAMEWORKS)/node_modules \
 		$(FRAMEWORKS)/bin/python -m pytest -q -W ignore tests/frameworks tests/specification/test_scripts.py tests/specification/test_notebooks.py \
-		tests/rewards tests/api/test_langgraph.py tests/api/test_parquet.py tests/api/test_benchmarking.py $(PYTEST_ARGS)
+		tests/rewards tests/api/test_drawn_in_jupyter.py tests/api/test_langgraph.py tests/api/test_parquet.py tests/api/test_benchmarking.py $(PYTEST_ARGS)
 
 test-vllm: $(VENV)/test-installed $(VLLM)/made  ## sampling with a real vLLM server, on the CPU (10 minutes)
 	@VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(BIN)/python -m pytest -m vllm --timeout 1200 $(OF_VLLM) $(PYTEST_ARGS)
