@@ -32,7 +32,7 @@ model
     "<b>shop/agent-004@69</b>": """
 fork(ForkRequest(source=store, source_model=agent, pick=Exact(69), destination=store, model=ModelRef("shop", "again")))
 """,
-    "trajectories 2": """
+    "trajectories <b>2</b>": """
 spoken = [{"role": "user", "content": "how are you?"}, {"role": "assistant", "content": "fine"}]
 group = art.TrajectoryGroup([art.Trajectory(messages_and_choices=spoken, reward=each) for each in (0.0, 1.0)])
 group
