@@ -211,7 +211,7 @@ const Lane = ({ each, top, y }) => {
     ${path && shown.length > 0 && last === steps[steps.length - 1] && last < each.newest && inside(each.newest) && html`<path class="tail" d=${`M${left + at(last)} ${end[1]}L${end[0]} ${end[1]}`}><title>no reward yet</title></path>`}
     ${each.set_aside.map((aside) => html`<path class="tail" d=${line(aside.spark[0], aside.spark[1], y, height, left)} />`)}
     ${damagedOf(each).filter((step) => inside(Number(step))).map((step) => html`<path class="damaged" d=${`M${left + at(Number(step)) - 4} ${height - 10}h8v8h-8zm0 8l8 -8`} />`)}
-    ${(each.certified || []).flatMap(([low, high]) => Array.from({ length: high - low + 1 }, (_, place) => low + place)).filter(inside).map((step) => html`<path class="certified" d=${tick(left + at(step), heightAt(each, step, y, height) - 7)}><title>${`step ${step}: certified`}</title></path>`)}
+    ${(each.certified || []).flatMap(([low, high]) => Array.from({ length: high - low + 1 }, (_, place) => low + place)).filter(inside).map((step) => html`<path class="certified" d=${tick(left + at(step), Math.max(4, heightAt(each, step, y, height) - 7))}><title>${`step ${step}: certified`}</title></path>`)}
     ${each.forked_from && inside(each.first) && html`<${Diamond} x=${left + at(each.first)} y=${heightAt(each, each.first, y, height)} />`}
     ${bad && each.last_good !== null && inside(each.last_good) && html`<path class="flag" d=${`M${left + at(each.last_good)} ${height - 3}V4l-8 4l8 4`} />`}
     ${bad && inside(each.onset) && html`<path class=${`onset s-${each.state.replace(/[^a-z]/g, "")}`} d=${cross(left + at(each.onset), heightAt(each, each.onset, y, height))} />`}
