@@ -67,7 +67,7 @@ test-ray: $(VENV)/test-installed  ## branches on real raylets: executor, kills, 
 	done
 	@$(RAY_VENV)/bin/python -m pytest -q tests/branches/test_ray.py tests/branches/test_tune.py $(PYTEST_ARGS)
 
-test-frameworks: $(VENV)/test-installed  ## the script of every agent framework and seven notebooks, with real packages (10 minutes; 4 GB the first time)
+test-frameworks: $(VENV)/test-installed  ## the script of every agent framework and seven notebooks, with real packages (10 minutes; 6 GB the first time)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FRAMEWORKS)
 	@VIRTUAL_ENV=$(FRAMEWORKS) $(BIN)/uv pip install --quiet --group frameworks -e .
 	@if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix $(FRAMEWORKS) openai; fi

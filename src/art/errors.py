@@ -49,10 +49,6 @@ class ArtError(Exception):
         return "\n".join(map(visible, super().__str__().split("\n")))
 
 
-ARTError = ArtError
-"""ART's name of it."""
-
-
 class InvalidNameError(ArtError, ValueError):
     """A project, model or reference that cannot be one."""
 
@@ -190,4 +186,6 @@ class SamplerLostError(InferenceError):
 
 
 def __getattr__(name: str) -> object:
+    if name == "ARTError":  # ART's spelling of the root
+        return ArtError
     raise missing(__name__, name)
