@@ -85,6 +85,21 @@ def record_metrics(context: GatherContext, trajectory: Trajectory) -> None:
     context.metric_divisors.update(metrics.keys())
 
 
+async def wrap_group_awaitable(awaitable: Awaitable[Iterable[Trajectory]]) -> Any:
+    """Await a group for a gathering of one's own, and count it there; None where it failed and more may."""
+    context = get_gather_context()
+    try:
+        group = await awaitable
+    except Exception as error:  # noqa: BLE001 - as in _run
+        context.failed(error)
+        return None
+    trajectories = list(group)
+    for trajectory in trajectories:
+        record_metrics(context, trajectory)
+    context.update_pbar(len(trajectories))
+    return group
+
+
 async def gather_trajectory_groups(
     groups: Iterable[Awaitable[TrajectoryGroup]],
     *,

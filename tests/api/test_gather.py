@@ -8,6 +8,7 @@ import pytest
 
 import art
 from art.errors import ConfigurationError, TrainingDataError
+from art.gather import GatherContext, set_gather_context, wrap_group_awaitable
 
 
 async def rollout(reward: float, after_s: float = 0) -> art.Trajectory:
@@ -39,6 +40,23 @@ def test_groups_and_their_trajectories_keep_their_order_whoever_is_first():
     gathered = gather([slow, quick])
 
     assert rewards(gathered) == [[1, 2], [3]]
+
+
+def test_a_gathering_of_ones_own_counts_what_it_awaits():
+    async def body() -> tuple[list[object], int]:
+        with set_gather_context(GatherContext(max_exceptions=1)) as context:
+            awaited = [wrap_group_awaitable(group) for group in (pair(), failing(), art.TrajectoryGroup([rollout(3)]))]  # pyright: ignore[reportArgumentType]
+            return await asyncio.gather(*awaited), context.failures
+
+    async def pair() -> tuple[art.Trajectory, ...]:
+        return await rollout(1), await rollout(2)
+
+    (both, nothing, group), failures = asyncio.run(body())
+
+    assert [trajectory.reward for trajectory in (*both, *group)] == [1, 2, 3]  # type: ignore[misc]
+    assert (nothing, failures) == (None, 1)
+    with pytest.raises(RuntimeError, match="no answer"):
+        asyncio.run(wrap_group_awaitable(failing()))  # pyright: ignore[reportArgumentType]
 
 
 def test_all_rollouts_run_at_once():
