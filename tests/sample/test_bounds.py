@@ -14,6 +14,8 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from art.http.limits import Limits
+from art.http.protocol import ChatRequest, read_as
+from art.http.refusal import RequestError
 from art.http.writing import as_json
 from art.sample.own.engine import Engine
 
@@ -212,3 +214,24 @@ def test_an_answer_that_would_fill_the_memory_is_refused_before_it_begins(served
 )
 def test_an_answer_written_in_pieces_is_the_same_text(document: dict[str, object]) -> None:
     assert as_json(document) == json.dumps(document).encode()
+
+
+WRONG = {
+    "logit_bias": {"logit_bias": {f"x{number}": "y" for number in range(200_000)}},
+    "arguments": {f"x{number}": 5 for number in range(200_000)},
+    "messages": {"messages": [5] * 200_000},
+    "tools": {"tools": [5] * 200_000},
+    "stop": {"stop": [5] * 200_000},
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_hundred_thousand_mistakes_are_one_and_stop_no_thread(what: str):
+    document = {"model": "agent", "messages": HELLO, **WRONG[what]}
+    began = time.process_time()
+
+    with pytest.raises(RequestError):
+        read_as(ChatRequest, document)
+
+    # No other thread runs meanwhile. Looking at each of them takes a second and more.
+    assert time.process_time() - began < 0.3

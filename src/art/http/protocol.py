@@ -7,10 +7,12 @@ the classes; everything else that has no effect is refused, so that no setting i
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, Self, TypeVar
+from itertools import islice
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -34,6 +36,8 @@ MAX_STOP_CHARACTERS = 512
 MAX_NAME_CHARACTERS = 512
 MAX_GRAMMAR_CHARACTERS = 1 << 16
 MAX_BIASES = 1024
+MAX_ARGUMENTS = 256
+"""No request has so many: among more there are some that nobody knows."""
 
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
@@ -46,6 +50,13 @@ NO_CONTENT = {
     "safety_identifier", "service_tier", "store", "echo",
 }  # fmt: skip
 """What a request may ask for without asking for another answer."""
+
+
+def _few_biases(value: object) -> object:
+    """Count before each is looked at: that makes an error of each."""
+    if isinstance(value, dict) and len(cast("dict[str, Any]", value)) > MAX_BIASES:
+        raise ValueError(f"it names more than {MAX_BIASES} tokens")
+    return value
 
 
 class _Strict(BaseModel):
@@ -167,7 +178,12 @@ class SamplingRequest(_Strict):
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     logit_bias: (
-        Annotated[dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], Bias], Field(max_length=MAX_BIASES)] | None
+        Annotated[
+            dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], Bias],
+            Field(max_length=MAX_BIASES),
+            BeforeValidator(_few_biases),
+        ]
+        | None
     ) = None
 
     # vLLM's.
@@ -309,6 +325,9 @@ def parse_chat_request(body: bytes) -> ChatRequest:
 
 def read_as(kind: type[Read], document: object) -> Read:
     """Read a document of a body; raises `RequestError` that names the parameter."""
+    if isinstance(document, dict) and len(document) > MAX_ARGUMENTS:
+        # One error for each of a hundred thousand would stop all threads for a second.
+        document = {name: document[name] for name in islice(cast("dict[str, Any]", document), MAX_ARGUMENTS)}
     try:
         return kind.model_validate(document)
     except ValidationError as error:
