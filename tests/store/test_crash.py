@@ -77,7 +77,7 @@ def test_an_operation_killed_anywhere_happened_or_did_not(
     assert all(state in (before, after) for state in found)
 
 
-@pytest.mark.parametrize("how", ["ENOSPC", "interrupt"])
+@pytest.mark.parametrize("how", ["ENOSPC", "interrupt", pytest.param("EIO", marks=pytest.mark.long)])
 @pytest.mark.parametrize("operation", CHANGING)
 def test_an_operation_that_fails_anywhere_happened_or_did_not(
     worlds: dict[str, Path], place: Path, operation: str, how: str, record_property: Callable[[str, object], None]

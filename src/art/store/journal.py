@@ -59,7 +59,7 @@ class DamagedRecord:
 @contextmanager
 def alone(root: Path, folder: Path) -> Generator[None]:
     """Hold the lock of a folder, and finish what a crash left half done in it."""
-    with disk.exclusive(folder, (layout.CHECKPOINTS, layout.SET_ASIDE)):
+    with explained("change", folder), disk.exclusive(folder, (layout.CHECKPOINTS, layout.SET_ASIDE)):
         settle(root, folder)
         yield
 
@@ -72,7 +72,8 @@ def read_steadily(root: Path, folder: Path, read: Callable[[], T]) -> T:
             with alone(root, folder):
                 return read()
         try:
-            result = read()
+            with explained("read", folder):
+                result = read()
         except ArtError:
             if is_settled_at(folder, number):
                 raise
@@ -105,8 +106,13 @@ def settle(root: Path, folder: Path) -> None:
 
 
 def is_pending(folder: Path) -> bool:
-    """Tell whether moves were begun and not finished."""
-    return os.path.lexists(folder / layout.JOURNAL)
+    """Tell whether moves were begun and not finished; raises `StorageError` where that cannot be seen."""
+    with explained("look at", folder):
+        try:
+            os.lstat(folder / layout.JOURNAL)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    return True
 
 
 def count(folder: Path) -> int:

@@ -28,6 +28,7 @@ from art.store import disk, foreign, journal, regular
 from art.store.checkpoint import Checkpoint, Damage, check_file, check_manifest, is_whole, look, stamp
 from art.store.history import History
 from art.store.listing import folders_in
+from art.store.refusal import explained
 from art.store.wording import listed, listed_steps
 
 T = TypeVar("T")
@@ -211,8 +212,9 @@ class CheckpointReader:
             raise CheckpointNotFoundError(f"{checkpoint.ref} was deleted or replaced meanwhile; {self._has(model)}.")
 
     def _require_model(self, model: ModelRef) -> None:
-        if self._folder(model).is_dir():
-            return
+        with explained("look at", self._folder(model)):
+            if self._folder(model).is_dir():
+                return
         known = self.models()
         has = f"there are {listed(known)}" if known else f"{self.root} has no models"
         raise ModelNotFoundError(f"There is no model {model}; {has}.")

@@ -55,7 +55,8 @@ def find_opened(path: Path, *, max_bytes: int | None = None) -> BinaryIO | None:
     handle = _find_handle(path)
     if handle is None:
         return None
-    status = os.fstat(handle)
+    with explained("look at", path):
+        status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode):
         os.close(handle)
         raise _no_file(path, status.st_mode)

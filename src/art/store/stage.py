@@ -21,6 +21,7 @@ from art.names import CheckpointRef
 from art.store import disk, journal, staging
 from art.store.aside import SetAside
 from art.store.checkpoint import Checkpoint, Damage, check_file, check_size
+from art.store.refusal import explained
 from art.store.sharing import Sharing, share
 
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
@@ -204,7 +205,9 @@ class Stage:
 def _protected(folder: Path, path: Path) -> FileEntry:
     disk.protect(path)
     name = path.relative_to(folder).as_posix()
-    return FileEntry(path=name, size_bytes=path.stat().st_size, blake3=disk.digest(path))
+    with explained("look at", path):
+        size_bytes = path.stat().st_size
+    return FileEntry(path=name, size_bytes=size_bytes, blake3=disk.digest(path))
 
 
 def forked_manifest(source: Manifest, hop: Hop, destination: CheckpointRef) -> Manifest:

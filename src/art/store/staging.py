@@ -33,7 +33,7 @@ def new_staging(above: Path, *, is_needed: Callable[[], bool] = lambda: False) -
         try:
             yield folder
         finally:
-            if not (folder.exists() and is_needed()):
+            if _may_go(folder, is_needed):
                 _remove(folder)
 
 
@@ -63,9 +63,17 @@ def put_file(path: Path, content: bytes, above: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """Delete a folder that no reader can see, and the staging folder above it once that is empty."""
-    shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):
+        shutil.rmtree(folder, ignore_errors=True)
         folder.parent.rmdir()
+
+
+def _may_go(folder: Path, is_needed: Callable[[], bool]) -> bool:
+    try:
+        return not (folder.exists() and is_needed())
+    except OSError:
+        # A disk that does not say so may have moves that were begun.
+        return False
 
 
 def _make_fleeting(folder: Path) -> None:
