@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -14,6 +16,7 @@ from art.local.reports import Reports, reports_of
 from art.ops.telling import Teller, TrackerReport
 from art.store.history import History
 from art.store.store import CheckpointStore
+from art.track.known import maker
 from art.track.tracker import Point
 from trackers.reading import prepare
 from trackers.stories import AGENT, FORK, ListTracker, Shown, fork_agent, new_store, train, validate
@@ -67,6 +70,24 @@ def test_what_could_not_be_told_is_said_at_the_end_and_told_by_the_next_start(st
     second.close()
 
     assert runs["agent-1"].of("train/reward") == {0: 0.25}
+
+
+def test_two_that_tell_one_tracker_at_once_tell_each_point_once(store, tmp_path):
+    for reward in (0.25, 0.5, 0.75):
+        train(store, AGENT, reward)
+    begin = Barrier(4)
+
+    def tell(again: bool) -> str:
+        teller = Teller(store, TrackerReport("jsonl", maker("jsonl", tmp_path / "trackers")))
+        begin.wait()
+        return teller.tell(AGENT, again=again).run
+
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(pool.map(tell, [False, False, True, True]))
+
+    folders = [tmp_path / "trackers/jsonl" / AGENT.project / run for run in {*runs}]
+    lines = [(folder / "history.jsonl").read_text().splitlines() for folder in folders]
+    assert [len(each) for each in lines] == [len({*each}) for each in lines] == [3] * len(lines)
 
 
 def test_one_tracker_that_is_away_keeps_nothing_from_another(store):

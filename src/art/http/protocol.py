@@ -59,6 +59,11 @@ def _few_biases(value: object) -> object:
     return value
 
 
+Biases = Annotated[
+    dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], Bias], Field(max_length=MAX_BIASES), BeforeValidator(_few_biases)
+]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -177,15 +182,7 @@ class SamplingRequest(_Strict):
 
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    logit_bias: (
-        Annotated[
-            dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], Bias],
-            Field(max_length=MAX_BIASES),
-            BeforeValidator(_few_biases),
-        ]
-        | None
-    ) = None
-
+    logit_bias: Biases | None = None
     # vLLM's.
     repetition_penalty: Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=10)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
