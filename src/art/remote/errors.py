@@ -18,7 +18,14 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 
-from art.errors import ArtError, RemoteAccessError, RemoteError, RemoteNotFoundError, RemoteUnavailableError
+from art.errors import (
+    ArtError,
+    CheckpointNotFoundError,
+    RemoteAccessError,
+    RemoteError,
+    RemoteNotFoundError,
+    RemoteUnavailableError,
+)
 
 _STATUS = re.compile(r"status code: (\d{3})|HTTP status (?:client|server) error \((\d{3})")
 _CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
@@ -57,8 +64,11 @@ class TakenError(Exception):
     """Something lies under a key that was to be written only if absent."""
 
 
-class MissingError(Exception):
-    """Nothing lies under a key, in a bucket that exists."""
+class MissingError(CheckpointNotFoundError):
+    """Nothing lies under a key, in a bucket that exists: also what another process deleted since it was listed."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"There is no {place}; it may have been deleted meanwhile.")
 
 
 @dataclass(frozen=True)
