@@ -69,7 +69,7 @@ def test_fork_and_continue_forks_at_the_step_and_can_be_run_again(examples: Exam
     assert "maybe-low-lr stands at step 6" in second
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ranks_go_on_from_one_process_with_its_files(examples: Examples, tmp_path: Path):
     said = examples.run("on_ranks")
 
@@ -144,6 +144,7 @@ def test_every_example_has_a_test():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested | elsewhere | by_hand
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_real_model_learns_and_its_fork_goes_on(smollm2: Path, tmp_path: Path):

@@ -59,27 +59,6 @@ def test_each_rank_takes_part_in_every_round_and_no_micro_batch_is_left_out():
     assert Ranks(rank=2, count=3).places(1) == [0]
 
 
-def test_steps_on_three_ranks_have_the_bits_of_one_process_and_each_holds_less(world, tmp_path):
-    alone, three = world.one_process(), world.ranks(3)
-    try:
-        three.start()
-
-        metrics = [three.step(random_groups(seed=seed), CONFIG) for seed in (1, 2)]
-
-        expected = [alone.step(random_groups(seed=seed), CONFIG) for seed in (1, 2)]
-        assert contents(three, tmp_path / "three") == contents(alone, tmp_path / "alone")
-        assert [{**each, "seconds": 0} for each in metrics] == [{**each, "seconds": 0} for each in expected]
-        assert three.trail == alone.trail
-        held = three.held_bytes()
-        whole = sum(parameter.numel() * parameter.element_size() for parameter in world.base.parameters())
-        embeddings = world.base.get_input_embeddings().weight.nbytes
-        # A third of the layers, padded where a matrix has no third; the embeddings are whole.
-        assert all(each < embeddings + 0.4 * (whole - embeddings) for each in held)
-        assert sum(held) > whole
-    finally:
-        three.close()
-
-
 def test_a_loss_that_no_other_process_can_import_is_refused_and_costs_nothing(ranks, tmp_path):
     before = contents(ranks, tmp_path / "before")
 
@@ -118,6 +97,7 @@ def test_a_rank_that_hangs_is_not_waited_for_for_ever(ranks: RankedTrainer):
     wait_until_gone(*pids)
 
 
+@pytest.mark.long
 def test_a_rank_that_dies_in_the_middle_of_a_step_ends_it(ranks: RankedTrainer):
     # Longer than the wait, on any machine.
     long = CONFIG.with_settings({"epochs": 2_000})

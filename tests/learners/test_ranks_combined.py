@@ -48,6 +48,26 @@ def three_ranks(world: World) -> Iterator[RankedTrainer]:
     ranks.close()
 
 
+def test_steps_on_three_ranks_have_the_bits_of_one_process_and_each_holds_less(
+    three_ranks: RankedTrainer, world: World, tmp_path: Path
+):
+    alone = world.one_process()
+    three_ranks.start()
+
+    metrics = [three_ranks.step(random_groups(seed=seed), CONFIG) for seed in (1, 2)]
+
+    expected = [alone.step(random_groups(seed=seed), CONFIG) for seed in (1, 2)]
+    assert contents(three_ranks, tmp_path / "three") == contents(alone, tmp_path / "alone")
+    assert [{**each, "seconds": 0} for each in metrics] == [{**each, "seconds": 0} for each in expected]
+    assert three_ranks.trail == alone.trail
+    held = three_ranks.held_bytes()
+    whole = sum(parameter.numel() * parameter.element_size() for parameter in world.base.parameters())
+    embeddings = world.base.get_input_embeddings().weight.nbytes
+    # A third of the layers, padded where a matrix has no third; the embeddings are whole.
+    assert all(each < embeddings + 0.4 * (whole - embeddings) for each in held)
+    assert sum(held) > whole
+
+
 @pytest.mark.parametrize("steps", STEPS)
 def test_a_step_of_any_kind_has_the_bits_of_one_process(steps: str, three_ranks, world: World, tmp_path: Path):
     alone = world.one_process()
