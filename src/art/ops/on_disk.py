@@ -17,7 +17,6 @@ from art.format.pick import NEWEST, Pick
 from art.format.pins import Pins
 from art.format.selection import Selection, Skipped
 from art.names import CheckpointRef, ModelRef
-from art.ops.garbage import freed_bytes
 from art.ops.held import NoCheckpoint, StepState
 from art.store import disk, regular
 from art.store.aside import SetAside
@@ -133,6 +132,8 @@ class OnDisk:
         return stamp(folder) if folder else ()
 
     def freed_bytes(self, refs: Collection[CheckpointRef]) -> dict[CheckpointRef, int]:
+        from art.ops.garbage import freed_bytes
+
         by_model = {model: self.store.folders(model) for model in {ref.model for ref in refs}}
         # One that is gone by now gives nothing.
         folders = {ref: folder for ref in refs if (folder := by_model[ref.model].get(ref.step))}

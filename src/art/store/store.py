@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from art.errors import CheckpointExistsError, CheckpointNotFoundError, ConflictError, DestinationNotEmptyError
 from art.format import layout, lineage
@@ -23,8 +23,11 @@ from art.store.aside import Cause, SetAside, asides, choose_aside, folders_of, p
 from art.store.checkpoint import Checkpoint, Damage, find_manifest, is_debris, is_whole, stamp
 from art.store.listing import folders_in
 from art.store.reading import CheckpointReader
-from art.store.stage import Draft, Forked, Stage
 from art.store.wording import listed_steps
+
+if TYPE_CHECKING:
+    # Whoever reads a root imports nothing that writes.
+    from art.store.stage import Draft, Forked, Stage
 
 
 class CheckpointStore(CheckpointReader):
@@ -36,6 +39,8 @@ class CheckpointStore(CheckpointReader):
 
     def stage(self, ref: CheckpointRef) -> Stage:
         """Open a folder to write a checkpoint into; leaving it without a commit discards it."""
+        from art.store.stage import Stage
+
         return Stage(self, ref)
 
     def fork(
@@ -60,6 +65,8 @@ class CheckpointStore(CheckpointReader):
 
     def find_fork(self, destination: ModelRef, hop: Hop, *, overwrite: bool = False) -> Forked | None:
         """Find the same fork, done earlier; None when it is still to do; raises when something else is in its place."""
+        from art.store.stage import Forked
+
         newest = self.newest(destination)
         if newest is None:
             return None
@@ -93,6 +100,8 @@ class CheckpointStore(CheckpointReader):
 
     def publish_fork(self, draft: Draft, hop: Hop, *, overwrite: bool = False) -> Forked:
         """Give the draft of a fork its place: alone in its model, unless the same fork is there already."""
+        from art.store.stage import Forked
+
         ref = draft.ref
         with self._alone(ref.model) as names:
             if repeated := self.find_fork(ref.model, hop, overwrite=overwrite):
