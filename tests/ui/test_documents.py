@@ -5,7 +5,9 @@ import random
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from art.cli.app import app
 from art.names import CheckpointRef, ModelRef
 from art.ops import disk_documents, documents
 from art.ops.compare import compare
@@ -14,6 +16,7 @@ from art.ops.lanes import Life, Overview, read_overview
 from art.ops.retention import plan_retention
 from art.ops.rollouts import read_rollouts
 from art.store.store import CheckpointStore
+from art.ui.desk import Desk
 
 from .gallery import show_everything
 from .story import Branch, tell
@@ -132,6 +135,28 @@ def test_damage_is_a_lane_and_not_the_end(tmp_path: Path):
 
     assert list(lanes["one"]["problems"]) == ["3"]
     assert lanes["two"]["problems"] == {}
+
+
+def test_the_page_and_the_program_are_told_the_same(store: CheckpointStore):
+    desk, first, second = Desk(store), FALLEN.at(69), FALLEN.at(72)
+    asked = {
+        "status": desk.status(),
+        "log --lanes": desk.tree(),
+        f"log {FALLEN} --history": desk.history(FALLEN),
+        f"show {second} --rollouts": desk.rollouts(second),
+        f"diff {first} {second}": desk.comparison(first, second),
+    }
+
+    for command, document in asked.items():
+        told = json.loads(CliRunner().invoke(app, [*command.split(), "--json", "--root", str(store.root)]).stdout)
+        page = json.loads(json.dumps(document))
+        if "history" in command:
+            # The page draws eight of them.
+            told["metrics"] = {name: told["metrics"][name] for name in page["metrics"]}
+
+        assert {name: told[name] for name in page.keys() - {"now"}} == {
+            name: page[name] for name in page.keys() - {"now"}
+        }, command
 
 
 def test_an_empty_root_has_no_lanes(tmp_path: Path):

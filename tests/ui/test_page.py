@@ -177,9 +177,13 @@ def test_a_link_shows_a_colleague_the_same_view(browser: playwright.Browser, pag
     with Visit(browser, page.url) as visit:
         visit.tab.keyboard.press("g")
         visit.wait("h2", "agent-004@69")
-        address = visit.tab.url
+        visit.tab.keyboard.press("p")
+        visit.wait(".points h2", "agent-004")
+        address = visit.tab.url.replace("&points", "&z=60-75&points")
     with Visit(browser, address) as visit:
-        visit.wait("h2", "agent-004@69")
+        visit.wait(".panel h2", "agent-004@69")
+        visit.wait(".points .dim", "16 steps")
+        visit.wait(".toolbar", "Whole axis")
 
 
 def test_a_merge_a_pin_damage_and_a_rewind_are_drawn_and_said(browser: playwright.Browser, tmp_path: Path):

@@ -63,7 +63,8 @@ def utc_now() -> datetime:
 
 def value(number: float) -> str:
     """Say a metric's value in about four digits."""
-    return f"{number:.4f}" if abs(number) < 100 else f"{number:.5g}"
+    # With z no number that rounds to nothing has a sign.
+    return f"{number:z.4f}" if abs(number) < 100 else f"{number:.5g}"
 
 
 def setting(written: object) -> str:

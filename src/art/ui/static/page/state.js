@@ -84,6 +84,9 @@ const readAddress = () => {
   S.tab = asks.get("t") || "why";
   S.step = asks.get("s") === null ? null : Number(asks.get("s"));
   S.compare = asks.get("a") && asks.get("b") ? { a: asks.get("a"), b: asks.get("b") } : null;
+  const zoomed = /^(\d{1,9})-(\d{1,9})$/.exec(asks.get("z") || "");
+  S.zoom = zoomed && Number(zoomed[1]) < Number(zoomed[2]) ? [Number(zoomed[1]), Number(zoomed[2])] : null;
+  for (const name of ["smooth", "points"]) S[name] = asks.get(name) === "1";
   const listed = asks.get("sel");
   S.selected = (listed ? listed.split(",") : S.focus ? family(S.focus) : []).filter(known);
   S.dark = asks.has("dark") ? asks.get("dark") === "1" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -102,6 +105,8 @@ const writeAddress = () => {
   if (S.step !== null) says.set("s", S.step);
   if (S.selected.length) says.set("sel", S.selected.join(","));
   if (S.compare) { says.set("a", S.compare.a); says.set("b", S.compare.b); }
+  if (S.zoom) says.set("z", S.zoom.join("-"));
+  for (const name of ["smooth", "points"]) if (S[name]) says.set(name, "1");
   if (S.dark !== matchMedia("(prefers-color-scheme: dark)").matches) says.set("dark", S.dark ? "1" : "0");
   history.replaceState(null, "", `#${says}`);
 };
