@@ -135,4 +135,6 @@ def _tokens(owns: Collection[Own]) -> str:
     """Say what rollouts read and wrote; of releases that did not count that, what counted in a loss."""
     read, written = (int(sum(getattr(own, name) for own in owns)) for name in ("tokens_in", "tokens_out"))
     learned = int(sum(own.tokens for own in owns))
-    return f"{read:,} tokens in, {written:,} out" if written else f"{learned:,} tokens"
+    if not written:
+        return f"{wording.amount(learned)} tokens"
+    return f"{wording.amount(read)} tokens in, {wording.amount(written)} out"

@@ -67,6 +67,13 @@ def value(number: float) -> str:
     return f"{number:z.4f}" if abs(number) < 100 else f"{number:.5g}"
 
 
+def amount(number: int) -> str:
+    """Say how many in a few characters: 950, 1.7k, 33k, 3.2M."""
+    size, unit = next((each for each in ((10**9, "G"), (10**6, "M"), (10**3, "k")) if number >= each[0]), (1, ""))
+    share = number / size
+    return f"{share:.1f}{unit}" if unit and share < 10 else f"{share:.0f}{unit}"
+
+
 def setting(written: object) -> str:
     """Write a setting as briefly as it can be read: 3e-05 and not 0.00003."""
     return "–" if written is None else f"{written:g}" if isinstance(written, float) else str(written)
