@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from tqdm.auto import tqdm
 
@@ -130,6 +130,24 @@ async def gather_trajectory_groups(
     return [group for groups in lists for group in groups if len(group)]
 
 
+@overload
+async def gather_trajectories(
+    trajectories: Iterable[Awaitable[Trajectory]],
+    *,
+    pbar_desc: str | None = "gather",
+    pbar_total_completion_tokens: bool = True,
+    max_exceptions: float = 0,
+    max_metrics: int | None = None,
+) -> list[Trajectory | BaseException]: ...
+@overload
+async def gather_trajectories(
+    trajectories: Iterable[Awaitable[Sequence[Trajectory]]],
+    *,
+    pbar_desc: str | None = "gather",
+    pbar_total_completion_tokens: bool = True,
+    max_exceptions: float = 0,
+    max_metrics: int | None = None,
+) -> list[list[Trajectory] | BaseException]: ...
 async def gather_trajectories(
     trajectories: Iterable[Awaitable[Rollout]],
     *,
@@ -137,10 +155,10 @@ async def gather_trajectories(
     pbar_total_completion_tokens: bool = True,
     max_exceptions: float = 0,
     max_metrics: int | None = None,
-) -> list[Trajectory | BaseException]:
+) -> Any:
     """Run rollouts at once; of those that fail within `max_exceptions` the exception is in their place.
 
-    The trajectories of a rollout that returns several stand in its place, one after the other.
+    A rollout that returns several trajectories has a list of them in its place, as with ART.
 
     >>> async def rollout(reward: float) -> Trajectory:
     ...     return Trajectory(reward=1 / reward)
@@ -149,8 +167,7 @@ async def gather_trajectories(
     """
     waiting = list(trajectories)
     with _gathering(pbar_desc, len(waiting), max_exceptions=max_exceptions, max_metrics=max_metrics) as progress:
-        outcomes = await _all([_run(rollout, progress) for rollout in waiting])
-    return [result for results in outcomes for result in ([results] if isinstance(results, Exception) else results)]
+        return await _all([_run(rollout, progress) for rollout in waiting])
 
 
 async def trajectory_group_batches(
@@ -225,14 +242,15 @@ def _gathering(
         yield context
 
 
-async def _run(rollout: Awaitable[Rollout], progress: GatherContext) -> list[Trajectory] | Exception:
+async def _run(rollout: Awaitable[Rollout], progress: GatherContext) -> Trajectory | list[Trajectory] | Exception:
     try:
-        trajectories = returned(await rollout)
+        result = await rollout
+        trajectories = returned(result)
     except Exception as error:  # noqa: BLE001 - whatever a user's rollout raises is counted, kept or raised again
         progress.failed(error)
         return error
     progress.finished(trajectories)
-    return trajectories
+    return result if isinstance(result, Trajectory) else trajectories
 
 
 async def _run_group(
