@@ -181,10 +181,10 @@ def _own_or_message(choice: Choice) -> MessageOrChoice:
 
 
 def _continues(messages: list[ChatCompletionMessageParam], known: list[ChatCompletionMessageParam]) -> bool:
-    return len(messages) > len(known) and list(map(_said, messages[: len(known)])) == list(map(_said, known))
+    return len(messages) > len(known) and list(map(_gist_of, messages[: len(known)])) == list(map(_gist_of, known))
 
 
-def _said(message: ChatCompletionMessageParam) -> tuple[object, ...]:
+def _gist_of(message: ChatCompletionMessageParam) -> tuple[object, ...]:
     """What two spellings of one message have in common: clients add and leave out fields on the way."""
     fields = cast("dict[str, Any]", message)
     calls = [call.get("function") or {} for call in fields.get("tool_calls") or ()]

@@ -116,6 +116,17 @@ def test_the_name_of_a_variable_has_a_noun():
     assert empty == []
 
 
+def test_the_name_of_a_function_or_a_class_has_a_noun_or_a_verb():
+    empty = [
+        f"{named(path)}: {each.name}"
+        for path in MODULES
+        for each in (*functions(path), *classes(path))
+        if each.name.strip("_").lower() in NO_NOUNS
+    ]
+
+    assert empty == []
+
+
 def _bound(path: Path) -> Iterator[tuple[str, int]]:
     """Yield the names of variables, parameters, fields and attributes where they get their value."""
     for node in nodes(path):

@@ -32,7 +32,6 @@ READING = ("pull", "fork_to_this_disk")
 """What changes nothing in the bucket is killed at what it reads."""
 IN_STEPS = ("rewind", "restore", "fork_onto_a_model", "fork_onto_a_step_that_is_taken")
 """A bucket has no rename: these are seen while they go on. Every step is whole, in its place or set aside."""
-SOME = 3
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def test_an_operation_that_is_killed_at_a_request_is_finished_by_the_same_again(
     last = sum(is_point(operation, request) for request in proxy.requests) - 1
     after, afterwards, held_before = seen(whole), written(whole), held(first)
 
-    for point in some_of(last) if when == "some" else range(last + 1):
+    for point in some_of(last, operation) if when == "some" else range(last + 1):
         world = copy_of(first, client, str(point))
         kill(proxy, children, operation, world, point, asks=when == "after")
 
@@ -131,9 +130,9 @@ def test_an_operation_that_is_killed_at_a_request_is_finished_by_the_same_again(
     assert before != after
 
 
-def some_of(last: int) -> list[int]:
-    """Choose a few requests, the first and the last among them."""
-    return sorted({round(each * last / (SOME - 1)) for each in range(SOME)})
+def some_of(last: int, operation: str) -> list[int]:
+    """Choose a few requests, the last among them, and the first of what goes on in steps."""
+    return sorted({0, last // 2, last} if operation in IN_STEPS else {last // 2, last})
 
 
 def kill(proxy: FaultProxy, children: Children, operation: str, world: World, point: int, *, asks: bool) -> None:

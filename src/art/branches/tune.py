@@ -118,7 +118,7 @@ class _Worker:
 
     def note(self, config: Mapping[str, Any]) -> Note:
         """Name the checkpoint that the branch stands at."""
-        task = self._asked(config)
+        task = self._own_task(config)
         begin(task)
         store, remote = open_places(dict(task.backend))
         place = store if remote is None or store.steps(task.model) else remote
@@ -130,7 +130,7 @@ class _Worker:
     def close(self) -> None:
         self._closing.close()
 
-    def _asked(self, config: Mapping[str, Any]) -> Task:
+    def _own_task(self, config: Mapping[str, Any]) -> Task:
         if self._task is None:
             self._task = task_of(self._trunk.source, self._trunk, trial=self._trial, settings=settled(config))
         return self._task
@@ -139,7 +139,7 @@ class _Worker:
         if self._branch is None:
             from art.local import LocalBackend
 
-            task = self._asked(config)
+            task = self._own_task(config)
             self._closing.enter_context(self._runner)
             self._closing.enter_context(threads(task.threads))
             settings: dict[str, Any] = dict(task.backend)

@@ -12,7 +12,7 @@ from art.names import ModelRef
 
 MOST_SKIPPED = 1000
 SKIPS_IN_A_MESSAGE = 5
-Found = TypeVar("Found")
+AnyCheckpoint = TypeVar("AnyCheckpoint")
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,18 @@ class Skipped:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection(Generic[Found]):
+class Selection(Generic[AnyCheckpoint]):
     """A checkpoint that a pick chose, among how many steps, and which others were passed over."""
 
-    checkpoint: Found
+    checkpoint: AnyCheckpoint
     pick: Pick
     considered: int
     skipped: tuple[Skipped, ...] = ()
 
 
 def choose(
-    pick: Pick, candidates: Sequence[int], look: Callable[[int], Found | Skipped | None]
-) -> Selection[Found] | list[Skipped]:
+    pick: Pick, candidates: Sequence[int], look: Callable[[int], AnyCheckpoint | Skipped | None]
+) -> Selection[AnyCheckpoint] | list[Skipped]:
     """Take the first candidate that is a checkpoint; without one, tell what was passed over.
 
     Raises `CorruptCheckpointError` when very many in a row are none: each look costs requests, and a stranger's place

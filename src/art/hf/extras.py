@@ -38,7 +38,7 @@ def file_name(rank: int) -> str:
     return f"artfork_extras_{rank}.safetensors"
 
 
-class Said(BaseModel):
+class SavedNotes(BaseModel):
     """What stands beside the tensors."""
 
     model_config = ConfigDict(strict=True)
@@ -126,7 +126,7 @@ def needed_by(settings: Any) -> list[str]:
     return lacks
 
 
-def _read(path: Path) -> tuple[Mapping[str, torch.Tensor], Said]:
+def _read(path: Path) -> tuple[Mapping[str, torch.Tensor], SavedNotes]:
     from safetensors import SafetensorError, safe_open
 
     file = regular.find_opened(path)
@@ -143,7 +143,7 @@ def _read(path: Path) -> tuple[Mapping[str, torch.Tensor], Said]:
         # The library quotes what a stranger wrote.
         raise CorruptCheckpointError(f"{path} is damaged: {shown_name(str(error))}.") from error
     content = metadata.get(METADATA, "").encode()
-    return tensors, parse_as(Said, content, where=f"the metadata of {path}", what="what a branch saves")
+    return tensors, parse_as(SavedNotes, content, where=f"the metadata of {path}", what="what a branch saves")
 
 
 def _generator_of(trainer: Any) -> torch.Generator | None:
@@ -202,7 +202,7 @@ def _buffer_of(trainer: Any) -> tuple[dict[str, torch.Tensor], list[dict[str, An
     return tensors, plain
 
 
-def _batches_of(tensors: Mapping[str, torch.Tensor], notes: Said, path: Path) -> list[dict[str, Any]] | None:
+def _batches_of(tensors: Mapping[str, torch.Tensor], notes: SavedNotes, path: Path) -> list[dict[str, Any]] | None:
     """Put the generated batches together again; None where there were none."""
     if notes.buffer is None:
         return None

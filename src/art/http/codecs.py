@@ -11,7 +11,7 @@ from art.http.protocol import ChatRequest, SamplingRequest, parse_chat_request
 from art.http.response_writer import ResponseWriter
 from art.http.responses import parse_response_request
 from art.http.text_completion import TextWriter, parse_text_request, text_prompt_ids
-from art.http.writing import Asked, Writer
+from art.http.writing import AnsweredRequest, Writer
 
 
 def _chat_prompt_ids(request: SamplingRequest, chat: ChatFormat, context: int) -> tuple[int, ...]:
@@ -24,7 +24,7 @@ class Codec:
     """One of OpenAI's protocols."""
 
     parse: Callable[[bytes], SamplingRequest]
-    writer: Callable[[Asked], Writer]
+    writer: Callable[[AnsweredRequest], Writer]
     prompt_ids: Callable[[SamplingRequest, ChatFormat, int], tuple[int, ...]] = _chat_prompt_ids
 
 

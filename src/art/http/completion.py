@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from art.http.answer import Answer
 from art.http.thinking import Split
-from art.http.writing import Asked, Json
+from art.http.writing import AnsweredRequest, Json
 from art.sample.sampling import Drawn
 from art.trajectories import STAYS_WITH_LITELLM
 
@@ -14,7 +14,7 @@ from art.trajectories import STAYS_WITH_LITELLM
 class ChatWriter:
     """Writes the answers of one request."""
 
-    def __init__(self, question: Asked) -> None:
+    def __init__(self, question: AnsweredRequest) -> None:
         self._question = question
         self._begun: set[int] = set()
 

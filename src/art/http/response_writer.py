@@ -13,7 +13,7 @@ from art.http.answer import Answer
 from art.http.completion import ChatWriter
 from art.http.responses import ResponseRequest
 from art.http.thinking import Split
-from art.http.writing import Asked, Json
+from art.http.writing import AnsweredRequest, Json
 from art.sample.sampling import Drawn
 
 Kind = Literal["reasoning", "message"]
@@ -23,7 +23,7 @@ EVENTS: dict[Kind, str] = {"reasoning": "reasoning_text", "message": "output_tex
 class ResponseWriter:
     """Writes the answer of one request."""
 
-    def __init__(self, question: Asked) -> None:
+    def __init__(self, question: AnsweredRequest) -> None:
         self._question = question
         self._numbers = iter(range(1 << 62))
         self._open: Kind | None = None

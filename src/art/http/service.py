@@ -26,7 +26,7 @@ from art.http.protocol import SamplingRequest
 from art.http.refusal import RequestError
 from art.http.stream import EventStream, Whole, unless_gone
 from art.http.thinking import Split
-from art.http.writing import Asked, Json, Writer, as_json
+from art.http.writing import AnsweredRequest, Json, Writer, as_json
 from art.sample.generation import Generation
 from art.sample.sampling import GREEDY_BELOW, Sampling
 from art.sample.shaping import NewShaper, Penalties
@@ -80,7 +80,7 @@ class Service:
         _check_answer(prepared.request.n or 1, sampling)
         generation, version = await self._submit(prepared, sampling)
         self.metrics.prompt_tokens += len(prepared.prompt_ids)
-        question = Asked(
+        question = AnsweredRequest(
             request=prepared.request,
             chat=self.chat,
             prompt_ids=prepared.prompt_ids,
@@ -144,7 +144,9 @@ class Service:
             request.model, prepared.prompt_ids, sampling=sampling, n=request.n or 1, content=prepared.content
         )
 
-    async def _answered(self, generation: Generation, question: Asked) -> AsyncIterator[tuple[int, Answer, Split]]:
+    async def _answered(
+        self, generation: Generation, question: AnsweredRequest
+    ) -> AsyncIterator[tuple[int, Answer, Split]]:
         """Yield each choice whenever it grows, with the text that it can show now."""
         answers = [self._begin(question) for _ in range(generation.n)]
         async for token in generation:
@@ -155,18 +157,18 @@ class Service:
                 generation.cancel(token.choice)
             yield token.choice, answer, grown
 
-    def _begin(self, question: Asked) -> Answer:
+    def _begin(self, question: AnsweredRequest) -> Answer:
         request = question.request
         thinker = self.chat.thinker(question.prompt_ids) if request.is_chat else None
         return Answer(self.chat, stops=request.stops, offered=offered(request), thinker=thinker)
 
-    async def _whole(self, generation: Generation, question: Asked, writer: Writer) -> bytes:
+    async def _whole(self, generation: Generation, question: AnsweredRequest, writer: Writer) -> bytes:
         answers = {index: answer async for index, answer, _ in self._answered(generation, question)}
         in_order = [answers[index] for index in range(generation.n)]
         tokens = sum(len(answer.drawn) for answer in in_order)
         return await self.preparation.run(lambda: as_json(writer.whole(in_order)), size=tokens * ANSWER_BYTES_PER_TOKEN)
 
-    async def _chunks(self, generation: Generation, question: Asked, writer: Writer) -> AsyncIterator[Json]:
+    async def _chunks(self, generation: Generation, question: AnsweredRequest, writer: Writer) -> AsyncIterator[Json]:
         answers: dict[int, Answer] = {}
         shown = [0] * generation.n
         async for index, answer, grown in self._answered(generation, question):

@@ -16,7 +16,7 @@ from art.http.chat import ChatFormat
 from art.http.protocol import SamplingRequest, read_as
 from art.http.refusal import RequestError
 from art.http.thinking import Split
-from art.http.writing import Asked, Json
+from art.http.writing import AnsweredRequest, Json
 from art.sample.sampling import Drawn
 
 MAX_LOGPROBS = 5
@@ -82,7 +82,7 @@ def text_prompt_ids(request: SamplingRequest, chat: ChatFormat, context: int) ->
 class TextWriter:
     """Writes the answers of one request. What makes a choice trainable stands in it as in a chat completion's."""
 
-    def __init__(self, question: Asked) -> None:
+    def __init__(self, question: AnsweredRequest) -> None:
         self._question = question
         self._offsets: dict[int, int] = {}
 

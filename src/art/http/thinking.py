@@ -57,7 +57,7 @@ class Thinker:
     def push(self, text: str) -> Split:
         """Take the next text, and give what is certain by now."""
         if self._is_over:
-            return Split(text=self._said(text))
+            return Split(text=self._answer_text(text))
         self._rest += text
         assert self._marks is not None
         if not self._is_thinking:
@@ -83,7 +83,7 @@ class Thinker:
             self._is_over = True
             thought = self._after_line_ends(thought.rstrip("\n"))
             self._begins = True
-            return Split(thought=thought, text=self._said(text))
+            return Split(thought=thought, text=self._answer_text(text))
         kept = overlap(self._rest, end)
         certain = self._rest[: len(self._rest) - kept].rstrip("\n")
         self._rest = self._rest[len(certain) :]
@@ -94,7 +94,7 @@ class Thinker:
         text, self._rest = self._rest, ""
         return text
 
-    def _said(self, text: str) -> str:
+    def _answer_text(self, text: str) -> str:
         # Only a thought is followed by line ends that nobody said.
         return self._after_line_ends(text) if self._is_thinking else text
 

@@ -25,7 +25,7 @@ ENTRIES_AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class AnsweredRequest:
     """A request that is being answered."""
 
     request: SamplingRequest
@@ -74,7 +74,7 @@ class Asked:
 class Writer(Protocol):
     """Writes the answers of one request, whole or in chunks; only one of both."""
 
-    def __init__(self, question: Asked) -> None: ...
+    def __init__(self, question: AnsweredRequest) -> None: ...
 
     def whole(self, answers: Sequence[Answer]) -> Json:
         """Write everything at once."""

@@ -36,7 +36,7 @@ class Helpers:
         return " and ".join(str(place) for place in places if place is not None)
 
 
-Found = tuple[Source, str]
+NamedSource = tuple[Source, str]
 """A source, and what holds it, in words."""
 
 
@@ -130,7 +130,7 @@ def _copies(bucket: Remote, ref: CheckpointRef, helpers: Helpers) -> Iterator[tu
         yield content, f"{helpers.remote}/{layout.checkpoint_path(ref)}"
 
 
-def _find(bucket: Remote, ref: CheckpointRef, entry: FileEntry, helpers: Helpers) -> Found:
+def _find(bucket: Remote, ref: CheckpointRef, entry: FileEntry, helpers: Helpers) -> NamedSource:
     """Find a file with the very bytes; raises `CorruptCheckpointError` when nobody has them."""
     remotes = [bucket, *([helpers.remote] if helpers.remote else [])]
     in_buckets = (candidate for remote in remotes for candidate in _in_bucket(remote, ref, entry))
@@ -140,7 +140,7 @@ def _find(bucket: Remote, ref: CheckpointRef, entry: FileEntry, helpers: Helpers
     return source
 
 
-def _on_disk(store: CheckpointStore | None, ref: CheckpointRef, entry: FileEntry) -> Iterator[Found]:
+def _on_disk(store: CheckpointStore | None, ref: CheckpointRef, entry: FileEntry) -> Iterator[NamedSource]:
     for spare in find_spares(store, ref.step, entry.blake3) if store else ():
         # One that cannot be read is none; another source may be whole.
         with suppress(CorruptCheckpointError, StorageError):
@@ -148,7 +148,7 @@ def _on_disk(store: CheckpointStore | None, ref: CheckpointRef, entry: FileEntry
             yield spare.path, spare.holder
 
 
-def _in_bucket(remote: Remote, ref: CheckpointRef, entry: FileEntry) -> Iterator[Found]:
+def _in_bucket(remote: Remote, ref: CheckpointRef, entry: FileEntry) -> Iterator[NamedSource]:
     for checkpoint in holders(remote, ref):
         for file in checkpoint.files:
             is_same = (file.size_bytes, file.blake3) == (entry.size_bytes, entry.blake3)

@@ -184,11 +184,11 @@ def _prompts(store: CheckpointStore, steps: Iterable[Held], wanted: set[str]) ->
         lines = history.read_trajectories(step.ref.model, step.ref.step - 1, split=TRAIN)
         for group in read_lines(lines):
             for key in scenarios_of([group]):
-                prompts.setdefault(key, _asked(group.trajectories[0]))
+                prompts.setdefault(key, _last_prompt(group.trajectories[0]))
     return prompts
 
 
-def _asked(trajectory: Any) -> str:
+def _last_prompt(trajectory: Any) -> str:
     last = prompt_of(trajectory)[-1:]
     text = " ".join(text_of(dict(last[0]).get("content")).split()) if last else ""
     return text if len(text) <= PROMPT_LENGTH else f"{text[: PROMPT_LENGTH - 1]}…"

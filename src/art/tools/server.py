@@ -29,7 +29,7 @@ def make_server(experiments: Experiments) -> MCPServer[Any]:
         raise ConfigurationError("The tools need the package mcp; pip install 'artfork[mcp]'.") from error
     server: MCPServer[Any] = MCPServer("artfork", instructions=INSTRUCTIONS, version=version("artfork"))
     for tool in experiments.reading:
-        server.tool(annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False))(_said(tool))
+        server.tool(annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False))(_with_plain_errors(tool))
     for tool in experiments.changing:
         # The same call again changes nothing more.
         annotations = ToolAnnotations(
@@ -38,11 +38,11 @@ def make_server(experiments: Experiments) -> MCPServer[Any]:
             idempotent_hint=True,
             open_world_hint=False,
         )
-        server.tool(annotations=annotations)(_said(tool))
+        server.tool(annotations=annotations)(_with_plain_errors(tool))
     return server
 
 
-def _said(tool: Callable[..., Any]) -> Callable[..., Any]:
+def _with_plain_errors(tool: Callable[..., Any]) -> Callable[..., Any]:
     """Let a tool's error reach the agent as its words; the protocol hides every other one."""
     from mcp.server.mcpserver.exceptions import ToolError
 

@@ -121,11 +121,11 @@ class _Attention(torch.autograd.Function):
         return *gradients_in, None, None
 
 
-Given = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-Found = tuple[Tensor, ...]
+Saved = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+Gradients = tuple[Tensor, ...]
 
 
-def _branches_backward(given: Given, targets: Found, *, prompt: slice, branches: Branches, scale: float) -> None:
+def _branches_backward(given: Saved, targets: Gradients, *, prompt: slice, branches: Branches, scale: float) -> None:
     """Put the gradient of a family's branches in its places; the prompt's own is there already."""
     gradient, query, key, value, out, total = given
     real = torch.zeros(branches.count * branches.width, dtype=torch.bool, device=query.device)
@@ -144,6 +144,6 @@ def _at(place: slice, *tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(tensor[:, :, place] for tensor in tensors)
 
 
-def _put(targets: Found, place: slice, gradients: Sequence[Tensor]) -> None:
+def _put(targets: Gradients, place: slice, gradients: Sequence[Tensor]) -> None:
     for tensor, gradient in zip(targets, gradients, strict=True):
         tensor[:, :, place] = gradient
