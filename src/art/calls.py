@@ -21,6 +21,10 @@ DONE = b"[DONE]"
 SAID_AGAIN = ("role", "finish_reason", "id", "name")
 """Texts of an event that are whole; some servers say them in every one."""
 LAST_OF_A_RESPONSE = ("response.completed", "response.incomplete")
+MAX_PIECES = 1024
+"""Of choices, and of calls in one: a place beyond is a claim that takes memory."""
+_STRANGE = (AttributeError, KeyError, TypeError, ValueError)
+"""What reading a document of another form raises."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,16 @@ def read_choices(body: bytes) -> tuple[Choice, ...]:
 
 
 class Events:
-    """The choices of an answer that comes in events, put together as its bytes come in."""
+    """The choices of an answer that comes in events, put together as its bytes come in.
+
+    None when an event has another form than a server's: the caller's own client says what it makes of it.
+    """
 
     def __init__(self) -> None:
         self._rest = b""
         self._choices: dict[int, dict[str, Any]] = {}
         self._response: dict[str, Any] | None = None
+        self._is_strange = False
         self.is_done = False
 
     def feed(self, received: bytes) -> None:
@@ -90,6 +98,12 @@ class Events:
 
     def choices(self) -> tuple[Choice, ...]:
         """Give the choices that have ended."""
+        try:
+            return () if self._is_strange else self._ended()
+        except _STRANGE:
+            return ()
+
+    def _ended(self) -> tuple[Choice, ...]:
         if self._response:
             return _answered(self._response)
         choices = [self._choices[index] for index in sorted(self._choices)]
@@ -104,11 +118,16 @@ class Events:
         if event == DONE:
             self.is_done = True
             return
-        fields = _object(event) or {}
+        try:
+            self._add(_object(event) or {})
+        except _STRANGE:
+            self._is_strange = True
+
+    def _add(self, fields: dict[str, Any]) -> None:
         if fields.get("type") in LAST_OF_A_RESPONSE:
             self._response, self.is_done = fields.get("response"), True
         for piece in fields.get("choices") or ():
-            choice = self._choices.setdefault(piece.get("index", 0), {})
+            choice = self._choices.setdefault(_place(piece, 0), {})
             message, delta = choice.setdefault("message", {}), piece.get("delta") or {}
             _add(choice, {name: value for name, value in piece.items() if name != "delta"})
             _add(
@@ -120,10 +139,17 @@ class Events:
 
 
 def _add_tool_call(calls: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
-    place = piece.get("index", len(calls))
+    place = _place(piece, len(calls))
     calls.extend({} for _ in range(place + 1 - len(calls)))
     _add(calls[place], {name: value for name, value in piece.items() if name not in ("index", "type")})
     calls[place]["type"] = "function"
+
+
+def _place(piece: Mapping[str, Any], default: int) -> int:
+    place = piece.get("index", default)
+    if type(place) is not int or not 0 <= place < MAX_PIECES:
+        raise ValueError(f"{place!r} is no place among choices or calls")
+    return place
 
 
 def _add(whole: dict[str, Any], piece: Mapping[str, Any]) -> None:
@@ -152,7 +178,10 @@ def _choices(choices: list[Any]) -> tuple[Choice, ...]:
 
 
 def _answered(response: Mapping[str, Any]) -> tuple[Choice, ...]:
-    choice = as_choice(response)
+    try:
+        choice = as_choice(response)
+    except _STRANGE:
+        return ()
     return _choices([choice]) if choice else ()
 
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 import art
 from api.world import PROMPT, World
-from art.calls import Call, Events, Question
+from art.calls import Call, Events, Question, read_choices
 from art.capture import add_call
 from art.errors import TrainingDataError
 from art.http.server import Listen, Server
@@ -352,3 +352,35 @@ def test_events_are_heard_from_a_server_that_does_not_call_them_so():
         server.stop()
 
     assert captured.messages() == [*PROMPT, {"role": "assistant", "content": "hi"}]
+
+
+STRANGE = [
+    5,
+    [],
+    {"choices": 5},
+    {"choices": [5]},
+    {"choices": [{"index": "0"}]},
+    {"choices": [{"index": 10**12}]},
+    {"choices": [{"delta": {"tool_calls": [{"index": 10**12}]}}]},
+    {"choices": [{"delta": {"tool_calls": [{"index": -5}]}}]},
+    {"choices": [{"delta": {"tool_calls": 5}}]},
+    {"choices": [{"delta": 5}]},
+    {"choices": [{"message": "x", "delta": {}}]},
+    {"choices": [{"logprobs": 5, "delta": {}}, {"logprobs": [5], "delta": {}}]},
+    {"type": [], "choices": None},
+    {"type": "response.completed", "response": 5},
+    {"type": "response.completed", "response": {"output": 5}},
+    {"type": "response.completed", "response": {"output": [{"type": "reasoning", "content": 5}]}},
+    {"type": "response.completed", "response": {"choices": [5]}},
+]
+
+
+@pytest.mark.parametrize("event", STRANGE, ids=repr)
+def test_an_answer_of_another_form_is_none_and_takes_no_memory(event: object):
+    events = Events()
+
+    events.feed(f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode())
+
+    assert events.choices() == ()
+    assert read_choices(json.dumps(event).encode()) == ()
+    assert read_choices(json.dumps({"object": "response", "output": event}).encode()) == ()

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import JsonValue
 from safetensors.torch import save_file
 
+from adapters import adapter_bytes
 from art.adapter.merging import merge_adapters
 from art.backend import Trainable
 from art.errors import ArtError, BaseModelMismatchError, CorruptCheckpointError, LoRAShapeMismatchError
@@ -24,10 +26,11 @@ from art.model import TrainableModel
 from art.names import ModelRef
 from art.ops.contents import pieces_of
 from art.ops.plan import plan
+from art.ops.rerun import plan_rerun
 from art.ops.saved import checkpoints_in
 from art.store.store import CheckpointStore
 from fuzz.world import bounded
-from store.conftest import write_checkpoint
+from store.conftest import adapter_config, write_checkpoint
 
 LAYER = "base_model.model.model.layers.0.self_attn.q_proj"
 METHODS = [Method(name=name) for name in ("linear", "slerp", "ties")]
@@ -166,3 +169,19 @@ def test_a_folder_whose_name_only_looks_like_a_step_is_no_checkpoint(tmp_path: P
         (tmp_path / folder / "trainer_state.json").write_text("{}")
 
     assert checkpoints_in(tmp_path) == {3: tmp_path / "checkpoint-0003"}
+
+
+@pytest.mark.parametrize("name", ["loss", "kl_reference", "beta", "micro_batch_tokens", "learning_rate", "x"])
+@pytest.mark.parametrize("value", [[], {}, [[1]], "x" * 10_000, -1, 10**15, 1e300, True, None, {"a": [1]}], ids=repr)
+def test_a_setting_that_no_step_was_taken_with_is_told(tmp_path: Path, name: str, value: JsonValue):
+    store, model = CheckpointStore(tmp_path / "root"), ModelRef("shop", "evil")
+    with store.stage(model.at(1)) as stage:
+        (stage.path / "adapter_config.json").write_bytes(adapter_config())
+        (stage.path / "adapter_model.safetensors").write_bytes(adapter_bytes(b"weights"))
+        (stage.path / "trainer.json").write_text("{}")
+        checkpoint = stage.commit(settings={"loss": "cispo", name: value})
+
+    missing = plan_rerun(store, checkpoint, tmp_path)
+
+    assert isinstance(missing, list)
+    assert max(map(len, missing)) < 1000

@@ -13,6 +13,7 @@ from typing import Any
 from art.config import CLIP_RANGES, TrainConfig
 from art.errors import ConfigurationError
 from art.format import layout
+from art.format.json import shown_name
 from art.format.kinds import ADAPTER
 from art.format.lineage import locate, segments
 from art.ops.recording import find_learned
@@ -135,8 +136,9 @@ class _Search:
             return
         if SUPERVISED in settings:
             return
-        if settings.get("loss") not in CLIP_RANGES:
-            yield f"its loss {settings.get('loss')} is a function of the script that trained it"
+        loss = settings.get("loss")
+        if not isinstance(loss, str) or loss not in CLIP_RANGES:
+            yield f"its loss {shown_name(str(loss))} is a function of the script that trained it"
             return
         try:
             yield from self._missing_reference(TrainConfig(**_settings(self._checkpoint)))
