@@ -20,7 +20,7 @@ from art.format.pins import pin_line, read_pins
 from art.format.safetensors import check_length, read_header
 from art.names import ModelRef
 from art.ops.recording import as_line, read_lines
-from art.ops.rollouts import _group as as_rollouts
+from art.ops.rollouts import rollout_group
 from art.store.foreign import read_config
 from art.store.history import parse_line
 from art.trajectories import sampled_tokens
@@ -96,7 +96,7 @@ def _history(content: bytes) -> None:
 def _rollouts(content: bytes) -> None:
     for each in read_lines(content.split(b"\n")):
         assert list(read_lines([as_line(each).encode()])), "what was read can be written and read again"
-        as_rollouts(each) if len(each) else None
+        rollout_group(each)
         for trajectory in each:
             trajectory.messages()
             for item in trajectory.messages_and_choices:

@@ -39,7 +39,7 @@ def main(target: str, seconds: str) -> None:
         "artifact_prefix": f"{GROWN}/{target}-",
         "print_final_stats": 1,
         "verbosity": 0,
-        # The targets have bounds of their own on time and memory, and a timer for them. None at all would be one second.
+        # The targets have bounds of their own on time and memory, and a timer for them. Zero would mean one second.
         "timeout": 24 * 3600,
         "rss_limit_mb": 0,
     }

@@ -15,6 +15,7 @@ from torch import nn
 from adapters import adapter_bytes
 from art.errors import ArtError, CorruptCheckpointError, LoRAShapeMismatchError
 from art.format.adapter import check_config
+from art.local.logbook import means
 from art.names import ModelRef
 from art.ops.recording import read_lines
 from art.ops.rollouts import read_rollouts
@@ -116,6 +117,21 @@ def test_recorded_rollouts_of_another_form_are_left_out(store: CheckpointStore, 
 
     assert [each.model_dump_json() for each in read] == [good]
     assert len(shown) == 1
+
+
+@pytest.mark.parametrize("rewards", [[None], [None, None], [None, 0.5]], ids=repr)
+def test_a_rollout_whose_reward_is_no_number_is_left_out_and_not_its_group(
+    store: CheckpointStore, rewards: list[float | None]
+):
+    fields: Any = json.loads(group().model_dump_json())
+    trajectories = [{**fields["trajectories"][0], "reward": reward} for reward in rewards]
+    line = json.dumps({**fields, "trajectories": trajectories})
+    History(store.root).append_trajectories(MAIN, 1, split="train", trajectories=[line])
+
+    shown = read_rollouts(store.root, MAIN.at(1), "train")
+
+    assert [[rollout.reward for rollout in each.rollouts] for each in shown] == ([[0.5]] if 0.5 in rewards else [])
+    assert set(means(list(read_lines([line.encode()])))) >= {"reward", "reward_std_dev"}
 
 
 @pytest.mark.parametrize("name", ["a\x1b[31m", "x" * 300_000, "\u202egnol"], ids=["control", "long", "direction"])

@@ -5,6 +5,7 @@ Knows trajectories, checkpoints and histories; knows no trainer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, pstdev
 from typing import Any, SupportsFloat
@@ -103,9 +104,13 @@ def means(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:
     if not trajectories:
         return {**of_groups, **counted}
     # A reward that a script has set may be a number of NumPy, which `statistics` mixes with no other.
-    stds = [pstdev([float(trajectory.reward) for trajectory in group]) for group in groups if len(group)]
+    stds = [_spread([float(trajectory.reward) for trajectory in group]) for group in groups if len(group)]
     rewards = {"reward": mean_reward(trajectories), "reward_std_dev": fmean(stds)}
     return {**rewards, **_averages(trajectory.metrics for trajectory in trajectories), **of_groups, **counted}
+
+
+def _spread(rewards: Sequence[float]) -> float:
+    return pstdev(rewards) if all(map(math.isfinite, rewards)) else math.nan
 
 
 def _averages(mappings: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,14 +67,20 @@ def rollout_steps(root: Path, ref: CheckpointRef, split: str) -> list[int]:
 
 
 def read_rollouts(root: Path, ref: CheckpointRef, split: str) -> list[RolloutGroup]:
-    """Read the groups of a step, the worst mean reward first; none where nothing was recorded."""
+    """Read the groups of a step, the worst mean reward first; none where nothing was recorded.
+
+    A rollout whose reward is no number cannot be compared, and is left out.
+    """
     lines = History(root).read_trajectories(ref.model, ref.step, split=split)
-    groups = [_group(group) for group in read_lines(lines) if len(group)]
-    return sorted(groups, key=lambda group: group.mean)
+    groups = (rollout_group(group) for group in read_lines(lines))
+    return sorted((group for group in groups if group), key=lambda group: group.mean)
 
 
-def _group(group: TrajectoryGroup) -> RolloutGroup:
-    trajectories = list(group)
+def rollout_group(group: TrajectoryGroup) -> RolloutGroup | None:
+    """Say what a group was asked, answered and earned; None where no reward of it is a number."""
+    trajectories = [each for each in group if math.isfinite(each.reward)]
+    if not trajectories:
+        return None
     prompt = prompt_of(trajectories[0])
     rewards = [trajectory.reward for trajectory in trajectories]
     mean, std = fmean(rewards), pstdev(rewards)
