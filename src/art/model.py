@@ -294,6 +294,7 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
         inference = await backend.register(self, port=int(listen.get("server_args", {}).get("port", 0)))
         if inference is not None:
             self.inference_base_url, self.inference_api_key = inference.base_url, inference.api_key
+            self.inference_model_name = self.name  # scripts read it instead of asking get_inference_name
         self._bind(backend)
 
     async def train(

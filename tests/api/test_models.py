@@ -264,6 +264,23 @@ def test_the_context_length_that_was_set_bounds_conversations(small_model: Path,
     assert asyncio.run(ask()) <= 64
 
 
+def test_a_registered_model_says_by_which_name_it_is_asked(small_model: Path, tmp_path: Path):
+    model = make(small_model)
+
+    async def ask() -> str:
+        async with LocalBackend(path=tmp_path) as backend:
+            await model.register(backend)
+            messages: Any = [{"role": "user", "content": "hi"}]
+            extra = {"return_token_ids": True, "return_tokens_as_token_ids": True}
+            answer = await model.openai_client().chat.completions.create(
+                model=str(model.inference_model_name), messages=messages, max_tokens=2, extra_body=extra
+            )
+            return answer.model
+
+    assert (model.inference_model_name, asyncio.run(ask())) == (None, "agent")
+    assert model.get_inference_name(3) == "agent@3"
+
+
 def test_the_rank_that_was_set_meets_the_checkpoints_shape(small_model: Path, tmp_path: Path):
     async def body() -> None:
         async with LocalBackend(path=tmp_path) as backend:

@@ -46,7 +46,7 @@ Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 Read = TypeVar("Read", bound=BaseModel)
 NO_CONTENT = {
     "model", "seed", "stream", "stream_options", "logprobs", "top_logprobs", "return_token_ids", "modalities",
-    "timeout", "user", "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention",
+    "return_tokens_as_token_ids", "timeout", "user", "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention",
     "safety_identifier", "service_tier", "store", "echo",
 }  # fmt: skip
 """What a request may ask for without asking for another answer."""
@@ -191,7 +191,8 @@ class SamplingRequest(_Strict):
     guided_choice: Annotated[list[Name], Field(min_length=1, max_length=MAX_PARTS)] | None = None
     guided_grammar: Annotated[str, Field(max_length=MAX_GRAMMAR_CHARACTERS)] | None = None
     return_token_ids: bool | None = None
-    """Without effect: every answer has them."""
+    return_tokens_as_token_ids: bool | None = None
+    """Both without effect: every answer has them, and spells tokens by them."""
 
     # Accepted, and without effect here: they are about accounts and transport.
     timeout: float | None = None
