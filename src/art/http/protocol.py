@@ -46,8 +46,8 @@ Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 Read = TypeVar("Read", bound=BaseModel)
 NO_CONTENT = {
     "model", "seed", "stream", "stream_options", "logprobs", "top_logprobs", "return_token_ids", "modalities",
-    "return_tokens_as_token_ids", "timeout", "user", "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention",
-    "safety_identifier", "service_tier", "store", "echo",
+    "timeout", "user", "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention",
+    "safety_identifier", "service_tier", "store", "echo", "return_tokens_as_token_ids",
 }  # fmt: skip
 """What a request may ask for without asking for another answer."""
 
