@@ -26,7 +26,7 @@ from art.ui.server import open_listener
 
 HERE = Path(__file__).parent
 COMMANDS = ("status", "log --graph", "suggest yes-no-maybe-001")
-COLUMNS = 116
+COLUMNS = 120
 MODELS = ("demo/yes-no-maybe-001", "demo/yes-no-maybe-002")
 FORMAT = "<pre style='font:14px/1.35 DejaVu Sans Mono,monospace'>{code}</pre>"
 STYLE = (

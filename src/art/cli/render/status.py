@@ -137,4 +137,4 @@ def _tokens(owns: Collection[Own]) -> str:
     learned = int(sum(own.tokens for own in owns))
     if not written:
         return f"{wording.amount(learned)} tokens"
-    return f"{wording.amount(read)} tokens in, {wording.amount(written)} out"
+    return f"{wording.amount(read)} → {wording.amount(written)} tokens"
