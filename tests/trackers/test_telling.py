@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +18,10 @@ from art.local.reports import Reports, reports_of
 from art.ops.telling import Teller, TrackerReport
 from art.store.history import History
 from art.store.store import CheckpointStore
+from art.track.json_lines import JsonLines
 from art.track.known import maker
 from art.track.tracker import Point
+from art.trajectories import Trajectory, TrajectoryGroup
 from trackers.reading import prepare
 from trackers.stories import AGENT, FORK, ListTracker, Shown, fork_agent, new_store, train, validate
 
@@ -217,3 +221,14 @@ def test_wandb_is_told_of_metrics_where_its_key_is_set_unless_it_is_turned_off(t
     assert reports_of([], tmp_path, rollouts=True) == []
     monkeypatch.delenv("WANDB_API_KEY")
     assert reports_of(None, tmp_path, rollouts=True) == []
+
+
+def test_a_reward_that_is_no_number_is_told_as_none(tmp_path):
+    tracker = JsonLines(tmp_path)
+    spoken = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    group = TrajectoryGroup([Trajectory(messages_and_choices=spoken, reward=math.nan)])
+
+    tracker.rollouts(1, "val", [group])
+
+    lines = (tmp_path / "rollouts/val/0001.jsonl").read_text().splitlines()
+    assert [json.loads(line, parse_constant=pytest.fail)["reward"] for line in lines] == [None]

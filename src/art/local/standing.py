@@ -12,12 +12,12 @@ from collections.abc import Collection, Mapping
 from shlex import quote
 from typing import Literal
 
-from art.errors import ArtError, ConfigurationError, CorruptCheckpointError, StorageError
+from art.errors import ArtError, CheckpointNotFoundError, ConfigurationError, CorruptCheckpointError, StorageError
 from art.names import ModelRef
 from art.ops.repair import repair
 from art.ops.verify import check
 from art.remote.remote import Remote
-from art.store.checkpoint import Checkpoint, Damage
+from art.store.checkpoint import Checkpoint, Damage, reading
 from art.store.store import CheckpointStore
 from art.store.wording import listed_steps
 
@@ -62,12 +62,16 @@ class Standing:
 
     def newest_sound(self, model: ModelRef, at: Checkpoint | None) -> Checkpoint | None:
         """Open the newest checkpoint and compare every byte of it with its manifest."""
-        newest = self.newest(model, at)
-        try:
-            if newest:
-                self.store.verify(newest)
-        except CorruptCheckpointError as error:
-            return self._without(model, error)
+        while newest := self.newest(model, at):
+            try:
+                with reading(newest):
+                    self.store.verify(newest)
+            except CheckpointNotFoundError:
+                # Another process moved it while it was read.
+                continue
+            except CorruptCheckpointError as error:
+                return self._without(model, error)
+            break
         return newest
 
     def require_root(self, model: ModelRef, at: Checkpoint | None) -> None:

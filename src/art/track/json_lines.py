@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
+
 from art.track.conversations import rows_of
 from art.track.folders import opened_to_append, plain, writing
 from art.track.tracker import Point, Run
@@ -71,7 +73,7 @@ def _replace(folder: Path, name: str, rows: Sequence[Any]) -> None:
         fresh.unlink(missing_ok=True)
         # Newly made: a link of this name would be another file.
         with fresh.open("x", encoding="utf-8") as file:
-            file.writelines(f"{json.dumps(row, default=str)}\n" for row in rows)
+            file.writelines(f"{to_json(row, fallback=str, inf_nan_mode='null').decode()}\n" for row in rows)
         fresh.replace(folder / name)
 
 
