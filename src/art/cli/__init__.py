@@ -6,6 +6,7 @@ check of continuation. Everything it does is also in the library; here are words
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Generator
@@ -17,6 +18,8 @@ from art.errors import ArtError
 
 FAILED = 1
 PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
+GARBAGE_AFTER = 50_000
+"""New objects until cycles are looked for. Python's 700 would look a hundred times while a command imports."""
 RUN_SCRIPTS = {"sweep"}
 """Commands whose scripts inherit the environment."""
 INTERRUPTED = 130
@@ -28,6 +31,7 @@ OPTIONS = {"overwrite=True": "--overwrite", "mode='min' or 'max'": "--mode min o
 
 def main() -> None:
     """Run the program; an error of ours is one line on stderr and exit status 1."""
+    gc.set_threshold(GARBAGE_AFTER)
     with _no_plugins():
         _run()
 
