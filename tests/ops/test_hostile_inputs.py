@@ -15,9 +15,16 @@ from pydantic import JsonValue
 from safetensors.torch import save_file
 
 from adapters import adapter_bytes
+from art.adapter.loading import load_base
 from art.adapter.merging import merge_adapters
 from art.backend import Trainable
-from art.errors import ArtError, BaseModelMismatchError, CorruptCheckpointError, LoRAShapeMismatchError
+from art.errors import (
+    ArtError,
+    BaseModelMismatchError,
+    CorruptCheckpointError,
+    LoRAShapeMismatchError,
+    ModelNotFoundError,
+)
 from art.format.json import parse
 from art.format.manifest import BaseModelInfo, threads_of
 from art.format.merge import Method
@@ -185,3 +192,13 @@ def test_a_setting_that_no_step_was_taken_with_is_told(tmp_path: Path, name: str
 
     assert isinstance(missing, list)
     assert max(map(len, missing)) < 1000
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "../" * 2000, "\u202egnol", "\x1b[2J", "nowhere/\0"], ids=["x", "up", "d", "c", "0"]
+)
+def test_a_base_model_that_cannot_be_is_named_briefly(name: str):
+    with pytest.raises(ModelNotFoundError) as caught:
+        load_base(name, device=torch.device("cpu"), dtype="auto")
+
+    assert len(str(caught.value)) < 1500

@@ -13,7 +13,11 @@ from transformers.utils import logging as transformers_logging
 
 from art.adapter import four_bits
 from art.errors import ConfigurationError, ModelNotFoundError
+from art.format.json import shown
 from art.format.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+
+MOST_SHOWN = 500
+"""Characters of what transformers says, which repeats a name as long as it is."""
 
 
 def load_base(
@@ -24,8 +28,8 @@ def load_base(
     With `dtype="auto"` the weights stay as they were saved; `in_4bit` holds its layers in 4 bits. Raises
     `ModelNotFoundError`, and `ConfigurationError` for weights in a form that is not implemented.
     """
-    _refuse_adapter(base_model)
     try:
+        _refuse_adapter(base_model)
         with _quiet():
             tokenizer: Any = AutoTokenizer.from_pretrained(base_model)
             config = AutoConfig.from_pretrained(base_model)
@@ -35,7 +39,7 @@ def load_base(
         raise
     except (OSError, ValueError) as error:
         raise ModelNotFoundError(
-            f"The base model {base_model!r} cannot be loaded: {str(error).splitlines()[0]} "
+            f"The base model {shown(base_model)} cannot be loaded: {str(error).splitlines()[0][:MOST_SHOWN]} "
             "Give a Hugging Face repository id that is in reach, or a folder that holds a causal language model."
         ) from error
     if not told:
@@ -50,9 +54,9 @@ def _refuse_adapter(base_model: str) -> None:
     if not (folder / ADAPTER_CONFIG).is_file() or (folder / "config.json").exists():
         return
     raise ModelNotFoundError(
-        f"{base_model!r} is no base model but an adapter. Give the base that it belongs to as base_model, and copy "
-        f"{ADAPTER_CONFIG} and {ADAPTER_WEIGHTS} into <root>/<project>/models/<name>/checkpoints/0000: training goes "
-        "on from there."
+        f"{shown(base_model)} is no base model but an adapter. Give the base that it belongs to as base_model, and "
+        f"copy {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS} into <root>/<project>/models/<name>/checkpoints/0000: training "
+        "goes on from there."
     )
 
 
