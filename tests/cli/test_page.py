@@ -13,6 +13,8 @@ from art.cli.group import COMMANDS
 PAGE = (Path(__file__).parents[2] / "docs/reference/command-line.md").read_text()
 TERMINAL = 80
 EVERYWHERE = {"--root", "--project", "--json", "--help"}
+# One word for what differs with the command: a policy or a verdict, a key that opens or signs, a metric shown or given.
+OF_ITS_COMMAND = {"--keep", "--key", "--metric", "--rollouts"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -44,6 +46,18 @@ def test_the_line_of_a_command_is_one_sentence_that_fits_a_terminal(command: str
 
     assert line.endswith(".")
     assert len(f"  {max(COMMANDS, key=len)}  {line}") <= TERMINAL
+
+
+def test_an_option_is_explained_in_the_same_words_by_all_commands_that_have_it():
+    program = typer.main.get_command(app)
+    words: dict[str, set[str | None]] = {}
+    for command in COMMANDS:
+        for parameter in program.commands[command].params:  # pyright: ignore
+            for name in parameter.opts:
+                if name.startswith("--"):
+                    words.setdefault(name, set()).add(parameter.help)
+
+    assert {name for name, texts in words.items() if len(texts) > 1} == OF_ITS_COMMAND
 
 
 @pytest.mark.parametrize("option", sorted(EVERYWHERE - {"--help"}))

@@ -29,9 +29,7 @@ def export(
     folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="A new folder, or an empty one.")] = None,
     merge: Annotated[bool, typer.Option("--merge", metavar="", help="A whole model, the adapter merged in.")] = False,
     gguf: Annotated[bool, typer.Option("--gguf", metavar="", help="The merged model as one GGUF file.")] = False,
-    base_model: Annotated[
-        str | None, typer.Option(help="Where the base model lies now, for --merge and --gguf.")
-    ] = None,
+    base_model: Annotated[str | None, typer.Option(help="Where the base model lies, if not where it says.")] = None,
     to: Annotated[
         str | None, typer.Option("--to", metavar="TRACKER", help="trackio, wandb, mlflow, tensorboard or jsonl.")
     ] = None,

@@ -20,7 +20,7 @@ def fork(
     not_after: Annotated[int | None, typer.Option(min=0, metavar="STEP", help="The newest at or before this.")] = None,
     best: Annotated[str | None, typer.Option(metavar="METRIC", help="The best by a metric, as in val/reward.")] = None,
     mode: Annotated[
-        str | None, typer.Option(metavar="min|max", help="With --best, where its name does not say what is better.")
+        str | None, typer.Option(metavar="min|max", help="What is better, where the metric does not say.")
     ] = None,
     reset: Annotated[
         list[str] | None, typer.Option(metavar="PART", help="Start afresh: optimizer, schedule, random or state.")

@@ -28,7 +28,9 @@ def collect(
         ),
     ] = None,
     keep: Annotated[str | None, typer.Option(metavar="POLICIES", help="Delete checkpoints that none keeps.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "--plan", "-n", metavar="", help="Only list.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "--plan", "-n", metavar="", help="Only say what would be done.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.")] = False,
     root: Root = None,
     project: Project = None,

@@ -30,8 +30,10 @@ def remove(
     ],
     keep_last: Annotated[int, typer.Option(min=0, metavar="N", help="Keep the last N of those named.")] = 0,
     keep_best: Annotated[str | None, typer.Option(metavar="METRIC", help="Keep the best by this metric.")] = None,
-    mode: Annotated[str | None, typer.Option(metavar="MODE", help="Whether min or max is the best.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", metavar="", help="Only list.")] = False,
+    mode: Annotated[
+        str | None, typer.Option(metavar="min|max", help="What is better, where the metric does not say.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", metavar="", help="Only say what would be done.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.")] = False,
     root: Root = None,
     project: Project = None,

@@ -33,7 +33,7 @@ Tokens = Annotated[int | None, typer.Option("--tokens", min=1, help="The same, i
 Seconds = Annotated[float | None, typer.Option("--seconds", min=0.001, help="The same, in seconds.")]
 Bucket = Annotated[str | None, typer.Option("--remote", metavar="URL", help="A bucket to mirror to.")]
 Logs = Annotated[Path | None, typer.Option("--logs", metavar="FOLDER", help="Keeps what scripts print.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say which branches there would be.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would be done.")]
 
 
 def sweep(

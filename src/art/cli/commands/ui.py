@@ -14,7 +14,7 @@ MOST_POINTS = 1000
 
 def ui(
     context: typer.Context,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
     allow_fork: Annotated[bool, typer.Option("--allow-fork", metavar="", help="Let the page fork.")] = False,
     export: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the page into one HTML file.")] = None,
     rollouts: Annotated[Rollouts, typer.Option(help="Which rollouts a file brings along.")] = "some",

@@ -41,7 +41,7 @@ Key = Annotated[
 AsContinuation = Annotated[
     bool, typer.Option("--continuation", metavar="", help="Train on from here in three ways and compare the bits.")
 ]
-BaseModel = Annotated[str | None, typer.Option(help="Where the base model lies, for --continuation.")]
+BaseModel = Annotated[str | None, typer.Option(help="Where the base model lies, if not where it says.")]
 Keep = Annotated[bool, typer.Option("--keep", metavar="", help="Store the verdict beside the checkpoint.")]
 
 
