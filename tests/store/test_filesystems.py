@@ -17,7 +17,7 @@ from art.ops.repair import repair
 from art.ops.tree import read_tree
 from art.ops.verify import check
 from art.store import disk
-from art.store.checkpoint import Checkpoint
+from art.store.checkpoint import Checkpoint, stamp
 from art.store.sharing import Sharing, share, take_out
 from art.store.store import CheckpointStore
 from filesystems import Mount
@@ -67,7 +67,7 @@ def test_a_plan_tells_what_the_disk_gets_back(
     used = {use.model: use.kept_bytes for use in read_disk_use(mounted_store, read_tree(place, [main, branch]))}
     alone, together = place.freed_bytes(refs[:1]), sum(place.freed_bytes(refs).values())
     for ref in refs:
-        mounted_store.delete_step(ref)
+        mounted_store.delete_step(ref, stamp(mounted_store.open(ref).path))
 
     assert alone[refs[0]] < MIB
     assert 16 * MIB <= sum(used.values()) < 17 * MIB

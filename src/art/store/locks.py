@@ -30,11 +30,10 @@ def locked(folder: Path, *, make: Callable[[Path], None]) -> Generator[None]:
 def _lock(folder: Path, make: Callable[[Path], None]) -> int:
     while True:
         with explained("write in", folder):
-            make(folder)
             try:
                 handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             except FileNotFoundError:
-                # Another process removed it, empty until now: make it again.
+                make(folder)
                 continue
             if flock(handle, fcntl.LOCK_EX) and not _is_at(handle, folder):
                 os.close(handle)

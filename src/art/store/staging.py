@@ -28,8 +28,10 @@ def new_staging(above: Path, *, is_needed: Callable[[], bool] = lambda: False) -
         disk.make_folders(above.parent)
         if above.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    folder = above / uuid.uuid4().hex
-    with locked(folder, make=_make_fleeting):
+        # Nothing is lost when a power failure takes it.
+        folder = above / uuid.uuid4().hex
+        disk.make_fleeting_folders(folder)
+    with locked(folder, make=disk.make_fleeting_folders):
         try:
             yield folder
         finally:
@@ -74,8 +76,3 @@ def _may_go(folder: Path, is_needed: Callable[[], bool]) -> bool:
     except OSError:
         # A disk that does not say so may have moves that were begun.
         return False
-
-
-def _make_fleeting(folder: Path) -> None:
-    """Make a staging folder: nothing is lost when a power failure takes it."""
-    disk.make_fleeting_folders(folder)
