@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from art.adapter.adapted import AdaptedModel
 from art.adapter.attention import use_own_attention
 from art.adapter.neighbours import lay_together
-from art.sample.own.cache import Prompt, Row, Rows
+from art.sample.own.cache import CachedRow, Prompt, Rows
 from art.sample.own.forward import decode, prefill
 from art.sample.own.trial import plain_decoder
 from art.sample.sampling import Draw, Sampling, draw
@@ -64,7 +64,7 @@ def decoding(prompts: int, rows_each: int, *, layers: int, device: str = "cpu") 
         prefill(model, [prompt])
         for place in range(rows_each):
             coming = (prompts - number) * rows_each - place
-            rows.add(Row(last_token=7), prompt, shared=True, coming=coming)
+            rows.add(CachedRow(last_token=7), prompt, shared=True, coming=coming)
     rows.make_room(rows.all())
     return counted(lambda: decode(model, rows.all(), exact_places=None, plain=plain)).launches
 

@@ -22,7 +22,7 @@ from art.adapter.attention import use_own_attention
 from art.adapter.lora import TrainedAdapter
 from art.config import LoRAConfig
 from art.footprint import dimensions_of, pass_bytes
-from art.sample.own.cache import Prompt, Row, Rows
+from art.sample.own.cache import CachedRow, Prompt, Rows
 from art.sample.own.forward import prefill
 from art.train.forward import Scorer
 from art.train.recompute import StorageCount
@@ -69,7 +69,7 @@ def keys(base: Any, dimensions: Any, tokens: int) -> tuple[float, float]:
     with torch.no_grad():
         prefill(base, [prompt])
     for place in range(64):
-        rows.add(Row(last_token=0), prompt, shared=False, most_tokens=tokens - 16, coming=64 - place)
+        rows.add(CachedRow(last_token=0), prompt, shared=False, most_tokens=tokens - 16, coming=64 - place)
     return 64 * capacity_of(tokens) * dimensions.key_value_bytes(), rows.size_bytes
 
 

@@ -28,7 +28,7 @@ GIVEN_SIGNATURES = {
 }
 # What two classes may be called: ART's scripts import the first ones by these names, both branches are documented, and
 # sampling and training know nothing of each other.
-SAME_NAMES = {"History", "LoRAConfig", "TrainConfig", "TrainSFTConfig", "Branch", "Row"}
+SAME_NAMES = {"History", "LoRAConfig", "TrainConfig", "TrainSFTConfig", "Branch"}
 # Wider still, and by how much: these may only shrink.
 STILL_WIDE: dict[str, int] = {}
 

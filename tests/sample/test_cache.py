@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from allocated import Allocated
-from art.sample.own.cache import Prompt, Row, Rows
+from art.sample.own.cache import CachedRow, Prompt, Rows
 
 LAYERS, HEADS, SIZE = 3, 2, 8
 TOKEN_BYTES = 2 * LAYERS * HEADS * SIZE * 4
@@ -28,7 +28,7 @@ def test_making_room_copies_nothing(most_tokens: int | None) -> None:
 
     with Allocated([*prompt.keys, *prompt.values]) as allocated:
         for _ in range(64):
-            rows.add(Row(last_token=1), prompt, shared=True, most_tokens=most_tokens)
+            rows.add(CachedRow(last_token=1), prompt, shared=True, most_tokens=most_tokens)
 
     assert allocated.most_bytes == rows.size_bytes
     assert len({id(row.slab) for row in rows.all()}) <= (64 if most_tokens else 4)
@@ -38,7 +38,7 @@ def test_rows_that_are_bounded_take_what_they_have_and_no_more() -> None:
     rows, prompt = Rows(), prompt_of(10)
 
     for place in range(24):
-        rows.add(Row(last_token=1), prompt, shared=True, most_tokens=200, coming=24 - place)
+        rows.add(CachedRow(last_token=1), prompt, shared=True, most_tokens=200, coming=24 - place)
 
     assert rows.size_bytes == 24 * 256 * TOKEN_BYTES
     assert len({id(row.slab) for row in rows.all()}) == 1
@@ -47,13 +47,13 @@ def test_rows_that_are_bounded_take_what_they_have_and_no_more() -> None:
 def test_one_long_row_takes_one_slot() -> None:
     rows, prompt = Rows(), prompt_of(4000)
 
-    rows.add(Row(last_token=1), prompt, shared=False)
+    rows.add(CachedRow(last_token=1), prompt, shared=False)
 
     assert rows.size_bytes == 4096 * TOKEN_BYTES
 
 
 def test_rows_that_come_grow_and_leave_keep_their_numbers_and_the_slabs_stay_full() -> None:
-    chosen, rows, kept = random.Random(0), Rows(), dict[Row, list[torch.Tensor]]()
+    chosen, rows, kept = random.Random(0), Rows(), dict[CachedRow, list[torch.Tensor]]()
     for turn in range(400):
         live = rows.all()
         if live and chosen.random() < 0.3:
@@ -62,7 +62,7 @@ def test_rows_that_come_grow_and_leave_keep_their_numbers_and_the_slabs_stay_ful
             del kept[row]
         elif chosen.random() < 0.5:
             prompt = prompt_of(chosen.choice([3, 60, 64, 120]), seed=turn)
-            row = Row(last_token=1)
+            row = CachedRow(last_token=1)
             rows.add(row, prompt, shared=False, coming=chosen.choice([1, 1, 5]))
             kept[row] = [tensor[0].clone() for tensor in (*prompt.keys, *prompt.values)]
         rows.make_room(rows.all())

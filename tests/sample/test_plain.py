@@ -13,10 +13,11 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from art.adapter.adapted import AdaptedModel, LowRanks
-from art.adapter.attention import use_own_attention
+from art.adapter.attention import Rules, use_own_attention
 from art.adapter.neighbours import joined, lay_together
 from art.adapter.product import LowRank, float32_products
-from art.sample.own.cache import Prompt, Row, Rows
+from art.sample.own.attention import part, rounds_alike
+from art.sample.own.cache import CachedRow, Prompt, Rows
 from art.sample.own.forward import decode, prefill
 from art.sample.own.plain import PlainDecoder
 from art.sample.own.trial import plain_decoder
@@ -57,7 +58,7 @@ def decoded(adapted: AdaptedModel, plain: PlainDecoder | None, *, exact_places: 
     for length, count in PROMPTS:
         prefill(adapted.model, [prompt := prompt_of(length)])
         for place in range(count):
-            rows.add(Row(last_token=place), prompt, shared=count > 1)
+            rows.add(CachedRow(last_token=place), prompt, shared=count > 1)
     steps: list[Tensor] = []
     for _ in range(STEPS):
         rows.make_room(rows.all())
@@ -109,11 +110,11 @@ def test_a_model_whose_code_computes_something_else_is_decoded_by_that(
 def without_neighbours(adapted: AdaptedModel, plain: PlainDecoder, rows: list[tuple[int, int]]) -> dict[Any, Tensor]:
     """Give for each row, a prompt's length and a first token, the logits of its steps, all of them in one pass."""
     kept, prompts = Rows(), dict[int, Prompt]()
-    named: dict[Row, tuple[int, int]] = {}
+    named: dict[CachedRow, tuple[int, int]] = {}
     for length, token in rows:
         if length not in prompts:
             prefill(adapted.model, [prompts.setdefault(length, prompt_of(length))])
-        named[row := Row(last_token=token)] = (length, token)
+        named[row := CachedRow(last_token=token)] = (length, token)
         kept.add(row, prompts[length], shared=True)
     steps: dict[Any, list[Tensor]] = {each: [] for each in rows}
     for _ in range(STEPS):
@@ -162,6 +163,18 @@ def test_an_exact_row_has_the_same_bits_in_a_pass_of_any_size(
     for count in (2, 5, 17, 33):
         for each, logits in without_neighbours(adapted, plain, chosen.sample(every, count)).items():
             assert torch.equal(logits, alone[each]), (count, each)
+
+
+def test_a_kernel_that_rounds_by_threads_is_found_out(threads: int):
+    rows, heads, queries, tokens = 6, 3, 3, 40
+    query, keys, values = (torch.randn(rows, heads, count, 64) for count in (queries, tokens, tokens))
+    rules = Rules(scale=0.125)
+
+    beside, _ = part(query, keys, values, rules, mask=None)
+    alone = [part(query[[row]], keys[[row]], values[[row]], rules, mask=None)[0] for row in range(rows)]
+
+    if rounds_alike(threads):
+        assert torch.equal(beside, torch.cat(alone))
 
 
 def counted_bytes(model: PreTrainedModel) -> int:

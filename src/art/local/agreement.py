@@ -20,7 +20,7 @@ from art.adapter.reasons import known_reason
 from art.config import LoRAConfig
 from art.errors import ConfigurationError
 from art.local.windows import hides_a_window
-from art.sample.own.cache import Prompt, Row, Rows
+from art.sample.own.cache import CachedRow, Prompt, Rows
 from art.sample.own.forward import decode, prefill
 from art.train import tokenize
 from art.train.batch import Example, collate
@@ -120,7 +120,10 @@ def _compare_gradients(
 def _example(conversation: _Conversation) -> Example:
     span = tokenize.Span(start=len(conversation.prompt), logprobs=(0.0,) * ANSWER, temperature=1.0)
     return Example(
-        row=tokenize.Row(conversation.token_ids, (span,)), advantages=(1.0,), trajectory=0, trajectory_tokens=ANSWER
+        row=tokenize.Row(conversation.token_ids, (span,)),
+        advantages=(1.0,),
+        trajectory=0,
+        trajectory_tokens=ANSWER,
     )
 
 
@@ -133,7 +136,7 @@ def _served_logp(base: PreTrainedModel, conversations: Sequence[_Conversation]) 
     prefill(model, prompts)
     rows = Rows()
     for prompt, each in zip(prompts, conversations, strict=True):
-        rows.add(Row(last_token=each.answer[0]), prompt, shared=True)
+        rows.add(CachedRow(last_token=each.answer[0]), prompt, shared=True)
     second_BV = decode(model, rows.all(), exact_places=None)
     first_BV = torch.stack([prompt.logits_V for prompt in prompts if prompt.logits_V is not None])
     target_B2 = torch.tensor([each.answer[:2] for each in conversations], device=base.device)

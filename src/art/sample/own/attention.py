@@ -9,9 +9,14 @@ their sums.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from art.adapter.attention import Rules, scores
+
+TRIED = ((1, 1, 33), (2, 2, 9), (3, 3, 40), (3, 1, 17))
+"""Key heads, queries and tokens whose scores fill no whole line of memory."""
 
 
 def part(
@@ -22,14 +27,46 @@ def part(
     Query [rows, key heads, queries, size]; `mask` is additive, finite, and broadcasts to the scores.
     """
     if query.device.type == "cpu" and rules.softcap is None:
-        # The kernel behind scaled_dot_product_attention; the public function does not give the log-sum-exp.
-        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        return kernel(query, keys, values, attn_mask=mask, scale=rules.scale)
+        return _kernel(query, keys, values, mask=mask, scale=rules.scale)
     weights = scores(query, keys, rules)
     if mask is not None:
         weights = weights + mask
     total = weights.logsumexp(-1, keepdim=True)
     return torch.matmul((weights - total).exp().to(values.dtype), values), total[..., 0]
+
+
+def _kernel(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, *, mask: torch.Tensor | None, scale: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    # What lies behind scaled_dot_product_attention, which does not give the log-sum-exp.
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return kernel(query, keys, values, attn_mask=mask, scale=scale)
+
+
+@cache
+def rounds_alike(threads: int) -> bool:
+    """Tell whether a processor's kernel gives rows that it computes with so many threads the bits that each has alone.
+
+    The threads' scores lie one behind the other. Some processors multiply otherwise where a matrix does not begin at a
+    whole line of memory, so a row has the bits of the thread that it falls to, which other rows decide. It is tried.
+    """
+    if threads != torch.get_num_threads():
+        raise ValueError(f"there are {torch.get_num_threads()} threads, and not {threads}")
+    generator = torch.Generator().manual_seed(0)
+    return all(_is_alike(*shape, generator=generator) for shape in TRIED)
+
+
+def _is_alike(heads: int, queries: int, tokens: int, *, generator: torch.Generator) -> bool:
+    rows, size = 8, 64
+    shapes = [(rows, heads, each, size) for each in (queries, tokens, tokens)]
+    drawn = [torch.randn(shape, generator=generator) for shape in shapes]
+    alone = [_kernel(*(each[row : row + 1] for each in drawn), mask=None, scale=None) for row in range(rows)]
+    for count in (2, 3, 5, rows):
+        beside = _kernel(*(each[:count] for each in drawn), mask=None, scale=None)
+        expected = [torch.cat(parts) for parts in zip(*alone[:count], strict=True)]
+        if not all(map(torch.equal, beside, expected)):
+            return False
+    return True
 
 
 def shared_part(

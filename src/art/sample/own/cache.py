@@ -42,7 +42,7 @@ class Prompt:
 
 
 @dataclass(eq=False, kw_only=True)
-class Row:
+class CachedRow:
     """A sequence that is being continued."""
 
     last_token: int
@@ -65,7 +65,7 @@ class Slab:
     def __init__(self, capacity: int, slots: int, like: Sequence[torch.Tensor]) -> None:
         """`like` has the keys and the values of each layer, [key heads, tokens, size]."""
         self.capacity, self.slots = capacity, slots
-        self.rows: list[Row] = []
+        self.rows: list[CachedRow] = []
         # Zeros, not empty: what masked slots hold is multiplied by zero, and NaN times zero is NaN.
         tensors = [each.new_zeros(slots, each.shape[0], capacity, each.shape[2]) for each in like]
         half = len(tensors) // 2
@@ -87,14 +87,14 @@ class Slab:
         """Give what a slot holds, [key heads, tokens, size] for each tensor."""
         return [tensor[slot, :, :length] for tensor in self.tensors]
 
-    def add(self, row: Row, tokens: Sequence[torch.Tensor]) -> None:
+    def add(self, row: CachedRow, tokens: Sequence[torch.Tensor]) -> None:
         """Give the row the next slot and copy the tokens into it."""
         slot, length = len(self.rows), tokens[0].shape[1]
         self._put(slot, tokens)
         self.rows.append(row)
         row.slab, row.slot, row.length = self, slot, length
 
-    def replace(self, slot: int, row: Row) -> None:
+    def replace(self, slot: int, row: CachedRow) -> None:
         """Let a row of this capacity take the place of another one."""
         self._put(slot, row.slab.tokens_of(row.slot, row.length))
         self.rows[slot] = row
@@ -123,11 +123,13 @@ class Rows:
     def size_bytes(self) -> int:
         return sum(slab.size_bytes for slab in self._all_slabs())
 
-    def all(self) -> list[Row]:
+    def all(self) -> list[CachedRow]:
         """List the rows, those of a slab next to each other in the order of their slots."""
         return [row for slab in self._all_slabs() for row in slab.rows]
 
-    def add(self, row: Row, prompt: Prompt, *, shared: bool, most_tokens: int | None = None, coming: int = 1) -> None:
+    def add(
+        self, row: CachedRow, prompt: Prompt, *, shared: bool, most_tokens: int | None = None, coming: int = 1
+    ) -> None:
         """Let the row begin after the prompt, on the prompt's own keys or on a copy.
 
         With `most_tokens`, which it will get at most, it never moves to another slab. `coming` are the rows of its
@@ -141,12 +143,12 @@ class Rows:
             row.prompt = prompt
             prompt.users += 1
 
-    def remove(self, row: Row) -> None:
+    def remove(self, row: CachedRow) -> None:
         self._leave(row.slab, row.slot)
         if row.prompt:
             row.prompt.users -= 1
 
-    def make_room(self, rows: Sequence[Row]) -> None:
+    def make_room(self, rows: Sequence[CachedRow]) -> None:
         """See to it that these rows have room for one more token."""
         full = [row for row in rows if row.length == row.slab.capacity]
         for at, row in enumerate(full):

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from art.adapter.attention import Rules, causal
 from art.adapter.rope import is_long, rope_limit
-from art.sample.own.cache import Prompt, Row
+from art.sample.own.cache import CachedRow, Prompt
 from art.sample.own.plain import LEAST_ALIKE, PlainDecoder
 from art.sample.own.segments import DecodePass, Pass
 from art.sample.own.steady import RowByRow
@@ -96,7 +96,7 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Prompt], *, start: int = 0
 
 
 def decode(
-    model: PreTrainedModel, rows: Sequence[Row], *, exact_places: int | None, plain: PlainDecoder | None = None
+    model: PreTrainedModel, rows: Sequence[CachedRow], *, exact_places: int | None, plain: PlainDecoder | None = None
 ) -> torch.Tensor:
     """Advance each row by its last token and return the logits of the next [rows, vocabulary], float32.
 
@@ -122,7 +122,7 @@ def decode(
 
 
 def _decode(
-    model: PreTrainedModel, rows: Sequence[Row], *, places: int, is_exact: bool, plain: PlainDecoder | None
+    model: PreTrainedModel, rows: Sequence[CachedRow], *, places: int, is_exact: bool, plain: PlainDecoder | None
 ) -> torch.Tensor:
     padding = [0] * (places - len(rows))
     ids_B = torch.tensor([row.last_token for row in rows] + padding, device=model.device)

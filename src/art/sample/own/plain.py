@@ -20,6 +20,7 @@ from art.adapter.attention import ForwardPass, Rules
 from art.adapter.layers import linear_layers
 from art.adapter.neighbours import joined
 from art.adapter.product import float32_products, multiply
+from art.sample.own.steady import WHOLE
 
 LEAST_ALIKE, ADAPTED_ROWS = 2, 16
 """From so many rows on oneDNN's products in float32 round alike; an adapter's narrow ones do with a fixed number."""
@@ -96,7 +97,11 @@ class _Layer:
     def __call__(self, x_BH: Tensor, step: _Step, place: int) -> Tensor:
         x_BH = x_BH + self._out(self._attend(self._before(x_BH), step, place), is_exact=step.is_exact)
         gate_up = self._gate_up(self._between(x_BH), is_exact=step.is_exact)
-        inner = self._activation(gate_up[:, : self._inner]) * gate_up[:, self._inner :]
+        gate_BI = gate_up[:, : self._inner]
+        if self._inner % WHOLE:
+            # Rows with others between them end by themselves, and what is left over at an end rounds otherwise.
+            gate_BI = gate_BI.contiguous()
+        inner = self._activation(gate_BI) * gate_up[:, self._inner :]
         return x_BH + self._down(inner, is_exact=step.is_exact)
 
     def _attend(self, x_BH: Tensor, step: _Step, place: int) -> Tensor:

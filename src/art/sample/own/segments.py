@@ -17,7 +17,7 @@ from transformers import Cache
 
 from art.adapter.attention import Rules
 from art.sample.own import attention
-from art.sample.own.cache import Prompt, Row, Slab
+from art.sample.own.cache import CachedRow, Prompt, Slab
 
 PAD_TO = 16
 Attended = tuple[torch.Tensor, torch.Tensor]
@@ -111,7 +111,7 @@ def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return mask.masked_fill_(~seen, torch.finfo(dtype).min / 2)[:, None, None, :]
 
 
-def own_segments(rows: Sequence[Row], *, alike_only: bool, device: torch.device) -> list[OwnSegment]:
+def own_segments(rows: Sequence[CachedRow], *, alike_only: bool, device: torch.device) -> list[OwnSegment]:
     """Put neighbours of a slab together."""
     segments: list[OwnSegment] = []
     start = 0
@@ -126,20 +126,21 @@ def own_segments(rows: Sequence[Row], *, alike_only: bool, device: torch.device)
     return segments
 
 
-def _are_neighbours(row: Row, following: Row, *, alike_only: bool) -> bool:
+def _are_neighbours(row: CachedRow, following: CachedRow, *, alike_only: bool) -> bool:
     if following.slab is not row.slab or following.slot != row.slot + 1:
         return False
     return not alike_only or (following.length == row.length and _are_batched_alike(row))
 
 
-def _are_batched_alike(row: Row) -> bool:
+def _are_batched_alike(row: CachedRow) -> bool:
     # Of shorter numbers the kernel packs the keys, or does not, by how many rows there are. A GPU's kernels may split
     # the keys by it, of any numbers.
     keys = row.slab.keys[0]
-    return keys.dtype == torch.float32 and keys.device.type == "cpu"
+    is_possible = keys.dtype == torch.float32 and keys.device.type == "cpu"
+    return is_possible and attention.rounds_alike(torch.get_num_threads())
 
 
-def prompt_segments(rows: Sequence[Row], *, alike_only: bool, device: torch.device) -> list[PromptSegment]:
+def prompt_segments(rows: Sequence[CachedRow], *, alike_only: bool, device: torch.device) -> list[PromptSegment]:
     """Put rows together that share a prompt."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for place, row in enumerate(rows):
@@ -207,7 +208,7 @@ class Pass(Cache):
 class DecodePass(Pass):
     """One new token for each of some rows; places beyond the rows are padding."""
 
-    def __init__(self, rows: Sequence[Row], *, alike_only: bool, device: torch.device) -> None:
+    def __init__(self, rows: Sequence[CachedRow], *, alike_only: bool, device: torch.device) -> None:
         super().__init__()
         self._own = own_segments(rows, alike_only=alike_only, device=device)
         self._prompts = prompt_segments(rows, alike_only=alike_only, device=device)

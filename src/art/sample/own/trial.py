@@ -15,7 +15,7 @@ from torch import Tensor
 from art.adapter.adapted import AdaptedModel, LowRanks
 from art.adapter.attention import Rules
 from art.adapter.product import ADAPTER_DTYPE, LowRank
-from art.sample.own.cache import Prompt, Row, Rows
+from art.sample.own.cache import CachedRow, Prompt, Rows
 from art.sample.own.forward import decode_by_model, prefill
 from art.sample.own.plain import PlainDecoder, is_plain
 from art.sample.own.segments import DecodePass
@@ -67,7 +67,7 @@ def _tried(adapted: AdaptedModel) -> PlainDecoder | None:
 class _Listening(DecodePass):
     """A step that keeps what the layers say about how they attend."""
 
-    def __init__(self, rows: Sequence[Row], *, alike_only: bool, device: torch.device) -> None:
+    def __init__(self, rows: Sequence[CachedRow], *, alike_only: bool, device: torch.device) -> None:
         super().__init__(rows, alike_only=alike_only, device=device)
         self.rules: dict[int, Rules] = {}
 
@@ -76,7 +76,7 @@ class _Listening(DecodePass):
         return super().attend(layer, query, key, value, rules)
 
 
-def _rows(adapted: AdaptedModel) -> list[Row]:
+def _rows(adapted: AdaptedModel) -> list[CachedRow]:
     """Give rows behind a prompt, each with its first token about to be stored."""
     vocabulary = adapted.model.config.get_text_config().vocab_size
     prompt = Prompt(tuple(7 * place % vocabulary for place in range(PROMPT_TOKENS)))
@@ -84,7 +84,7 @@ def _rows(adapted: AdaptedModel) -> list[Row]:
         prefill(adapted.model, [prompt])
     rows = Rows()
     for place in range(ROWS):
-        row = Row(last_token=11 * place % vocabulary)
+        row = CachedRow(last_token=11 * place % vocabulary)
         rows.add(row, prompt, shared=True, coming=ROWS)
         row.length += 1
     return rows.all()

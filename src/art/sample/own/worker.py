@@ -19,7 +19,7 @@ from art.adapter.rope import is_long, rope_limit
 from art.errors import FormTooLargeError, InferenceError
 from art.footprint import capacity_of
 from art.sample.generation import FinishReason, Generation, Outbox, Token
-from art.sample.own.cache import Prompt, Row, Rows
+from art.sample.own.cache import CachedRow, Prompt, Rows
 from art.sample.own.cohort import Cohort
 from art.sample.own.forward import PREFILL_TOKENS, decode, prefill
 from art.sample.own.trial import plain_decoder
@@ -30,7 +30,7 @@ NOT_FINITE = "the model's logits are not finite: its weights are broken, or its 
 
 
 @dataclass(eq=False, kw_only=True)
-class ChoiceRow(Row):
+class ChoiceRow(CachedRow):
     """A choice that is being sampled."""
 
     generation: Generation
