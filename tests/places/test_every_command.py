@@ -110,7 +110,7 @@ ENTRIES = {
         paths=("verify --signature --key {url}/key",),
     ),
     "replay": Entry(refused=("replay {at}shop/agent-1@100",)),
-    "data": Entry(refused=("data {at}shop/agent-1",)),
+    "data": Entry(same=("data {at}shop/agent-1", "data {at}shop/agent-2@100", "data {at}shop/nobody")),
     "sign": Entry(refused=(f"sign --key {HERE} {{at}}shop/agent-1",), paths=("sign --key {url}/key shop/agent-1",)),
     "fork": Entry(
         same=(
