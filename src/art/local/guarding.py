@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -134,8 +135,13 @@ class Guarding:
         headers = {"Content-Type": "application/json"}
         # A guard has nothing but http and https.
         request = urllib.request.Request(self._guard.webhook or "", document.encode(), headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
-            pass
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
+                pass
+        except urllib.error.HTTPError as error:
+            # It is the answer as well, whose connection would stay open.
+            error.close()
+            raise
 
 
 def is_by_guard(aside: SetAside) -> bool:
