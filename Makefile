@@ -43,7 +43,7 @@ test: style  ## every check and every test
 	@echo "== tests"
 	@$(BIN)/python -m pytest $(IN_PARALLEL) --durations=12 $(PYTEST_ARGS)
 
-test-long: $(VENV)/test-installed  ## what takes minutes: examples on the real model, a kill at every request to a bucket (20 minutes)
+test-long: $(VENV)/test-installed  ## what takes minutes: examples on the real model, a kill at every request to a bucket (long)
 	@$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
 test-lowest: $(VENV)/test-installed  ## the program's and the store's tests with the oldest releases that pyproject.toml allows

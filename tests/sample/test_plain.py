@@ -173,8 +173,8 @@ def test_a_kernel_that_rounds_by_threads_is_found_out(threads: int):
     beside, _ = part(query, keys, values, rules, mask=None)
     alone = [part(query[[row]], keys[[row]], values[[row]], rules, mask=None)[0] for row in range(rows)]
 
-    if rounds_alike(threads):
-        assert torch.equal(beside, torch.cat(alone))
+    assert torch.equal(beside, torch.cat(alone)) or not rounds_alike()
+    assert rounds_alike() or threads > 1
 
 
 def counted_bytes(model: PreTrainedModel) -> int:

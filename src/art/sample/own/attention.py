@@ -43,15 +43,17 @@ def _kernel(
     return kernel(query, keys, values, attn_mask=mask, scale=scale)
 
 
-@cache
-def rounds_alike(threads: int) -> bool:
-    """Tell whether a processor's kernel gives rows that it computes with so many threads the bits that each has alone.
+def rounds_alike() -> bool:
+    """Tell whether this processor's kernel gives rows, with the threads that there are, the bits that each has alone.
 
     The threads' scores lie one behind the other. Some processors multiply otherwise where a matrix does not begin at a
     whole line of memory, so a row has the bits of the thread that it falls to, which other rows decide. It is tried.
     """
-    if threads != torch.get_num_threads():
-        raise ValueError(f"there are {torch.get_num_threads()} threads, and not {threads}")
+    return _rounds_alike(torch.get_num_threads())
+
+
+@cache
+def _rounds_alike(_threads: int) -> bool:
     generator = torch.Generator().manual_seed(0)
     return all(_is_alike(*shape, generator=generator) for shape in TRIED)
 

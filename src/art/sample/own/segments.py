@@ -137,7 +137,7 @@ def _are_batched_alike(row: CachedRow) -> bool:
     # the keys by it, of any numbers.
     keys = row.slab.keys[0]
     is_possible = keys.dtype == torch.float32 and keys.device.type == "cpu"
-    return is_possible and attention.rounds_alike(torch.get_num_threads())
+    return is_possible and attention.rounds_alike()
 
 
 def prompt_segments(rows: Sequence[CachedRow], *, alike_only: bool, device: torch.device) -> list[PromptSegment]:
