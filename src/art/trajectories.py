@@ -312,9 +312,13 @@ def get_messages(messages_and_choices: Iterable[MessageOrChoice]) -> Messages:
 
 
 def mean_reward(trajectories: Iterable[Trajectory]) -> float:
-    """The mean reward, NaN when there is no trajectory."""
+    """The mean reward, NaN when there is no trajectory, or when the sum is no number that a computer has."""
     rewards = [trajectory.reward for trajectory in trajectories]
-    return math.fsum(rewards) / len(rewards) if rewards else math.nan
+    try:
+        return math.fsum(rewards) / len(rewards) if rewards else math.nan
+    except (OverflowError, ValueError):
+        # Of absurd rewards, or of infinite ones of both signs.
+        return math.nan
 
 
 def not_a(what: str, wanted: type, result: object) -> TrainingDataError:

@@ -136,3 +136,12 @@ def test_logging_what_was_trained_on_adds_only_what_training_did_not_write(small
         0: 0.5,
         1: 0.5,
     }
+
+
+@pytest.mark.parametrize("rewards", [(1e308, 1e308), (-1e308, 1e308), (float("inf"), float("-inf"))])
+def test_rewards_that_have_no_mean_are_written_without_one(world: World, rewards: tuple[float, ...]):
+    world.run(world.model.log([art.Trajectory(reward=reward) for reward in rewards], split="val"))
+
+    entry = history(world)[-1]
+    assert entry["val/reward"] in (None, 0.0)
+    assert len(written(world, "val", entry["step"])[-1]) == 2

@@ -110,7 +110,10 @@ def means(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:
 
 
 def _spread(rewards: Sequence[float]) -> float:
-    return pstdev(rewards) if all(map(math.isfinite, rewards)) else math.nan
+    try:
+        return pstdev(rewards) if all(map(math.isfinite, rewards)) else math.nan
+    except OverflowError:
+        return math.nan
 
 
 def _averages(mappings: Iterable[Mapping[str, float]]) -> dict[str, float]:
