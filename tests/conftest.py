@@ -35,6 +35,9 @@ for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
 # A job in the background of a script inherits a Ctrl-C that is switched off, and so would the programs under test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# So does one under `nohup` with a terminal that is closed.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -52,15 +52,19 @@ def test_what_has_not_changed_is_not_said_again(store: CheckpointStore, monkeypa
     monkeypatch.setattr(following, "LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(following, "LOOKS", 2)
     states = following.news(store)
-    first, _, _ = next(states)
+    first, _, before = next(states)
     later = threading.Timer(
         0.5, History(store.root).append, (MAIN, 150), {"split": "train", "metrics": {"reward": 0.2}}
     )
 
     later.start()
-    second, _, _ = next(states)
+    news = [next(states)]
+    if not news[0][0].entries:
+        # What was written between a look and the reading behind it is in the state already.
+        news.append(next(states))
 
-    assert (len(first.entries), len(second.entries)) == (0, 1)
+    assert (len(first.entries), len(news[-1][0].entries)) == (0, 1)
+    assert len(news) == 1 or {**news[0][2], "now": None} != {**before, "now": None}
 
 
 @pytest.mark.slow
