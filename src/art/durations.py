@@ -1,10 +1,14 @@
-"""How long a block of code takes, added to a metric."""
+"""How long a block of code takes, added to a metric; and how long several things took that ran at once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import MutableMapping
-from typing import Any, Self
+from collections.abc import Awaitable, Iterable, MutableMapping
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+Period = tuple[float, float]
+"""When something began and ended, in seconds since 1970."""
 
 
 class DurationTracker:
@@ -35,3 +39,27 @@ class DurationTracker:
 
     async def __aexit__(self, *_: object) -> None:
         self.__exit__()
+
+
+async def timed(rollout: Awaitable[T]) -> T:
+    """Wait for a rollout, or for one that makes a group, and note with each trajectory when it ran."""
+    began_s = time.time()
+    result: Any = await rollout
+    several = getattr(result, "trajectories", result)
+    for trajectory in several if isinstance(several, list | tuple) else (several,):
+        if hasattr(trajectory, "ran") and trajectory.ran is None:
+            trajectory.ran = (began_s, time.time())
+    return result
+
+
+def covered_s(periods: Iterable[Period]) -> float:
+    """Give the seconds in which at least one of them ran.
+
+    >>> covered_s([(0.0, 2.0), (1.0, 3.0), (10.0, 10.5)])
+    3.5
+    """
+    covered, reached = 0.0, float("-inf")
+    for began, ended in sorted(periods):
+        covered += max(0.0, ended - max(began, reached))
+        reached = max(reached, ended)
+    return covered

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, overload
 
 from tqdm.auto import tqdm
 
+from art.durations import timed
 from art.errors import ConfigurationError
 from art.trajectories import Rollout, Trajectory, TrajectoryGroup, not_a, returned
 
@@ -244,7 +245,7 @@ def _gathering(
 
 async def _run(rollout: Awaitable[Rollout], progress: GatherContext) -> Trajectory | list[Trajectory] | Exception:
     try:
-        result = await rollout
+        result = await timed(rollout)
         trajectories = returned(result)
     except Exception as error:  # noqa: BLE001 - whatever a user's rollout raises is counted, kept or raised again
         progress.failed(error)
@@ -283,7 +284,7 @@ def _close(rollouts: Iterable[Awaitable[Rollout]]) -> None:
 async def _run_made(group: Awaitable[TrajectoryGroup], progress: GatherContext) -> TrajectoryGroup:
     """Run a coroutine that makes a whole group; its failures count like those of rollouts."""
     try:
-        made = await group
+        made = await timed(group)
         if not isinstance(made, TrajectoryGroup):
             raise not_a("coroutine", TrajectoryGroup, made)
     except Exception as error:  # noqa: BLE001 - as in _run

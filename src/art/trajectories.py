@@ -29,7 +29,7 @@ from pydantic import (
 
 from art import drawing
 from art.absent import SaysInstead, missing
-from art.durations import DurationTracker
+from art.durations import DurationTracker, Period, timed
 from art.errors import TrainingDataError
 from art.failures import FailedRollout, read_failure
 from art.position import BatchPlace, current_place
@@ -143,6 +143,8 @@ class Trajectory(History):
     start_time: datetime = Field(default_factory=datetime.now)
     learned_at: int | None = Field(default=None, exclude=True, repr=False)
     """The step that a training update has written the trajectory down at, None before."""
+    ran: Period | None = Field(default=None, exclude=True, repr=False)
+    """When the rollout ran, as whoever gathered it saw."""
 
     def log(self, message: str) -> None:
         """Keep a line of text with the trajectory."""
@@ -243,8 +245,7 @@ class TrajectoryGroup(SaysInstead, BaseModel):
         return copied
 
     async def _gather(self) -> TrajectoryGroup:
-        pending, self._pending = self._pending, []
-        results = await asyncio.gather(*pending, return_exceptions=True)
+        results = await asyncio.gather(*map(timed, self.take_pending()), return_exceptions=True)
         for result in results:
             self.keep(result)
         return self

@@ -209,3 +209,4 @@ def test_answers_say_which_weights_gave_them_and_grow_old(world: World):
     (choice,) = (item for item in groups[0].trajectories[0].messages_and_choices if not isinstance(item, dict))
     assert str((choice.model_extra or {})["version"]).endswith(f"@{step}")
     assert [result.metrics["age_max"] for result in results] == [0, 1, 2]
+    assert results[0].metrics["rollout_seconds"] == results[2].metrics["rollout_seconds"] > 0

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import openai
 import pytest
 
 import art
 import digits
-from art.errors import ConfigurationError
+from art.errors import ConfigurationError, TrainingDataError
 from art.local import LocalBackend
 from art.sample.base import LoadedBase
 from art.sample.own.engine import Engine
 from art.sample.sampler import Traits
+from art.sample.version import Version
 
 from .asking import of_the_page
 
@@ -83,3 +87,44 @@ def test_what_makes_a_sampler_gets_the_base_and_the_bounds(small_model: Path, tm
     asyncio.run(register())
 
     assert [(base.id, base.max_rows, base.max_cache_bytes) for base in bases] == [(str(small_model), 7, 1 << 20)]
+
+
+class Shared(Engine):
+    """Our engine, as one that has the GPU of the training beside it."""
+
+    happened: ClassVar[list[str]] = []
+
+    def publish(self, version: Version, adapter: Path | None) -> None:
+        self.happened.append(f"publish {version.step}")
+        super().publish(version, adapter)
+
+    @contextmanager
+    def resting(self) -> Generator[None]:
+        self.happened.append("rest")
+        try:
+            yield
+        finally:
+            self.happened.append("wake")
+
+
+def test_a_sampler_that_shares_the_gpu_rests_in_each_step_and_wakes_before_what_came_of_it_is_served(
+    small_model: Path, tmp_path: Path
+):
+    happened = Shared.happened
+    happened.clear()
+
+    async def body() -> None:
+        async with LocalBackend(path=tmp_path, sampler=lambda base: Shared(base.module, base.tokenizer)) as backend:
+            model = art.TrainableModel(name="m", project="p", base_model=str(small_model))
+            await model.register(backend)
+            await digits.train(model, 1)
+            with pytest.raises(TrainingDataError):
+                await backend.train(model, [art.TrajectoryGroup([art.Trajectory()])], strict=True)
+            await digits.train(model, 1)
+
+    asyncio.run(body())
+
+    step = happened.index("rest")
+    assert happened[step : step + 3] == ["rest", "wake", "publish 1"]
+    assert happened[-3:] == ["rest", "wake", "publish 2"]
+    assert happened.count("rest") == happened.count("wake")

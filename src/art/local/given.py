@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
+from art.durations import Period, covered_s
 from art.errors import TrainingDataError
 from art.trajectories import Trajectory, TrajectoryGroup
 from art.visible import shown_value
@@ -28,6 +29,22 @@ def trajectories_of(given: Iterable[Trajectory]) -> list[Trajectory]:
         if not isinstance(trajectory, Trajectory):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise _none("Trajectory", trajectory)
     return trajectories
+
+
+def rollout_seconds(groups: Iterable[TrajectoryGroup]) -> dict[str, float]:
+    """Give the seconds in which rollouts ran, those at once counted once; nothing where nobody knows."""
+    trajectories = [trajectory for group in groups for trajectory in group]
+    periods = [period for trajectory in trajectories if (period := _period(trajectory))]
+    return {"rollout_seconds": covered_s(periods)} if periods else {}
+
+
+def _period(trajectory: Trajectory) -> Period | None:
+    """Say when a rollout ran: as whoever gathered it saw, or else as its own `duration` says."""
+    duration: object = trajectory.metrics.get("duration")
+    if trajectory.ran or not isinstance(duration, int | float):
+        return trajectory.ran
+    began_s = trajectory.start_time.timestamp()
+    return began_s, began_s + duration
 
 
 def _each(given: Iterable[Given]) -> Iterable[Given]:

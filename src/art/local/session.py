@@ -33,8 +33,10 @@ from art.local.compatible import (
     names_layers_by_pattern,
     shape_of,
 )
+from art.local.given import rollout_seconds
 from art.local.learners import open_learner
 from art.local.past import open_past
+from art.local.resting import device_free
 from art.local.standing import Standing
 from art.names import CheckpointRef
 from art.ops.recording import as_line, learned_from
@@ -142,7 +144,8 @@ class Session:
         self._settled = False
         ref = self._model.ref.at(self._step + 1)
         with uncommitted(str(ref)):
-            metrics = step_of()
+            with device_free(self._base):
+                metrics = {**step_of(), **rollout_seconds(groups)}
             self._standing.require_root(self._model.ref, self._parent)
             learned = learned_from(lines, self._trainer.trail, scenarios)
             checkpoint = self._commit(ref, metrics, settings=config.model_dump(mode="json"), learned=learned)

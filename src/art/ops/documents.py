@@ -116,6 +116,7 @@ def lane_document(lane: Lane, metric: str) -> Json:
         "base_model": manifest.base_model.id if manifest and manifest.base_model else None,
         "checkpoint_bytes": manifest.size_bytes if manifest else None,
         "seconds": short(lane.own.seconds),
+        "rollout_seconds": short(lane.own.rollout_seconds),
         "clock_seconds": short(lane.own.clock_s),
         **_tokens([lane.own]),
         "last_time": lane.last_time,
@@ -279,6 +280,7 @@ def _cost(lanes: Iterable[Lane], price: float | None) -> Json:
     return {
         "steps": sum(own.count for own in owns),
         "seconds": short(sum(own.seconds for own in owns)),
+        "rollout_seconds": short(sum(own.rollout_seconds for own in owns)),
         "clock_seconds": short(clock_s),
         **_tokens(owns),
         "price": None if price is None else round(clock_s / 3600 * price, 2),

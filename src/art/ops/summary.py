@@ -33,7 +33,8 @@ from art.ops.judgement import Judgement
 from art.ops.series import Point, Series
 
 MAX_SUMMARY_BYTES = 64 * 1024**2
-SECONDS, TOKENS, TOKENS_IN, TOKENS_OUT = "train/seconds", "train/tokens", "train/tokens_in", "train/tokens_out"
+SECONDS, ROLLOUT_SECONDS = "train/seconds", "train/rollout_seconds"
+TOKENS, TOKENS_IN, TOKENS_OUT = "train/tokens", "train/tokens_in", "train/tokens_out"
 LEAST_PAUSE_S, PAUSE = 600.0, 10.0
 """What is no step any more: so many seconds, and so many times as long as a step takes."""
 Figure = TypeVar("Figure", int, float)
@@ -99,6 +100,8 @@ class Own(BaseModel):
     first_time: str | None = None
     last_time: str | None = None
     seconds: Number = 0.0
+    rollout_seconds: Number = 0.0
+    """Those in which a rollout of a step ran; of releases that did not measure that, 0."""
     clock_s: Number = 0.0
     """How long it took by the clock, rollouts included and pauses left out."""
     tokens: Number = 0.0
@@ -147,6 +150,7 @@ def own_of(history: Series) -> Own:
         first_time=rows[0].time if rows else None,
         last_time=rows[-1].time if rows else None,
         seconds=history.total(SECONDS),
+        rollout_seconds=history.total(ROLLOUT_SECONDS),
         clock_s=clock_s([row.time for part in (rows, *history.tails) for row in part]),
         tokens=history.total(TOKENS),
         tokens_in=history.total(TOKENS_IN),

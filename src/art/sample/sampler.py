@@ -6,9 +6,10 @@ Knows folders of adapters, token ids and a request's sampling values; neither HT
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from art.sample.generation import Generation
 from art.sample.sampling import Sampling
@@ -82,4 +83,16 @@ class Sampler(Protocol):
 
     def close(self) -> None:
         """Fail what runs or waits, and end every thread. May be called again."""
+        ...
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """What a sampler has beside the rest that may share a device with training."""
+
+    def resting(self) -> AbstractContextManager[None]:
+        """Leave the device to training while the block runs: running requests end first, new ones wait for its end.
+
+        Leaving the block raises nothing, so that a step is committed whatever becomes of the sampler.
+        """
         ...

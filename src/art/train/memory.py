@@ -27,8 +27,7 @@ def out_of_memory_named(*, micro_batch_tokens: int, longest_row: int) -> Generat
             raise
         # The frames of the traceback hold on to every tensor of the pass.
         traceback.clear_frames(error.__traceback__)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back_memory()
         raise OutOfMemoryError(
             "This step does not fit into memory, and was undone. Lower TrainConfig(micro_batch_tokens=...), which is "
             f"{micro_batch_tokens:,} (only rounding depends on it), and train on the same groups again; the longest "
@@ -49,6 +48,12 @@ def uncommitted(what: str) -> Generator[None]:
             f"Memory ran out before {what} was committed, and nothing was changed. Make room, or lower "
             "TrainConfig(micro_batch_tokens=...), and train on the same groups again."
         ) from None
+
+
+def give_back_memory() -> None:
+    """Let go of the memory of a GPU that torch keeps for tensors to come; another process may want it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -120,9 +120,9 @@ def _cost_line(overview: Overview, price: float | None) -> Text:
     running = sum(1 for lane in healthy if lane.is_running)
     steps = sum(lane.own.count for lane in lanes)
     clock_s = sum(lane.own.clock_s for lane in lanes)
-    took = (
-        f"{wording.worked(clock_s)} by the clock, {wording.worked(sum(lane.own.seconds for lane in lanes))} of training"
-    )
+    rollouts_s, training_s = (sum(getattr(lane.own, name) for lane in lanes) for name in ("rollout_seconds", "seconds"))
+    parts = [f"{wording.worked(rollouts_s)} of rollouts"] if rollouts_s else []
+    took = ", ".join([f"{wording.worked(clock_s)} by the clock", *parts, f"{wording.worked(training_s)} of training"])
     paid = "" if price is None else f" · {clock_s / 3600 * price:,.2f} at {price:g} an hour"
     return Text.assemble(
         ("▶ " if running else "✓ ", "green"),

@@ -58,6 +58,17 @@ class Client:
     async def unload(self, name: str) -> Reply:
         return await self._call("/v1/unload_lora_adapter", {"lora_name": name})
 
+    async def sleep(self) -> Reply:
+        """Let it give its GPU's memory back: the weights go to the machine's memory, keys and values are forgotten."""
+        return await self._call("/sleep?level=1&mode=wait", {}, patience_s=ANSWER_PATIENCE_S)
+
+    async def wake(self) -> Reply:
+        return await self._call("/wake_up", {}, patience_s=ANSWER_PATIENCE_S)
+
+    async def is_asleep(self) -> bool | None:
+        """None where it does not say."""
+        return (await self.get("/is_sleeping")).body.get("is_sleeping")
+
     async def complete(self, body: dict[str, Any], *, top: int) -> AsyncGenerator[StreamedPiece]:
         """Yield a choice's tokens as they come; leaving the iteration stops the server's work on it."""
         async with asking(self.address, "/v1/completions", body=body, patience_s=ANSWER_PATIENCE_S) as answer:

@@ -29,6 +29,8 @@ class VLLM:
     """Of how many versions answers are sampled at once, of all models together; others wait."""
     memory_share: float = 0.5
     """Of a GPU's memory; training needs the rest."""
+    sleeps: bool | None = None
+    """Whether the server leaves the GPU to each training step; unless it is said, where training has that GPU too."""
     options: tuple[str, ...] = ()
     """Further options of `vllm serve`."""
     port: int = 0
@@ -38,15 +40,21 @@ class VLLM:
     def __call__(self, base: LoadedBase) -> VLLMSampler:
         """Make a sampler over a base; it starts, or asks its servers, with its first use.
 
-        Raises `ConfigurationError` for a base in 4 bits, whose numbers vLLM's kernels do not give.
+        Raises `ConfigurationError` for a base in 4 bits, whose numbers vLLM's kernels do not give, and for a server
+        that is to sleep and cannot.
         """
         if kind := quantisation_of(base.module):
             raise ConfigurationError(
                 f"{base.id} is trained in {kind}, and a vLLM server would sample from other numbers. Leave sampler= "
                 "out, or load_in_4bit."
             )
+        if self.sleeps and (self.urls or not _is_on_gpu(base)):
+            where = "one that runs belongs to others too" if self.urls else "one on a CPU answers nobody once it slept"
+            raise ConfigurationError(
+                f"VLLM(sleeps=True) is for a server that is started on a GPU, and {where}. Leave sleeps out."
+            )
         key = os.environ.get(KEY)
-        sources = [Address.parse(url, key=key) for url in self.urls] or [self._launch(base)]
+        sources = [Address.parse(url, key=key) for url in self.urls] or [self.launch(base)]
         return VLLMSampler(
             sources,
             stop_ids=stop_ids_of(base.module, base.tokenizer),
@@ -54,13 +62,15 @@ class VLLM:
             max_rows=base.max_rows,
         )
 
-    def _launch(self, base: LoadedBase) -> Launch:
+    def launch(self, base: LoadedBase) -> Launch:
+        """Give how a server of a base is started."""
         folder = Path(base.id)
         return Launch(
             base=str(folder.absolute()) if folder.is_dir() else base.id,
             revision=getattr(base.module.config, "_commit_hash", None),
             dtype=str(base.module.dtype).removeprefix("torch."),
-            is_on_gpu=base.module.device.type == "cuda",
+            is_on_gpu=_is_on_gpu(base),
+            sleeps=_is_shared(base) if self.sleeps is None else self.sleeps,
             port=self.port,
             max_rank=self.max_rank,
             max_loras=self.max_loras,
@@ -69,3 +79,12 @@ class VLLM:
             options=self.options,
             timeout_s=self.timeout_s,
         )
+
+
+def _is_on_gpu(base: LoadedBase) -> bool:
+    return base.module.device.type == "cuda"
+
+
+def _is_shared(base: LoadedBase) -> bool:
+    """Tell whether training has the GPU that a server takes, which is the first."""
+    return _is_on_gpu(base) and not base.module.device.index

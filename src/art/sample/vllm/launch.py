@@ -38,6 +38,8 @@ class Launch:
     max_rows: int = 64
     memory_share: float = 0.5
     """Of the GPU's memory: training needs the rest."""
+    sleeps: bool = False
+    """Whether it is to leave the GPU's memory to training; vLLM's CPU servers cannot."""
     options: tuple[str, ...] = ()
     """Further options of `vllm serve`; of two that contradict each other the later one holds."""
     timeout_s: float = 900.0
@@ -59,6 +61,7 @@ class Launch:
             # Otherwise the model's own file would set top_p, or a limit of tokens, unasked.
             "--generation-config", "vllm",
             *(("--revision", self.revision) if self.revision else ()),
+            *(("--enable-sleep-mode",) if self.sleeps else ()),
             *(on_gpu if self.is_on_gpu else on_cpu), *self.options,
         ]  # fmt: skip
 
@@ -81,6 +84,10 @@ class Launch:
                     f"vLLM cannot listen on {HOST}:{self.port}: {error.strerror}. Choose another port, or 0."
                 ) from error
             return listener.getsockname()[1]
+
+    def environment(self) -> dict[str, str]:
+        """Give the variables that the server gets; one that sleeps is told to answer who asks it to."""
+        return {**environment(), **({"VLLM_SERVER_DEV_MODE": "1"} if self.sleeps else {})}
 
 
 def program() -> list[str]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Generator, Iterable, Sequence
 from concurrent.futures import CancelledError
-from contextlib import aclosing, suppress
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -103,6 +103,18 @@ class VLLMSampler:
             self._unplaced[generation] = n
             self._loop.call_soon_threadsafe(self._begin, generation, version)
         return generation
+
+    @contextmanager
+    def resting(self) -> Generator[None]:
+        """Leave the GPU to training while the block runs, where a server was started that shares it."""
+        # A sampler that is closed meanwhile has no server any more, which frees as much.
+        with suppress(InferenceError):
+            self._do(_all(server.rest() for server in self._servers))
+        try:
+            yield
+        finally:
+            with suppress(InferenceError):
+                self._do(_all(server.wake() for server in self._servers))
 
     def load(self) -> Load:
         return Load(rows=sum(server.rows for server in self._servers), waiting=len(self._unplaced))
@@ -251,6 +263,8 @@ class VLLMSampler:
 
     async def _close(self) -> None:
         tasks = [task for tasks in self._tasks.values() for task in tasks.values()]
+        for server in self._servers:
+            server.begin_closing()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

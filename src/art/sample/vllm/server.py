@@ -13,11 +13,12 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from art.errors import InferenceError, SamplerLostError
+from art.errors import ArtError, InferenceError, SamplerLostError
 from art.sample.vllm.client import Client, not_loaded
 from art.sample.vllm.connection import Address
-from art.sample.vllm.launch import HOST, KEY, Launch, environment
+from art.sample.vllm.launch import HOST, KEY, Launch
 from art.sample.vllm.process import Process
+from art.sample.vllm.sleeping import Answers, put_to_sleep, wake_up
 from art.sample.vllm.suitable import Suitable, check_suitable
 from art.sample.vllm.wire import StreamedPiece
 
@@ -38,6 +39,12 @@ class VLLMServer:
         self._adapters: dict[str, Path] = {}
         self._starting: asyncio.Task[Suitable] | None = None
         self._places = asyncio.Semaphore(at_once)
+        self._awake, self._idle = asyncio.Event(), asyncio.Event()
+        self._awake.set()
+        self._idle.set()
+        self._before: Answers | None = None
+        """How it answered before it fell asleep; None while it is awake."""
+        self._is_closing = False
         self.requests = 0
         """Choices that wait for it, or are sampled by it."""
         self.rows = 0
@@ -61,13 +68,17 @@ class VLLMServer:
 
     async def load(self, name: str, folder: Path) -> None:
         """Take an adapter; on any error it has none of that name."""
+        await self._awake.wait()
         await self.ready()
         await self._load(name, folder)
         self._adapters[name] = folder
 
     async def unload(self, name: str) -> None:
         """Let go of an adapter; one that is not there, or a server that is away, is no matter."""
-        if self._adapters.pop(name, None) is None or self._client is None:
+        if self._adapters.pop(name, None) is None:
+            return
+        await self._awake.wait()
+        if self._client is None or (self._is_closing and isinstance(self._source, Launch)):
             return
         try:
             await self._client.unload(name)
@@ -80,11 +91,15 @@ class VLLMServer:
         self.requests += 1
         try:
             async with self._places:
+                await self._awake.wait()
                 self.rows += 1
+                self._idle.clear()
                 try:
                     yield
                 finally:
                     self.rows -= 1
+                    if not self.rows:
+                        self._idle.set()
         finally:
             self.requests -= 1
 
@@ -104,10 +119,49 @@ class VLLMServer:
     def lose(self, error: SamplerLostError) -> None:
         """Take it that the server is gone, and bring it back."""
         if self._starting and self._starting.done() and not _failed(self._starting):
-            # Its log says why, if anything does.
-            log = f" Its log is {self._process.keep_log()}." if self._process else ""
-            _log.warning("%s%s", error, log)
+            _log.warning("%s%s", error, self._where_it_says_why())
             self._begin_start()
+
+    def _where_it_says_why(self) -> str:
+        return f" Its log is {self._process.keep_log()}." if self._process else ""
+
+    async def rest(self) -> None:
+        """Leave the GPU to training: what runs ends first, what comes waits until `wake`.
+
+        A server that does not fall asleep is stopped, which frees as much; so nothing is raised.
+        """
+        if not (isinstance(self._source, Launch) and self._source.sleeps):
+            return
+        self._awake.clear()
+        await self._idle.wait()
+        if self._starting is None or _failed(self._starting):
+            await self._stop()
+            return
+        try:
+            suitable = await self.ready()
+            assert self._client is not None
+            self._before = await put_to_sleep(self._client, [suitable.base, *self._adapters])
+        except ArtError as error:
+            _log.warning("%s It is stopped, and starts again after the step.%s", error, self._where_it_says_why())
+            self._starting = None
+            await self._stop()
+
+    async def wake(self) -> None:
+        """Answer again as before; a server that does not is started again with every adapter. Raises nothing."""
+        before, self._before = self._before, None
+        try:
+            if before is not None and self._client is not None:
+                await wake_up(self._client, before)
+        except ArtError as error:
+            _log.warning("%s It is started again.%s", error, self._where_it_says_why())
+            self._begin_start()
+        finally:
+            self._awake.set()
+
+    def begin_closing(self) -> None:
+        """Let go of whoever waits for it to wake."""
+        self._is_closing = True
+        self._awake.set()
 
     async def close(self) -> None:
         """Take back what was given to a server of others, and end one of ours."""
@@ -149,7 +203,7 @@ class VLLMServer:
     async def _launch(self, launch: Launch) -> Client:
         await self._stop()
         started = time.monotonic()
-        port, variables = launch.free_port(), environment()
+        port, variables = launch.free_port(), launch.environment()
         process = self._process = await asyncio.to_thread(Process, launch.command(port), variables)
         _log.info("Starting vLLM for %s; its log is %s.", launch.base, process.log)
         client = Client(Address(scheme="http", host=HOST, port=port, key=variables[KEY]))

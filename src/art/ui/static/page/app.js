@@ -10,7 +10,7 @@ const verdict = () => {
   return { kind: "green", icon: "✓", head: text, answered };
 };
 const Verdict = () => {
-  const { kind, icon, alert, head, answered } = verdict(), { steps, clock_seconds: seconds, tokens, tokens_in: read, tokens_out: written, price } = S.status.cost;
+  const { kind, icon, alert, head, answered } = verdict(), { steps, clock_seconds: seconds, tokens, tokens_in: read, tokens_out: written, price, rollout_seconds: rollouts, seconds: training } = S.status.cost;
   const each = alert && model(id(alert)), origin = each?.forked_from;
   const stalled = S.status.stalled || [], healthy = S.status.running.filter((key) => S.status.states[key] === "healthy" && !stalled.includes(key)).length;
   const jump = (key) => set({ focus: key, selected: family(key), tab: "why", step: null });
@@ -23,7 +23,7 @@ const Verdict = () => {
       ${alert && healthy > 0 && `${healthy} other${healthy === 1 ? "" : "s"} running and healthy. `}
       ${(answered || alert) && answers.map((one) => html`<button class="link" onClick=${() => jump(id(one))}>${clean(one.model)}</button>’s drop was answered by <span class="word">${clean(nameOf(one.answered_by))}</span>. `)}
     </p></div>
-    ${!narrow() && html`<dl class="cost"><dt>steps</dt><dd>${steps.toLocaleString("en")}</dd><dt>compute</dt><dd>${duration(seconds)}</dd>${price !== null && price !== undefined && html`<dt>price</dt><dd>${price.toLocaleString("en")}</dd>`}<dt>tokens</dt><dd>${written ? `${amount(read)} in, ${amount(written)} out` : amount(tokens)}</dd>${S.disk !== null && html`<dt>disk</dt><dd>${bytes(S.disk)}</dd>`}</dl>`}
+    ${!narrow() && html`<dl class="cost"><dt>steps</dt><dd>${steps.toLocaleString("en")}</dd><dt>compute</dt><dd>${duration(seconds)}</dd>${rollouts > 0 && html`<dt>rollouts, training</dt><dd>${duration(rollouts)}, ${duration(training)}</dd>`}${price !== null && price !== undefined && html`<dt>price</dt><dd>${price.toLocaleString("en")}</dd>`}<dt>tokens</dt><dd>${written ? `${amount(read)} in, ${amount(written)} out` : amount(tokens)}</dd>${S.disk !== null && html`<dt>disk</dt><dd>${bytes(S.disk)}</dd>`}</dl>`}
     ${alert && alert.last_good !== null && html`<button class="fork" onClick=${() => set({ focus: id(alert), selected: family(id(alert)), tab: "fork", fork: alert.last_good })}>Fork from ${alert.last_good}</button>`}</header>`;
 };
 const Toolbar = () => html`<div class="toolbar"><b>${S.status.projects.map(clean).join(", ")}</b><span class="dim">${count(S.tree.models.length, "branch").replace("branchs", "branches")}, ${S.live === "live" && !S.paper ? html`<span class="live">live</span>` : `as of ${S.status.now.slice(0, 16).replace("T", " ")} UTC`}</span>
