@@ -119,6 +119,21 @@ def test_a_fork_takes_the_rate_of_its_script_along_the_schedule(
     ]
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_one_rank_of_several_says_what_differs(
+    runs: tuple[Path, Noted], told: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    folder, whole = runs
+    name = f"shop/second-rank-{told}".lower()
+    fork(folder, name)
+    monkeypatch.setattr(TrainingArguments, "process_index", 1)
+
+    forked = train(name, folder, 4, told=told, learning_rate=RATE / 2)
+
+    assert forked.rates() == [whole.rates()[3] / (2 if told else 1)]
+    assert caplog.messages == []
+
+
 def test_a_fork_takes_the_other_options_too(runs: tuple[Path, Noted]):
     folder, whole = runs
     fork(folder, "shop/options")

@@ -27,7 +27,8 @@ def test_training_is_reported_as_it_is_written_down(small_model: Path, tmp_path:
         return ListTracker(runs)
 
     async def body() -> None:
-        async with LocalBackend(path=tmp_path, report_to=[listed, "tensorboard"]) as backend:
+        told = [listed, "tensorboard"]
+        async with LocalBackend(path=tmp_path, report_to=told, gpu_cost_per_hour_usd=7.2e6) as backend:
             agent = model(small_model)
             await agent.register(backend)
             await digits.train(agent, 2)
@@ -40,6 +41,9 @@ def test_training_is_reported_as_it_is_written_down(small_model: Path, tmp_path:
     # What is compared was rounded to six places; TensorBoard keeps 32 bits.
     assert runs["agent-1"].of("train/reward") == pytest.approx(rewards, abs=1e-6)
     assert runs["agent-1"].of("val/reward") == {2: 0.5}
+    costs = runs["agent-1"].of("costs/clock")
+    assert list(costs) == [0, 1, 2]
+    assert 0 == costs[0] < costs[1] <= costs[2]
     assert runs["agent-1"].settings["base_model"] == str(small_model)
     assert read("agent-1").of("train/reward") == pytest.approx(rewards, abs=1e-6)
 

@@ -16,6 +16,7 @@ from art.errors import ConflictError, IncompatibleError
 from art.format.kinds import carried_by
 from art.hf.extras import Extras, file_name, needed_by
 from art.hf.options import Options, warn_of_rate
+from art.hf.words import warn
 from art.names import ModelRef
 from art.ops.folders import commit_folder, finish_newest
 from art.store.checkpoint import Checkpoint
@@ -96,7 +97,8 @@ class Branch:
             warn_of_rate(self.model, settings, optimizer)
         lacks = needed_by(settings)
         if lacks and (self._extras is None or (newest and not has_extras)):
-            _log.warning(
+            warn(
+                settings,
                 "%s: this Trainer's own checkpoints lack %s, so that a resume is another run. Call "
                 "branch.resume(trainer) before training, from the first step on.",
                 self.model,

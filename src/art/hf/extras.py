@@ -8,7 +8,6 @@ safetensors file a rank, so nothing is unpickled.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from art.errors import CorruptCheckpointError, IncompatibleError
 from art.format.json import parse_as, shown, shown_name
 from art.format.safetensors import read_header
+from art.hf.words import warn
 from art.store import regular
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ SAMPLER, LOSS = "sampler", "loss"
 BUFFER, REFERENCE = "buffer.", "reference."
 Counter = Literal["_step", "_total_train_tokens", "_total_loss_scalar", "_globalstep_last_logged"]
 """Numbers that a Trainer or TRL counts, and does not save."""
-_log = logging.getLogger("art")
 
 
 def file_name(rank: int) -> str:
@@ -198,7 +197,8 @@ def _buffer_of(trainer: Any) -> tuple[dict[str, torch.Tensor], list[dict[str, An
                 plain[index][name] = value
             else:
                 kind = type(value).__name__
-                _log.warning("%s of a generated batch is a %s and is not saved; a resume is another run.", name, kind)
+                told = "%s of a generated batch is a %s and is not saved; a resume is another run."
+                warn(trainer.args, told, name, kind)
     return tensors, plain
 
 

@@ -6,16 +6,16 @@ the old one. Here the moments stay, and the script's options count. Where both a
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from art.hf.words import warn
 
 BASE_RATE = "initial_lr"
 """The learning rate that a schedule starts from, as torch calls it."""
 OPTIONS = ("weight_decay", "betas", "eps")
 _NAMES = {BASE_RATE: "learning_rate"}
-_log = logging.getLogger("art")
 
 Group = dict[str, Any]
 
@@ -53,14 +53,15 @@ class Options:
                     if name == BASE_RATE:
                         _start_schedule_from(value, loaded, number, self.trainer)
         if changes:
-            _log.warning("%s: the optimizer goes on with this script's %s.", model, ", ".join(changes))
+            warn(self.trainer.args, "%s: the optimizer goes on with this script's %s.", model, ", ".join(changes))
 
 
 def warn_of_rate(model: object, settings: Any, optimizer: Any) -> None:
     """Tell that the checkpoint's learning rate goes on, where the script names another one."""
     rates = {group.get(BASE_RATE) for group in optimizer.param_groups} if optimizer is not None else set[Any]()
     if len(rates) == 1 and None not in rates and rates != {settings.learning_rate}:
-        _log.warning(
+        warn(
+            settings,
             "%s: the Trainer goes on with its checkpoint's learning rate %g, not with this script's %g. "
             "branch.resume(trainer) takes the script's.",
             model,

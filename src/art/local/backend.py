@@ -27,7 +27,7 @@ from art.local.given import groups_of, trajectories_of
 from art.local.interrupted import say_it_in_one_line
 from art.local.logbook import Logbook
 from art.local.pruning import prune
-from art.local.reports import ReportTo
+from art.local.reports import Reports, ReportTo
 from art.local.samplers import OWN, Chosen, Samplers
 from art.local.seeds import Seeds
 from art.local.session import Session
@@ -97,9 +97,9 @@ class LocalBackend(SaysInstead):
         self._bases = Bases(device=device, dtype=dtype, ranks=ranks, samplers=samplers)
         self._models: list[AnyModel] = []
         mirrored = moving.open_remote(remote, None) if remote else None
-        self._following = Following.of(
-            self.store, remote=mirrored, report_to=report_to, report_rollouts=report_rollouts, keep=keep, guard=guard
-        )
+        price = gpu_cost_per_hour_usd
+        reports = Reports.of(self.store, report_to, rollouts=report_rollouts, price_per_hour=price)
+        self._following = Following.of(self.store, remote=mirrored, reports=reports, keep=keep, guard=guard)
         self._sessions = Sessions(
             Standing(self.store, on_corrupt, remote=mirrored),
             self._bases,

@@ -13,7 +13,7 @@ from art.guard import Guard
 from art.local.follower import Follower
 from art.local.guarding import Guarding
 from art.local.mirror import Mirror
-from art.local.reports import Reports, ReportTo, reports_of
+from art.local.reports import Reports
 from art.names import CheckpointRef, ModelRef
 from art.ops.keep import KeepPolicy, policies_of
 from art.ops.removal import remove
@@ -48,14 +48,12 @@ class Following:
         store: CheckpointStore,
         *,
         remote: Remote | None,
-        report_to: ReportTo | Iterable[ReportTo] | None,
-        report_rollouts: bool,
+        reports: Reports,
         keep: str | Iterable[str] | None,
         guard: Guard | None,
     ) -> Following:
-        """Make what a user asked for; raises `ConfigurationError` for a tracker or a policy that is none."""
+        """Make what a user asked for; raises `ConfigurationError` for a policy that is none."""
         mirror = Mirror(remote, store) if remote else None
-        reports = Reports(store, reports_of(report_to, store.root, rollouts=report_rollouts))
         tidy = Tidy(store, policies_of(keep), mirror) if keep else None
         guarding = Guarding(store, guard) if guard else None
         return cls(store, mirror=mirror, reports=reports, tidy=tidy, guarding=guarding)

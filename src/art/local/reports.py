@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 from art.dev.meaning import ignore
 from art.errors import ConfigurationError, TrackerError
@@ -60,10 +61,29 @@ def _report(tracker: ReportTo, root: Path, *, rollouts: bool) -> TrackerReport:
 class Reports:
     """Tells trackers about the models of a root, each in a thread of its own."""
 
-    def __init__(self, store: CheckpointStore, reports: Sequence[TrackerReport]) -> None:
+    @classmethod
+    def of(
+        cls,
+        store: CheckpointStore,
+        report_to: ReportTo | Iterable[ReportTo] | None,
+        *,
+        rollouts: bool,
+        price_per_hour: float | None,
+    ) -> Self:
+        """Make what tells the trackers that a user asked for; errors are those of `reports_of`.
+
+        With a price of an hour by the clock they are told what each step has cost until then.
+        """
+        return cls(store, reports_of(report_to, store.root, rollouts=rollouts), price_per_hour=price_per_hour)
+
+    def __init__(
+        self, store: CheckpointStore, reports: Sequence[TrackerReport], *, price_per_hour: float | None = None
+    ) -> None:
         self._tellers = [Teller(store, report) for report in reports]
         self._followers = [
-            Follower[ModelRef](f"art-{teller.report.name}", _teach(teller), on_failure=_warn(teller))
+            Follower[ModelRef](
+                f"art-{teller.report.name}", _teach(teller, price_per_hour or None), on_failure=_warn(teller)
+            )
             for teller in self._tellers
         ]
 
@@ -85,9 +105,9 @@ class Reports:
             raise TrackerError(f"{'; '.join(missing)}. The history has it all, and the next start tells it.")
 
 
-def _teach(teller: Teller) -> Callable[[ModelRef], None]:
+def _teach(teller: Teller, price: float | None) -> Callable[[ModelRef], None]:
     def teach(model: ModelRef) -> None:
-        teller.tell(model)
+        teller.tell(model, price=price)
 
     return teach
 
