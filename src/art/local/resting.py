@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from art.local.bases import Base
-from art.sample.sampler import Resting
+from art.sample.sampler import SharingSampler
 from art.train.memory import give_back_memory
 
 
@@ -16,7 +16,7 @@ def device_free(base: Base) -> Generator[None]:
 
     Ranks compute in processes of their own, which keep what they have: beside them a sampler keeps its share.
     """
-    if base.ranks > 1 or not isinstance(base.sampler, Resting):
+    if base.ranks > 1 or not isinstance(base.sampler, SharingSampler):
         yield
         return
     with base.sampler.resting():

@@ -87,7 +87,7 @@ class Sampler(Protocol):
 
 
 @runtime_checkable
-class Resting(Protocol):
+class SharingSampler(Protocol):
     """What a sampler has beside the rest that may share a device with training."""
 
     def resting(self) -> AbstractContextManager[None]:
