@@ -47,6 +47,7 @@ INSTEAD = {
     "get_final_completion() gives Choices that can be trained on.",
     "art.local.service": "art.local.LocalBackend trains and serves by itself.",
     "art.local.checkpoints": _CHECKPOINTS,
+    "art.local.api": "LocalAPI is now LocalBackend: from art.local import LocalBackend.",
     "art.adapter_leases": _STEPS,
     "art.local.adapter_leases": _STEPS,
     "art.dev.get_model_config": _SETTINGS,
@@ -94,6 +95,7 @@ INSTEAD = {
 }
 INSTEAD["art.vllm_route_transport"] = INSTEAD["art.vllm"]
 HOME_OF = {
+    "LocalAPI": "art.local.api",
     "ServerlessBackend": "art.serverless",
     "ServerlessTrainResult": "art.serverless",
     "SkyPilotBackend": "art.skypilot",
@@ -126,14 +128,20 @@ _EXCHANGES = (
     "final_policy_version", "as_chat_completions_history", "chat_completions_history", "chat_completions_histories",
     "anthropic_messages_history", "anthropic_messages_histories", "responses_history", "responses_histories",
     "completions_token_history", "completions_token_histories", "completions_string_history",
-    "completions_string_histories",
+    "completions_string_histories", "AnthropicMessageSource", "ChatCompletionsMessageSource", "ChatCompletionsRequest",
+    "CompletionsRequest", "CompletionsSource", "CompletionsStringSourceSpan", "CompletionsTokenSourceSpan",
+    "MessagesRequest", "ResponsesItemSource", "ResponsesRequest", "validate_history", "validate_representation",
 )  # fmt: skip
 _TOKENS = (
     "Tokenizer", "TokenFlag", "TokenizedTopK", "TokenizedHistory", "TokenizedTrajectory", "TokenizedTrajectoryGroup",
-    "TokenizedMultiHistoryTrajectory", "first_occurrence_masks", "tokenize", "tensorize",
+    "TokenizedMultiHistoryTrajectory", "TensorizedTopK", "TensorizedHistory", "TensorizedTrajectory",
+    "TensorizedTrajectoryGroup", "TensorizedMultiHistoryTrajectory", "first_occurrence_masks", "tokenize", "tensorize",
 )  # fmt: skip
-_COMPACT = ("CompactDumpable", "compact_dump", "compact_validate", "compact_validate_json")
-_AT_TINKER = ("TinkerArgs", "TinkerNativeArgs", "TinkerTrainingClientArgs")
+_COMPACT = (
+    "CompactDumpable", "CompactTrajectoryKind", "CompactTrajectoryPayload", "compact_dump", "compact_memory",
+    "compact_validate", "compact_validate_json", "serialize_chat_completion", "serialize_history",
+    "serialize_messages_and_choices",
+)  # fmt: skip
 _VLLM = ("RolloutWeightUpdateMode", "VllmRuntimeMode", "VllmRuntimeArgs", "ArtVllmMetricsTimeoutError")
 _DEPLOYMENT = (
     "UnsupportedLoRADeploymentProviderError", "UnsupportedBaseModelDeploymentError", "LoRADeploymentTimedOutError",
@@ -147,13 +155,11 @@ NAMES = {
     **dict.fromkeys(_EXCHANGES, _EXCHANGED),
     **dict.fromkeys(_TOKENS, _NOT_PUBLIC),
     **dict.fromkeys(_COMPACT, "trajectory.model_dump_json() and Trajectory.model_validate_json() write and read it."),
-    **dict.fromkeys(_AT_TINKER, INSTEAD["art.tinker"]),
     **dict.fromkeys(_VLLM, INSTEAD["art.vllm"]),
     **dict.fromkeys(_DEPLOYMENT, _DEPLOYING),
     **dict.fromkeys(_CHECKED, _SETTINGS),
     "ForbiddenBucketCreationError": "A bucket has to be there; what goes wrong with it is an art.errors.RemoteError.",
     "SFTMetricLoggingConfig": "The metrics of a step are logged once, with its checkpoint.",
-    "lora_config": "model.lora is the shape that was asked for; it is given to art.TrainableModel(lora_config=...).",
     "set_cost_calculator": _COSTS,
     "cost_calculator": _COSTS,
     "exact_adapter_lease": _STEPS,

@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 
 from art.durations import timed
 from art.errors import ConfigurationError
-from art.trajectories import Rollout, Trajectory, TrajectoryGroup, not_a, returned
+from art.sampled import find_sampled
+from art.trajectories import Rollout, Trajectory, TrajectoryGroup, as_choice, not_a, returned
 
 T = TypeVar("T")
 AfterEach = Callable[[TrajectoryGroup], Awaitable[TrajectoryGroup | list[TrajectoryGroup] | None]]
@@ -34,7 +35,11 @@ class GatherContext:
     max_metrics: int | None = None
     """How many metrics the bar shows beside the reward, None for all."""
     max_exceptions: float = 0
-    """How many failures are allowed; one more is raised."""
+    """How many failures are allowed, or below 1 which fraction of all; one more is raised."""
+    increment_pbar: bool = True
+    """Whether the bar moves, or only shows the means."""
+    pbar_total_completion_tokens: bool = False
+    """Accepted, without effect."""
     failures: int = 0
 
     def finished(self, trajectories: Iterable[Trajectory]) -> None:
@@ -47,8 +52,18 @@ class GatherContext:
         """Count a failure; raises it when it is one too many."""
         self.failures += 1
         self.update_pbar(1)
-        if self.failures > self.max_exceptions:
+        if self.too_many_exceptions():
             raise error
+
+    def too_many_exceptions(self) -> bool:
+        """Tell whether more rollouts failed than may."""
+        total = self.pbar.total if self.pbar is not None else None
+        return self.failures > _allowed(self.max_exceptions, total or self.failures)
+
+    def reset(self) -> None:
+        """Forget what was counted, the bar, and how many may fail."""
+        self.pbar, self.max_exceptions, self.failures = None, 0, 0
+        self.metric_sums, self.metric_divisors = Counter(), Counter()
 
     def update_pbar(self, n: int) -> None:
         """Move the bar by `n` rollouts and show the means so far."""
@@ -58,7 +73,8 @@ class GatherContext:
         shown = [name for name in ("reward", *names) if self.metric_divisors[name]]
         means = {name: f"{self.metric_sums[name] / self.metric_divisors[name]:.3f}" for name in shown}
         self.pbar.set_postfix(means, refresh=False)
-        self.pbar.update(n)
+        if self.increment_pbar:
+            self.pbar.update(n)
 
 
 _context: ContextVar[GatherContext | None] = ContextVar("art_gather_context", default=None)
@@ -80,10 +96,22 @@ def set_gather_context(context: GatherContext) -> Generator[GatherContext]:
 
 
 def record_metrics(context: GatherContext, trajectory: Trajectory) -> None:
-    """Add a trajectory's reward and metrics to the means of a gathering."""
+    """Add a trajectory's reward and metrics to the means of a gathering; what the model wrote is one of them."""
+    record_trajectory_completion_tokens(trajectory)
     metrics = {"reward": trajectory.reward, **trajectory.metrics}
     context.metric_sums.update(metrics)  # pyright: ignore[reportArgumentType] - sums of floats
     context.metric_divisors.update(metrics.keys())
+
+
+def record_trajectory_completion_tokens(trajectory: Trajectory) -> None:
+    """Note how many tokens the model wrote as the metric `completion_tokens`, where every answer says it.
+
+    A number that the script has set stays.
+    """
+    items = (item for history in trajectory.histories() for item in history.messages_and_choices)
+    sampled = [find_sampled(choice) for choice in map(as_choice, items) if choice]
+    if sampled and all(sampled) and "completion_tokens" not in trajectory.metrics:
+        trajectory.metrics["completion_tokens"] = sum(len(tokens.token_ids) for tokens in sampled if tokens)
 
 
 async def wrap_group_awaitable(awaitable: Awaitable[Iterable[Trajectory]]) -> Any:
@@ -99,6 +127,11 @@ async def wrap_group_awaitable(awaitable: Awaitable[Iterable[Trajectory]]) -> An
         record_metrics(context, trajectory)
     context.update_pbar(len(trajectories))
     return group
+
+
+async def wrap_trajectories_awaitable(awaitable: Awaitable[Rollout]) -> Trajectory | list[Trajectory] | Exception:
+    """Await a rollout for a gathering of one's own, and count it there; its exception where it failed and more may."""
+    return await _run(awaitable, get_gather_context())
 
 
 async def gather_trajectory_groups(

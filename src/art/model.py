@@ -14,9 +14,12 @@ from pydantic import (
     ModelWrapValidatorHandler,
     PrivateAttr,
     SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    SkipValidation,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    model_serializer,
     model_validator,
 )
 from typing_extensions import TypeVar
@@ -25,7 +28,7 @@ from art import drawing
 from art.backend import Backend, Draws, TrainResult
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.dev import InternalModelConfig, OpenAIServerConfig
-from art.dev.meaning import LISTENING, adapter_fields, ignore, without_meaning
+from art.dev.meaning import LISTENING, adapter_fields, ignore, late, read_shape, without_meaning
 from art.errors import ConfigurationError, NotRegisteredError
 from art.position import Positions, Step
 from art.recorded import Recorded
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 ConfigT = TypeVar("ConfigT", bound=BaseModel | None, default=None)
 MAX_BASE_MODEL = 4096
 """Of its name or path, in characters."""
+SHAPING = ("lora_config", "_internal_config")
+"""What is read when a model is registered."""
 Clients = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, "AsyncOpenAI"]
 
 
@@ -219,8 +224,9 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
     base_model: str
     trainable: bool = True
     state: Any = None  # JSON; typed as Any so that scripts can write state["offset"]
+    lora_config: SerializeAsAny[SkipValidation[LoRAConfig | Mapping[str, Any] | None]] = None
+    """The adapter's shape as the script gave it, as `lora` or by ART's name."""
 
-    _lora: LoRAConfig | None = PrivateAttr(default=None)
     _internal_config: InternalModelConfig | None = PrivateAttr(default=None)
     _positions: Positions = PrivateAttr(default_factory=Positions)
 
@@ -237,23 +243,25 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
         **fields: Any,
     ) -> None:
         super().__init__(name, project, config=config, base_model=_read_base_model(base_model), **fields)
-        self._lora = self._one_shape(lora, lora_config)
+        if lora is not None and lora_config is not None:
+            raise ConfigurationError(f"{self.ref} has both lora and lora_config; name the adapter's shape once.")
+        self.lora_config = lora_config if lora is None else lora
         self._internal_config = _internal_config
         _ = self.ref  # this name becomes a folder, and one that cannot is refused before anything is sampled
 
-    def _one_shape(
-        self, lora: LoRAConfig | None, named_as_there: LoRAConfig | Mapping[str, Any] | None
-    ) -> LoRAConfig | None:
-        """Read the adapter's shape from `lora` or from ART's `lora_config`."""
-        if named_as_there is None:
-            return lora
-        if lora is not None:
-            raise ConfigurationError(f"{self.ref} has both lora and lora_config; name the adapter's shape once.")
-        if not isinstance(named_as_there, LoRAConfig | Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"lora_config={shown_value(named_as_there)}: give a LoRAConfig, or its fields.")
-        shape = named_as_there if isinstance(named_as_there, LoRAConfig) else LoRAConfig(**named_as_there)
-        ignore(f"{self.ref}: lora_config", shape.ignored)
-        return shape
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "lora_config":
+            shape = read_shape(value)
+            ignore(f"{self.ref}: lora_config", shape.ignored if shape else ())
+        super().__setattr__(name, value)
+        if name in SHAPING and self._backend is not None:
+            late(f"{self.ref}: {name}")
+
+    @model_serializer(mode="wrap")
+    def _with_internal_config(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Dump the internal settings too, if there are any, as ART does: a script hands them to another process."""
+        internal = self._internal_config
+        return {**write(self), **({} if internal is None else {"_internal_config": internal})}
 
     def overwrite_state(self, state: Mapping[str, Any]) -> None:
         super().overwrite_state(state)
@@ -281,8 +289,8 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
     @property
     def lora(self) -> LoRAConfig | None:
         """The adapter's shape as the user asked for it; None leaves it to the checkpoint, or to the default."""
-        if self._lora is not None:
-            return self._lora
+        if self.lora_config is not None:
+            return read_shape(self.lora_config)
         fields = adapter_fields(self.settings)
         return LoRAConfig.model_validate(fields) if fields else None
 

@@ -140,6 +140,10 @@ class DatasetBatch(Generic[T]):
     epoch: int
     epoch_step: int
 
+    def __iter__(self) -> Iterator[Any]:
+        """Give what older releases of ART have in a tuple: the items, the epoch, the step, the epoch's step."""
+        return iter((self.items, self.epoch, self.step, self.epoch_step))
+
 
 def iterate_dataset(
     dataset: Sequence[T],

@@ -5,10 +5,11 @@ import gc
 from collections.abc import Callable
 
 import pytest
+from tqdm import tqdm
 
 import art
 from art.errors import ConfigurationError, TrainingDataError
-from art.gather import GatherContext, set_gather_context, wrap_group_awaitable
+from art.gather import GatherContext, set_gather_context, wrap_group_awaitable, wrap_trajectories_awaitable
 
 
 async def rollout(reward: float, after_s: float = 0) -> art.Trajectory:
@@ -57,6 +58,21 @@ def test_a_gathering_of_ones_own_counts_what_it_awaits():
     assert (nothing, failures) == (None, 1)
     with pytest.raises(RuntimeError, match="no answer"):
         asyncio.run(wrap_group_awaitable(failing()))  # pyright: ignore[reportArgumentType]
+
+
+def test_a_bar_of_ones_own_tells_which_fraction_may_fail():
+    async def body(max_exceptions: float) -> list[object]:
+        context = GatherContext(max_exceptions=max_exceptions, pbar_total_completion_tokens=False)
+        with set_gather_context(context):
+            running = asyncio.gather(*map(wrap_trajectories_awaitable, [rollout(1), failing(), rollout(2)]))
+            context.pbar = tqdm(total=3, disable=True)
+            return await running
+
+    first, failure, _ = asyncio.run(body(0.4))
+
+    assert (type(first), str(failure)) == (art.Trajectory, "no answer")
+    with pytest.raises(RuntimeError, match="no answer"):
+        asyncio.run(body(0.3))
 
 
 def test_all_rollouts_run_at_once():

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,20 @@ def test_a_dump_reads_back_and_holds_nothing_that_lives():
     assert (again.name, again.config, again.entity, again.id) == ("agent", Settings(max_turns=5), "team", "run-1")
     assert (again.base_path, again.report_metrics, again.trainable) == ("elsewhere", ["reward"], True)
     assert art.TrainableModel[Settings].model_validate_json(model.model_dump_json()) == again
+
+
+@pytest.mark.parametrize("read", [lambda dumped: art.TrainableModel(**dumped), art.TrainableModel.model_validate])
+def test_a_dump_carries_the_shape_and_the_internal_settings(read: Callable[[Any], art.TrainableModel]):
+    internal: Any = {"init_args": {"max_seq_length": 64}, "peft_args": {"r": 2}}
+    model = art.TrainableModel("agent", "api", "base", _internal_config=internal)
+    shaped = art.TrainableModel("agent", "api", "base", lora=art.LoRAConfig(rank=3))
+
+    dumped = json.loads(json.dumps(model.model_dump()))
+
+    assert dumped == json.loads(model.model_dump_json())
+    assert read(dumped).settings == dumped["_internal_config"] == internal
+    assert (read(dumped).lora, read(shaped.model_dump()).lora) == (model.lora, shaped.lora)
+    assert "_internal_config" in model.safe_model_dump()
 
 
 def test_a_registered_model_is_pickled_without_its_backend(tmp_path: Path):

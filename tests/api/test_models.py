@@ -13,6 +13,7 @@ import art
 from api.world import Settings, two_groups
 from art.dev import meaning
 from art.errors import ConfigurationError, InvalidNameError, LoRAShapeMismatchError
+from art.format.manifest import LoRAShape
 from art.local import LocalBackend
 from art.local.templates import with_template
 
@@ -133,7 +134,8 @@ def test_unknown_settings_are_named_in_one_warning(small_model: Path, tmp_path: 
         engine_args=art.dev.EngineArgs(enforce_eager=True),  # pyright: ignore
         peft_args=art.dev.PeftArgs(r=4, use_gradient_checkpointing="x"),  # pyright: ignore
         trainer_args=art.dev.TrainerArgs(max_grad_norm=0.5),
-        tinker_args={"renderer": "x"},  # pyright: ignore
+        tinker_args=art.dev.TinkerArgs(renderer_name="x"),
+        torchtune_args=art.dev.TorchtuneArgs(model="x", model_type="X"),
     )
 
     messages = warnings_of(make(small_model, _internal_config=internal), tmp_path, caplog)
@@ -142,7 +144,7 @@ def test_unknown_settings_are_named_in_one_warning(small_model: Path, tmp_path: 
     assert message.startswith("api/agent: _internal_config: no meaning here, ignored: engine_args.enforce_eager (")
     assert "init_args.fast_inference (settings of Unsloth's loader)" in message
     assert "peft_args.use_gradient_checkpointing (adapters have plain" in message
-    assert "tinker_args (trains at Tinker)" in message
+    assert "tinker_args (trains at Tinker), torchtune_args (trains with torchtune)" in message
 
 
 @pytest.mark.parametrize(
@@ -195,8 +197,9 @@ def test_inference_and_training_write_prompts_with_the_template_that_was_set(
             own: Any = {"chat_template_kwargs": {"tone": "own"}}
             other = await create(model=model.name, messages=asked, max_tokens=4, extra_body=own)
             prompts = [tokenizer.decode(each.choices[0].prompt_token_ids) for each in (answers[0], other)]  # type: ignore[attr-defined]
-            for each in answers:  # as a client leaves them that keeps nothing of ours
+            for each in answers:  # as a client leaves them that keeps nothing of ours, and rounds
                 each.choices[0].model_extra.clear()  # pyright: ignore[reportOptionalMemberAccess]
+                each.choices[0].logprobs.content[0].logprob -= 1e-6  # type: ignore[union-attr, index]
             group = art.TrajectoryGroup(
                 art.Trajectory(messages_and_choices=[*asked, each.choices[0]], reward=reward)
                 for reward, each in enumerate(answers)
@@ -247,6 +250,39 @@ def test_settings_with_a_meaning_are_used_without_a_word(
 
     assert warnings_of(model, tmp_path, caplog) == []
     assert model.lora == art.LoRAConfig(rank=2, alpha=4, dropout=0.1, targets=("q_proj", "v_proj"))
+
+
+def test_a_shape_that_is_set_after_the_model_was_made_is_its_shape(small_model: Path, tmp_path: Path):
+    model = make(small_model)
+    model.lora_config = {"rank": 2, "alpha": 4}
+
+    async def train() -> LoRAShape | None:
+        async with LocalBackend(path=tmp_path) as backend:
+            await model.register(backend)
+            result = await model.train(await two_groups(model))
+            return backend.store.open(model.ref.at(result.step)).manifest.lora
+
+    shape = asyncio.run(train())
+    assert shape
+    assert (shape.rank, shape.alpha) == (2, 4)
+    with pytest.raises(ConfigurationError, match=r"no setting 'rnak'\. Did you mean rank\?"):
+        model.lora_config = {"rnak": 2}
+    assert model.lora_config == {"rank": 2, "alpha": 4}
+
+
+@pytest.mark.parametrize("name", ["lora_config", "_internal_config"])
+def test_a_setting_that_comes_after_registering_is_said_to_be_late(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    async def late() -> None:
+        async with LocalBackend(path=tmp_path) as backend:
+            model = art.TrainableModel(name="agent", project="api", base_model="base")
+            model._bind(backend)
+            setattr(model, name, {})
+
+    asyncio.run(late())
+
+    assert f"api/agent: {name} was set after the model was registered" in caplog.text
 
 
 def test_the_context_length_that_was_set_bounds_conversations(small_model: Path, tmp_path: Path):

@@ -160,6 +160,12 @@ def test_every_item_comes_once_an_epoch_in_an_order_of_its_own():
     assert first != second
 
 
+def test_a_batch_is_unpacked_as_the_tuple_that_it_once_was():
+    ((items, epoch, step, epoch_step),) = iterate_dataset(["a"], num_epochs=2, initial_step=1, use_tqdm=False)
+
+    assert (items, epoch, step, epoch_step) == (["a"], 1, 1, 0)
+
+
 @pytest.mark.parametrize("step", [1, 3, 5, 6])
 def test_a_restart_at_a_step_sees_the_items_it_would_have_seen(step: int):
     whole = list(iterate_dataset(range(10), groups_per_step=4, num_epochs=2, use_tqdm=False))

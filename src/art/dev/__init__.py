@@ -52,6 +52,32 @@ class TrainerArgs(TypedDict, total=False):
     adam_beta2: float
 
 
+class TinkerTrainingClientArgs(TypedDict, total=False):
+    """How Tinker trains; nothing here does."""
+
+    rank: int
+
+
+class TinkerArgs(TypedDict, total=False):
+    """Settings of training at Tinker, for scripts that name them."""
+
+    renderer_name: str
+    training_client_args: TinkerTrainingClientArgs
+
+
+class TinkerNativeArgs(TypedDict, total=False):
+    """As `TinkerArgs`, of ART's other backend for Tinker."""
+
+    renderer_name: str
+
+
+class TorchtuneArgs(TypedDict, total=False):
+    """Settings of torchtune, with which older releases of ART could train."""
+
+    model: str
+    model_type: str
+
+
 class InternalModelConfig(TypedDict, total=False):
     """Everything that ART lets a model set."""
 
@@ -59,6 +85,9 @@ class InternalModelConfig(TypedDict, total=False):
     engine_args: EngineArgs
     peft_args: PeftArgs
     trainer_args: TrainerArgs
+    tinker_args: TinkerArgs
+    tinker_native_args: TinkerNativeArgs
+    torchtune_args: TorchtuneArgs
 
 
 class TrainConfig(TypedDict, total=False):

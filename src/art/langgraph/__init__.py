@@ -27,16 +27,16 @@ PROVIDERS = (None, "openai", "openai-compatible", "openai_compatible")
 __all__ = ["init_chat_model", "wrap_rollout"]
 
 
-def wrap_rollout(model: Model[Any], rollout: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+def wrap_rollout(model: Model[Any], fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     """Make a rollout whose trajectory gets the conversations that the model under training had in it.
 
     Inside, `init_chat_model` gives a chat model of `model`. A trajectory that holds a `Choice` already stays as it is.
     """
 
-    @functools.wraps(rollout)
+    @functools.wraps(fn)
     async def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         with _speaking_as(model), Trajectory() as captured:
-            trajectory = await rollout(*args, **kwargs)
+            trajectory = await fn(*args, **kwargs)
         _fill(trajectory, captured)
         return trajectory
 

@@ -1,0 +1,5 @@
+"""The name that scripts import from `art.dev.torchtune`."""
+
+from art.dev import TorchtuneArgs
+
+__all__ = ["TorchtuneArgs"]
