@@ -37,6 +37,7 @@ class TheirChoice(BaseModel):
 
 def as_theirs(choice: Choice) -> Any:
     kept = choice.model_dump(include={"index", "message", "finish_reason", "logprobs"})
+    kept["logprobs"]["content"][0]["logprob"] -= 1e-6  # a number rounded on its way: the backend does not know it again
     return TheirChoice.model_validate(kept)
 
 
@@ -67,6 +68,39 @@ def test_what_dumps_as_a_choice_is_one(world: World, rebuild: Any, added: str):
     assert (result.metrics["trajectories"], result.metrics["trajectories_skipped"]) == (2, 0)
     # Without its prompt's tokens the template spells them, to the same numbers.
     assert result.metrics["ratio"] == pytest.approx(1.0, abs=1e-3)
+
+
+def with_openais_fields(choice: Choice) -> Choice:
+    """Rebuild a choice as pydantic-ai's users do, of what an OpenAI client is told to know."""
+    tokens = choice.logprobs.content if choice.logprobs else None
+    kept = [entry.model_dump(include={"token", "logprob", "bytes"}) | {"top_logprobs": []} for entry in tokens or ()]
+    logprobs = {"content": kept, "refusal": None}
+    message = {"role": "assistant", "content": choice.message.content}
+    return Choice.model_validate({"index": 0, "finish_reason": "stop", "message": message, "logprobs": logprobs})
+
+
+def test_a_choice_that_lost_everything_but_its_tokens_is_known_again(world: World):
+    async def ask(reward: float) -> art.Trajectory:
+        extra = {"chat_template_kwargs": {"enable_thinking": False}}
+        answer = await world.model.openai_client().chat.completions.create(
+            model=world.model.name, messages=PROMPT, max_tokens=4, temperature=0.5, logprobs=True, extra_body=extra
+        )
+        rebuilt = with_openais_fields(answer.choices[0])
+        return art.Trajectory(messages_and_choices=[*PROMPT, rebuilt], reward=reward)
+
+    async def body() -> tuple[art.TrainResult, art.TrainResult]:
+        old = [await ask(reward) for reward in (0.0, 1.0)]
+        new = [await ask(reward) for reward in (0.0, 1.0)]
+        first = await world.model.train([art.TrajectoryGroup(new)], art.TrainConfig(strict=True))
+        later = await world.model.train([art.TrajectoryGroup(old)], art.TrainConfig(strict=True, max_age=1))
+        assert "version" not in (old[0].messages_and_choices[-1].model_extra or {})  # pyright: ignore[reportAttributeAccessIssue]
+        return first, later
+
+    first, later = world.run(body())
+
+    # The temperature too is known: otherwise the trainer would find other log-probabilities.
+    assert first.metrics["ratio"] == pytest.approx(1.0, abs=1e-3)
+    assert (first.metrics["age_max"], later.metrics["age_max"]) == (0, 1)
 
 
 # Recording before there is a backend

@@ -8,8 +8,10 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from art.http.answer import UNDECIDED_AT_MOST, Answer, Detokenizer
-from art.http.calling.dialect import Offered
+from art.http.calling.dialect import Dialect, Offered
 from art.http.calling.hermes import Hermes
+from art.http.calling.llama import Llama
+from art.http.calling.mistral import Mistral
 from art.http.chat import ChatFormat
 from art.http.protocol import parse_chat_request
 from art.http.refusal import RequestError
@@ -33,11 +35,17 @@ def prompt(chat: ChatFormat, *messages: dict[str, object], **others: object) -> 
 
 
 def spoken(
-    chat: ChatFormat, text: str | list[int], *, stops: tuple[str, ...] = (), tools: bool = False, end: str = "stop"
+    chat: ChatFormat,
+    text: str | list[int],
+    *,
+    stops: tuple[str, ...] = (),
+    tools: bool = False,
+    end: str = "stop",
+    calls_once: bool = False,
 ) -> tuple[Answer, list[str]]:
     """Feed an answer the tokens of a text, one by one; gives it and the pieces that it showed."""
     ids = chat.tokenizer.encode(text) if isinstance(text, str) else text
-    answer, pieces = Answer(chat, stops=stops, offered=[ADD] if tools else []), []
+    answer, pieces = Answer(chat, stops=stops, offered=[ADD] if tools else [], calls_once=calls_once), []
     if end == "stop":
         ids = [*ids, chat.tokenizer.eos_token_id]
     for number, token_id in enumerate(ids, start=1):
@@ -148,6 +156,37 @@ def test_tool_calls_are_taken_out_of_the_content(chat: ChatFormat) -> None:
     assert answer.content == "".join(pieces) == "Let me add."
     assert [(call.name, json.loads(call.arguments)) for call in answer.calls] == [("add", {"a": 1, "b": [2]})] * 2
     assert answer.finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize("text", [f"Let me add.\n{CALL}\n{CALL}\n{CALL}", f"Let me add.\n{CALL}"])
+def test_without_parallel_calls_an_answer_ends_where_a_second_one_begins(chat: ChatFormat, text: str) -> None:
+    answer, pieces = spoken(chat, text, tools=True, calls_once=True)
+
+    assert answer.content == "".join(pieces) == "Let me add."
+    assert len(answer.calls) == 1
+    assert answer.finish_reason == "tool_calls"
+    # What was sampled stays: the second call as far as it was begun, or the end of the turn.
+    sampled = chat.text([drawn.token_id for drawn in answer.drawn])
+    assert sampled.startswith(f"Let me add.\n{CALL}")
+    assert len(sampled) < len(f"Let me add.\n{CALL}\n{CALL}")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text"),
+    [
+        (Llama(), '{"name": "add", "parameters": {"a": 1}}; {"name": "add", "parameters": {"a": 2}}'),
+        (Mistral(is_listing=True), '[TOOL_CALLS][{"name": "add", "arguments": {"a": 1}}, {"name": "add"}]'),
+        (Mistral(is_listing=False), '[TOOL_CALLS]add[ARGS]{"a": 1}[TOOL_CALLS]add[ARGS]{"a": 2}'),
+    ],
+)
+def test_every_dialect_has_one_call_where_one_is_allowed(
+    chat: ChatFormat, dialect: Dialect, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat, "dialect", dialect)
+
+    answer, _ = spoken(chat, text, tools=True, calls_once=True)
+
+    assert [call.arguments for call in answer.calls] == ['{"a": 1}']
 
 
 def test_an_answer_that_is_only_a_call_has_no_content(chat: ChatFormat) -> None:

@@ -68,7 +68,7 @@ def ask(served: Served, **others: Any) -> list[Choice]:
     return served.ask(lambda client: client.chat.completions.create(**request)).choices
 
 
-EXTRA = ("min_p", "repetition_penalty", "return_token_ids")
+EXTRA = ("min_p", "repetition_penalty", "return_token_ids", "structured_outputs")
 
 
 @pytest.mark.parametrize("seed", [None, 5])
@@ -111,6 +111,11 @@ def test_a_demanded_call_is_made(served: Served, tool_choice: Any, names: set[st
         ({"guided_regex": r"[0-9]{3}-[a-c]"}, r"[0-9]{3}-[a-c]"),
         ({"guided_grammar": 'start: "a" | "b" start'}, r"b*a"),
         ({"guided_json": {"type": "boolean"}}, r"true|false"),
+        ({"guided_json": '{"type": "boolean"}'}, r"true|false"),
+        ({"structured_outputs": {"choice": ["yes", "no"]}}, r"yes|no"),
+        ({"structured_outputs": {"regex": r"[0-9]{3}-[a-c]"}}, r"[0-9]{3}-[a-c]"),
+        ({"structured_outputs": {"grammar": 'start: "a" | "b" start'}}, r"b*a"),
+        ({"structured_outputs": {"json": {"type": "boolean"}}}, r"true|false"),
     ],
 )
 def test_vllms_guides_are_kept_to(served: Served, form: dict[str, Any], pattern: str) -> None:
@@ -161,6 +166,11 @@ NEVER_ENDS = {str(byte_tokenizer().eos_token_id): -100}
         ({"response_format": {"type": "json_schema"}}, "response_format"),
         ({"guided_regex": "("}, "guided_regex"),
         ({"guided_grammar": "start: nowhere"}, "guided_grammar"),
+        ({"guided_json": "{"}, "guided_json"),
+        ({"structured_outputs": {"regex": "("}}, "structured_outputs.regex"),
+        ({"structured_outputs": {}}, "structured_outputs"),
+        ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs"),
+        ({"structured_outputs": {"banana": "a"}}, "structured_outputs.banana"),
         ({"guided_choice": []}, "guided_choice"),
         ({"guided_choice": ["x" * 500 + str(number) for number in range(1024)]}, "guided_choice"),
         ({"guided_json": {"enum": [f"{number} {'x' * 40}" for number in range(10_000)]}}, "guided_json"),

@@ -119,6 +119,12 @@ def test_an_unknown_model_is_not_found(served: Served) -> None:
         ({"stop": ""}, "stop"),
         ({"seed": 1.5}, "seed"),
         ({"banana": 1}, "banana"),
+        ({"functions": []}, "functions"),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"min_tokens": 3}, "min_tokens"),
+        ({"ignore_eos": True}, "ignore_eos"),
+        ({"best_of": 2}, "best_of"),
+        ({"stop_token_ids": [-1]}, "stop_token_ids.0"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role"),
@@ -167,11 +173,38 @@ def test_what_has_no_effect_here_is_accepted(served: Served) -> None:
             response_format={"type": "text"},
             parallel_tool_calls=True,
             timeout=30,
-            extra_body={"top_k": 5, "chat_template_kwargs": {"enable_thinking": False}},
+            verbosity="low",
+            prediction={"type": "content", "content": "Hi"},
+            service_tier="auto",
+            safety_identifier="me",
+            prompt_cache_key="me",
+            extra_body={
+                "top_k": 5,
+                "chat_template_kwargs": {"enable_thinking": False},
+                "add_generation_prompt": True,
+                "ignore_eos": False,
+                "include_reasoning": True,
+                "length_penalty": 1.0,
+                "min_tokens": 0,
+                "skip_special_tokens": True,
+                "use_beam_search": False,
+            },
         )
     )
 
     assert answer.usage.completion_tokens <= 2
+
+
+def test_a_token_that_is_named_ends_an_answer(served: Served) -> None:
+    whole = served.post({"model": "agent", "messages": HELLO, "max_tokens": 8, "seed": 1}).json()["choices"][0]
+    third = whole["token_ids"][2]
+
+    cut = served.post(
+        {"model": "agent", "messages": HELLO, "max_tokens": 8, "seed": 1, "stop_token_ids": [third]}
+    ).json()["choices"][0]
+
+    assert cut["token_ids"] == whole["token_ids"][: whole["token_ids"].index(third) + 1]
+    assert cut["finish_reason"] == "stop"
 
 
 def test_a_prompt_beyond_the_context_names_both_lengths(served: Served) -> None:

@@ -65,11 +65,13 @@ class Answer:
         stops: Sequence[str] = (),
         offered: Sequence[Offered] = (),
         thinker: Thinker | None = None,
+        calls_once: bool = False,
     ) -> None:
         self._detokenizer = Detokenizer(chat)
         self._dialect = chat.dialect
         self._stops = (*stops, *chat.stop_texts)
         self._offered = offered
+        self._calls_once = calls_once
         self._thinker = thinker or Thinker(None)
         self._held = ""
         self._text = ""
@@ -95,7 +97,16 @@ class Answer:
         if token.finish_reason:
             self._add(self._held)
             return self._finish(token.finish_reason)
-        return self._give(self._certain())
+        return self._finish("stop") if self._calls_again() else self._give(self._certain())
+
+    def _calls_again(self) -> bool:
+        """Tell whether a second call begins where one is allowed, and take it out of the text."""
+        again = self._dialect.call_start if self._offered and self._calls_once else None
+        _, first, rest = self._text.partition(again) if again else ("", "", "")
+        is_second = bool(again) and again in rest
+        if is_second:
+            self._text = self._text[: -len(rest) + rest.index(first)].rstrip()
+        return is_second
 
     def _take(self, new: str) -> bool:
         """Add text, holding back what may begin a stop sequence; True when one is complete."""
@@ -131,7 +142,8 @@ class Answer:
         self.finish_reason = reason
         parsed = self._dialect.parse(self._text, self._offered) if self._offered else None
         if parsed:
-            self._text, self.calls = parsed
+            self._text, calls = parsed
+            self.calls = calls[:1] if self._calls_once else calls
             if reason == "stop":
                 self.finish_reason = "tool_calls"
         self.content = self._text if self._text or not (self.calls or self.thought) else None

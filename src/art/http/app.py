@@ -25,6 +25,7 @@ from art.http.guard import RequestGuard
 from art.http.listing import Listing
 from art.http.metrics import Counting, Metrics
 from art.http.preparation import TextThreads
+from art.http.recent import RecentAnswers
 from art.http.refusal import RequestError, as_request_error
 from art.http.server import Listen
 from art.http.service import Service
@@ -33,9 +34,17 @@ CLIENT_GONE = 499
 
 
 def create_app(
-    catalogue: Catalogue, tokenizer: PreTrainedTokenizerBase, *, listen: Listen, max_context: int | None = None
+    catalogue: Catalogue,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    listen: Listen,
+    max_context: int | None = None,
+    recent: RecentAnswers | None = None,
 ) -> Starlette:
-    """Build the application. Conversations may have `max_context` tokens, or as many as the sampler has room for."""
+    """Build the application. Conversations may have `max_context` tokens, or as many as the sampler has room for.
+
+    What is answered is noted in `recent`, if it is given.
+    """
     metrics, preparation = Metrics(), TextThreads()
     chat, sampler = ChatFormat(tokenizer), catalogue.sampler
     service = Service(
@@ -47,6 +56,7 @@ def create_app(
         listing=Listing(catalogue.names),
         metrics=metrics,
         preparation=preparation,
+        recent=recent,
     )
 
     @asynccontextmanager

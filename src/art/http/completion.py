@@ -37,7 +37,7 @@ class ChatWriter:
     def ending(self, index: int, answer: Answer) -> Iterator[Json]:
         """Write a choice's last chunk: its tool calls, why it ended, and how it was sampled."""
         calls = [{"index": number, **call} for number, call in enumerate(self._calls(answer))]
-        sampled = self._question.sampled(answer)
+        sampled = self._question.sampled(answer).as_fields()
         # LiteLLM drops the log-probabilities of a stream that it puts together, and keeps what stands under this name.
         kept = {name: value for name, value in sampled.items() if name != "prompt_token_ids"}
         delta = {STAYS_WITH_LITELLM: kept, **({"tool_calls": calls} if calls else {})}
@@ -60,7 +60,7 @@ class ChatWriter:
             "message": message,
             "finish_reason": answer.finish_reason,
             "logprobs": self._logprobs(index, answer.drawn),
-            **self._question.sampled(answer),
+            **self._question.sampled(answer).as_fields(),
         }
 
     def _head(self, kind: str) -> Json:

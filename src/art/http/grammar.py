@@ -16,6 +16,7 @@ from llguidance.hf import from_tokenizer
 
 from art.http.calling.dialect import ANY_OBJECT, SPACED, Offered
 from art.http.chat import LAST_TOKENS, ChatFormat
+from art.http.parts import StructuredOutputs
 from art.http.protocol import SamplingRequest
 from art.http.refusal import RequestError
 from art.sample.shaping import NewShaper, Shaper
@@ -155,16 +156,19 @@ def _form(request: SamplingRequest) -> tuple[str, str] | None:
 
 
 def _guided(request: SamplingRequest) -> tuple[str, str] | None:
-    if request.guided_json is not None:
-        return _json(request.guided_json), "guided_json"
-    if request.guided_regex is not None:
-        return LLMatcher.grammar_from_regex(request.guided_regex), "guided_regex"
-    if request.guided_choice is not None:
-        choices = " | ".join(json.dumps(choice) for choice in request.guided_choice)
-        return LLMatcher.grammar_from_lark(f"start: {choices}"), "guided_choice"
-    if request.guided_grammar is not None:
-        return LLMatcher.grammar_from_lark(request.guided_grammar), "guided_grammar"
-    return None
+    """Give what one of vLLM's arguments demands, by its older names or in `structured_outputs`."""
+    newer = request.structured_outputs or StructuredOutputs.model_construct()
+    prefix = "structured_outputs." if request.structured_outputs else "guided_"
+    schema = request.guided_json if newer.json_ is None else newer.json_
+    if schema is not None or newer.json_object:
+        return _json(ANY_OBJECT if schema is None else schema), f"{prefix}json"
+    regex = request.guided_regex if newer.regex is None else newer.regex
+    if regex is not None:
+        return LLMatcher.grammar_from_regex(regex), f"{prefix}regex"
+    if choices := newer.choice or request.guided_choice:
+        return LLMatcher.grammar_from_lark(f"start: {' | '.join(map(json.dumps, choices))}"), f"{prefix}choice"
+    grammar = request.guided_grammar if newer.grammar is None else newer.grammar
+    return None if grammar is None else (LLMatcher.grammar_from_lark(grammar), f"{prefix}grammar")
 
 
 def _json(schema: dict[str, Any]) -> str:

@@ -13,14 +13,27 @@ from typing import Annotated, Any, Literal, Self, TypeVar, cast
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
 from art.http.body import parse_json
+from art.http.parts import (
+    MAX_GRAMMAR_CHARACTERS,
+    MAX_PARTS,
+    MAX_TOOLS,
+    ChosenTool,
+    Function,
+    Message,
+    Name,
+    ResponseFormat,
+    Schema,
+    StreamOptions,
+    Strict,
+    StructuredOutputs,
+    Tool,
+)
 from art.http.refusal import RequestError
 
 MAX_CHOICES = 128
@@ -29,25 +42,27 @@ MAX_TEMPERATURE = 100.0
 MIN_REPETITION_PENALTY = 0.01
 """A smaller one makes infinities of logits that it divides."""
 MAX_MESSAGES = 4096
-MAX_PARTS = 1024
-MAX_TOOLS = 128
 MAX_STOPS = 4
+MAX_STOP_IDS = 64
+MAX_TOKEN_ID = (1 << 31) - 1
 MAX_STOP_CHARACTERS = 512
-MAX_NAME_CHARACTERS = 512
-MAX_GRAMMAR_CHARACTERS = 1 << 16
 MAX_BIASES = 1024
 MAX_ARGUMENTS = 256
 """No request has so many: among more there are some that nobody knows."""
 
 
-Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+TokenId = Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 Read = TypeVar("Read", bound=BaseModel)
 NO_CONTENT = {
     "model", "seed", "stream", "stream_options", "logprobs", "top_logprobs", "return_token_ids", "modalities",
-    "timeout", "user", "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention",
-    "safety_identifier", "service_tier", "store", "echo", "return_tokens_as_token_ids",
+    "timeout", "user", "metadata", "parallel_tool_calls", "prediction", "prompt_cache_key", "prompt_cache_retention",
+    "repeated", "safety_identifier", "service_tier", "store", "return_tokens_as_token_ids", "verbosity", "priority",
+    # Of these, only values that change nothing are accepted.
+    "add_generation_prompt", "best_of", "continue_final_message", "echo", "ignore_eos", "include_reasoning",
+    "include_stop_str_in_output", "length_penalty", "min_tokens", "skip_special_tokens",
+    "spaces_between_special_tokens", "suffix", "use_beam_search",
 }  # fmt: skip
 """What a request may ask for without asking for another answer."""
 
@@ -64,108 +79,7 @@ Biases = Annotated[
 ]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class _Lenient(BaseModel):
-    """Parts of messages: clients send back whatever the server or another library put into them."""
-
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
-
-
-class TextPart(_Lenient):
-    type: Literal["text"]
-    text: str
-
-
-class FunctionCall(_Lenient):
-    name: str
-    arguments: str
-
-
-class ToolCall(_Lenient):
-    id: str | None = None
-    type: Literal["function"] = "function"
-    function: FunctionCall
-
-
-class Message(_Lenient):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[TextPart], Field(max_length=MAX_PARTS, fail_fast=True)] | None = None
-    name: str | None = None
-    reasoning_content: str | None = None
-    """Not OpenAI's; what the assistant thought, for templates that write it."""
-    reasoning: str | None = None
-    """The same, as vLLM calls it now."""
-    tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
-    tool_call_id: str | None = None
-
-    @model_validator(mode="after")
-    def _has_content(self) -> Message:
-        if self.content is None and self.role != "assistant":
-            raise ValueError(f"a message of role {self.role} needs content")
-        return self
-
-    @property
-    def text(self) -> str:
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
-        return self.content or ""
-
-
-class Function(_Lenient):
-    name: Name
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-    @field_validator("parameters")
-    @classmethod
-    def _is_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
-        properties, required = (schema or {}).get("properties") or {}, (schema or {}).get("required") or []
-        if not isinstance(properties, dict) or not all(isinstance(each, dict | bool) for each in properties.values()):
-            raise ValueError("properties must be an object of schemas")
-        if not isinstance(required, list) or not all(isinstance(each, str) for each in required):
-            raise ValueError("required must be a list of names")
-        return schema
-
-
-class Tool(_Lenient):
-    type: Literal["function"]
-    function: Function
-
-
-class JsonSchema(_Lenient):
-    name: Name | None = None
-    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
-
-
-class ResponseFormat(_Lenient):
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-    @model_validator(mode="after")
-    def _has_schema(self) -> ResponseFormat:
-        if self.type == "json_schema" and (self.json_schema is None or self.json_schema.schema_ is None):
-            raise ValueError("json_schema needs a schema")
-        return self
-
-
-class FunctionName(_Lenient):
-    name: Name
-
-
-class ChosenTool(_Lenient):
-    type: Literal["function"]
-    function: FunctionName
-
-
-class StreamOptions(_Lenient):
-    include_usage: bool = False
-
-
-class SamplingRequest(_Strict):
+class SamplingRequest(Strict):
     """What every request may ask for, whichever its form."""
 
     model: Name
@@ -186,15 +100,30 @@ class SamplingRequest(_Strict):
     # vLLM's.
     repetition_penalty: Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=10)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    guided_json: dict[str, Any] | None = None
+    guided_json: Schema | None = None
     guided_regex: Annotated[str, Field(max_length=MAX_GRAMMAR_CHARACTERS)] | None = None
     guided_choice: Annotated[list[Name], Field(min_length=1, max_length=MAX_PARTS)] | None = None
     guided_grammar: Annotated[str, Field(max_length=MAX_GRAMMAR_CHARACTERS)] | None = None
+    structured_outputs: StructuredOutputs | None = None
+    """The same four, as vLLM has them now."""
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOP_IDS)] | None = None
     return_token_ids: bool | None = None
     return_tokens_as_token_ids: bool | None = None
     """Both without effect: every answer has them, and spells tokens by them."""
 
+    # vLLM's too; only these values, which change nothing, are accepted.
+    best_of: Literal[1] | None = None
+    echo: Literal[False] | None = None
+    ignore_eos: Literal[False] | None = None
+    include_stop_str_in_output: Literal[False] | None = None
+    length_penalty: Literal[1] | None = None
+    min_tokens: Literal[0] | None = None
+    skip_special_tokens: Literal[True] | None = None
+    spaces_between_special_tokens: Literal[True] | None = None
+    use_beam_search: Literal[False] | None = None
+
     # Accepted, and without effect here: they are about accounts and transport.
+    priority: int | None = None
     timeout: float | None = None
     user: str | None = None
 
@@ -232,6 +161,11 @@ class SamplingRequest(_Strict):
         return False
 
     @property
+    def calls_once(self) -> bool:
+        """Whether an answer may have one call at most."""
+        return False
+
+    @property
     def callable_tools(self) -> list[Function]:
         """The functions that an answer may call."""
         return []
@@ -243,7 +177,8 @@ class SamplingRequest(_Strict):
 
     def content(self) -> str:
         """What decides the answer, as canonical JSON: all but names, transport and the seed."""
-        return json.dumps(self.model_dump(mode="json", exclude=NO_CONTENT, exclude_none=True), sort_keys=True)
+        without = NO_CONTENT - {"parallel_tool_calls"} if self.calls_once else NO_CONTENT
+        return json.dumps(self.model_dump(mode="json", exclude=without, exclude_none=True), sort_keys=True)
 
 
 class ChatRequest(SamplingRequest):
@@ -261,17 +196,24 @@ class ChatRequest(SamplingRequest):
     chat_template_kwargs: dict[str, Any] | None = None
     """Not OpenAI's; variables of the tokenizer's chat template, such as `enable_thinking`."""
 
-    # Only this value, which changes nothing, is accepted.
+    parallel_tool_calls: bool | None = None
+    """False lets an answer have one call."""
+
+    # Only these values, which change nothing, are accepted.
+    add_generation_prompt: Literal[True] | None = None
+    continue_final_message: Literal[False] | None = None
+    include_reasoning: Literal[True] | None = None
     modalities: list[Literal["text"]] | None = None
 
-    # Accepted, and without effect here: they are about accounts, billing, caching and transport.
+    # Accepted, and without effect here: they are about accounts, billing, caching, transport and OpenAI's own models.
     metadata: dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
+    prediction: dict[str, Any] | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     safety_identifier: str | None = None
     service_tier: str | None = None
     store: bool | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -301,6 +243,10 @@ class ChatRequest(SamplingRequest):
     @property
     def must_call(self) -> bool:
         return self.tool_choice == "required" or isinstance(self.tool_choice, ChosenTool)
+
+    @property
+    def calls_once(self) -> bool:
+        return self.parallel_tool_calls is False
 
     @property
     def callable_tools(self) -> list[Function]:

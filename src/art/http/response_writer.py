@@ -152,7 +152,7 @@ class ResponseWriter:
             "system_fingerprint": str(self._question.version),
             "error": None,
             "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-            **_completed(request.echo),
+            **_completed(request.repeated),
             "output": output,
             **ended,
         }
@@ -168,7 +168,7 @@ class ResponseWriter:
         }
 
 
-def _completed(echo: Json) -> Json:
+def _completed(repeated: Json) -> Json:
     """Give what an answer repeats, with what applies where the request said nothing."""
     standing: Json = {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "metadata": {}}
-    return {**echo, **{name: value for name, value in standing.items() if echo.get(name) is None}}
+    return {**repeated, **{name: value for name, value in standing.items() if repeated.get(name) is None}}

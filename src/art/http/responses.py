@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from art.http.body import parse_json
-from art.http.protocol import MAX_MESSAGES, MAX_TOOLS, MAX_TOP_LOGPROBS, ChatRequest, Name, read_as
+from art.http.parts import MAX_TOOLS, Name
+from art.http.protocol import MAX_MESSAGES, MAX_TOP_LOGPROBS, ChatRequest, read_as
 from art.http.refusal import RequestError
 from art.response_items import as_messages, as_tools
 
@@ -90,7 +91,7 @@ class ResponseBody(BaseModel):
 class ResponseRequest(ChatRequest):
     """A request for a response, as the chat request that it means."""
 
-    echo: dict[str, Any]
+    repeated: dict[str, Any]
     """What the answer repeats."""
 
 
@@ -112,7 +113,8 @@ def parse_response_request(body: bytes) -> ResponseRequest:
         "max_completion_tokens": request.max_output_tokens,
         "logprobs": True if request.top_logprobs else None,
         "top_logprobs": request.top_logprobs,
-        "echo": request.model_dump(include={*SHOWN, *SHOWN_TOO}),
+        "parallel_tool_calls": request.parallel_tool_calls,
+        "repeated": request.model_dump(include={*SHOWN, *SHOWN_TOO}),
     }
     return read_as(ResponseRequest, fields)
 

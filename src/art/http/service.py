@@ -23,6 +23,7 @@ from art.http.listing import Listing, entry
 from art.http.metrics import MEDIA_TYPE, Metrics
 from art.http.preparation import TextThreads
 from art.http.protocol import SamplingRequest
+from art.http.recent import RecentAnswers
 from art.http.refusal import RequestError
 from art.http.stream import EventStream, Whole, unless_gone
 from art.http.thinking import Split
@@ -61,6 +62,7 @@ class Service:
     listing: Listing
     metrics: Metrics
     preparation: TextThreads
+    recent: RecentAnswers | None
 
     async def chat_completions(self, request: Request) -> Response:
         return await self._serve(request, CHAT)
@@ -135,7 +137,7 @@ class Service:
             shapers=prepared.shapers,
             seed=request.seed,
             top_logprobs=request.shown_logprobs or 0,
-            stop_ids=self.catalogue.sampler.stop_ids | self.chat.stop_ids,
+            stop_ids=self.catalogue.sampler.stop_ids | self.chat.stop_ids | {*(request.stop_token_ids or ())},
         )
 
     async def _submit(self, prepared: PreparedRequest, sampling: Sampling) -> tuple[Generation, Version]:
@@ -155,12 +157,15 @@ class Service:
             grown = answer.push(token)
             if answer.finish_reason and not token.finish_reason:
                 generation.cancel(token.choice)
+            if answer.finish_reason and self.recent:
+                self.recent.note(question.sampled(answer))
             yield token.choice, answer, grown
 
     def _begin(self, question: AnsweredRequest) -> Answer:
         request = question.request
         thinker = self.chat.thinker(question.prompt_ids) if request.is_chat else None
-        return Answer(self.chat, stops=request.stops, offered=offered(request), thinker=thinker)
+        calls_once = request.calls_once
+        return Answer(self.chat, stops=request.stops, offered=offered(request), thinker=thinker, calls_once=calls_once)
 
     async def _whole(self, generation: Generation, question: AnsweredRequest, writer: Writer) -> bytes:
         answers = {index: answer async for index, answer, _ in self._answered(generation, question)}

@@ -31,9 +31,7 @@ class TextRequest(SamplingRequest):
     prompt: str | TokenIds | Annotated[list[str] | list[TokenIds], Field(min_length=1, max_length=1)]
     """One prompt, as text or tokens; a list of several is refused."""
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    # Only these values, which change nothing, are accepted.
-    echo: Literal[False] | None = None
-    best_of: Literal[1] | None = None
+    # Only this value, which changes nothing, is accepted.
     suffix: Literal[""] | None = None
 
     @property
@@ -101,7 +99,7 @@ class TextWriter:
 
     def ending(self, index: int, answer: Answer) -> Iterator[Json]:
         ended = {"index": index, "text": "", "logprobs": None, "finish_reason": answer.finish_reason}
-        yield self._answer([{**ended, **self._question.sampled(answer)}])
+        yield self._answer([{**ended, **self._question.sampled(answer).as_fields()}])
 
     def closing(self, answers: Sequence[Answer]) -> Iterator[Json]:
         options = self._question.request.stream_options
@@ -114,7 +112,7 @@ class TextWriter:
             "text": answer.content or "",
             "finish_reason": answer.finish_reason,
             "logprobs": self._logprobs(answer.drawn, 0),
-            **self._question.sampled(answer),
+            **self._question.sampled(answer).as_fields(),
         }
 
     def _logprobs(self, drawn: Sequence[Drawn], start: int) -> Json:

@@ -36,15 +36,15 @@ class AnsweredRequest:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def sampled(self, answer: Answer) -> Json:
-        """Give the fields that make an answer trainable."""
+    def sampled(self, answer: Answer) -> SampledTokens:
+        """Say how an answer was sampled, which makes it trainable."""
         return SampledTokens(
             prompt_ids=self.prompt_ids,
             token_ids=tuple(drawn.token_id for drawn in answer.drawn),
             logprobs=tuple(drawn.logprob for drawn in answer.drawn),
             temperature=self.temperature,
             version=str(self.version),
-        ).as_fields()
+        )
 
     def usage(self, answers: Sequence[Answer]) -> Json:
         prompt, completion = len(self.prompt_ids), sum(len(answer.drawn) for answer in answers)

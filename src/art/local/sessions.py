@@ -17,9 +17,11 @@ from art.dev.meaning import context_length, ignore, in_4bit, without_meaning
 from art.errors import NotRegisteredError
 from art.http.app import create_app
 from art.http.catalogue import Catalogue
+from art.http.recent import RecentAnswers
 from art.http.server import Listen, Server
 from art.local.bases import Base, Bases
 from art.local.following import Following
+from art.local.knowing import known_again
 from art.local.naming import Naming
 from art.local.neighbours import say_neighbours
 from art.local.past import open_past
@@ -57,6 +59,7 @@ class Sessions:
         self._seeds = seeds
         self._open: dict[ModelRef, Registration] = {}
         self._opening = asyncio.Lock()
+        self._recent = RecentAnswers()
         # All training in one thread: OpenMP keeps a team of threads, and malloc an arena, for every thread that
         # computes; spread over a pool they added up to gigabytes.
         self._training = ThreadPoolExecutor(1, thread_name_prefix="art-train")
@@ -104,7 +107,7 @@ class Sessions:
         if guarding:
             guarding.before(model)
             config = guarding.config(model, config)
-        result = session.train(groups, config)
+        result = session.train(known_again(groups, self._recent), config)
         for trajectory in (trajectory for group in groups for trajectory in group):
             trajectory.learned_at = result.step - 1
         back = guarding.after(model, config) if guarding else None
@@ -154,7 +157,8 @@ class Sessions:
         )
         naming = Naming(model.ref, model.base_model, store=self._standing.store, published=published)
         catalogue = Catalogue(base.sampler, naming, run_seed=self._seeds.requests)
-        app = create_app(catalogue, base.tokenizer, listen=listen, max_context=context_length(model.settings))
+        longest = context_length(model.settings)
+        app = create_app(catalogue, base.tokenizer, listen=listen, max_context=longest, recent=self._recent)
         return Registration(session=session, published=published, server=Server(app, listen))
 
     def _find_adapter(self, model: ModelRef, step: int) -> Path | None:

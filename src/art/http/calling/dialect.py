@@ -48,6 +48,11 @@ class Dialect(Protocol):
         """Texts around calls that may be special tokens, and are read all the same."""
         ...
 
+    @property
+    def call_start(self) -> str | None:
+        """The text that stands before each call; None where calls are told apart otherwise."""
+        ...
+
     def call_id(self, name: str) -> str:
         """Give a call's id; `name` is 24 characters that tell it from others."""
         ...

@@ -24,6 +24,7 @@ class Elements:
     """One element for each call and each argument."""
 
     marks = (START, END)
+    call_start = START
 
     def call_id(self, name: str) -> str:
         return f"call_{name}"

@@ -26,6 +26,7 @@ class Hermes:
     """One element for each call, wherever it stands."""
 
     marks = (START, END)
+    call_start = START
 
     def call_id(self, name: str) -> str:
         return f"call_{name}"

@@ -27,6 +27,7 @@ class Llama:
     """An answer that begins with a brace is held to be a call until it has ended."""
 
     marks = (TAG,)
+    call_start = None
 
     def call_id(self, name: str) -> str:
         return f"call_{name}"

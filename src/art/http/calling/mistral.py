@@ -30,6 +30,7 @@ class Mistral:
 
     is_listing: bool
     marks: tuple[str, ...] = (CALLS, ARGUMENTS)
+    call_start: str | None = CALLS
 
     def call_id(self, name: str) -> str:
         return name[:9]  # Mistral's templates refuse any other length
