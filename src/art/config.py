@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -19,6 +20,7 @@ from pydantic import (
 
 from art.errors import ConfigurationError
 from art.settings import ART, ART_LORA, ART_SFT, OURS, Names, nearest, refused, understood
+from art.visible import shown_value
 
 ALL_LINEAR = "all-linear"
 MAX_RANK = 2**16
@@ -55,6 +57,15 @@ class _Settings(BaseModel):
             super().__setattr__(name, value)
         except ValidationError as error:
             raise refused(where, error) from None
+
+    @classmethod
+    def given(cls, config: Self | Mapping[str, Any] | None) -> Self:
+        """Read what a script gave: a config, a mapping of settings, or nothing; raises `ConfigurationError`."""
+        if isinstance(config, cls):
+            return config
+        if config is None or isinstance(config, Mapping):
+            return cls(**(config or {}))
+        raise ConfigurationError(f"{shown_value(config)} is no {cls.__name__}.")
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -111,6 +122,11 @@ CLIP_RANGES: Mapping[str, tuple[float, float | None]] = {
 MAX_DIVERGENCE = 0.2
 """In nats a token. Rounding to 16 bits makes 0.03 on SmolLM2; a sampler's top_p of 0.7 that its log-probabilities
 include makes 0.35, another system prompt 1.1, tools that the trainer does not know 3.3."""
+
+
+def _none_is_zero(weight: object) -> object:
+    """Read ART's word for leaving a term out."""
+    return 0.0 if weight is None else weight
 
 
 def _name(loss: Loss) -> str:
@@ -187,7 +203,7 @@ class TrainConfig(_Settings):
     """Whose log-probabilities the penalty compares with the reference: the trainer's, or the sampler's."""
     kl_reference: Literal["base"] | Step | Path = "base"
     """The base model without an adapter; a step, also one from before a fork; -3 for three steps ago; or a folder."""
-    kimi_k2_tau: Weight = 0.0
+    kimi_k2_tau: Annotated[Weight, BeforeValidator(_none_is_zero)] = 0.0
 
     # What a stale or foreign sampler may do
     precalculate_logprobs: bool = False

@@ -316,7 +316,7 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
 
         `_config` holds ART's internal settings; those that have a meaning here replace what `config` says.
         """
-        config = (config or TrainConfig()).with_settings(_config or {})
+        config = TrainConfig.given(config).with_settings(_config or {})
         return await self.backend().train(self, trajectory_groups, config=config, verbose=verbose)
 
     async def train_sft(
@@ -332,7 +332,7 @@ class TrainableModel(Model[ConfigT], Generic[ConfigT]):
         An optimiser step is taken for each batch of the config. The metrics are in the checkpoint and the history, so
         `log_metrics` changes nothing.
         """
-        config = (config or TrainSFTConfig()).with_settings(_config or {})
+        config = TrainSFTConfig.given(config).with_settings(_config or {})
         return await self.backend().train_sft(self, trajectories, config=config, verbose=verbose)
 
     async def delete_checkpoints(

@@ -161,11 +161,11 @@ ART = Names(
     },
     without_effect={
         "final_training_step": (None, "nothing is prepared for a last step: every step is a checkpoint"),
-        "logprob_calculation_chunk_size": (None, "the size follows from the vocabulary, and no number depends on it"),
+        "logprob_calculation_chunk_size": (1024, "the size follows from the vocabulary, and no number depends on it"),
         "moe_routing_replay_bundle": (None, "needs a sampler that records which experts it asked"),
         "moe_routing_replay_path": (None, "needs a sampler that records which experts it asked"),
         "moe_routing_replay_strict": (False, "needs a sampler that records which experts it asked"),
-        "optimizer_save_interval": (None, "every checkpoint has its optimizer"),
+        "optimizer_save_interval": (5, "every checkpoint has its optimizer"),
         "plot_tensors": (False, "needs a plot of packed sequences, which are not kept"),
         "save_checkpoint": (True, "every step is a checkpoint; delete_checkpoints removes what is not wanted"),
         "scale_learning_rate_by_reward_std_dev": (False, "ART 0.5.23 does not read it either; set learning_rate"),

@@ -48,6 +48,17 @@ def test_log_writes_rewards_metrics_and_failures_under_its_split(world: World):
     assert [trajectory.reward for trajectory in written(world, "val", step)[-1]] == [1.0, 0.5]
 
 
+def test_a_metric_that_was_not_measured_is_left_out_and_one_that_is_no_number_is_named(world: World):
+    measured, unmeasured = art.Trajectory(metrics={"score": 1}), art.Trajectory()
+    unmeasured.metrics["score"] = None  # pyright: ignore[reportArgumentType]
+    world.run(world.model.log([measured, unmeasured]))
+    unmeasured.metrics["score"] = "good"  # pyright: ignore[reportArgumentType]
+
+    assert history(world)[-1]["val/score"] == 1.0
+    with pytest.raises(ConfigurationError, match="The metric 'score' is 'good'"):
+        world.run(world.model.log([measured, unmeasured]))
+
+
 def test_log_takes_groups_and_their_own_metrics(world: World):
     groups = [art.TrajectoryGroup([art.Trajectory(reward=0.25)], metrics={"difficulty": level}) for level in (1, 3)]
 

@@ -396,6 +396,43 @@ def test_a_setting_of_arts_is_known_and_a_misspelling_of_it_is_not(name: str):
     assert nearest(f"{name}x", known) == f" Did you mean {name}?"
 
 
+THEIR_DEFAULTS: dict[str, Any] = {
+    "learning_rate": 5e-6, "loss_fn": "cispo", "loss_fn_config": None, "normalize_advantages": True,
+    "adam_params": None, "kl_penalty_coef": 0.0, "kl_penalty_reference_step": None, "kl_ref_adapter_path": None,
+    "kl_penalty_source": "current_learner", "epsilon": None, "epsilon_high": None, "advantage_balance": 0.0,
+    "scale_rewards": True, "importance_sampling_level": "token",
+    "max_negative_advantage_importance_sampling_weight": None, "mask_prob_ratio": False, "kimi_k2_tau": None,
+    "precalculate_logprobs": False, "allow_training_without_logprobs": False, "plot_tensors": False,
+    "truncated_importance_sampling": None, "scale_learning_rate_by_reward_std_dev": False,
+    "logprob_calculation_chunk_size": 1024, "packed_sequence_length": None,
+    "num_trajectories_learning_rate_multiplier_power": 0.0, "save_checkpoint": True, "optimizer_save_interval": 5,
+    "final_training_step": None, "grad_accumulation_sequences": None, "kl_penalty_step_lag": None,
+    "moe_routing_replay_bundle": None, "moe_routing_replay_path": None, "moe_routing_replay_strict": False,
+}  # fmt: skip
+
+
+def test_what_arts_defaults_say_is_what_nobody_has_to_say():
+    config = TrainConfig(**THEIR_DEFAULTS)
+
+    assert config == TrainConfig()
+    assert config.ignored == ()
+
+
+@pytest.mark.parametrize("form", [lambda groups: groups[0], lambda groups: [groups[0].trajectories, groups[1]]])
+def test_one_group_and_a_list_of_trajectories_are_trained_on(world: World, form: Any):
+    async def body() -> art.TrainResult:
+        return await world.model.train(form(await two_groups(world.model)), {"learning_rate": 1e-4})  # type: ignore[arg-type]
+
+    metrics = world.run(body()).metrics
+
+    assert (metrics["trajectories"], metrics["learning_rate"]) in ((2, 1e-4), (4, 1e-4))
+
+
+def test_what_is_no_config_is_refused(world: World):
+    with pytest.raises(ConfigurationError, match="5 is no TrainConfig"):
+        world.run(world.model.train([], 5))  # pyright: ignore[reportArgumentType]
+
+
 def test_all_settings_without_effect_are_named_in_one_warning(world: World, caplog: pytest.LogCaptureFixture):
     given: Any = {name: not nothing_asked for name, (nothing_asked, _) in ART.without_effect.items()}
 

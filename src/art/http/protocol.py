@@ -285,7 +285,8 @@ def _as_request_error(error: ValidationError) -> RequestError:
     if first["type"] == "extra_forbidden":
         return RequestError(f"Unrecognized request argument supplied: {param}", param=param, code="unknown_parameter")
     where = f"{param}: " if param else ""
-    return RequestError(f"Invalid request: {where}{first['msg']}.", param=param, code="invalid_value")
+    problem = first["msg"].removeprefix("Value error, ")
+    return RequestError(f"Invalid request: {where}{problem}.", param=param, code="invalid_value")
 
 
 def _depth(location: tuple[int | str, ...]) -> int:

@@ -6,9 +6,9 @@ Knows OpenAI's format; neither the engine nor HTTP.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from art.http.answer import Answer
 from art.http.body import parse_json
@@ -22,13 +22,25 @@ from art.sample.sampling import Drawn
 MAX_LOGPROBS = 5
 DEFAULT_MAX_TOKENS = 16
 MAX_PROMPT_TOKENS = 1 << 20
+
+
+def _one_of(prompt: object) -> object:
+    prompts = cast("list[object]", prompt) if isinstance(prompt, list) else []
+    if len(prompts) > 1 and isinstance(prompts[0], str | list):
+        raise ValueError("one prompt a request is served; send each by itself")
+    return prompt
+
+
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MAX_PROMPT_TOKENS)]
 
 
 class TextRequest(SamplingRequest):
     """The body of POST /v1/completions."""
 
-    prompt: str | TokenIds | Annotated[list[str] | list[TokenIds], Field(min_length=1, max_length=1)]
+    prompt: Annotated[
+        str | TokenIds | Annotated[list[str] | list[TokenIds], Field(min_length=1, max_length=1)],
+        BeforeValidator(_one_of),
+    ]
     """One prompt, as text or tokens; a list of several is refused."""
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     # Only this value, which changes nothing, is accepted.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from art.durations import Period, covered_s
@@ -14,12 +14,21 @@ Given = TypeVar("Given")
 
 
 def groups_of(given: Iterable[TrajectoryGroup | None]) -> list[TrajectoryGroup]:
-    """List the groups; raises `TrainingDataError` for anything else. None stands where a judge gave a group up."""
-    groups = [group for group in _each(given) if group is not None]
+    """List the groups; raises `TrainingDataError` for anything else. None stands where a judge gave a group up.
+
+    One group may stand by itself, and a list of trajectories is a group, as it was in older releases of ART.
+    """
+    listed = [given] if isinstance(given, TrajectoryGroup) else _each(given)
+    groups = [_as_group(group) for group in listed if group is not None]
     for group in groups:
         if not isinstance(group, TrajectoryGroup):
             raise _none("TrajectoryGroup", group)
     return groups
+
+
+def _as_group(group: TrajectoryGroup | Sequence[Trajectory]) -> TrajectoryGroup:
+    is_listed = isinstance(group, list | tuple) and all(isinstance(each, Trajectory) for each in group)
+    return TrajectoryGroup(group) if is_listed else group  # pyright: ignore[reportReturnType] - refused below
 
 
 def trajectories_of(given: Iterable[Trajectory]) -> list[Trajectory]:

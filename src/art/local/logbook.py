@@ -116,11 +116,12 @@ def _spread(rewards: Sequence[float]) -> float:
         return math.nan
 
 
-def _averages(mappings: Iterable[Mapping[str, float]]) -> dict[str, float]:
+def _averages(mappings: Iterable[Mapping[str, float | None]]) -> dict[str, float]:
     values: dict[str, list[float]] = {}
     for metrics in mappings:
         for name, value in metrics.items():
-            values.setdefault(name, []).append(float(value))
+            if value is not None:  # a script's word for what was not measured
+                values.setdefault(name, []).append(_number(name, value))
     return {name: fmean(of_name) for name, of_name in values.items()}
 
 

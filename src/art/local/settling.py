@@ -18,13 +18,13 @@ class Settling:
 
     def train(self, model: Trainable, config: TrainConfig | None, settings: Mapping[str, Any]) -> TrainConfig:
         """Settle what training on rewards is done with; raises `ConfigurationError`."""
-        settled = (config or TrainConfig()).with_settings(settings).with_defaults(training_fields(model.settings))
+        settled = TrainConfig.given(config).with_settings(settings).with_defaults(training_fields(model.settings))
         self._name(model, settled.ignored)
         return settled
 
     def train_sft(self, model: Trainable, config: TrainSFTConfig | None, settings: Mapping[str, Any]) -> TrainSFTConfig:
         """Settle what training on answers is done with; raises `ConfigurationError`."""
-        settled = (config or TrainSFTConfig()).with_settings(settings)
+        settled = TrainSFTConfig.given(config).with_settings(settings)
         self._name(model, settled.ignored)
         return settled
 
