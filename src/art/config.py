@@ -102,6 +102,15 @@ class LoRAConfig(_Settings):
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
+def read_shape(given: object) -> LoRAConfig | None:
+    """Read the adapter's shape, by our names or ART's; None stays None. Raises `ConfigurationError`."""
+    if given is None or isinstance(given, LoRAConfig):
+        return given
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"lora_config={shown_value(given)}: give a LoRAConfig, or its fields.")
+    return LoRAConfig(**given)
+
+
 Rate = Annotated[float, Field(ge=0, le=1)]
 DecayRate = Annotated[float, Field(ge=0, lt=1)]
 Bound = Annotated[float, Field(gt=0, le=MAX_WEIGHT)]

@@ -26,9 +26,9 @@ from typing_extensions import TypeVar
 
 from art import drawing
 from art.backend import Backend, Draws, TrainResult
-from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
+from art.config import LoRAConfig, TrainConfig, TrainSFTConfig, read_shape
 from art.dev import InternalModelConfig, OpenAIServerConfig
-from art.dev.meaning import LISTENING, adapter_fields, ignore, late, read_shape, without_meaning
+from art.dev.meaning import LISTENING, adapter_fields, ignore, late, without_meaning
 from art.errors import ConfigurationError, NotRegisteredError
 from art.position import Positions, Step
 from art.recorded import Recorded

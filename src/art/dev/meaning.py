@@ -7,10 +7,8 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from art.config import LoRAConfig
 from art.errors import ConfigurationError
 from art.settings import nearest
-from art.visible import shown_value
 
 PEFT_ARGS = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "targets"}
 TRAINER_ARGS = ("max_grad_norm", "weight_decay", "adam_beta1", "adam_beta2")
@@ -92,15 +90,6 @@ def ignore(where: str, names: Iterable[str]) -> None:
 def late(where: str) -> None:
     """Say that a setting came after the model was registered, which is when it is read."""
     _log.warning("%s was set after the model was registered, and is not read any more.", where)
-
-
-def read_shape(given: object) -> LoRAConfig | None:
-    """Read the adapter's shape, by our names or ART's; None stays None. Raises `ConfigurationError`."""
-    if given is None or isinstance(given, LoRAConfig):
-        return given
-    if not isinstance(given, Mapping):
-        raise ConfigurationError(f"lora_config={shown_value(given)}: give a LoRAConfig, or its fields.")
-    return LoRAConfig(**given)
 
 
 def adapter_fields(given: Mapping[str, Any]) -> dict[str, Any]:
