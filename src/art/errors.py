@@ -18,6 +18,7 @@ Each class is also the standard library's error it specialises, so that code tha
     │   └── FormatVersionError                       of no format that this release reads
     ├── CorruptCheckpointError  (OSError)            torn, truncated or altered
     ├── StorageError            (OSError)            this disk: full, read-only, gone
+    │   └── UnconfirmedError                         something was done, and may not outlast a power failure
     ├── RemoteError             (OSError)            an object store
     │   ├── RemoteAccessError   (PermissionError)    credentials absent, expired or not allowed
     │   ├── RemoteNotFoundError (FileNotFoundError)  no such bucket
@@ -111,6 +112,10 @@ class StorageError(ArtError, OSError):
     def __str__(self) -> str:
         # What an OSError that was made with an errno prints has the number in front.
         return visible(self.strerror) if self.strerror else super().__str__()
+
+
+class UnconfirmedError(StorageError):
+    """Something was done, and the disk did not confirm that it is kept: a power failure may take it back."""
 
 
 class RemoteError(ArtError, OSError):

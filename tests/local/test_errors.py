@@ -1,13 +1,17 @@
 """Bad input gets one clear error, and changes nothing."""
 
 import asyncio
+import errno
+import fcntl
 import math
+import os
 import resource
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -394,6 +398,37 @@ def test_memory_that_runs_out_after_the_commit_fails_no_step(
 
     assert asyncio.run(body()) == 3
     assert "p/one@3 is committed, but the backend could not" in caplog.text
+
+
+@pytest.mark.parametrize("refused", ["sync", "unlock"])
+def test_a_disk_that_fails_behind_the_commit_fails_no_step(
+    small_model: Path, trained: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    third = trained / "p/models/one/checkpoints/0003"
+    patched, name = (fcntl, "flock") if refused == "unlock" else (os, "fsync")
+    real = getattr(patched, name)
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        if third.exists() and not (refused == "sync" and not is_at(arguments[0], third.parent)):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(*arguments, **options)
+
+    async def body() -> tuple[int, int]:
+        async with LocalBackend(path=trained) as backend:
+            one = make(small_model)
+            await one.register(backend)
+            groups = await digits.gather(one)
+            with monkeypatch.context() as patch:
+                patch.setattr(patched, name, fail)
+                step = (await backend.train(one, groups, learning_rate=1e-3)).step
+            return step, (await backend.train(one, groups, learning_rate=1e-3)).step
+
+    assert asyncio.run(body()) == (3, 4)
+    assert "p/one@3 is committed" in caplog.text
+
+
+def is_at(handle: int, folder: Path) -> bool:
+    return os.path.samestat(os.fstat(handle), folder.stat())
 
 
 def test_after_the_commit_nothing_fails_a_step_and_the_next_start_makes_it_good(

@@ -14,8 +14,11 @@ from threading import Barrier
 import pytest
 
 from art.errors import ConfigurationError, CorruptCheckpointError, TrackerError
+from art.format import layout
 from art.local.reports import Reports, reports_of
+from art.ops import telling
 from art.ops.telling import Teller, TrackerReport
+from art.store import disk
 from art.store.history import History
 from art.store.store import CheckpointStore
 from art.track.json_lines import JsonLines
@@ -92,6 +95,21 @@ def test_two_that_tell_one_tracker_at_once_tell_each_point_once(store, tmp_path)
     folders = [tmp_path / "trackers/jsonl" / AGENT.project / run for run in {*runs}]
     lines = [(folder / "history.jsonl").read_text().splitlines() for folder in folders]
     assert [len(each) for each in lines] == [len({*each}) for each in lines] == [3] * len(lines)
+
+
+def test_another_process_that_tells_a_tracker_is_not_waited_for_without_an_end(store, tmp_path, monkeypatch):
+    train(store, AGENT, 0.5)
+    monkeypatch.setattr(telling, "LONGEST_WAIT_S", 0.1)
+    reports = Reports(store, [TrackerReport("jsonl", maker("jsonl", tmp_path / "trackers"))])
+    folder = store.root / layout.told_path(AGENT, "jsonl").parent
+
+    with disk.exclusive(folder, ()):
+        reports.put(AGENT)
+        with pytest.raises(TrackerError, match=r"not told of shop/agent.*for 0\.1 s"):
+            reports.close()
+    told = Teller(store, TrackerReport("jsonl", maker("jsonl", tmp_path / "trackers"))).tell(AGENT)
+
+    assert told.points == 1
 
 
 def test_one_tracker_that_is_away_keeps_nothing_from_another(store):

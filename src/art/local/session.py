@@ -158,19 +158,27 @@ class Session:
         self, ref: CheckpointRef, metrics: Mapping[str, float], *, settings: dict[str, JsonValue], learned: LearnedFrom
     ) -> Checkpoint:
         environment = self._trainer.environment()
-        with self._store.stage(ref) as stage:
-            self._trainer.save(stage.path)
-            return stage.commit(
-                parent=self._parent,
-                base_model=self._base.info,
-                lora=shape_of(self._lora),
-                libraries={name: str(environment[name]) for name in LIBRARIES},
-                environment={name: value for name, value in environment.items() if name not in LIBRARIES}
-                | {"seed": self._seed},
-                metrics=finite_metrics(metrics),
-                settings=settings,
-                learned_from=learned,
-            )
+        stage = self._store.stage(ref)
+        try:
+            with stage:
+                self._trainer.save(stage.path)
+                return stage.commit(
+                    parent=self._parent,
+                    base_model=self._base.info,
+                    lora=shape_of(self._lora),
+                    libraries={name: str(environment[name]) for name in LIBRARIES},
+                    environment={name: value for name, value in environment.items() if name not in LIBRARIES}
+                    | {"seed": self._seed},
+                    metrics=finite_metrics(metrics),
+                    settings=settings,
+                    learned_from=learned,
+                )
+        except (ArtError, OSError, MemoryError) as error:
+            checkpoint = stage.find_committed()
+            if checkpoint is None:
+                raise
+            _log.error("%s is committed, and taken as such: %s", ref, error)
+            return checkpoint
 
     def _after_commit(self, checkpoint: Checkpoint, lines: Sequence[str]) -> None:
         """Do what follows a commit. The step is safe: what fails is said here, and made good by the next start."""

@@ -34,6 +34,8 @@ from art.store.store import CheckpointStore
 from art.track.tracker import Point, Run, RunParent, Tracker
 
 MAX_CURSOR_BYTES = 4096
+LONGEST_WAIT_S = 30.0
+"""For another process that tells a tracker of the same model; what is not told then is told at the next step."""
 AT_ONCE = 1000
 """Points that are handed to a tracker together."""
 
@@ -120,10 +122,10 @@ class Teller:
         """Tell what was not told yet, or all of it `again` as a new run.
 
         With the `price` of an hour by the clock each point says what the model has cost until then.
-        Waits for another process that tells the same. Raises `TrackerError` when the tracker does not take it, and the
-        store's errors.
+        Waits for another process that tells the same, and no longer than that is worth. Raises `TrackerError` when
+        the tracker does not take it, and the store's errors.
         """
-        with disk.exclusive(self._path(model).parent, ()):
+        with disk.exclusive(self._path(model).parent, (), within_s=LONGEST_WAIT_S):
             return self._tell(model, again=again, price=price)
 
     def _tell(self, model: ModelRef, *, again: bool, price: float | None) -> Told:

@@ -23,7 +23,7 @@ from typing import Self
 from art.errors import CorruptCheckpointError
 from art.store.hashing import hasher
 from art.store.locks import flock, locked
-from art.store.refusal import explained
+from art.store.refusal import explained, unconfirmed
 
 READ_ONLY = 0o444
 DISCARDED = ".deleted-"
@@ -47,7 +47,8 @@ def discard(folder: Path) -> None:
                 raise
             # No room for so much as another name: killed here, it leaves a damaged step.
             shutil.rmtree(folder)
-        sync(folder.parent)
+        with unconfirmed(f"{folder} is out of its place"):
+            sync(folder.parent)
     shutil.rmtree(hidden, ignore_errors=True)
 
 
@@ -86,7 +87,10 @@ def make_staged_folders(folder: Path) -> None:
 
 
 def publish(folder: Path, target: Path) -> bool:
-    """Give a staged folder its place in one step; False, and nothing changed, when something is there."""
+    """Give a staged folder its place in one step; False, and nothing changed, when something is there.
+
+    Raises `UnconfirmedError` when it has its place, and the disk does not say that it keeps it.
+    """
     finish(folder)
     with explained("write", target):
         grown = _make_missing(target.parent)
@@ -96,7 +100,8 @@ def publish(folder: Path, target: Path) -> bool:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 return False
             raise
-        _sync_all([target.parent, *grown])
+        with unconfirmed(f"{target} is in its place"):
+            _sync_all([target.parent, *grown])
     return True
 
 
@@ -107,10 +112,14 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def take_place(finished: Path, path: Path) -> None:
-    """Give a finished file its place in one step, over one that is there; durable when it returns."""
+    """Give a finished file its place in one step, over one that is there; durable when it returns.
+
+    Raises `UnconfirmedError` as `publish` does.
+    """
     with explained("write", path):
         finished.rename(path)
-        sync(path.parent)
+        with unconfirmed(f"{path} is in its place"):
+            sync(path.parent)
 
 
 def append_lines(path: Path, lines: Iterable[bytes]) -> None:
@@ -224,13 +233,13 @@ def free_bytes(folder: Path) -> int:
 
 
 @contextmanager
-def exclusive(folder: Path, parts: Iterable[str]) -> Generator[None]:
+def exclusive(folder: Path, parts: Iterable[str], *, within_s: float | None = None) -> Generator[None]:
     """Hold the only lock on a folder, made if need be; one left with nothing but empty `parts` is removed again.
 
     The kernel drops the lock when a process dies. A file system without locks is used without: publishing
     is a rename that never replaces, so one step is still written by one process only.
     """
-    with locked(folder, make=make_folders):
+    with locked(folder, make=make_folders, within_s=within_s):
         try:
             yield
         finally:

@@ -18,7 +18,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from art.errors import ArtError, CorruptCheckpointError
+from art.errors import ArtError, CorruptCheckpointError, UnconfirmedError
 from art.format import layout
 from art.format.fields import Count, Time
 from art.format.json import canonical_json, parse_as, shown
@@ -84,9 +84,13 @@ def read_steadily(root: Path, folder: Path, read: Callable[[], T]) -> T:
 
 def run(root: Path, folder: Path, record: Record) -> None:
     """Perform the moves of a record: from the moment its journal is written they will all have happened."""
-    staging.put_file(
-        folder / layout.JOURNAL, canonical_json(record.model_dump(exclude_defaults=True)), root / layout.STAGING
-    )
+    journal, content = folder / layout.JOURNAL, canonical_json(record.model_dump(exclude_defaults=True))
+    try:
+        staging.put_file(journal, content, root / layout.STAGING)
+    except UnconfirmedError as error:
+        raise UnconfirmedError(
+            error.errno, f"{error} What it says is done by the next one who looks at {folder}."
+        ) from error
     settle(root, folder)
 
 
@@ -99,6 +103,8 @@ def settle(root: Path, folder: Path) -> None:
     moves = [_checked(root, folder, move) for move in record.moves]
     filed = _free_place(folder, record)
     with explained("finish the moves that were begun in", folder):
+        # Whoever wrote the journal may have been killed before it was on the disk.
+        disk.sync(folder)
         # Folder by folder: what makes way is durably gone before another takes its place.
         for between, together in groupby(moves, key=lambda move: (move[0].parent, move[1].parent)):
             disk.move(filter(_is_due, together), between)

@@ -7,27 +7,39 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
+import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from art.errors import StorageError
 from art.store.refusal import explained
 
+SAID_AFTER_S = 10.0
+"""Of waiting for another process, which may have been stopped, or may be far away."""
+_LOOKED_AGAIN_S = 0.05
 _CANNOT_LOCK = {errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL}
+_log = logging.getLogger("art")
 
 
 @contextmanager
-def locked(folder: Path, *, make: Callable[[Path], None]) -> Generator[None]:
-    """Hold the only lock on a folder, which `make` makes, and makes again when it was removed meanwhile."""
-    handle = _lock(folder, make)
+def locked(folder: Path, *, make: Callable[[Path], None], within_s: float | None = None) -> Generator[None]:
+    """Hold the only lock on a folder, which `make` makes, and makes again when it was removed meanwhile.
+
+    Waits for another process that holds it, and says so once that lasts; raises `StorageError` where it lasts longer
+    than `within_s`.
+    """
+    handle = _lock(folder, make, within_s)
     try:
         yield
     finally:
         _unlock(handle)
 
 
-def _lock(folder: Path, make: Callable[[Path], None]) -> int:
+def _lock(folder: Path, make: Callable[[Path], None], within_s: float | None) -> int:
     while True:
         with explained("write in", folder):
             try:
@@ -35,16 +47,52 @@ def _lock(folder: Path, make: Callable[[Path], None]) -> int:
             except FileNotFoundError:
                 make(folder)
                 continue
-            if flock(handle, fcntl.LOCK_EX) and not _is_at(handle, folder):
+            try:
+                is_locked = _wait(handle, folder) if within_s is None else _wait_shortly(handle, folder, within_s)
+            except BaseException:
+                os.close(handle)
+                raise
+            if is_locked and not _is_at(handle, folder):
                 os.close(handle)
                 continue
             return handle
 
 
+def _wait(handle: int, folder: Path) -> bool:
+    """Lock an open folder once nobody else holds it; False where the file system has no locks."""
+    if flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        return True
+    notice = threading.Timer(SAID_AFTER_S, _log.warning, ["Waiting for another process that changes %s ...", folder])
+    notice.daemon = True
+    notice.start()
+    try:
+        return flock(handle, fcntl.LOCK_EX)
+    finally:
+        notice.cancel()
+
+
+def _wait_shortly(handle: int, folder: Path, within_s: float) -> bool:
+    """Lock an open folder as `_wait` does; raises `StorageError` where another holds it for too long."""
+    ends_at = time.monotonic() + within_s
+    while not flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        if not has_locks(folder):
+            return False
+        if time.monotonic() > ends_at:
+            raise StorageError(
+                errno.ETIMEDOUT,
+                f"Could not write in {folder}: another process has worked there for {within_s:g} s, and was not "
+                "waited for any longer. Try again once it has ended.",
+            )
+        time.sleep(_LOOKED_AGAIN_S)
+    return True
+
+
 def _unlock(handle: int) -> None:
     # Closing alone would leave the lock with a child that was forked meanwhile.
-    flock(handle, fcntl.LOCK_UN)
-    os.close(handle)
+    try:
+        flock(handle, fcntl.LOCK_UN)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from art.errors import ArtError, StorageError
+from art.errors import ArtError, StorageError, UnconfirmedError
 
 _WHY = {
     errno.ENOSPC: "no space is left on the device; free some (`art gc`, `art rm`) and try again",
@@ -33,7 +33,23 @@ def explained(doing: str, path: Path) -> Generator[None]:
         raise refusal(doing, path, error) from error
 
 
+@contextmanager
+def unconfirmed(what: str) -> Generator[None]:
+    """Turn what the disk refuses once something was done into an `UnconfirmedError` that says what that is."""
+    try:
+        yield
+    except OSError as error:
+        raise UnconfirmedError(
+            error.errno,
+            f"{what}, but the disk did not confirm that it keeps this: {_why(error)}. A power failure may undo it; "
+            "look at the disk.",
+        ) from error
+
+
 def refusal(doing: str, path: Path, error: OSError) -> StorageError:
     """Say what the operating system refused, on which path, and the way out."""
-    why = _WHY.get(error.errno or 0, error.strerror or str(error))
-    return StorageError(error.errno, f"Could not {doing} {path}: {why}.")
+    return StorageError(error.errno, f"Could not {doing} {path}: {_why(error)}.")
+
+
+def _why(error: OSError) -> str:
+    return _WHY.get(error.errno or 0, error.strerror or str(error))

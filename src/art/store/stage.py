@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from art.errors import CorruptCheckpointError, StorageError
+from art.errors import ArtError, CorruptCheckpointError, StorageError
 from art.format import layout
 from art.format.kinds import left_out
 from art.format.manifest import FileEntry, Hop, Manifest, Parent, digest_bytes, read_manifest, utc_now
@@ -87,6 +87,7 @@ class Publisher(Protocol):
     @property
     def staging(self) -> Path: ...
     def require(self, checkpoint: Checkpoint) -> None: ...
+    def find(self, ref: CheckpointRef) -> Checkpoint | None: ...
     def publish(self, draft: Draft, *, after: Parent | None = None) -> Checkpoint: ...
     def publish_fork(self, draft: Draft, hop: Hop, *, overwrite: bool = False) -> Forked: ...
     def publish_repaired(self, draft: Draft, damage: Damage) -> SetAside: ...
@@ -99,6 +100,7 @@ class Stage:
         self.ref = ref
         self.path = store.staging
         self._store = store
+        self._drafted: Draft | None = None
         self._opened = ExitStack()
 
     def __enter__(self) -> Self:
@@ -127,6 +129,16 @@ class Stage:
         )
         is_own = manifest.parent is not None and manifest.parent.ref.model == self.ref.model
         return self._store.publish(self._draft(manifest), after=manifest.parent if is_own else None)
+
+    def find_committed(self) -> Checkpoint | None:
+        """Find what was committed, also where that raised; None where it has not its place."""
+        draft = self._drafted
+        if draft is None:
+            return None
+        with suppress(ArtError, OSError):
+            checkpoint = self._store.find(draft.ref)
+            return checkpoint if checkpoint and checkpoint.digest == draft.digest else None
+        return None
 
     def staged(self) -> tuple[FileEntry, ...]:
         """Describe the files that were written; nobody writes them from here on."""
@@ -192,7 +204,8 @@ class Stage:
         return target
 
     def _draft(self, manifest: Manifest, content: bytes | None = None) -> Draft:
-        return Draft(folder=self.path, manifest=manifest, content=content or manifest.to_bytes())
+        self._drafted = Draft(folder=self.path, manifest=manifest, content=content or manifest.to_bytes())
+        return self._drafted
 
     def _share_all(self, entries: Collection[FileEntry], holder: Checkpoint) -> dict[FileEntry, Sharing]:
         try:
