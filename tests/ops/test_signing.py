@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,10 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from art.errors import ConfigurationError, CorruptCheckpointError
 from art.names import ModelRef
-from art.ops.signing import PASSWORD_VARIABLE, Signed, check_signatures, sign
-from art.ops.verify import Signature, check
+from art.ops.signing import PASSWORD_VARIABLE, Signed, check_signatures, sign, sign_there
+from art.ops.verify import Signature, check, verify
 from art.remote.remote import Remote
 from art.store.store import CheckpointStore
+from cli.conftest import Art, art  # noqa: F401 - fixtures
+from remote.conftest import _no_credentials_of_this_machine, moto, moto_bucket  # noqa: F401 - fixtures
 from store.conftest import tree, write_foreign, write_run
 
 pytest.importorskip("model_signing", reason="signing is an extra")
@@ -304,3 +307,67 @@ def test_a_signature_stays_when_its_checkpoint_is_deleted_and_counts_when_it_com
     remote.fetch(remote.open_checkpoint(MAIN.at(2)), store)
 
     assert checked(store, MAIN, 2, key).problem is None
+
+
+@pytest.fixture(params=["file", "memory", "moto"])
+def bucket(request: pytest.FixtureRequest, store: CheckpointStore, place: Path) -> Remote:
+    """Each kind of bucket, with both steps."""
+    (place / "bucket").mkdir()
+    urls = {"file": f"file://{place}/bucket", "memory": "memory://"}
+    url = urls.get(request.param) or f"s3://{request.getfixturevalue('moto_bucket')}"
+    remote = Remote.open(url)
+    for step in (1, 2):
+        remote.push(store.open(MAIN.at(step)))
+    return remote
+
+
+def test_what_lies_in_a_bucket_is_signed_and_checked_there(store: CheckpointStore, bucket: Remote, key: Path):
+    second = bucket.open_checkpoint(MAIN.at(2))
+
+    signed = [sign_there(bucket, second, key).url for _ in range(2)][-1]
+    bucket.fetch_history(store, MAIN)
+
+    reports = check_signatures(bucket, verify(bucket, [MAIN]), key.with_suffix(".pub"))
+    assert [report.signature for report in reports] == [Signature(problem="it is not signed"), Signature(file=signed)]
+    assert checked(store, MAIN, 2, key).problem is None
+    assert bucket.open_checkpoint(MAIN.at(2)) == second
+
+
+def test_a_signature_in_a_bucket_that_fits_no_more_is_said(
+    store: CheckpointStore, bucket: Remote, key: Path, place: Path
+):
+    stranger = write_keys(place / "stranger", ec.generate_private_key(ec.SECP256R1()))
+    for step in (1, 2):
+        sign_there(bucket, bucket.open_checkpoint(MAIN.at(step)), key)
+    (first,), (second,) = (bucket.signatures(MAIN, bucket.open_checkpoint(MAIN.at(step)).digest) for step in (1, 2))
+    keys = bucket.signatures(MAIN, None)
+    bucket.write_signature(MAIN, Path(second).name, bucket.read_signature(keys[first]))
+    before = set(Path(tempfile.gettempdir()).iterdir())
+
+    (swapped,) = check_signatures(bucket, [check(bucket, MAIN.at(2))], key.with_suffix(".pub"))
+    (other,) = check_signatures(bucket, [check(bucket, MAIN.at(1))], stranger.with_suffix(".pub"))
+
+    assert swapped.is_wrong
+    assert other.is_wrong
+    assert "does not fit" in str(swapped.signature)
+    assert "Key mismatch" in str(other.signature)
+    assert set(Path(tempfile.gettempdir()).iterdir()) <= before, "nothing of a bucket stays on this disk"
+
+
+def test_the_program_signs_and_checks_in_a_bucket(
+    art: Art,  # noqa: F811 - the fixture
+    store: CheckpointStore,
+    place: Path,
+    key: Path,
+):
+    (place / "bucket").mkdir()
+    url = f"file://{place}/bucket"
+    assert art("push", str(MAIN), url, root=store.root).returncode == 0
+
+    signed = art("sign", f"{url}::{MAIN}@2", "--key", str(key), "--json", root=place / "nowhere")
+    asked = ["--signature", "--key", str(key.with_suffix(".pub"))]
+    one, whole = (art("verify", what, *asked, "--json", root=place / "nowhere") for what in (f"{url}::{MAIN}@2", url))
+
+    assert json.loads(signed.stdout)["path"].startswith(url)
+    assert (signed.returncode, one.returncode, whole.returncode) == (0, 0, 1)
+    assert json.loads(one.stdout)["checkpoints"][0]["signature"]["file"] == json.loads(signed.stdout)["path"]

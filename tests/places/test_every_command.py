@@ -101,17 +101,26 @@ ENTRIES = {
             "verify {at}shop/agent-1@51",
             "verify {at}shop/nobody",
         ),
-        refused=(
-            "verify --continuation {at}shop/agent-1",
-            f"verify --signature --key {HERE} {{at}}shop/agent-1",
-        ),
+        refused=("verify --continuation {at}shop/agent-1",),
         on_a_hub=("verify {hub}",),
-        read_only=("verify --repair {hub}", "verify --repair --from {hub}"),
+        read_only=(
+            "verify --repair {hub}",
+            "verify --repair --from {hub}",
+            f"verify --signature --key {HERE} {{hub}}",
+        ),
         paths=("verify --signature --key {url}/key",),
     ),
     "replay": Entry(refused=("replay {at}shop/agent-1@100",)),
     "data": Entry(same=("data {at}shop/agent-1", "data {at}shop/agent-2@100", "data {at}shop/nobody")),
-    "sign": Entry(refused=(f"sign --key {HERE} {{at}}shop/agent-1",), paths=("sign --key {url}/key shop/agent-1",)),
+    "sign": Entry(
+        same=(
+            f"sign --key {HERE} {{at}}shop/agent-1",
+            f"sign --key {HERE} {{at}}shop/agent-1@51",
+            f"verify --signature --key {HERE} {{at}}shop/agent-1",
+        ),
+        read_only=(f"sign --key {HERE} {{hub}}",),
+        paths=("sign --key {url}/key shop/agent-1",),
+    ),
     "fork": Entry(
         same=(
             "fork {at}shop/agent-1@100 {at}shop/fresh",

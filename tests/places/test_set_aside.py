@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from art.errors import ArtError, CheckpointNotFoundError, CorruptCheckpointError
+from art.format import layout
 from art.format.pick import Exact
-from art.names import ModelRef
+from art.names import CheckpointRef, ModelRef
 from art.ops.fork import ForkOutcome, ForkRequest, IfExists, fork
 from art.ops.garbage import collect_garbage, find_garbage
 from art.ops.place import place_of
@@ -230,6 +232,29 @@ def test_what_a_broken_rewind_left_is_collected_after_a_day(tmp_path: Path, here
     assert remote.steps(MAIN) == [1, 2]
 
 
+def test_what_bringing_back_left_is_collected_after_a_day(tmp_path: Path, here: CheckpointStore):
+    remote = open_file(tmp_path)
+    fill(remote, here, 1, 2, 3)
+    rewind_to_1(remote)
+    shelf = tmp_path / "bucket/shop/models/agent-1/set_aside/0001"
+    left = (shelf / "0002/trainer.json").read_bytes()
+    restore_all(remote)
+    rewind(remote, MAIN.at(2))
+    # Killed while it deleted what is back in its place.
+    (shelf / "0002").mkdir(exist_ok=True)
+    (shelf / "0002/trainer.json").write_bytes(left)
+
+    young = find_garbage(remote).debris
+    os.utime(shelf / "0002/trainer.json", (0, 0))
+    listed, deleted = find_garbage(remote), collect_garbage(remote)
+
+    assert young == ()
+    assert [folder.freed_bytes for folder in listed.debris] == [len(left)]
+    assert deleted == listed
+    assert not (shelf / "0002/trainer.json").exists()
+    assert [aside.steps for aside in remote.set_aside(MAIN)] == [(3,)]
+
+
 @pytest.mark.parametrize("begins", ["push", "fork", "overwriting fork"])
 def test_what_a_killed_rewind_left_of_a_step_is_in_nobodys_way(begins: str, tmp_path: Path, here: CheckpointStore):
     remote = open_file(tmp_path)
@@ -254,6 +279,56 @@ def test_what_a_killed_rewind_left_of_a_step_is_in_nobodys_way(begins: str, tmp_
     assert (2,) in [aside.steps for aside in remote.set_aside(MAIN)]
     assert not (taken / "set_aside/0001/journal.json").exists()
     assert is_sound(remote)
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "writes"),
+    [
+        *itertools.product(["memory"], ["everything", "a claim", "nothing"], ["push", "push between buckets", "fork"]),
+        ("file", "everything", "push"),
+        ("moto", "nothing", "push"),
+    ],
+)
+def test_what_is_written_outlasts_a_rewind_that_was_killed(
+    request: pytest.FixtureRequest, tmp_path: Path, here: CheckpointStore, name: str, left: str, writes: str
+):
+    remote = open_place(name, request, tmp_path)
+    assert isinstance(remote, Remote)
+    fill(remote, here, 1, 2)
+    again = ForkRequest(source=remote, source_model=MAIN, destination=remote, model=BRANCH)
+    fork(again)
+    model = BRANCH if writes == "fork" else MAIN
+    leave_half_set_aside(Remote(remote._objects), model.at(2), left)
+
+    if writes == "fork":
+        fork(again)
+    elif writes == "push":
+        remote.push(here.open(MAIN.at(2)))
+    else:
+        other = Remote.open("memory://")
+        other.push(here.open(MAIN.at(2)))
+        remote.push_from(other, other.open_checkpoint(MAIN.at(2)))
+    collect_garbage(remote)
+
+    assert remote.steps(model)[-1] == 2
+    assert is_sound(remote)
+
+
+def leave_half_set_aside(remote: Remote, ref: CheckpointRef, left: str) -> None:
+    """Set a step aside as one who is killed once the record is written: what is left in its place is told."""
+    objects, claim, key = remote._objects, str(layout.claim_path(ref)), str(layout.checkpoint_path(ref))
+    contents = {item.key: objects.read(item.key) for item in objects.all(key)} | {claim: objects.read(claim)}
+    clear = remote.receiver(ref.model, overwrite=True).clear
+    assert clear is not None
+    if ref.model == MAIN:
+        rewind_to_1(remote)
+    else:
+        clear("replaced by a fork at 2")
+    for path, content in contents.items():
+        if left == "everything" or (left == "a claim" and path == claim):
+            objects.create(path, content)
+    shelf = f"{layout.model_path(ref.model)}/{layout.SET_ASIDE}/0001"
+    objects.create(f"{shelf}/{layout.JOURNAL}", objects.read(f"{shelf}/{layout.RECORD}"))
 
 
 def open_file(folder: Path) -> Remote:

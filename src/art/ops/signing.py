@@ -17,16 +17,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from art.errors import ArtError, ConfigurationError, CorruptCheckpointError
+from art.errors import ArtError, CheckpointNotFoundError, ConfigurationError, CorruptCheckpointError
 from art.format import layout
 from art.format.json import parse_object
 from art.names import CheckpointRef
-from art.ops.held import StepState
+from art.ops.held import Held, StepState
+from art.ops.signatures import SignedPlace, fetched, signed_place
 from art.ops.verify import Signature, StepReport
+from art.remote.checkpoint import RemoteCheckpoint
+from art.remote.remote import Remote
 from art.store import staging
 from art.store.checkpoint import Checkpoint
 from art.store.refusal import explained
-from art.store.signatures import MAX_BYTES, read_signature, signature_name, signatures_of, write_signature
+from art.store.signatures import MAX_BYTES, read_signature, signature_name, write_signature
 from art.store.store import CheckpointStore
 
 PASSWORD_VARIABLE = "ART_KEY_PASSWORD"
@@ -41,15 +44,21 @@ class Signed:
     """SHA-256 of the public key, as the signature names it."""
 
 
+@dataclass(frozen=True)
+class SignedInBucket:
+    """A signature that was written into a bucket."""
+
+    url: str
+    key: str
+    """As in `Signed`."""
+
+
 def sign(store: CheckpointStore, checkpoint: Checkpoint, private_key: Path) -> Signed:
     """Sign a checkpoint whose every byte is right; signing it again with the same key writes the signature anew.
 
     Raises `CorruptCheckpointError` for a damaged checkpoint, and `ConfigurationError` for a key that cannot sign.
     """
-    if checkpoint.digest is None:
-        raise ConfigurationError(
-            f"{checkpoint.ref} has no manifest: another program wrote it. Fork it or push it, and sign what has one."
-        )
+    digest = _identity(checkpoint)
     signing = _extra().signing
     store.verify(checkpoint)
     with staging.new_staging(store.staging) as fresh:
@@ -58,16 +67,36 @@ def sign(store: CheckpointStore, checkpoint: Checkpoint, private_key: Path) -> S
         content = bundle.read_bytes()
     store.require(checkpoint)
     key = _hint(content, str(private_key))
-    name = signature_name(checkpoint.digest, key)
+    name = signature_name(digest, key)
     return Signed(write_signature(store.root, checkpoint.ref.model, name, content), key)
 
 
-def check_signatures(store: CheckpointStore, reports: Sequence[StepReport], public_key: Path) -> list[StepReport]:
-    """Say of every checkpoint that was checked whether the holder of a key signed it."""
+def sign_there(remote: Remote, checkpoint: RemoteCheckpoint, private_key: Path) -> SignedInBucket:
+    """Sign a checkpoint of a bucket, as `sign` does: its files are fetched for that, and nothing of them stays here."""
+    digest = _identity(checkpoint)
+    signing = _extra().signing
+    with fetched(remote, checkpoint) as folder:
+        bundle = folder.with_name("bundle")
+        _write_bundle(signing, folder, bundle, private_key)
+        content = bundle.read_bytes()
+    if remote.open_checkpoint(checkpoint.ref).digest != digest:
+        raise CheckpointNotFoundError(f"{checkpoint.url} was deleted or replaced meanwhile; it is not signed.")
+    key = _hint(content, str(private_key))
+    return SignedInBucket(remote.write_signature(checkpoint.ref.model, signature_name(digest, key), content), key)
+
+
+def check_signatures(
+    place: CheckpointStore | Remote, reports: Sequence[StepReport], public_key: Path
+) -> list[StepReport]:
+    """Say of every checkpoint that was checked whether the holder of a key signed it.
+
+    In a bucket the files of each that has a signature are fetched, for that and no longer.
+    """
     new_verifier = partial(_verifier, _extra().verifying, public_key)
     new_verifier()
+    signed = signed_place(place)
     return [
-        replace(report, signature=_checked(store, report.model.at(report.step), new_verifier))
+        replace(report, signature=_checked(signed, report.model.at(report.step), new_verifier))
         if report.step is not None and report.state in (StepState.CHECKED, StepState.FOREIGN)
         else report
         for report in reports
@@ -81,32 +110,41 @@ def _verifier(verifying: ModuleType, public_key: Path) -> Any:
         raise ConfigurationError(f"{public_key} is no public key of an elliptic curve in PEM: {error}") from error
 
 
-def _checked(store: CheckpointStore, ref: CheckpointRef, new_verifier: Callable[[], Any]) -> Signature:
+def _identity(checkpoint: Held) -> str:
+    if checkpoint.digest is None:
+        raise ConfigurationError(
+            f"{checkpoint.ref} has no manifest: another program wrote it. Fork it or push it, and sign what has one."
+        )
+    return checkpoint.digest
+
+
+def _checked(place: SignedPlace, ref: CheckpointRef, new_verifier: Callable[[], Any]) -> Signature:
     try:
-        checkpoint = store.open(ref)
+        checkpoint = place.open(ref)
         if checkpoint.digest is None:
             return Signature(problem="it has no manifest, so it is not signed")
-        paths = signatures_of(store.root, ref.model, checkpoint.digest)
+        if not place.names(ref.model, checkpoint.digest):
+            return Signature(problem=_unsigned(place, checkpoint))
+        with place.brought(ref, checkpoint.digest) as signable:
+            problems = {
+                name: _problem(new_verifier(), signable.folder, path) for name, path in signable.signatures.items()
+            }
     except ArtError as error:
         return Signature(problem=str(error))
-    problems = [_problem(new_verifier(), checkpoint, path) for path in paths]
-    if None in problems:
-        return Signature(file=str(paths[problems.index(None)]))
-    return Signature(problem="; ".join(filter(None, problems)) or _unsigned(store, checkpoint))
+    right = next((name for name, problem in problems.items() if problem is None), None)
+    if right is not None:
+        return Signature(file=right)
+    return Signature(problem="; ".join(filter(None, problems.values())) or "it is not signed")
 
 
-def _unsigned(store: CheckpointStore, checkpoint: Checkpoint) -> str:
+def _unsigned(place: SignedPlace, checkpoint: Held) -> str:
     parent = checkpoint.manifest.parent
-    if (
-        parent
-        and parent.ref.model != checkpoint.ref.model
-        and signatures_of(store.root, parent.ref.model, parent.digest)
-    ):
+    if parent and parent.ref.model != checkpoint.ref.model and place.names(parent.ref.model, parent.digest):
         return f"it is not signed; {parent.ref}, which it was forked from, is"
     return "it is not signed"
 
 
-def _problem(verifier: Any, checkpoint: Checkpoint, path: Path) -> str | None:
+def _problem(verifier: Any, folder: Path, path: Path) -> str | None:
     """Say what is wrong with a signature, None when it is right."""
     from cryptography.exceptions import InvalidSignature
 
@@ -114,7 +152,7 @@ def _problem(verifier: Any, checkpoint: Checkpoint, path: Path) -> str | None:
         content = read_signature(path)
         names = _signed_names(content, str(path))
         with redirect_stdout(sys.stderr):
-            verifier.verify(checkpoint.path, path)
+            verifier.verify(folder, path)
     except InvalidSignature:
         return f"{path.name} was altered: the key did not sign what it says"
     except (ArtError, ValueError, TypeError, KeyError, AttributeError, IndexError, OSError) as error:

@@ -22,7 +22,7 @@ from art.errors import (
     RemoteUnavailableError,
 )
 from art.format import layout
-from art.format.json import canonical_json, parse_as
+from art.format.json import parse_as
 from art.format.manifest import FileEntry, read_manifest, utc_now
 from art.names import CheckpointRef, ModelRef, parse_step
 from art.remote import transfer
@@ -31,7 +31,7 @@ from art.remote.copier import Copier, entries_of
 from art.remote.errors import TakenError
 from art.remote.location import Patience
 from art.remote.objects import Object, Objects
-from art.remote.shelf import Broken, BucketRecord, Shelf, below, is_old, shelves
+from art.remote.shelf import Broken, BucketRecord, Shelf, below, content_of, is_old, shelves, step_at
 from art.remote.transfer import Meter
 from art.remote.write import create_or_same, write, write_file
 from art.store import foreign, journal
@@ -49,9 +49,13 @@ def made_way_for(aside_id: int) -> str:
 class Asides:
     """What was set aside of one model of a bucket."""
 
-    def __init__(self, objects: Objects, patience: Patience, model: ModelRef) -> None:
+    def __init__(
+        self, objects: Objects, patience: Patience, model: ModelRef, *, settled: set[int] | None = None
+    ) -> None:
         self._objects, self._patience, self._model = objects, patience, model
         self._folder = f"{layout.model_path(model)}/{layout.SET_ASIDE}"
+        self._settled = set[int]() if settled is None else settled
+        """Numbers that nothing is left to do for; kept by whoever asks again."""
 
     def listed(self) -> list[SetAside]:
         """List what nobody brought back, oldest first."""
@@ -100,7 +104,7 @@ class Asides:
         record = self._begin(keys, cause, others)
         try:
             copy([target for _, target in record.moves])
-            create_or_same(self._objects, f"{self._shelf_key(record.id)}/{layout.RECORD}", _content(record))
+            create_or_same(self._objects, f"{self._shelf_key(record.id)}/{layout.RECORD}", content_of(record))
         except ArtError:
             with suppress(ArtError):
                 self._give_up(record.id)
@@ -115,6 +119,24 @@ class Asides:
             self._finish(self._record(shelf.id))
         return [self._aside(shelf) for shelf in pending]
 
+    def settle_unseen(self) -> list[SetAside]:
+        """Finish what was recorded, as `settle` does, before something is written that it would take out again.
+
+        A record that nobody can finish takes nothing out, and is passed over. Costs one request where nothing was set
+        aside since the last time.
+        """
+        if {parse_step(name) for name in self._objects.folders(self._folder)} <= self._settled:
+            return []
+        finished = list[SetAside]()
+        for shelf in self._shelves():
+            if shelf.is_pending:
+                with suppress(CorruptCheckpointError):
+                    self._finish(self._record(shelf.id))
+                    finished.append(self._aside(shelf))
+            if shelf.is_recorded:
+                self._settled.add(shelf.id)
+        return finished
+
     def settling(self, work: Callable[[], Result]) -> Result:
         """Do some work, and once more when what was in its way is a step that a rewind has not finished to take out."""
         try:
@@ -127,7 +149,7 @@ class Asides:
     def has_brought_back(self, aside: SetAside, step: int) -> bool:
         """Tell whether a step in its place came from here, when an earlier attempt broke off."""
         for source, target in self._record(aside.id).moves:
-            if _step(source) != step:
+            if step_at(source) != step:
                 continue
             if step not in aside.steps:
                 return True
@@ -146,8 +168,19 @@ class Asides:
             self._empty(target)
 
     def broken(self) -> list[Broken]:
-        """List what rewinds left that broke off long ago, before anything was changed."""
-        return [self._broken(shelf) for shelf in self._shelves() if not shelf.is_recorded and is_old(shelf)]
+        """List what broke off long ago: rewinds before anything was changed, and the end of bringing back."""
+        all_shelves = self._shelves()
+        begun = [self._broken(shelf) for shelf in all_shelves if not shelf.is_recorded and is_old(shelf)]
+        return begun + [self._broken(rest) for shelf in all_shelves if (rest := self._brought_back(shelf))]
+
+    def _brought_back(self, shelf: Shelf) -> Shelf | None:
+        """Give what is left of the steps that were brought back, where deleting it here broke off; None for nothing."""
+        if not shelf.is_recorded or shelf.is_pending or not shelf.without_manifest:
+            return None
+        with suppress(CorruptCheckpointError):
+            rest = shelf.without(shelf.held(self._record(shelf.id)))
+            return rest if rest.steps and is_old(rest) else None
+        return None
 
     def sweep(self) -> list[Broken]:
         """Finish what was recorded, and delete what is broken; gives what was deleted."""
@@ -179,7 +212,7 @@ class Asides:
             BucketRecord, self._objects.read(key), where=where, what="a record", max_bytes=journal.MAX_BYTES
         )
         for source, target in record.moves:
-            step = _step(source)
+            step = step_at(source)
             if step is None or source.rpartition("/")[0] != str(layout.checkpoints_path(self._model)):
                 raise CorruptCheckpointError(f"{where} names {source!r}, which is no step of {self._model}.")
             if target != f"{self._shelf_key(aside_id)}/{layout.step_name(step)}" or record.id != aside_id:
@@ -203,7 +236,7 @@ class Asides:
                 owner=secrets.token_hex(8),
                 foreign=others,
             )
-            if self._is_ours(f"{self._shelf_key(number)}/{layout.JOURNAL}", _content(record)):
+            if self._is_ours(f"{self._shelf_key(number)}/{layout.JOURNAL}", content_of(record)):
                 return record
 
     def _is_ours(self, key: str, content: bytes) -> bool:
@@ -246,15 +279,15 @@ class Asides:
         """Delete the originals, the newest first: whoever reads meanwhile sees a shorter run, and never a torn one."""
         # Of what is damaged the originals stay until others take their place.
         moves = () if record.damaged else record.moves
-        for source, target in sorted(moves, key=lambda move: _step(move[0]) or 0, reverse=True):
-            self._take_out(source, target, is_foreign=_step(source) in record.foreign)
+        for source, target in sorted(moves, key=lambda move: step_at(move[0]) or 0, reverse=True):
+            self._take_out(source, target, is_foreign=step_at(source) in record.foreign)
         self._objects.delete([f"{self._shelf_key(record.id)}/{layout.JOURNAL}"])
 
     def _take_out(self, source: str, target: str, *, is_foreign: bool) -> None:
         """Delete an original, the manifest first and the claim last, as long as it is what was copied."""
         kept = self._objects.files_below(target)
         manifest = None if is_foreign else self._objects.find(f"{target}/{layout.MANIFEST}")
-        ref = self._model.at(_step(source) or 0)
+        ref = self._model.at(step_at(source) or 0)
         claim = self._objects.find(str(layout.claim_path(ref)))
         if not self._is_copied(source, manifest, claim, is_foreign=is_foreign):
             return
@@ -312,11 +345,3 @@ class Asides:
 def _entry(objects: Objects, item: Object, folder: str) -> FileEntry:
     digest = transfer.digest_of(objects, item.key, item.size_bytes)
     return FileEntry(path=item.key.removeprefix(f"{folder}/"), size_bytes=item.size_bytes, blake3=digest)
-
-
-def _content(record: BucketRecord) -> bytes:
-    return canonical_json(record.model_dump(mode="json"))
-
-
-def _step(key: str) -> int | None:
-    return parse_step(key.rpartition("/")[2])

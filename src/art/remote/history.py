@@ -15,9 +15,10 @@ from art.errors import InvalidNameError, RemoteUnavailableError
 from art.format import layout
 from art.names import ModelRef, check_name
 from art.remote.errors import TakenError
-from art.remote.objects import LINES_BYTES, Object, Objects
+from art.remote.objects import LINES_BYTES, Objects
+from art.remote.signatures import create_signature, find_signatures
 from art.store import disk, regular
-from art.store.signatures import MAX_BYTES, is_signature, read_signature, signatures_of, write_signature
+from art.store.signatures import read_signature, signatures_of, write_signature
 
 ATTEMPTS = 5
 
@@ -42,7 +43,8 @@ def fetch_history(objects: Objects, root: Path, model: ModelRef) -> int:
 def copy_history(source: Objects, target: Objects, model: ModelRef) -> int:
     """Add to a bucket what only another one knows of a model's history; gives the bytes of it."""
     lines = sum(add_lines(target, key, source.read_versioned(key)[0]) for key, _ in _listed(source, model))
-    return lines + sum(_create(target, item.key, source.read(item.key)) for item in _bundles(source, model))
+    signatures = find_signatures(source, model)
+    return lines + sum(create_signature(target, item.key, source.read(item.key)) for item in signatures)
 
 
 def _trajectories(folder: Path) -> list[Path]:
@@ -68,29 +70,13 @@ def _content(path: Path) -> bytes:
 
 
 def _send_signature(objects: Objects, path: Path, root: Path) -> int:
-    return _create(objects, str(PurePosixPath(path.relative_to(root))), read_signature(path))
-
-
-def _create(objects: Objects, key: str, content: bytes) -> int:
-    """Write a signature where none lies; gives its bytes."""
-    try:
-        objects.create(key, content)
-    except TakenError:
-        return 0
-    return len(content)
-
-
-def _bundles(objects: Objects, model: ModelRef) -> Iterator[Object]:
-    """List the signatures in a bucket; a file that is none, or larger than any, is left out."""
-    for name, item in objects.files(str(layout.signatures_path(model))).items():
-        if is_signature(name) and item.size_bytes <= MAX_BYTES:
-            yield item
+    return create_signature(objects, str(PurePosixPath(path.relative_to(root))), read_signature(path))
 
 
 def _fetch_signatures(objects: Objects, root: Path, model: ModelRef) -> int:
     here = {path.name for path in signatures_of(root, model)}
     fetched = 0
-    for item in _bundles(objects, model):
+    for item in find_signatures(objects, model):
         if item.name not in here:
             content = objects.read(item.key)
             write_signature(root, model, item.name, content)

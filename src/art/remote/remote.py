@@ -28,6 +28,7 @@ from art.remote.mending import Elsewhere, Mend, mend
 from art.remote.objects import Objects
 from art.remote.reading import RemoteReader
 from art.remote.shelf import Broken
+from art.remote.signatures import find_signatures
 from art.remote.transfer import Meter, Progress
 from art.remote.write import Written, write
 from art.store.aside import Cause, SetAside
@@ -38,6 +39,10 @@ from art.store.wording import listed_steps
 
 class Remote(RemoteReader, Fetching):
     """The checkpoints below one prefix of a bucket."""
+
+    def __init__(self, objects: Objects, patience: Patience | None = None) -> None:
+        RemoteReader.__init__(self, objects, patience)
+        self._settled_numbers = dict[ModelRef, set[int]]()
 
     @classmethod
     def open(cls, url_or_bucket: str, *, prefix: str | None = None, patience: Patience | None = None) -> Remote:
@@ -68,8 +73,9 @@ class Remote(RemoteReader, Fetching):
             with reading(checkpoint):
                 transfer.send(self._objects, key, checkpoint.path / entry.path, entry, meter)
 
-        model = checkpoint.manifest.ref.model
-        return self._asides(model).settling(lambda: write(self._objects, checkpoint.manifest, content, put_file))
+        return self._settled(checkpoint.ref.model).settling(
+            lambda: write(self._objects, checkpoint.manifest, content, put_file)
+        )
 
     def fork(
         self,
@@ -93,7 +99,7 @@ class Remote(RemoteReader, Fetching):
 
     def push_from(self, source: Remote, checkpoint: RemoteCheckpoint, *, progress: Progress | None = None) -> Written:
         """Write a checkpoint of another bucket here, as `push` does; the server copies the bytes where it can."""
-        return self._asides(checkpoint.ref.model).settling(
+        return self._settled(checkpoint.ref.model).settling(
             lambda: move_between(source._objects, checkpoint, self._objects, patience=self._patience, progress=progress)
         )
 
@@ -103,14 +109,15 @@ class Remote(RemoteReader, Fetching):
 
     def receiver(self, model: ModelRef, *, overwrite: bool = False) -> Receiver:
         """Say what a fork into a model of this bucket finds; one that overwrites first finishes what broke off."""
-        finished = self._asides(model).settle() if overwrite else []
+        asides = self._asides(model)
+        finished = asides.settle() if overwrite else asides.settle_unseen()
         newest = self.newest(model)
 
         def clear(reason: str) -> SetAside | None:
             if newest is None:
                 return next(reversed(finished), None)
             everything = [self.open_checkpoint(model.at(step)) for step in self.steps(model)]
-            return self._asides(model).put(everything, Cause(reason=reason, kept=None))
+            return asides.put(everything, Cause(reason=reason, kept=None))
 
         return Receiver(
             objects=self._objects,
@@ -180,14 +187,34 @@ class Remote(RemoteReader, Fetching):
         """Finish the moves that were begun, and delete what `broken_asides` lists; gives what was deleted."""
         return self._asides(model).sweep()
 
+    def _settled(self, model: ModelRef) -> Asides:
+        asides = self._asides(model)
+        asides.settle_unseen()
+        return asides
+
     def _asides(self, model: ModelRef) -> Asides:
-        return Asides(self._objects, self._patience, model)
+        return Asides(self._objects, self._patience, model, settled=self._settled_numbers.setdefault(model, set()))
 
     def set_pin(self, ref: CheckpointRef, digest: str | None, *, pinned: bool) -> None:
         """Pin a checkpoint in the bucket, or take its pin out."""
         key = str(layout.pins_path(ref.model))
         known = (self._objects.find(key) or b"").split(b"\n")
         add_lines(self._objects, key, pin_line(ref.step, digest, pinned=pinned, lines=known) + b"\n")
+
+    def signatures(self, model: ModelRef, digest: str | None) -> dict[str, str]:
+        """Map where the signatures of a checkpoint lie to their keys."""
+        keys = [item.key for item in find_signatures(self._objects, model, digest)]
+        return {str(self._objects.place(key)): key for key in keys}
+
+    def read_signature(self, key: str) -> bytes:
+        """Read what `signatures` names."""
+        return self._objects.read(key)
+
+    def write_signature(self, model: ModelRef, name: str, content: bytes) -> str:
+        """Write a signature, over an earlier one of the same key; gives where it lies."""
+        key = str(layout.signatures_path(model) / name)
+        self._objects.overwrite(key, content)
+        return str(self._objects.place(key))
 
     def push_history(self, store: CheckpointStore, model: ModelRef) -> int:
         """Add to this bucket what only this disk knows of a model's history; gives the bytes of it."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from art.format import layout
+from art.format.json import canonical_json
 from art.names import parse_step
 from art.remote.objects import Object, Objects
 from art.store import foreign, journal
@@ -43,6 +44,14 @@ class Shelf:
         """Whether its originals may still be in their place."""
         return self.is_recorded and layout.JOURNAL in self.files
 
+    @property
+    def without_manifest(self) -> tuple[int, ...]:
+        return tuple(step for step, files in self.steps.items() if layout.MANIFEST not in files)
+
+    def without(self, steps: Collection[int]) -> Shelf:
+        """Give the files of its other steps alone."""
+        return Shelf(id=self.id, files={}, steps={step: self.steps[step] for step in self.steps if step not in steps})
+
     def held(self, record: BucketRecord) -> tuple[int, ...]:
         """Give the steps that are whole here, lowest first; of what was kept as damaged, those with a file."""
         if record.damaged:
@@ -77,6 +86,15 @@ def shelves(objects: Objects, folder: str) -> list[Shelf]:
         elif step is not None:
             steps.setdefault(aside_id, {}).setdefault(step, {})[file] = item
     return [Shelf(id=each, files=files[each], steps=steps.get(each, {})) for each in sorted(files)]
+
+
+def content_of(record: BucketRecord) -> bytes:
+    return canonical_json(record.model_dump(mode="json"))
+
+
+def step_at(key: str) -> int | None:
+    """Read a step from the key of its folder."""
+    return parse_step(key.rpartition("/")[2])
 
 
 def below(shelf: Shelf) -> Iterator[Object]:

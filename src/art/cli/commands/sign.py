@@ -9,7 +9,7 @@ from art.cli.completion import name_argument
 from art.cli.invocation import AsJson, Project, Root, settle
 from art.cli.render import output
 
-What = Annotated[str, name_argument("MODEL[@STEP]", "The newest step, if none is named.")]
+What = Annotated[str, name_argument("MODEL[@STEP]", "The newest step, if none is named; also URL::MODEL@STEP.")]
 Key = Annotated[
     Path, typer.Option("--key", metavar="FILE", exists=True, dir_okay=False, help="Private key, an elliptic curve's.")
 ]
@@ -23,15 +23,23 @@ def sign(
     The signature lies beside the checkpoint, which stays as it is; `art push` and `art pull` take it along. A fork is
     another checkpoint and needs a signature of its own.
     """
-    from art.ops.signing import sign as sign_checkpoint
+    from art.format.pick import pick_of
+    from art.ops import signing
+    from art.store.store import CheckpointStore
 
     invocation = settle(context, root, project, as_json)
-    store, checkpoint = invocation.local_checkpoint(what, "sign")
-    with output.working(f"signing {checkpoint.ref} ..."):
-        signed = sign_checkpoint(store, checkpoint, key)
+    address = invocation.address(what)
+    place, pick = invocation.place_to_change(address.url), pick_of(step=address.step)
+    with output.working(f"signing {what} ..."):
+        if isinstance(place, CheckpointStore):
+            checkpoint = place.select(address.model, pick).checkpoint
+            signed = signing.sign(place, checkpoint, key)
+            where = str(signed.path)
+        else:
+            checkpoint = place.select(address.model, pick).checkpoint
+            signed = signing.sign_there(place, checkpoint, key)
+            where = signed.url
     if invocation.as_json:
-        output.print_json(
-            {"ref": str(checkpoint.ref), "digest": checkpoint.digest, "key": signed.key, "path": str(signed.path)}
-        )
+        output.print_json({"ref": str(checkpoint.ref), "digest": checkpoint.digest, "key": signed.key, "path": where})
     else:
-        output.print_lines([f"{checkpoint.ref} is signed.", f"  {signed.path}"])
+        output.print_lines([f"{checkpoint.ref} is signed.", f"  {where}"])

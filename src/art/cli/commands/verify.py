@@ -74,8 +74,8 @@ def verify(
         raise typer.BadParameter("--signature and --key belong together.")
     if continuation and (repair or signature):
         raise typer.BadParameter("--repair and --signature do not go with --continuation.")
-    if signature and what:
-        invocation.local_address(what, "verify --signature")
+    if signature and what and what.startswith(addresses.HUB):
+        raise typer.BadParameter(f"{what} is read as another program's, and has no signatures.")
     if repair and what and what.startswith(addresses.HUB):
         raise typer.BadParameter(f"{what} is read, never changed.")
     if continuation:
@@ -83,14 +83,14 @@ def verify(
         return
     reports = _reports(invocation, what)
     reports = _repaired(invocation, what, reports, source) if repair else reports
-    _tell(invocation, _signed(invocation, reports, key) if key is not None else reports)
+    _tell(invocation, _signed(invocation, what, reports, key) if key is not None else reports)
 
 
-def _signed(invocation: Invocation, reports: "list[StepReport]", key: Path) -> "list[StepReport]":
+def _signed(invocation: Invocation, what: str | None, reports: "list[StepReport]", key: Path) -> "list[StepReport]":
     from art.ops.signing import check_signatures
 
     with output.working("checking signatures ..."):
-        return check_signatures(invocation.existing_store, reports, key)
+        return check_signatures(invocation.place_to_change(_url_of(invocation, what)), reports, key)
 
 
 def _repaired(
