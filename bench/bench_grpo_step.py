@@ -29,11 +29,11 @@ SIDES = ("art", "art, deterministic", "trl")
 
 
 def conversations() -> list[list[dict[str, str]]]:
-    from demo import ASKED
+    from demo import QUESTIONS
 
-    worked = [{"role": "user", "content": ASKED[0]}, {"role": "assistant", "content": "maybe"}]
+    worked = [{"role": "user", "content": QUESTIONS[0]}, {"role": "assistant", "content": "maybe"}]
     first = {"role": "system", "content": "Answer with one word."}
-    return [[first, *worked, {"role": "user", "content": asked}] for asked in ASKED[:PROMPTS]]
+    return [[first, *worked, {"role": "user", "content": question}] for question in QUESTIONS[:PROMPTS]]
 
 
 def reward(text: str) -> float:

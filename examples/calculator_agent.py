@@ -64,8 +64,8 @@ async def rollout(model: art.TrainableModel, wanted: Sum) -> art.Trajectory:
         if call is None:
             break
         calls.append(Sum(int(call[1]), call[2], int(call[3])))
-        said = str(calls[-1].result)
-        trajectory.messages_and_choices.append({"role": "tool", "tool_call_id": f"call-{turn}", "content": said})
+        result = str(calls[-1].result)
+        trajectory.messages_and_choices.append({"role": "tool", "tool_call_id": f"call-{turn}", "content": result})
     answered = bool(calls) and re.search(rf"\b{wanted.result}\b", text) is not None
     trajectory.metrics |= {"called": bool(calls), "called_right": wanted in calls, "answered": answered}
     trajectory.reward = 0.25 * bool(calls) + 0.25 * (wanted in calls) + 0.5 * answered

@@ -32,7 +32,7 @@ MOST_STEPS, STEPS_AFTER_THE_FORK = 30, 5
 SECOND = "yes-no-maybe-002"
 GOOD_RATE, BAD_RATE, LOWER_RATE = 5e-4, 2e-2, 2e-4
 REWARDS = {"maybe": 1.0, "no": 0.75, "yes": 0.5}
-ASKED = (
+QUESTIONS = (
     "respond with yes, no, or maybe",
     "answer with yes, no, or maybe",
     "say yes, no, or maybe",
@@ -54,13 +54,13 @@ class Run:
         return max(step for step, reward in self.curve.items() if reward >= GOOD)
 
 
-async def rollout(model: art.TrainableModel, asked: str) -> art.Trajectory:
+async def rollout(model: art.TrainableModel, question: str) -> art.Trajectory:
     """Ask once, and reward the word that comes back."""
     messages: art.Messages = [
         {"role": "system", "content": "Answer with one word."},
-        {"role": "user", "content": ASKED[0]},
+        {"role": "user", "content": QUESTIONS[0]},
         {"role": "assistant", "content": "maybe"},
-        {"role": "user", "content": asked},
+        {"role": "user", "content": question},
     ]
     completion = await model.openai_client().chat.completions.create(
         model=model.get_inference_name(), messages=messages, max_tokens=4
@@ -81,7 +81,8 @@ async def train_step(run: Run, learning_rate: float, *, good: float = 2.0, worse
     """
     model, started, step = run.model, time.perf_counter(), await run.model.get_step()
     groups = await art.gather_trajectory_groups(
-        (art.TrajectoryGroup(rollout(model, asked) for _ in range(ROLLOUTS)) for asked in ASKED), pbar_desc=None
+        (art.TrajectoryGroup(rollout(model, question) for _ in range(ROLLOUTS)) for question in QUESTIONS),
+        pbar_desc=None,
     )
     trajectories = [trajectory for group in groups for trajectory in group]
     reward = sum(trajectory.reward for trajectory in trajectories) / len(trajectories)

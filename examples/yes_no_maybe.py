@@ -8,7 +8,7 @@ import art
 from smollm2 import prepare_smollm2
 
 REWARDS = {"maybe": 1.0, "no": 0.75, "yes": 0.5}
-ASKED = (
+QUESTIONS = (
     "respond with yes, no, or maybe",
     "answer with yes, no, or maybe",
     "say yes, no, or maybe",
@@ -21,13 +21,13 @@ def base_model() -> str:
     return sys.argv[1] if len(sys.argv) > 1 else str(prepare_smollm2())
 
 
-async def rollout(model: art.Model, asked: str) -> art.Trajectory:
+async def rollout(model: art.Model, question: str) -> art.Trajectory:
     """Ask once, and reward the word that comes back."""
     messages: art.Messages = [
         {"role": "system", "content": "Answer with one word."},
-        {"role": "user", "content": ASKED[0]},
+        {"role": "user", "content": QUESTIONS[0]},
         {"role": "assistant", "content": "maybe"},
-        {"role": "user", "content": asked},
+        {"role": "user", "content": question},
     ]
     completion = await model.openai_client().chat.completions.create(
         model=model.get_inference_name(), messages=messages, max_completion_tokens=4
@@ -40,7 +40,7 @@ async def rollout(model: art.Model, asked: str) -> art.Trajectory:
 async def gather(model: art.TrainableModel) -> list[art.TrajectoryGroup]:
     """Roll out twelve times for each way of asking."""
     return await art.gather_trajectory_groups(
-        (art.TrajectoryGroup(rollout(model, asked) for _ in range(12)) for asked in ASKED), pbar_desc=None
+        (art.TrajectoryGroup(rollout(model, question) for _ in range(12)) for question in QUESTIONS), pbar_desc=None
     )
 
 

@@ -22,9 +22,9 @@ async def rollout(model: art.TrainableModel, question: str) -> art.Trajectory:
         model=model.get_inference_name(), messages=messages, response_format=Verdict, max_completion_tokens=100
     )
     verdict = parsed.choices[0].message.parsed
-    said = art.Trajectory(messages_and_choices=[*messages, parsed.choices[0]])
+    trajectory = art.Trajectory(messages_and_choices=[*messages, parsed.choices[0]])
 
-    again: art.Messages = [*said.messages(), {"role": "user", "content": "Say that again."}]
+    again: art.Messages = [*trajectory.messages(), {"role": "user", "content": "Say that again."}]
     async with client.chat.completions.stream(
         model=model.get_inference_name(), messages=again, response_format=Verdict, max_completion_tokens=100
     ) as stream:
@@ -32,9 +32,9 @@ async def rollout(model: art.TrainableModel, question: str) -> art.Trajectory:
             pass
         streamed = (await stream.get_final_completion()).choices[0]
 
-    said.messages_and_choices += [again[-1], streamed]
-    said.reward = float(verdict.certainty) if verdict else 0.0
-    return said
+    trajectory.messages_and_choices += [again[-1], streamed]
+    trajectory.reward = float(verdict.certainty) if verdict else 0.0
+    return trajectory
 
 
 if __name__ == "__main__":

@@ -24,11 +24,11 @@ class Trained(dspy.LM):
 
 
 async def rollout(model: art.TrainableModel, question: str) -> art.Trajectory:
-    asked = model.litellm_completion_params()
+    settings = model.litellm_completion_params()
     speaking = Trained(
-        asked["model"],
-        api_base=asked["base_url"],
-        api_key=asked["api_key"],
+        settings["model"],
+        api_base=settings["base_url"],
+        api_key=settings["api_key"],
         temperature=1.0,
         max_tokens=200,
         cache=False,
@@ -40,9 +40,9 @@ async def rollout(model: art.TrainableModel, question: str) -> art.Trajectory:
         with dspy.context(lm=speaking, adapter=dspy.JSONAdapter()):
             verdicts.append((await dspy.Predict(Judge).acall(question=question)).certainty)
 
-    said = await art.trajectory(ask())
-    said.reward = float(verdicts[0])
-    return said
+    trajectory = await art.trajectory(ask())
+    trajectory.reward = float(verdicts[0])
+    return trajectory
 
 
 if __name__ == "__main__":

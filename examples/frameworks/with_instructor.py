@@ -32,9 +32,9 @@ async def rollout(model: art.TrainableModel, question: str) -> art.Trajectory:
             )
         )
 
-    said = await art.trajectory(ask())
-    said.reward = float(verdicts[0].certainty)
-    return said
+    trajectory = await art.trajectory(ask())
+    trajectory.reward = float(verdicts[0].certainty)
+    return trajectory
 
 
 if __name__ == "__main__":

@@ -55,9 +55,9 @@ async def rollout(model: art.TrainableModel, question: str) -> art.Trajectory:
             function = await builder.add_function("judge", JudgeConfig(llm=LLMRef("trained")))
             answers.append(await function.ainvoke(question, to_type=str))
 
-    said = await art.trajectory(ask())
-    said.reward = float(len(answers[0]))
-    return said
+    trajectory = await art.trajectory(ask())
+    trajectory.reward = float(len(answers[0]))
+    return trajectory
 
 
 if __name__ == "__main__":

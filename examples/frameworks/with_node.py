@@ -15,13 +15,13 @@ AGENT = Path(__file__).with_name("openai_node.cjs")
 
 
 async def rollout(model: art.TrainableModel, question: str) -> art.Trajectory:
-    asked = {
+    connection = {
         "ART_BASE_URL": str(model.inference_base_url),
         "ART_API_KEY": str(model.inference_api_key),
         "ART_MODEL": model.get_inference_name(),
     }
     agent = await asyncio.create_subprocess_exec(
-        "node", str(AGENT), question, env={**os.environ, **asked}, stdout=asyncio.subprocess.PIPE
+        "node", str(AGENT), question, env={**os.environ, **connection}, stdout=asyncio.subprocess.PIPE
     )
     printed, _ = await agent.communicate()
     choice = Choice.model_validate_json(printed)

@@ -30,9 +30,9 @@ async def rollout(model: art.TrainableModel, question: str) -> art.Trajectory:
         result = await Runner.run(agent, question, run_config=RunConfig(tracing_disabled=True))
         verdicts.append(result.final_output_as(Verdict))
 
-    said = await art.trajectory(ask())
-    said.reward = float(verdicts[0].certainty)
-    return said
+    trajectory = await art.trajectory(ask())
+    trajectory.reward = float(verdicts[0].certainty)
+    return trajectory
 
 
 if __name__ == "__main__":

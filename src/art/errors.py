@@ -39,7 +39,6 @@ Each class is also the standard library's error it specialises, so that code tha
         └── SamplerLostError                         its server went away, and is asked or started again
 """
 
-from art.absent import missing
 from art.visible import visible
 
 
@@ -193,4 +192,6 @@ class SamplerLostError(InferenceError):
 def __getattr__(name: str) -> object:
     if name == "ARTError":  # ART's spelling of the root
         return ArtError
+    from art.absent import missing
+
     raise missing(__name__, name)

@@ -12,6 +12,16 @@ ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "src").rglob("*.py"))
 CODE = MODULES + [path for folder in ("tests", "examples", "bench") for path in sorted((ROOT / folder).rglob("*.py"))]
 
+# Written by programs of bench/ and tests/.
+GENERATED = {"families.md", "faults.md", "trainers.md"}
+PAGES = [
+    path
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "bench/README.md")
+    if path.name not in {*GENERATED, "CHANGELOG.md"}
+]
+WIDTH = 130
+"""Of a line of prose, in characters."""
+
 # Spelled so that this file does not hold what it looks for.
 MACHINE_PATHS = re.compile(r"/(?:wor[k]|hom[e]/\w|roo[t]|op[t]/pypi|Users)/")
 INDEX_HOSTS = re.compile(r"--(?:extra-)?inde[x]-url|download\.pytorc[h]\.org")
@@ -54,6 +64,21 @@ def test_the_commands_of_the_readme_are_in_the_makefile():
     named = set(re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
 
     assert named <= targets
+
+
+def test_the_prose_of_a_page_fits_an_editor():
+    wide = [f"{path.name}, line {number}" for path in PAGES for number, line in _prose(path) if len(line) > WIDTH]
+
+    assert wide == []
+
+
+def _prose(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a page outside of tables and code; a signature of the API is one piece of code."""
+    is_code = False
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        is_code ^= line.lstrip().startswith("```")
+        if not is_code and not line.startswith(("|", "#", "!", "`await ", "    ")):
+            yield number, line
 
 
 def _tracked_lines() -> Iterator[tuple[str, int, str]]:

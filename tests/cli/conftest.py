@@ -18,7 +18,7 @@ import pytest
 from art.cli import main
 from art.format.pick import AtMost
 from art.names import ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from store.conftest import write_checkpoint
 
@@ -90,5 +90,5 @@ def train(store: CheckpointStore, model: ModelRef, rewards: dict[int, float]) ->
     parent, earned = store.newest(model), 0.0
     for step, reward in rewards.items():
         parent = write_checkpoint(store, model, step, parent=parent, reward=earned)
-        History(store.root).append(model, step, split="train", metrics={"reward": reward})
+        HistoryStore(store.root).append(model, step, split="train", metrics={"reward": reward})
         earned = reward

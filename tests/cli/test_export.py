@@ -4,7 +4,7 @@ import json
 
 from art.format import layout
 from art.names import ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 
 from .conftest import BRANCH, MAIN, Art
@@ -13,7 +13,7 @@ from .conftest import BRANCH, MAIN, Art
 def test_a_fork_is_exported_with_its_past(art: Art, store: CheckpointStore):
     done = art("export", "agent-2", "--to", "jsonl")
 
-    own, past = (History(store.root).read(model) for model in (BRANCH, MAIN))
+    own, past = (HistoryStore(store.root).read(model) for model in (BRANCH, MAIN))
     inherited = [entry for entry in past if entry.step < 100]
     lines = (store.root / "trackers/jsonl/shop/agent-2/history.jsonl").read_text().splitlines()
     assert done.stdout.startswith("shop/agent-2 -> jsonl, run agent-2: ")
@@ -38,7 +38,7 @@ def test_a_model_that_nobody_has_is_named(art: Art):
 
 
 def test_a_history_without_checkpoints_is_exported_too(art: Art, store: CheckpointStore):
-    History(store.root).append(ModelRef("shop", "judge"), 0, split="val", metrics={"reward": 0.5})
+    HistoryStore(store.root).append(ModelRef("shop", "judge"), 0, split="val", metrics={"reward": 0.5})
 
     done = art("export", "judge", "--to", "jsonl")
 

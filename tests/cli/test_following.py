@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from art.cli import following
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 
 from .conftest import MAIN
@@ -36,7 +36,7 @@ def test_a_step_that_is_written_is_an_event_and_a_new_state(store: CheckpointSto
     with followed(store, "--json") as process:
         assert process.stdout is not None
         before = json.loads(process.stdout.readline())
-        History(store.root).append(MAIN, 150, split="train", metrics={"reward": 0.25})
+        HistoryStore(store.root).append(MAIN, 150, split="train", metrics={"reward": 0.25})
         entry, after = (json.loads(process.stdout.readline()) for _ in range(2))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
@@ -54,7 +54,7 @@ def test_what_has_not_changed_is_not_said_again(store: CheckpointStore, monkeypa
     states = following.news(store)
     first, _, before = next(states)
     later = threading.Timer(
-        0.5, History(store.root).append, (MAIN, 150), {"split": "train", "metrics": {"reward": 0.2}}
+        0.5, HistoryStore(store.root).append, (MAIN, 150), {"split": "train", "metrics": {"reward": 0.2}}
     )
 
     later.start()
@@ -72,7 +72,7 @@ def test_words_come_again_after_a_change(store: CheckpointStore):
     with followed(store) as process:
         assert process.stdout is not None
         first = list(iter(process.stdout.readline, "\n"))
-        History(store.root).append(MAIN, 151, split="train", metrics={"reward": 0.25})
+        HistoryStore(store.root).append(MAIN, 151, split="train", metrics={"reward": 0.25})
         second = list(iter(process.stdout.readline, "\n"))
 
     assert any("agent-1" in line for line in first)

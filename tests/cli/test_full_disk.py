@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from art.cli.group import COMMANDS
 from art.names import ModelRef
 from art.remote.remote import Remote
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from fuzz.world import group, tree
 from store.conftest import safetensors, write_checkpoint, write_run
@@ -85,8 +85,8 @@ def small(tmp_path: Path, disk: Path) -> CheckpointStore:
     write_run(store, MAIN, 1, 2, 3, 4)
     store.rewind(store.open(MAIN.at(3)))
     for step in (1, 2, 3):
-        History(store.root).append(MAIN, step, split="train", metrics={"reward": step / 4})
-    History(store.root).append_trajectories(MAIN, 2, split="train", trajectories=[group().model_dump_json()])
+        HistoryStore(store.root).append(MAIN, step, split="train", metrics={"reward": step / 4})
+    HistoryStore(store.root).append_trajectories(MAIN, 2, split="train", trajectories=[group().model_dump_json()])
     (store.root / "shop/models/agent-1/checkpoints/0009").mkdir()
     (tmp_path / "bucket").mkdir()
     (disk / "bucket").mkdir()

@@ -7,7 +7,7 @@ import pytest
 from adapters import adapter_bytes
 from art.format.manifest import BaseModelInfo
 from art.names import ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from store.conftest import adapter_config
 
@@ -33,7 +33,7 @@ def hostile(store: CheckpointStore) -> CheckpointStore:
             environment={EVIL: [EVIL]},
             metrics={EVIL: 1.0},
         )
-    History(store.root).append(NAMED, 1, split="train", metrics={"reward": 0.5})
+    HistoryStore(store.root).append(NAMED, 1, split="train", metrics={"reward": 0.5})
     folder = store.root / "shop/models/damaged/checkpoints/0001"
     folder.mkdir(parents=True)
     (folder / "checkpoint.json").write_text(json.dumps({"format": 1, "project": EVIL, "model": 3}))

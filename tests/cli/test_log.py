@@ -164,10 +164,10 @@ def test_log_of_a_model_leaves_out_strangers(art: Art, store: CheckpointStore):
 
 
 def test_another_metric_chooses_the_best(art: Art, store: CheckpointStore):
-    from art.store.history import History
+    from art.store.history import HistoryStore
 
     for step, value in {50: 3.0, 100: 2.0}.items():
-        History(store.root).append(MAIN, step, split="val", metrics={"score": value})
+        HistoryStore(store.root).append(MAIN, step, split="val", metrics={"score": value})
 
     document = json.loads(art("log", "--json", "--metric", "val/score").stdout)
 

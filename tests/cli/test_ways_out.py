@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 
 from .conftest import MAIN, Art
@@ -39,7 +39,7 @@ def test_the_command_that_undoes_a_rewind_in_a_bucket_undoes_that_one(art: Art, 
 def test_a_metric_without_a_direction_is_refused_in_words_of_the_program(
     art: Art, store: CheckpointStore, command: list[str]
 ):
-    History(store.root).append(MAIN, 50, split="val", metrics={"zork": 1.0})
+    HistoryStore(store.root).append(MAIN, 50, split="val", metrics={"zork": 1.0})
 
     refused = art(*command, "val/zork")
     told = art(*command, "val/zork", "--mode", "max")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import art
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from warm import WarmProcess, WarmServer
 
@@ -131,7 +131,7 @@ def test_resume_goes_on_after_a_kill_with_what_would_have_come_next(examples: Ex
     assert [int(step) for step in re.findall(r"^step +(\d+)", said, re.MULTILINE)] == list(range(reached + 1, 9))
     assert "state {'epoch': 1, 'seen': 42}" in said
     assert "Done after 8 steps" in said
-    assert [entry.step for entry in History(root).read(ref) if entry.split == "train"] == list(range(8))
+    assert [entry.step for entry in HistoryStore(root).read(ref) if entry.split == "train"] == list(range(8))
     assert len(steps(root, ref.name)) <= 2
 
 

@@ -24,7 +24,7 @@ from art.ops.trainer_log import metrics_of, read_log
 from art.ops.verify import verify
 from art.store import regular
 from art.store.certificates import certificates_of
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.liveness import find_run
 from art.store.pins import pins_of
 from art.store.state import States
@@ -162,7 +162,7 @@ def _ask(question: Callable[[], Any], subject: Subject) -> None:
 
 def _questions(store: CheckpointStore) -> Iterator[Callable[[], Any]]:
     """Yield whatever is asked of a root and changes nothing."""
-    root, history = store.root, History(store.root)
+    root, history = store.root, HistoryStore(store.root)
     for model, steps in ((MAIN, sorted(ALL)), (STRANGER, [1])):
         yield lambda model=model: store.steps(model)
         yield lambda model=model: store.select(model)
@@ -204,7 +204,7 @@ def _changes(store: CheckpointStore) -> Iterator[Callable[[], Any]]:
     yield lambda: store.fork(store.select(MAIN).checkpoint, FORK)
     yield lambda: store.restore(MAIN)
     yield lambda: store.rewind(store.open(MAIN.at(1)))
-    yield lambda: History(root).append(MAIN, 1, split="train", metrics={"reward": 1.0})
+    yield lambda: HistoryStore(root).append(MAIN, 1, split="train", metrics={"reward": 1.0})
 
 
 def _as_json(document: Any) -> None:

@@ -16,7 +16,7 @@ from art.format import layout
 from art.names import ModelRef
 from art.ops.tree import read_tree
 from art.remote.remote import Remote
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from store.conftest import write_run
 
@@ -48,7 +48,7 @@ def write_bucket(folder: Path) -> There:
     bucket = folder / "bucket"
     bucket.mkdir()
     store, remote = CheckpointStore(folder / "source"), Remote.open(f"file://{bucket}")
-    history = History(store.root)
+    history = HistoryStore(store.root)
     for checkpoint in write_run(store, MAIN, 1, 2):
         history.append(MAIN, checkpoint.ref.step, split="train", metrics={"reward": 0.5})
         remote.push(checkpoint)
@@ -93,4 +93,4 @@ def _questions(remote: Remote, store: CheckpointStore) -> Iterator[Callable[[], 
     yield lambda: remote.fetch_fork(remote.open_checkpoint(MAIN.at(2)), FORK, store)
     yield lambda: remote.fetch_history(store, MAIN)
     yield lambda: remote.fork(remote.open_checkpoint(MAIN.at(2)), FORK)
-    yield lambda: History(store.root).read(MAIN)
+    yield lambda: HistoryStore(store.root).read(MAIN)

@@ -21,7 +21,7 @@ from art.ops.recording import read_lines
 from art.ops.rollouts import read_rollouts
 from art.ops.watching import Watcher
 from art.remote.remote import Remote
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.state import States
 from art.store.store import CheckpointStore
 from art.train.state import read_optimizer, read_progress
@@ -110,7 +110,7 @@ OTHER_FORMS = {
 def test_recorded_rollouts_of_another_form_are_left_out(store: CheckpointStore, path: str):
     good = group().model_dump_json()
     lines = [changed(path, OTHER_FORMS[path]).decode(), good]
-    History(store.root).append_trajectories(MAIN, 1, split="train", trajectories=lines)
+    HistoryStore(store.root).append_trajectories(MAIN, 1, split="train", trajectories=lines)
 
     read = list(read_lines(line.encode() for line in lines))
     shown = read_rollouts(store.root, MAIN.at(1), "train")
@@ -126,7 +126,7 @@ def test_a_rollout_whose_reward_is_no_number_is_left_out_and_not_its_group(
     fields: Any = json.loads(group().model_dump_json())
     trajectories = [{**fields["trajectories"][0], "reward": reward} for reward in rewards]
     line = json.dumps({**fields, "trajectories": trajectories})
-    History(store.root).append_trajectories(MAIN, 1, split="train", trajectories=[line])
+    HistoryStore(store.root).append_trajectories(MAIN, 1, split="train", trajectories=[line])
 
     shown = read_rollouts(store.root, MAIN.at(1), "train")
 
@@ -195,7 +195,7 @@ def test_a_history_is_neither_sent_nor_fetched_through_a_link(tmp_path: Path, wa
     for path, content in private.items():
         path.write_bytes(content)
     store, linked = CheckpointStore(tmp_path / "root"), CheckpointStore(tmp_path / "linked")
-    History(store.root).append_trajectories(MAIN, 1, split="train", trajectories=["{}"])
+    HistoryStore(store.root).append_trajectories(MAIN, 1, split="train", trajectories=["{}"])
     link = linked.root / MODEL / place
     link.parent.mkdir(parents=True)
     link.symlink_to(home)

@@ -17,7 +17,7 @@ from art.format import layout
 from art.format.certificates import Certificate
 from art.names import ModelRef
 from art.store.certificates import add_certificate
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.liveness import Beacon
 from art.store.pins import set_pin
 from art.store.state import States
@@ -76,7 +76,7 @@ TRAINER_STATE = {"global_step": 5, "log_history": [{"step": 5, "loss": 0.5, "eva
 
 
 def _write_notes(store: CheckpointStore, digest: str | None) -> None:
-    history = History(store.root)
+    history = HistoryStore(store.root)
     for step in STEPS:
         history.append(MAIN, step, split="train", metrics={"reward": step / 4, "loss": -0.5})
     history.append(MAIN, 3, split="val", metrics={"reward": 0.5})

@@ -10,7 +10,7 @@ import pytest
 from art.errors import IncompatibleError
 from art.hf import Branch
 from art.names import ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from store.conftest import tree, write_checkpoint
 from warm import WarmServer
@@ -58,7 +58,7 @@ def test_every_save_is_committed_and_outlives_the_limit_of_the_trainer(trained: 
 
 
 def test_what_the_trainer_logged_lies_in_the_history_of_its_own_branch(trained: Path):
-    history = History(trained / "root")
+    history = HistoryStore(trained / "root")
 
     whole = {entry.step: entry.metrics["train/loss"] for entry in history.read(WHOLE) if "train/loss" in entry.metrics}
     fork = {entry.step: entry.metrics["train/loss"] for entry in history.read(FORK) if "train/loss" in entry.metrics}

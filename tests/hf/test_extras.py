@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from art.errors import CorruptCheckpointError, IncompatibleError
 from art.hf.extras import Extras, file_name, needed_by
 from art.names import ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from warm import WarmServer
 
@@ -54,7 +54,7 @@ def weights(folder: Path, model: ModelRef) -> bytes:
 
 
 def figures(folder: Path, model: ModelRef) -> dict[tuple[int, str], float]:
-    entries = [entry for entry in History(folder / "root").read(model) if entry.step in (4, 6)]
+    entries = [entry for entry in HistoryStore(folder / "root").read(model) if entry.step in (4, 6)]
     names = ("train/loss", "train/passes")
     return {(entry.step, name): entry.metrics[name] for entry in entries for name in names if name in entry.metrics}
 

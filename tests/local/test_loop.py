@@ -14,7 +14,7 @@ import pytest
 import art
 import digits
 from art.local import LocalBackend
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from warm import WarmServer
 
@@ -108,7 +108,7 @@ def test_a_run_that_is_killed_goes_on_with_the_numbers_it_would_have_had(
     assert warm.run(SCRIPT, small_model, tmp_path / "killed", 4).returncode == 0
 
     assert digests(tmp_path / "killed", REF) == digests(tmp_path / "whole", REF)
-    logged = [entry.step for entry in History(tmp_path / "killed").read(REF)]
+    logged = [entry.step for entry in HistoryStore(tmp_path / "killed").read(REF)]
     assert logged == [0, 1, 2, 3]
 
 
@@ -291,7 +291,7 @@ def test_dropout_travels_with_the_checkpoint(small_model: Path, tmp_path: Path) 
 
 
 def test_a_score_from_before_a_rewind_does_not_choose_the_best(small_model: Path, tmp_path: Path) -> None:
-    history, ref = History(tmp_path), REF
+    history, ref = HistoryStore(tmp_path), REF
 
     for step, reward in ((1, 0.1), (2, 0.2), (3, 0.9)):
         history.append(ref, step, split="train", metrics={"reward": reward})
@@ -341,6 +341,6 @@ def test_a_step_taken_again_is_written_down_where_its_process_died_behind_the_co
         asyncio.run(body(0))
 
     newest = store.open(REF.at(2)).manifest.metrics
-    entries = [entry for entry in History(tmp_path).read(REF) if entry.step == 1]
+    entries = [entry for entry in HistoryStore(tmp_path).read(REF) if entry.step == 1]
     assert len(entries) == 2
     assert entries[-1].metrics["train/loss"] == newest["loss"]

@@ -22,7 +22,7 @@ from art.ops.replay import Replay, ReplayOutcome, Way, certify, replay
 from art.ops.rerun import Ran, Rerun
 from art.ops.tree import read_tree
 from art.store.certificates import certificates_of
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 
 ONE, TWO, TAUGHT = (art.ModelRef("p", name) for name in ("one", "two", "taught"))
@@ -83,7 +83,7 @@ def test_a_recorded_step_is_taken_again_bit_for_bit(root: Path, tmp_path: Path, 
 
 
 def test_a_step_that_a_rewind_took_back_is_not_mixed_with_the_one_that_came_after(root: Path):
-    lines = list(History(root).read_trajectories(ONE, 2, split="train"))
+    lines = list(HistoryStore(root).read_trajectories(ONE, 2, split="train"))
 
     assert len(lines) == 2 * len(digits.PROMPTS)
 

@@ -19,7 +19,7 @@ from art.errors import (
 )
 from art.names import ModelRef
 from art.ops.folders import checkout, commit_folder
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from store.conftest import tree, write_checkpoint
 
@@ -190,7 +190,7 @@ def test_a_commit_that_was_killed_before_its_metrics_were_written_is_finished_by
         again = commit_folder(store, folder, RUN.at(3), metrics={"reward": 1.0})
 
         assert again.repeated
-        assert [entry.metrics for entry in History(store.root).read(RUN)] == [
+        assert [entry.metrics for entry in HistoryStore(store.root).read(RUN)] == [
             {"train/loss": 0.9},
             {"train/loss": 0.5},
             {"train/reward": 1.0},
@@ -207,7 +207,7 @@ def test_what_a_model_has_trained_beyond_is_not_written_again(store: CheckpointS
     again = commit_folder(store, folders[1], RUN.at(1), metrics={"reward": 1.0})
 
     assert again.repeated
-    assert [entry.step for entry in History(store.root).read(RUN)] == [2]
+    assert [entry.step for entry in HistoryStore(store.root).read(RUN)] == [2]
 
 
 def test_a_step_is_no_metric(store: CheckpointStore, folder: Path):

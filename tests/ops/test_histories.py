@@ -20,14 +20,14 @@ from art.ops.histories import LONG_BYTES, Histories
 from art.ops.judge import State
 from art.ops.summary import own_of
 from art.store import sealed
-from art.store.history import History
+from art.store.history import HistoryStore
 
 ROOT, FORK, OTHER = (ModelRef("shop", name) for name in ("root", "fork", "other"))
 PARTS = [Segment(ROOT, 0, 200), Segment(FORK, 200, None)]
 
 
 def test_a_past_is_the_same_object_until_one_of_its_parts_has_changed(tmp_path: Path):
-    history, histories = History(tmp_path), Histories(tmp_path)
+    history, histories = HistoryStore(tmp_path), Histories(tmp_path)
     for model, step in ((ROOT, 0), (ROOT, 1), (FORK, 1), (OTHER, 0)):
         history.append(model, step, split="train", metrics={"reward": 0.5})
     forked, alone = [Segment(ROOT, 0, 1), Segment(FORK, 1, None)], [Segment(OTHER, 0, None)]
@@ -49,7 +49,7 @@ def test_a_past_is_the_same_object_until_one_of_its_parts_has_changed(tmp_path: 
 
 
 def test_a_line_of_the_source_reaches_the_pasts_of_its_forks(tmp_path: Path):
-    history, histories = History(tmp_path), Histories(tmp_path)
+    history, histories = HistoryStore(tmp_path), Histories(tmp_path)
     history.append(ROOT, 0, split="train", metrics={"reward": 0.5})
     parts = [Segment(ROOT, 0, 3), Segment(FORK, 3, None)]
     before = histories.scores(parts, "reward")
@@ -274,7 +274,7 @@ def test_what_acts_reads_the_history_and_no_summary(long_root: Path):
     path.write_text(json.dumps(forged))
 
     assert len(Histories(long_root).past(PARTS).points("train/reward")) == 500
-    assert len(History(long_root).scores(PARTS, "reward")) == 500
+    assert len(HistoryStore(long_root).scores(PARTS, "reward")) == 500
 
 
 def test_a_root_that_cannot_be_written_is_read_all_the_same(tmp_path: Path):

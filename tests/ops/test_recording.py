@@ -6,7 +6,7 @@ import pytest
 
 import art
 from art.ops.recording import as_line, read_lines
-from art.store.history import History
+from art.store.history import HistoryStore
 
 # Everything that Python takes for the end of a line, and JSON does not.
 LINE_ENDS = ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\r", "\r\n", "\n"]
@@ -24,7 +24,7 @@ def test_a_trajectory_with_any_line_end_in_its_text_is_read_back(end: str):
 
 @pytest.mark.parametrize("end", LINE_ENDS, ids=ascii)
 def test_a_metric_with_any_line_end_in_its_name_is_read_back(end: str, tmp_path: Path):
-    history, model = History(tmp_path), art.ModelRef("api", "agent")
+    history, model = HistoryStore(tmp_path), art.ModelRef("api", "agent")
 
     history.append(model, 1, split="val", metrics={f"a{end}b": 1.0})
     history.append(model, 2, split="val", metrics={"reward": 2.0})

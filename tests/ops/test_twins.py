@@ -12,7 +12,7 @@ from art.errors import ConfigurationError
 from art.format.pick import Exact
 from art.ops.recording import as_line
 from art.ops.twins import compare_twins, interval, t_quantile
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from store.conftest import write_run
 
@@ -35,7 +35,7 @@ def answer(store: CheckpointStore, model: art.ModelRef, step: int, rewards: dict
         )
         for prompt, each in rewards.items()
     ]
-    History(store.root).append_trajectories(model, step, split="train", trajectories=map(as_line, groups))
+    HistoryStore(store.root).append_trajectories(model, step, split="train", trajectories=map(as_line, groups))
 
 
 def test_common_prompts_of_common_steps_after_the_fork_are_paired(store: CheckpointStore):

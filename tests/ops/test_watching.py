@@ -16,7 +16,7 @@ from art.errors import ConfigurationError
 from art.names import ModelRef
 from art.ops.folders import commit_folder
 from art.ops.watching import Watcher
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.stage import Stage
 from art.store.store import CheckpointStore
 from store.conftest import tree
@@ -179,7 +179,7 @@ def test_what_a_trainer_logged_goes_into_the_history(watcher: Watcher, out: Path
 
     watcher.look()
 
-    entries = [(entry.step, dict(entry.metrics)) for entry in History(watcher.store.root).read(RUN)]
+    entries = [(entry.step, dict(entry.metrics)) for entry in HistoryStore(watcher.store.root).read(RUN)]
     assert entries == [(1, {"train/loss": 2.0}), (3, {"train/loss": 1.5}), (3, {"val/loss": 1.75})]
     assert watcher.store.open(RUN.at(3)).manifest.metrics == {"loss": 1.5, "eval_loss": 1.75}
 
@@ -411,7 +411,7 @@ def test_two_watchers_take_each_step_once(watcher: Watcher, out: Path):
     events += [event for each in watchers for event in looked(each)]
 
     assert sorted(events) == [(step, "committed") for step in steps]
-    assert [entry.step for entry in History(watcher.store.root).read(RUN)] == steps
+    assert [entry.step for entry in HistoryStore(watcher.store.root).read(RUN)] == steps
 
 
 def test_what_was_logged_is_written_down_where_a_watcher_was_killed_behind_its_commit(watcher: Watcher, out: Path):
@@ -423,7 +423,7 @@ def test_what_was_logged_is_written_down_where_a_watcher_was_killed_behind_its_c
     for _ in range(2):
         assert looked(Watcher(watcher.store, out, RUN)) == []
 
-    entries = [(entry.step, entry.metrics["train/loss"]) for entry in History(watcher.store.root).read(RUN)]
+    entries = [(entry.step, entry.metrics["train/loss"]) for entry in HistoryStore(watcher.store.root).read(RUN)]
     assert entries == [(3, 1.0), (6, 0.5)]
 
 

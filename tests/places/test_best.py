@@ -11,7 +11,7 @@ from art.format.pick import Best
 from art.local import LocalBackend
 from art.names import ModelRef
 from art.remote.remote import Remote
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from remote.proxy import FaultProxy
 from store.conftest import write_checkpoint, write_run
@@ -25,7 +25,7 @@ def after_deleting(root: Path, metric: str, **words: str) -> list[int]:
     store = CheckpointStore(root)
     write_run(store, MAIN, *VALUES)
     for step, value in VALUES.items():
-        History(root).append(MAIN, step, split="val", metrics={metric.removeprefix("val/"): value})
+        HistoryStore(root).append(MAIN, step, split="val", metrics={metric.removeprefix("val/"): value})
 
     async def body() -> None:
         async with LocalBackend(path=root) as backend:
@@ -66,7 +66,7 @@ def test_the_best_in_a_bucket_is_found_without_reading_every_manifest(
     for checkpoint in write_run(store, MAIN, *range(1, 13)):
         remote.push(checkpoint)
     for step in range(13):
-        History(tmp_path).append(MAIN, step, split="val", metrics={"loss": abs(step - 4)})
+        HistoryStore(tmp_path).append(MAIN, step, split="val", metrics={"loss": abs(step - 4)})
     remote.push_history(store, MAIN)
     proxy.forget()
 
@@ -80,7 +80,7 @@ def test_a_history_that_stopped_before_the_newest_checkpoint_does_not_choose(tmp
     (tmp_path / "bucket").mkdir()
     store, remote = CheckpointStore(tmp_path / "root"), Remote.open(f"file://{tmp_path}/bucket")
     run = write_run(store, MAIN, 1, 2)
-    History(store.root).append(MAIN, 1, split="train", metrics={"reward": 0.9})
+    HistoryStore(store.root).append(MAIN, 1, split="train", metrics={"reward": 0.9})
     remote.push_history(store, MAIN)
     for checkpoint in (*run, *(write_checkpoint(store, MAIN, step, parent=run[-1], reward=0.7) for step in (5,))):
         remote.push(checkpoint)

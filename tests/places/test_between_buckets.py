@@ -14,7 +14,7 @@ from art.ops.fork import ForkRequest, fork
 from art.ops.moving import Moved, MoveRequest, move
 from art.ops.verify import verify
 from art.remote.remote import Remote
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.signatures import signature_name, write_signature
 from art.store.store import CheckpointStore
 from cli.conftest import Art
@@ -32,7 +32,7 @@ def here(tmp_path: Path) -> CheckpointStore:
     """A model with a history, a pin and a signature."""
     store = CheckpointStore(tmp_path / "here")
     checkpoints = write_run(store, MAIN, 1, 2)
-    History(store.root).append(MAIN, 1, split="train", metrics={"reward": 0.5})
+    HistoryStore(store.root).append(MAIN, 1, split="train", metrics={"reward": 0.5})
     write_signature(store.root, MAIN, signature_name(checkpoints[1].digest or "", "0" * 64), b"a signature")
     return store
 

@@ -19,7 +19,7 @@ from art.names import CheckpointRef
 from art.ops.place import place_of
 from art.ops.verify import verify
 from art.remote.remote import Remote
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from remote.proxy import Call, FaultProxy, Request, is_method
 from remote.servers import S3Server
@@ -93,11 +93,11 @@ def first(
     elsewhere = CheckpointStore(tmp_path / "elsewhere")
     for checkpoint in [*write_run(elsewhere, MAIN, 1, 2), *write_run(elsewhere, BRANCH, 1, 2)]:
         remote.push(checkpoint)
-    History(elsewhere.root).append(MAIN, 1, split="train", metrics={"reward": 0.5})
+    HistoryStore(elsewhere.root).append(MAIN, 1, split="train", metrics={"reward": 0.5})
     remote.push_history(elsewhere, MAIN)
     remote.rewind(remote.open_checkpoint(BRANCH.at(1)))
     write_checkpoint(store, FRESH, 4)
-    History(store.root).append(FRESH, 4, split="train", metrics={"reward": 0.25})
+    HistoryStore(store.root).append(FRESH, 4, split="train", metrics={"reward": 0.25})
     return world
 
 

@@ -6,25 +6,31 @@ import asyncio
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import art
 from art.cli import main
+from art.errors import ArtError, DestinationNotEmptyError
 from art.format.manifest import Manifest
 from art.hf import Branch
 from art.local import LocalBackend
-from art.names import ModelRef
+from art.names import CheckpointRef, ModelRef
 from art.ops.moving import Moved
 from art.ops.verify import verify
 from art.remote.remote import Remote
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
+from art.tools.experiments import Experiments
+from art.ui.app import create_app
+from art.ui.desk import Desk
 from store.conftest import tree, write_run
 
-MAIN = ModelRef("shop", "agent-1")
+MAIN, BRANCH = ModelRef("shop", "agent-1"), ModelRef("shop", "agent-2")
 
 
 @pytest.fixture(params=["file", "moto"])
@@ -138,7 +144,7 @@ def test_what_a_script_lets_go_of_is_what_the_policies_of_the_program_do(doors: 
     api_root, program_root = roots
     for root in roots:
         for step, reward in ((1, 0.2), (2, 0.9), (3, 0.4)):
-            History(root).append(MAIN, step, split="val", metrics={"reward": reward})
+            HistoryStore(root).append(MAIN, step, split="val", metrics={"reward": reward})
 
     doors.let_go(api_root, metric="val/reward")
     told = doors.program("gc", "shop/agent-1", "--keep", "best:val/reward", "--yes", root=program_root)
@@ -178,11 +184,79 @@ def test_a_commit_is_the_same_through_every_door(doors: Doors, tmp_path: Path):
     assert history == [(2, {"train/loss": 0.9}), (3, {"val/loss": 0.7}), (4, {"train/loss": 0.5, "train/lr": 0.1})]
 
 
+Way = Callable[[CheckpointStore, Remote, CheckpointRef], object]
+"""Forks a checkpoint, which lies in both places, into one and the same model."""
+
+
+def in_the_store(store: CheckpointStore, _: Remote, source: CheckpointRef) -> object:
+    return store.fork(store.open(source), BRANCH)
+
+
+def in_the_bucket(_: CheckpointStore, remote: Remote, source: CheckpointRef) -> object:
+    return remote.fork(remote.open_checkpoint(source), BRANCH)
+
+
+def out_of_the_bucket(store: CheckpointStore, remote: Remote, source: CheckpointRef) -> object:
+    return remote.fetch_fork(remote.open_checkpoint(source), BRANCH, store)
+
+
+def into_the_bucket(store: CheckpointStore, remote: Remote, source: CheckpointRef) -> object:
+    return remote.push_fork(store.open(source), BRANCH)
+
+
+def by_a_tool(store: CheckpointStore, _: Remote, source: CheckpointRef) -> object:
+    return Experiments(store, allowed=["fork"]).fork(str(source), str(BRANCH))
+
+
+def by_the_page(store: CheckpointStore, _: Remote, source: CheckpointRef) -> object:
+    async def body() -> httpx.Response:
+        page = httpx.ASGITransport(create_app(Desk(store), port=1, token="t", allow_fork=True))
+        async with httpx.AsyncClient(transport=page, base_url="http://127.0.0.1:1") as client:
+            wish = {"source": str(source), "destination": str(BRANCH)}
+            return await client.post("/api/fork", json=wish, headers={"x-art-token": "t"})
+
+    answer = asyncio.run(body())
+    if answer.status_code != 200:
+        raise DestinationNotEmptyError(answer.json()["error"])
+    return answer
+
+
+WAYS = (in_the_store, in_the_bucket, out_of_the_bucket, into_the_bucket, by_a_tool, by_the_page)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_another_step_into_the_same_model_is_refused_whatever_the_way(way: Way, tmp_path: Path):
+    store = CheckpointStore(tmp_path / "root")
+    (tmp_path / "bucket").mkdir()
+    remote = Remote.open(f"file://{tmp_path}/bucket")
+    for checkpoint in write_run(store, MAIN, 1, 2, 3):
+        remote.push(checkpoint)
+
+    way(store, remote, MAIN.at(2))
+    way(store, remote, MAIN.at(2))
+    for other in (1, 3):
+        with pytest.raises(DestinationNotEmptyError, match="agent-2 cannot be forked into"):
+            way(store, remote, MAIN.at(other))
+
+    assert [*store.steps(BRANCH), *remote.steps(BRANCH)] == [2]
+
+
+@pytest.mark.parametrize("way", [by_a_tool, by_the_page])
+def test_a_fork_onto_itself_is_no_rewind_behind_these_doors(way: Way, tmp_path: Path):
+    store = CheckpointStore(tmp_path)
+    write_run(store, BRANCH, 1, 2)
+
+    with pytest.raises(ArtError, match="would be rewound"):
+        way(store, Remote.open("memory://"), BRANCH.at(1))
+
+    assert store.steps(BRANCH) == [1, 2]
+
+
 def described(root: Path) -> tuple[list[Manifest], list[tuple[int, object]]]:
     """What was committed and written down, without the times."""
     store = CheckpointStore(root)
     manifests = [store.open(MAIN.at(step)).manifest for step in store.steps(MAIN)]
     timeless = {"created_at": "", "parent": None}
     return [manifest.model_copy(update=timeless) for manifest in manifests], [
-        (entry.step, entry.metrics) for entry in History(root).read(MAIN)
+        (entry.step, entry.metrics) for entry in HistoryStore(root).read(MAIN)
     ]

@@ -26,7 +26,7 @@ from art.local import LocalBackend
 from art.names import ModelRef
 from art.ops.fork import ForkOutcome, ForkReport, ForkRequest, IfExists, fork
 from art.remote.remote import Remote
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from store.conftest import tree, write_foreign, write_run
 
@@ -206,7 +206,7 @@ def test_a_fork_of_the_best_takes_the_lowest_loss_and_the_highest_reward(tmp_pat
     store = CheckpointStore(tmp_path)
     write_run(store, MAIN, 1, 2, 3)
     for step, value in ((1, 0.9), (2, 0.1), (3, 0.5)):
-        History(store.root).append(MAIN, step, split="val", metrics={"loss": value, "reward": value})
+        HistoryStore(store.root).append(MAIN, step, split="val", metrics={"loss": value, "reward": value})
 
     lowest = World(store, store).fork(Best("val/loss"))
     highest = World(store, store).fork(Best("val/reward"), model=ModelRef("shop", "agent-3"))
@@ -260,7 +260,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[CheckpointSt
     store = CheckpointStore(tmp_path / "program")
     pushed = write_run(store, MAIN, 1, 2, 3)
     for step, reward in ((1, 0.2), (2, 0.9), (3, 0.4)):
-        History(store.root).append(MAIN, step, split="train", metrics={"reward": reward})
+        HistoryStore(store.root).append(MAIN, step, split="train", metrics={"reward": reward})
     write_run(store, ModelRef("shop", "other"), 5)
     if request.param == "disk":
         return store, None

@@ -13,7 +13,7 @@ from art.names import ModelRef
 from art.ops.fork import ForkRequest, fork
 from art.ops.progress import unwatched
 from art.remote.remote import Remote
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from store.conftest import tree, write_run
 
@@ -38,7 +38,7 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
 
 def machine(folder: Path, *rewards: float) -> CheckpointStore:
     """A root with a model and what its steps earned."""
-    store, history = CheckpointStore(folder), History(folder)
+    store, history = CheckpointStore(folder), HistoryStore(folder)
     for step, reward in enumerate(rewards):
         history.append(MAIN, step, split="train", metrics={"reward": reward})
         history.append_trajectories(MAIN, step, split="train", trajectories=[f'{{"reward": {reward}}}'])
@@ -60,7 +60,7 @@ def test_what_was_pushed_is_pulled_and_read(remote: Remote, tmp_path: Path):
     push(here, remote)
     pull(there, remote)
 
-    assert History(there.root).read(MAIN) == History(here.root).read(MAIN)
+    assert HistoryStore(there.root).read(MAIN) == HistoryStore(here.root).read(MAIN)
     assert tree(there.root / "shop/models/agent-1") == tree(here.root / "shop/models/agent-1")
 
 
@@ -74,7 +74,8 @@ def test_lines_are_added_once_and_never_taken_away(remote: Remote, tmp_path: Pat
         remote.fetch_history(store, MAIN)
         assert remote.push_history(store, MAIN) == remote.fetch_history(store, MAIN) == 0
 
-    rewards = [[entry.metrics["train/reward"] for entry in History(store.root).read(MAIN)] for store in (here, there)]
+    histories = [HistoryStore(store.root).read(MAIN) for store in (here, there)]
+    rewards = [[entry.metrics["train/reward"] for entry in history] for history in histories]
     assert [sorted(map(float, found)) for found in rewards if None not in found] == [[0.1, 0.7, 0.9]] * 2  # type: ignore[arg-type]
 
 
@@ -91,7 +92,7 @@ def test_machines_that_push_at_once_lose_nothing(remote: Remote, tmp_path: Path)
 
     fresh = CheckpointStore(tmp_path / "fresh")
     remote.fetch_history(fresh, MAIN)
-    assert {entry.metrics["train/reward"] for entry in History(fresh.root).read(MAIN)} == {0, 1, 2, 3}
+    assert {entry.metrics["train/reward"] for entry in HistoryStore(fresh.root).read(MAIN)} == {0, 1, 2, 3}
 
 
 def test_pulls_at_once_add_each_line_once(tmp_path: Path):
@@ -103,7 +104,7 @@ def test_pulls_at_once_add_each_line_once(tmp_path: Path):
     with ThreadPoolExecutor(4) as pool:
         fetched = list(pool.map(lambda _: remote.fetch_history(there, MAIN), range(4)))
 
-    assert len(History(there.root).read(MAIN)) == 100
+    assert len(HistoryStore(there.root).read(MAIN)) == 100
     assert sum(fetched) == pushed
 
 
@@ -158,4 +159,4 @@ def test_the_program_moves_the_history_too(tmp_path: Path, monkeypatch: pytest.M
             main()
         assert not end.value.code
 
-    assert History(tmp_path / "there").read(MAIN) == History(tmp_path / "here").read(MAIN)
+    assert HistoryStore(tmp_path / "there").read(MAIN) == HistoryStore(tmp_path / "here").read(MAIN)

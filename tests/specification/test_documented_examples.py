@@ -7,7 +7,7 @@ import pytest
 
 import art
 from art.local import LocalBackend
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.sharing import share
 from art.store.store import CheckpointStore
 from small import place_in_hub_cache
@@ -88,7 +88,7 @@ def test_the_first_example_forks_and_trains_on(
 
     store, forked = CheckpointStore(".art"), art.ModelRef("my-project", "my-model-v2")
     assert store.steps(forked) == [500, 501]
-    assert [entry.step for entry in History(store.root).read(forked)] == [500]
+    assert [entry.step for entry in HistoryStore(store.root).read(forked)] == [500]
     assert "fork of my-project/my-model-v1@500" in capsys.readouterr().err
 
 

@@ -26,7 +26,7 @@ from art.ops.retention import plan_retention
 from art.ops.telling import Teller, TrackerReport
 from art.ops.verify import verify
 from art.remote.remote import Remote
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.pins import set_pin
 from art.store.store import CheckpointStore
 from art.track.known import maker
@@ -147,7 +147,7 @@ def make_world(folder: Path) -> None:
     (folder / "bucket").mkdir(parents=True)
     write_run(store, MAIN, 1, 2, 3)
     write_run(store, BRANCH, 2, 3)
-    History(store.root).append(MAIN, 1, split="train", metrics={"reward": 0.5})
+    HistoryStore(store.root).append(MAIN, 1, split="train", metrics={"reward": 0.5})
     store.fork(store.open(MAIN.at(3)), BRANCH, overwrite=True)
     push(store)
     bucket(store).rewind(bucket(store).open_checkpoint(MAIN.at(2)))

@@ -15,7 +15,7 @@ import pytest
 from art.format.manifest import in_utc
 from art.format.pins import pin_line, read_pins
 from art.names import ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.liveness import PATIENCE_S, RUNNING, LiveRun
 from art.store.pins import pins_of
 from art.store.store import CheckpointStore
@@ -33,7 +33,7 @@ from art.names import ModelRef
 from art.ops.garbage import collect_garbage
 from art.ops.keep import policies_of
 from art.ops.retention import plan_retention
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.pins import set_pin
 from art.store.store import CheckpointStore
 from store.conftest import write_checkpoint
@@ -43,7 +43,7 @@ newest = store.newest(main)
 written = write_checkpoint(store, main, newest.ref.step + 1 if newest else 1, parent=newest)
 first = store.open(main.at(1))
 set_pin(store.root, first.ref, first.digest, pinned=pinned)
-History(store.root).append_missing(main, [(written.ref.step - 1, "train", written.manifest.metrics)])
+HistoryStore(store.root).append_missing(main, [(written.ref.step - 1, "train", written.manifest.metrics)])
 with store.stage(main.at(9)):
     assert not collect_garbage(store).debris
 print(*plan_retention(store, [main], policies_of("younger:7d")).removal.refs)
@@ -82,7 +82,7 @@ def test_a_sign_of_life_from_another_time_is_none(ahead_s: float):
 
 
 def test_metrics_that_a_clock_dates_before_their_checkpoint_are_written_once(tmp_path: Path):
-    store, history = CheckpointStore(tmp_path), History(tmp_path)
+    store, history = CheckpointStore(tmp_path), HistoryStore(tmp_path)
     (checkpoint,) = write_run(store, MAIN, 1)
     path = tmp_path / "shop/models/main/history.jsonl"
     history.append(MAIN, 0, split="train", metrics=checkpoint.manifest.metrics)
@@ -104,7 +104,7 @@ def test_years_ahead_and_years_back_leave_a_sound_root(tmp_path: Path):
     assert doomed == ["", "", ""]
     assert store.steps(MAIN) == [1, 2, 3]
     assert pins_of(tmp_path, MAIN).holds(1, store.open(MAIN.at(1)).digest)
-    assert len(History(tmp_path).read(MAIN)) == 3
+    assert len(HistoryStore(tmp_path).read(MAIN)) == 3
     assert store.debris() == []
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from art.names import ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint, write_run
@@ -153,7 +153,7 @@ def test_a_deletion_is_on_the_disk_when_it_returns(store: CheckpointStore, main:
 
 
 def test_a_line_of_history_is_on_the_disk_when_it_is_written(store: CheckpointStore, main: ModelRef, watch: Watch):
-    history = History(store.root)
+    history = HistoryStore(store.root)
 
     history.append(main, 1, split="train", metrics={"reward": 0.5})
     history.append_trajectories(main, 1, split="val", trajectories=["{}"])

@@ -9,7 +9,7 @@ from art.errors import CheckpointNotFoundError, ConfigurationError, DestinationN
 from art.format.lineage import hop_from
 from art.format.pick import NEWEST, AtMost, Best, Exact, Pick
 from art.names import ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.sharing import Sharing
 from art.store.stage import Forked
 from art.store.store import CheckpointStore
@@ -47,7 +47,7 @@ def test_a_fork_may_lie_in_another_project(store: CheckpointStore, main: ModelRe
 def test_a_fork_holds_the_files_of_the_checkpoint_and_nothing_else(
     store: CheckpointStore, main: ModelRef, branch: ModelRef
 ):
-    history = History(store.root)
+    history = HistoryStore(store.root)
     history.append(main, 5, split="train", metrics={"reward": 1.0})
     history.append_trajectories(main, 5, split="train", trajectories=["{}"])
     source = write_checkpoint(store, main, 5)

@@ -7,7 +7,7 @@ import pytest
 
 from art.format.pick import AtMost
 from art.names import CheckpointRef, ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 
 from .conftest import write_checkpoint
@@ -55,7 +55,7 @@ def test_a_manifest_is_read_as_it_was_meant(golden: CheckpointStore):
 
 def test_the_lineage_and_history_are_read_across_the_fork(golden: CheckpointStore):
     lineage = [str(ref) for ref, checkpoint in golden.lineage(SECOND.at(3)) if checkpoint]
-    scores = History(golden.root).scores(golden.segments(SECOND), "reward")
+    scores = HistoryStore(golden.root).scores(golden.segments(SECOND), "reward")
 
     assert lineage == ["shop/agent-2@3", "shop/agent-2@2", "shop/agent-1@2", "shop/agent-1@1"]
     assert scores == {1: 0.25, 2: 0.5, 3: 0.75}

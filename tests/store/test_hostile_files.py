@@ -21,7 +21,7 @@ from art.names import ModelRef
 from art.ops.garbage import collect_garbage
 from art.ops.tree import read_tree
 from art.ops.verify import verify
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.liveness import Beacon, find_run
 from art.store.store import CheckpointStore
 
@@ -176,7 +176,7 @@ def test_no_link_is_followed_inside_a_models_folder(two: CheckpointStore, main: 
 def test_a_history_that_is_no_file_is_neither_read_nor_written(
     two: CheckpointStore, main: ModelRef, tmp_path: Path, put: Put
 ):
-    history = History(two.root)
+    history = HistoryStore(two.root)
     replaced(two.root / MODEL / "history.jsonl", put, tmp_path)
     before = tree(tmp_path / "outside")
 
@@ -200,7 +200,7 @@ def test_trajectories_are_not_written_through_a_link(two: CheckpointStore, main:
     before = tree(outside)
 
     with pytest.raises(ArtError, match="symbolic link"):
-        History(two.root).append_trajectories(main, 1, split="train", trajectories=["{}"])
+        HistoryStore(two.root).append_trajectories(main, 1, split="train", trajectories=["{}"])
 
     assert tree(outside) == before
     assert not (outside / "train/0001.jsonl").exists()
@@ -484,7 +484,7 @@ def test_lines_of_a_history_that_make_no_sense_are_left_out(two: CheckpointStore
     ]
     (two.root / MODEL / "history.jsonl").write_bytes(b"\n".join(lines))
 
-    metrics = [dict(entry.metrics) for entry in History(two.root).read(main)]
+    metrics = [dict(entry.metrics) for entry in HistoryStore(two.root).read(main)]
 
     assert metrics == [{"train/reward": 0.5}, {"train/loss": 2}, {"train/reward": 3.0}]
 

@@ -17,7 +17,7 @@ from art.errors import CorruptCheckpointError
 from art.names import ModelRef
 from art.remote.remote import Remote
 from art.store.checkpoint import Checkpoint
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.signatures import signatures_of
 from art.store.store import CheckpointStore
 
@@ -44,7 +44,7 @@ def a_run(folder: Path) -> None:
     write_run(store, MAIN, 1, 2, 3)
     write_run(store, BRANCH, 2, 3)
     store.fork(store.open(MAIN.at(3)), BRANCH, overwrite=True)
-    History(folder).append(MAIN, 1, split="train", metrics={"reward": 0.1})
+    HistoryStore(folder).append(MAIN, 1, split="train", metrics={"reward": 0.1})
 
 
 def a_damaged_run(folder: Path) -> None:
@@ -72,11 +72,11 @@ def in_store(operation: str) -> Callable[[Path, Path], None]:
 
 
 def write_history(watched: Path, _: Path) -> None:
-    History(watched).append(MAIN, 2, split="train", metrics={"reward": 0.5})
+    HistoryStore(watched).append(MAIN, 2, split="train", metrics={"reward": 0.5})
 
 
 def write_first_history(watched: Path, _: Path) -> None:
-    History(watched).append(FRESH, 1, split="train", metrics={"reward": 0.5})
+    HistoryStore(watched).append(FRESH, 1, split="train", metrics={"reward": 0.5})
 
 
 def pull(watched: Path, other: Path) -> None:
@@ -121,7 +121,7 @@ def a_bucket(folder: Path) -> None:
     for step in (1, 2):
         remote.push(store.open(MAIN.at(step)))
     remote.push_history(store, MAIN)
-    History(store.root).append(MAIN, 2, split="train", metrics={"reward": 0.7})
+    HistoryStore(store.root).append(MAIN, 2, split="train", metrics={"reward": 0.7})
 
 
 def a_store_and_a_bucket(folder: Path) -> None:
@@ -130,7 +130,7 @@ def a_store_and_a_bucket(folder: Path) -> None:
 
 
 def seen_in_store(root: Path) -> object:
-    store, history = CheckpointStore(root), History(root)
+    store, history = CheckpointStore(root), HistoryStore(root)
     models = sorted(store.models())
     steps = {
         model: [

@@ -15,7 +15,7 @@ from art.errors import ArtError, CheckpointExistsError, ConflictError, Destinati
 from art.format.pick import AtMost
 from art.names import ModelRef
 from art.store import disk
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.state import States
 from art.store.store import CheckpointStore
 
@@ -118,7 +118,7 @@ def watch_steps(root: Path, times: int) -> set[tuple[int, ...]]:
 
 
 def append_many(root: Path, writer: int) -> None:
-    history = History(root)
+    history = HistoryStore(root)
     wait()
     for step in range(50):
         history.append(MAIN, step, split="train", metrics={"writer": writer})
@@ -199,14 +199,14 @@ def do_either(root: Path, what: str) -> object:
 def test_lines_of_many_writers_do_not_mix(tmp_path: Path):
     at_once(append_many, *((tmp_path, writer) for writer in range(PROCESSES)))
 
-    entries = History(tmp_path).read(MAIN)
+    entries = HistoryStore(tmp_path).read(MAIN)
 
     assert Counter(entry.metrics["train/writer"] for entry in entries) == dict.fromkeys(range(PROCESSES), 50)
 
 
 def note_many(root: Path, writer: int) -> None:
     """Write down what all the others write down too, and a setting of one's own."""
-    history, states = History(root), States(root)
+    history, states = HistoryStore(root), States(root)
     wait()
     for step in range(50):
         measured = [(step, "train", {"loss": step / 50}), (step, "val", {"loss": step / 25})]
@@ -217,13 +217,13 @@ def note_many(root: Path, writer: int) -> None:
 def test_what_many_processes_write_down_is_written_once_and_all_of_it(tmp_path: Path):
     at_once(note_many, *((tmp_path, writer) for writer in range(PROCESSES)))
 
-    entries = Counter((entry.step, entry.split) for entry in History(tmp_path).read(MAIN))
+    entries = Counter((entry.step, entry.split) for entry in HistoryStore(tmp_path).read(MAIN))
     assert entries == dict.fromkeys(((step, split) for step in range(50) for split in ("train", "val")), 1)
     assert len(States(tmp_path).described(MAIN)) == 50 * PROCESSES
 
 
 def test_what_a_rewind_left_is_written_again_and_what_stands_is_not(tmp_path: Path):
-    history = History(tmp_path)
+    history = HistoryStore(tmp_path)
     for step, loss in ((1, 1.0), (2, 2.0), (1, 1.5)):
         history.append(MAIN, step, split="train", metrics={"loss": loss})
 

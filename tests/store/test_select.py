@@ -10,7 +10,7 @@ from art.errors import CheckpointNotFoundError, CorruptCheckpointError, FormatVe
 from art.format.pick import AtMost
 from art.format.selection import MOST_SKIPPED
 from art.names import ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 
 from .conftest import adapter_config, safetensors, tree, write_checkpoint, write_foreign, write_run
@@ -205,7 +205,7 @@ def test_a_damaged_newest_step_is_an_error_and_not_skipped(store: CheckpointStor
 
 
 def test_the_best_step_by_a_metric_is_found_through_the_history(store: CheckpointStore, main: ModelRef):
-    history = History(store.root)
+    history = HistoryStore(store.root)
     write_run(store, main, 1, 2, 3)
     for step, reward in {1: 0.2, 2: 0.9, 3: 0.9, 4: 1.0}.items():
         history.append(main, step, split="val", metrics={"reward": reward})

@@ -16,7 +16,7 @@ from mcp.types import CallToolResult, TextContent
 
 from art.errors import ConfigurationError, StorageError
 from art.names import CheckpointRef, ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from art.tools.experiments import PERMISSIONS, Experiments
 from art.tools.ledger import Ledger
@@ -220,7 +220,7 @@ def test_an_agent_branches_watches_compares_and_cleans_up_in_one_night(store: Ch
             parent = store.open(CheckpointRef.parse(ref))
             # Its own script trains meanwhile.
             for step in range(parent.ref.step, parent.ref.step + 3):
-                History(store.root).append(ModelRef("shop", "night"), step, split="train", metrics={"reward": 0.8})
+                HistoryStore(store.root).append(ModelRef("shop", "night"), step, split="train", metrics={"reward": 0.8})
                 settings = {"learning_rate": 1e-5}
                 parent = write_checkpoint(
                     store, ModelRef("shop", "night"), step + 1, parent=parent, settings=settings, reward=0.8

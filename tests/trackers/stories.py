@@ -12,7 +12,7 @@ from art.format.pick import Exact
 from art.names import ModelRef
 from art.ops.fork import ForkRequest, fork
 from art.ops.recording import as_line
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from art.track.tracker import Point, Run
 from art.trajectories import Trajectory, TrajectoryGroup
@@ -39,7 +39,7 @@ def train(store: CheckpointStore, model: ModelRef, *rewards: float) -> None:
             (stage.path / "adapter_config.json").write_bytes(adapter_config())
             (stage.path / "adapter_model.safetensors").write_bytes(adapter_bytes(f"{model} {step} {reward}".encode()))
             stage.commit(parent=parent, metrics={"reward": reward, "loss": -reward}, settings=SETTINGS)
-        history = History(store.root)
+        history = HistoryStore(store.root)
         history.append_trajectories(model, step, split="train", trajectories=[as_line(group(0.0, reward))])
         history.append(model, step, split="train", metrics={"reward": reward, "loss": -reward})
 
@@ -47,7 +47,7 @@ def train(store: CheckpointStore, model: ModelRef, *rewards: float) -> None:
 def validate(store: CheckpointStore, model: ModelRef, reward: float) -> None:
     newest = store.newest(model)
     step = newest.ref.step if newest else 0
-    History(store.root).append(model, step, split="val", metrics={"reward": reward})
+    HistoryStore(store.root).append(model, step, split="val", metrics={"reward": reward})
 
 
 def fork_agent(store: CheckpointStore, step: int) -> None:

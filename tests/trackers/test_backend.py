@@ -11,7 +11,7 @@ from art.errors import TrackerError
 from art.format.lineage import Segment
 from art.local import LocalBackend
 from art.names import ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 from trackers.reading import prepare
 from trackers.stories import ListTracker, Shown
 
@@ -36,7 +36,7 @@ def test_training_is_reported_as_it_is_written_down(small_model: Path, tmp_path:
 
     asyncio.run(body())
 
-    rewards = History(tmp_path).scores([Segment(ModelRef("shop", "agent-1"), 0, None)], "reward")
+    rewards = HistoryStore(tmp_path).scores([Segment(ModelRef("shop", "agent-1"), 0, None)], "reward")
     _, read = prepare("tensorboard", tmp_path / "trackers", monkeypatch)
     # What is compared was rounded to six places; TensorBoard keeps 32 bits.
     assert runs["agent-1"].of("train/reward") == pytest.approx(rewards, abs=1e-6)

@@ -19,7 +19,7 @@ from art.local.reports import Reports, reports_of
 from art.ops import telling
 from art.ops.telling import Teller, TrackerReport
 from art.store import disk
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from art.track.json_lines import JsonLines
 from art.track.known import maker
@@ -147,7 +147,7 @@ def test_a_history_that_was_replaced_is_another_run(store):
     train(store, AGENT, 0.25, 0.5)
     teller.tell(AGENT)
     (store.root / "shop/models/agent-1/history.jsonl").unlink()
-    History(store.root).append(AGENT, 0, split="train", metrics={"reward": 0.125})
+    HistoryStore(store.root).append(AGENT, 0, split="train", metrics={"reward": 0.125})
 
     told = teller.tell(AGENT)
 

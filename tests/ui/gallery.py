@@ -13,7 +13,7 @@ from art.format.pick import Exact
 from art.names import ModelRef
 from art.ops.merge import MergeRequest, merge
 from art.store.certificates import add_certificate
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.pins import set_pin
 from art.store.store import CheckpointStore
 
@@ -40,7 +40,7 @@ def show_everything(root: Path) -> CheckpointStore:
 def _rewind(store: CheckpointStore, model: ModelRef) -> None:
     """Take a branch back, and let it go on another way."""
     store.rewind(store.open(model.at(REWOUND_TO)), why="a better seed")
-    parent, history = store.open(model.at(REWOUND_TO)), History(store.root)
+    parent, history = store.open(model.at(REWOUND_TO)), HistoryStore(store.root)
     for step in range(REWOUND_TO, GOES_ON.last):
         reward = 0.66 + 0.004 * (step - REWOUND_TO)
         parent = write_checkpoint(store, model, step + 1, parent=parent, settings={"beta": 0.05}, reward=reward)
@@ -58,7 +58,7 @@ def _merge(store: CheckpointStore) -> None:
     into = ModelRef("shop", "agent-merged")
     request = MergeRequest(first=first, first_pick=Exact(80), second=second, second_pick=Exact(76), into=into)
     parent = merge(store, request, combine=combine).checkpoint
-    history = History(store.root)
+    history = HistoryStore(store.root)
     for step in range(80, 100):
         reward = 0.88 + 0.003 * (step - 80)
         parent = write_checkpoint(store, into, step + 1, parent=parent, settings={"beta": 0.0}, reward=reward)

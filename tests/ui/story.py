@@ -19,7 +19,7 @@ from art.names import ModelRef
 from art.ops.scenarios import digest_of
 from art.position import BatchPlace
 from art.store.checkpoint import Checkpoint
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.liveness import RUNNING, LiveRun, run_path
 from art.store.store import CheckpointStore
 
@@ -81,7 +81,7 @@ def tell(root: Path, *, story: tuple[Branch, ...] = STORY, project: str = "shop"
 def _tell_branch(
     store: CheckpointStore, branch: Branch, model: ModelRef, settings: Mapping[str, Any], began: datetime
 ) -> None:
-    history = History(store.root)
+    history = HistoryStore(store.root)
     parent: Checkpoint | None = None
     if branch.source:
         source = store.open(ModelRef(model.project, branch.source).at(branch.at))

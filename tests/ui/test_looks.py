@@ -11,7 +11,7 @@ from playwright import sync_api as playwright
 
 from art.format import layout
 from art.names import ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 
 from .conftest import Page, served
 from .story import Branch, tell
@@ -99,7 +99,7 @@ def test_a_branch_that_goes_away_while_it_is_looked_at_gives_way_to_another(
         tmp_path,
         story=(Branch(name="one", last=6, changed={}), Branch(name="two", source="one", at=3, last=6, changed={})),
     )
-    History(store.root).append(ModelRef("shop", "numberless"), 1, split="train", metrics={"reward": None})
+    HistoryStore(store.root).append(ModelRef("shop", "numberless"), 1, split="train", metrics={"reward": None})
     with served(store) as page, Visit(browser, f"{page.url}#m=shop/two&t=step&s=6") as visit:
         store.rewind(store.open(one.at(4)))
         store.fork(store.open(one.at(3)), three)

@@ -10,7 +10,7 @@ import pytest
 from playwright import sync_api as playwright
 
 from art.names import CheckpointRef, ModelRef
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from art.ui.desk import Desk
 from art.ui.server import write_file
@@ -97,7 +97,7 @@ def test_a_step_that_is_written_appears_without_a_reload(browser: playwright.Bro
         parent = store.open(model.at(6))
         write_checkpoint(store, model, 7, parent=parent, settings=settings, reward=0.9)
         written = time.monotonic()
-        History(store.root).append(model, 6, split="train", metrics={"reward": 0.912})
+        HistoryStore(store.root).append(model, 6, split="train", metrics={"reward": 0.912})
         visit.wait(".row .newest", "0.91")
 
         assert time.monotonic() - written < 5
@@ -106,7 +106,7 @@ def test_a_step_that_is_written_appears_without_a_reload(browser: playwright.Bro
 
 def test_a_server_that_comes_back_leaves_no_gap_and_no_double_point(browser: playwright.Browser, tmp_path: Path):
     store = tell(tmp_path, story=(Branch(name="one", last=6, changed={}, is_running=True),))
-    model, history = ModelRef("shop", "one"), History(store.root)
+    model, history = ModelRef("shop", "one"), HistoryStore(store.root)
     with served(store) as page:
         visit = Visit(browser, page.url)
         visit.wait(".toolbar", "live")
@@ -130,7 +130,8 @@ def test_what_a_store_says_is_text_and_nothing_else(browser: playwright.Browser,
     evil = "</script><script>window.evil = 1</script><img src=x onerror='window.evil = 2'>\u202eabc\x1b[31m"
     store = tell(tmp_path, story=(Branch(name="<b>one<", last=4, changed={"note": evil}),))
     model = ModelRef("shop", "<b>one<")
-    History(store.root).append_trajectories(model, 3, split="train", trajectories=[group(evil, 0.4, lambda _: evil)])
+    trajectories = [group(evil, 0.4, lambda _: evil)]
+    HistoryStore(store.root).append_trajectories(model, 3, split="train", trajectories=trajectories)
     with served(store) as page, Visit(browser, page.url) as visit:
         visit.tab.keyboard.press("Enter")
         visit.tab.keyboard.press("ArrowLeft")

@@ -19,7 +19,7 @@ from art.format.manifest import Manifest
 from art.model import TrainableModel
 from art.names import ModelRef
 from art.ops.series import series_of
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from art.trajectories import TrajectoryGroup
 
@@ -39,7 +39,7 @@ class Branch:
         self.model = model
         self.backend = backend
         self._task = task
-        self._history = History(backend.store.root)
+        self._history = HistoryStore(backend.store.root)
 
     @property
     def settings(self) -> Settings:
@@ -87,7 +87,7 @@ class Branch:
 
 def used_by(store: CheckpointStore, model: ModelRef, *, first: int) -> Used:
     """Add up what a model has taken since a step."""
-    series = series_of(History(store.root).read(model))
+    series = series_of(HistoryStore(store.root).read(model))
     steps = store.steps(model)
     return Used(
         steps=steps[-1] - first if steps else 0,

@@ -27,7 +27,7 @@ from art.errors import ArtError
 from art.format.manifest import Manifest
 from art.ops.judge import REWARD
 from art.ops.series import series_of
-from art.store.history import History
+from art.store.history import HistoryStore
 
 if TYPE_CHECKING:
     from art.local import LocalBackend
@@ -112,7 +112,7 @@ def result_of(
     except ArtError as error:
         newest, problem = None, problem or str(error)
     step = newest.ref.step if newest else task.source.step
-    rewards = series_of(History(store.root).read(task.model)).points(REWARD)
+    rewards = series_of(HistoryStore(store.root).read(task.model)).points(REWARD)
     return Result(
         project=task.project,
         name=task.name,

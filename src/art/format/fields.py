@@ -16,6 +16,7 @@ MAX_COUNT = MAX_STEP
 MAX_NAME = 255
 MAX_PATH = 1024
 MAX_DEPTH = 16
+MAX_KEY = 80
 
 
 _PART = re.compile(r"[^/\\\x00-\x1f\x7f-\x9f]+")
@@ -56,6 +57,8 @@ def is_plain(path: str) -> bool:
 
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
+"""What tells a scenario from others: the id that its script gave it, or a digest of its prompt."""
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"), AfterValidator(_of_the_calendar)]
 """In UTC, ISO 8601, ending in Z."""

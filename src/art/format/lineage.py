@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from art.errors import ConfigurationError
 from art.format.kinds import RESETTABLE
 from art.format.manifest import Hop, Manifest, Merge
-from art.format.pick import NEWEST, Pick, is_asked_again
+from art.format.pick import Exact, Pick, is_asked_again
 from art.names import CheckpointRef, ModelRef
 
 
@@ -57,6 +57,7 @@ class ForkTerms(TypedDict, total=False):
     """How a fork is asked for, beside its checkpoint and its destination."""
 
     pick: Pick
+    """How the checkpoint was chosen; left out, it was just this step."""
     reset: Collection[str]
     settings: Mapping[str, JsonValue]
     """What the branch is begun to try."""
@@ -78,7 +79,7 @@ def hop_from(
         step=source.step,
         digest=digest,
         remote=remote,
-        pick=terms.get("pick", NEWEST),
+        pick=terms.get("pick", Exact(source.step)),
         reset=tuple(sorted(reset)),
         settings=dict(terms.get("settings", {})),
         merge=terms.get("merge"),

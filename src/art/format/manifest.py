@@ -22,13 +22,12 @@ from pydantic import (
 )
 
 from art.errors import FormatVersionError
-from art.format.fields import Count, Digest, FilePath, Number, Time, colliding, is_plain
+from art.format.fields import Count, Digest, FilePath, Key, Number, Time, colliding, is_plain
 from art.format.json import canonical_json, parse_object, typed
 from art.format.kinds import ADAPTER, PARTS
 from art.format.layout import MANIFEST
 from art.format.merge import Method
 from art.format.pick import NEWEST, Pick, limit_of, pick_of
-from art.format.seen import Key
 from art.names import CheckpointRef, ModelRef
 
 FORMAT_VERSION = 2

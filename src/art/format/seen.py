@@ -10,13 +10,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from art.format.fields import Count
+from art.format.fields import Count, Key
 from art.format.json import canonical_json, typed
 from art.position import BatchPlace, Reached, reached_with
-
-MAX_KEY = 80
-Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
-"""What tells a scenario from others: the id that its script gave it, or a digest of its prompt."""
 
 
 class _Value(BaseModel):

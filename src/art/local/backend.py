@@ -42,7 +42,7 @@ from art.ops.place import open_remote
 from art.ops.plan import plan
 from art.ops.portrait import draw_model
 from art.remote.hub import Hub
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from art.trajectories import Trajectory, TrajectoryGroup
 
@@ -92,7 +92,7 @@ class LocalBackend(SaysInstead):
         self._gpu_cost_per_s = (gpu_cost_per_hour_usd or 0.0) / 3600
         self._listen = Listen.with_key(api_key, host=host, body_bytes=max_request_bytes)
         self.store = CheckpointStore(path)
-        self.history, self._logbook = History(self.store.root), Logbook(self.store)
+        self.history, self._logbook = HistoryStore(self.store.root), Logbook(self.store)
         samplers = Samplers(chosen=sampler, exact=deterministic, max_rows=max_rows, max_cache_bytes=max_cache_bytes)
         self._bases = Bases(device=device, dtype=dtype, ranks=ranks, samplers=samplers)
         self._models: list[AnyModel] = []

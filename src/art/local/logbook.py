@@ -13,7 +13,7 @@ from typing import Any, SupportsFloat
 from art.errors import ConfigurationError, MetricNotFoundError
 from art.names import ModelRef
 from art.ops.recording import as_line
-from art.store.history import TRAIN, History
+from art.store.history import TRAIN, HistoryStore
 from art.store.state import States
 from art.store.store import CheckpointStore
 from art.trajectories import TrajectoryGroup, mean_reward
@@ -24,7 +24,7 @@ class Logbook:
 
     def __init__(self, store: CheckpointStore) -> None:
         self._store = store
-        self._history = History(store.root)
+        self._history = HistoryStore(store.root)
         self._states = States(store.root)
 
     def write(

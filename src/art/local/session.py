@@ -42,7 +42,7 @@ from art.names import CheckpointRef
 from art.ops.recording import as_line, learned_from
 from art.ops.scenarios import scenarios_of
 from art.store.checkpoint import Checkpoint
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.liveness import ENDED, Beacon
 from art.train.fingerprint import LIBRARIES
 from art.train.learner import Learner
@@ -72,7 +72,7 @@ class Session:
         self._base = base
         self._standing = standing
         self._store = store = standing.store
-        self._history = History(store.root)
+        self._history = HistoryStore(store.root)
         self._seed = seed
         self._publish, self._on_commit = publish, on_commit
         self._training = threading.Lock()

@@ -11,7 +11,7 @@ from art.ops.changes import Change, changes_between
 from art.ops.rollouts import RolloutGroup, read_rollouts
 from art.ops.series import Series, series_of, stitched
 from art.store.checkpoint import Checkpoint
-from art.store.history import TRAIN, VALIDATION, History
+from art.store.history import TRAIN, VALIDATION, HistoryStore
 from art.store.store import CheckpointStore
 
 
@@ -69,13 +69,13 @@ def compare(store: CheckpointStore, first: CheckpointRef, second: CheckpointRef)
 
 def _earned(store: CheckpointStore, checkpoint: Checkpoint) -> Mapping[str, float]:
     """Give what the weights of a checkpoint earned, from the history of its whole past."""
-    history = History(store.root)
+    history = HistoryStore(store.root)
     parts = segments(checkpoint.ref.model, checkpoint.manifest)
     past = stitched(_part(history, part.model).between(part.first, part.last) for part in parts)
     return next((row.metrics for row in past.rows if row.step == checkpoint.ref.step), {})
 
 
-def _part(history: History, model: ModelRef) -> Series:
+def _part(history: HistoryStore, model: ModelRef) -> Series:
     return series_of(history.read(model))
 
 

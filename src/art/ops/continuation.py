@@ -23,7 +23,7 @@ from art.names import CheckpointRef, ModelRef
 from art.ops.recording import read_lines
 from art.store import regular, staging
 from art.store.checkpoint import Checkpoint
-from art.store.history import TRAIN, History
+from art.store.history import TRAIN, HistoryStore
 from art.store.store import CheckpointStore
 
 COMPARED = (layout.ADAPTER_WEIGHTS, layout.OPTIMIZER)
@@ -135,7 +135,7 @@ def _verdict(ref: CheckpointRef, digests: Sequence[str], losses: Sequence[float]
 
 def _recorded_batches(store: CheckpointStore, ref: CheckpointRef) -> list[bytes]:
     """Give the last recorded batches of trajectories in the checkpoint's past, two at most."""
-    history = History(store.root)
+    history = HistoryStore(store.root)
     for segment in reversed(store.segments(ref.model)):
         steps = [step for step in history.trajectory_steps(segment.model, split=TRAIN) if step in segment]
         batches = [list(history.read_trajectories(segment.model, step, split=TRAIN)) for step in steps]

@@ -22,7 +22,7 @@ from art.ops import trainer_log
 from art.ops.trainer_log import Line
 from art.store import disk
 from art.store.checkpoint import Checkpoint, check_file, check_size, reading
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.sharing import Sharing, take_out
 from art.store.stage import Stage
 from art.store.store import CheckpointStore
@@ -160,7 +160,7 @@ def finish_newest(store: CheckpointStore, model: ModelRef) -> None:
 def _write_down(store: CheckpointStore, checkpoint: Checkpoint, lines: Iterable[Line]) -> str:
     """Write what led to a checkpoint into the history, if nobody has; gives why that failed."""
     try:
-        trainer_log.record(History(store.root), checkpoint.ref.model, lines)
+        trainer_log.record(HistoryStore(store.root), checkpoint.ref.model, lines)
     except ArtError as error:
         return f"its metrics were not written down: {error}"
     return ""

@@ -34,7 +34,7 @@ from art.ops.summary import (
     write_summary,
 )
 from art.store import regular, sealed
-from art.store.history import MAX_HISTORY_BYTES, MAX_LINE_BYTES, TRAIN, History, parse_line
+from art.store.history import MAX_HISTORY_BYTES, MAX_LINE_BYTES, TRAIN, HistoryStore, parse_line
 
 LONG_BYTES = 64 * 1024
 """A shorter history is read as soon as its summary."""
@@ -57,7 +57,7 @@ class Histories:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._history = History(root)
+        self._history = HistoryStore(root)
         self._readings: dict[ModelRef, _Reading] = {}
         self._reading_on = threading.Lock()
         self._own: dict[ModelRef, tuple[Stamp | None, Mark | None, Own]] = {}

@@ -19,7 +19,7 @@ from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.hub import Hub
 from art.remote.remote import Remote
 from art.store.aside import SetAside
-from art.store.history import Entry, History
+from art.store.history import Entry, HistoryStore
 
 REQUESTS_AT_ONCE = 16
 
@@ -138,7 +138,7 @@ class InBucket:
             return error
 
 
-class _BucketHistory(History):
+class _BucketHistory(HistoryStore):
     """The histories of a bucket."""
 
     def __init__(self, place: InBucket) -> None:

@@ -22,7 +22,7 @@ from art.store import disk, regular
 from art.store.aside import SetAside
 from art.store.certificates import certificates_of
 from art.store.checkpoint import Checkpoint, Stamp, check_file, check_size, find_manifest, is_debris, look, stamp
-from art.store.history import Entry, History
+from art.store.history import Entry, HistoryStore
 from art.store.pins import pins_of
 from art.store.store import CheckpointStore
 
@@ -58,7 +58,7 @@ class OnDisk:
 
     def __init__(self, store: CheckpointStore, memory: Memory | None = None) -> None:
         self.store = store
-        self._history = memory.histories if memory else History(store.root)
+        self._history = memory.histories if memory else HistoryStore(store.root)
         self._look = memory.look if memory else look
         self._folders: dict[ModelRef, Mapping[int, Path]] = {}
 
@@ -93,7 +93,7 @@ class OnDisk:
         return self.store.set_aside(model)
 
     def entries(self, model: ModelRef) -> list[Entry]:
-        return History(self.store.root).read(model)
+        return HistoryStore(self.store.root).read(model)
 
     def scores(self, segments: Iterable[Segment], metric: str) -> dict[int, float]:
         return self._history.scores(segments, metric)

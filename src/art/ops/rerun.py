@@ -19,7 +19,7 @@ from art.format.lineage import locate, segments
 from art.ops.recording import find_learned
 from art.store import regular
 from art.store.checkpoint import Checkpoint
-from art.store.history import TRAIN, History
+from art.store.history import TRAIN, HistoryStore
 from art.store.store import CheckpointStore
 
 SUPERVISED = "assistant_turns"
@@ -163,7 +163,7 @@ class _Search:
 
     def _missing_lines(self) -> Iterator[str]:
         ref, learned = self._checkpoint.ref, self._manifest.learned_from
-        history = History(self._store.root)
+        history = HistoryStore(self._store.root)
         lines = [line for line in history.read_trajectories(ref.model, self.here, split=TRAIN) if line]
         where = layout.trajectories_path(ref.model, TRAIN, self.here)
         if not lines:

@@ -15,7 +15,7 @@ from art.names import CheckpointRef
 from art.ops.recording import read_lines
 from art.ops.scenarios import digest_of, prompt_of
 from art.sampled import find_sampled
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.trajectories import Trajectory, TrajectoryGroup
 
 
@@ -63,7 +63,7 @@ class RolloutGroup:
 
 def rollout_steps(root: Path, ref: CheckpointRef, split: str) -> list[int]:
     """List the steps of a model that have recorded rollouts."""
-    return History(root).trajectory_steps(ref.model, split=split)
+    return HistoryStore(root).trajectory_steps(ref.model, split=split)
 
 
 def read_rollouts(root: Path, ref: CheckpointRef, split: str) -> list[RolloutGroup]:
@@ -71,7 +71,7 @@ def read_rollouts(root: Path, ref: CheckpointRef, split: str) -> list[RolloutGro
 
     A rollout whose reward is no number cannot be compared, and is left out.
     """
-    lines = History(root).read_trajectories(ref.model, ref.step, split=split)
+    lines = HistoryStore(root).read_trajectories(ref.model, ref.step, split=split)
     groups = (rollout_group(group) for group in read_lines(lines))
     return sorted((group for group in groups if group), key=lambda group: group.mean)
 

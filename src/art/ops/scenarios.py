@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from art.format.fields import MAX_KEY
 from art.format.manifest import digest_bytes
-from art.format.seen import MAX_KEY
 from art.trajectories import Trajectory, TrajectoryGroup, as_choice
 
 KEY_DIGITS = 16

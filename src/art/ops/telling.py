@@ -28,7 +28,7 @@ from art.ops.recording import read_lines
 from art.ops.series import StepRow, series_of
 from art.store import disk, regular, staging
 from art.store.checkpoint import Checkpoint
-from art.store.history import TRAIN, History, parse_line
+from art.store.history import TRAIN, HistoryStore, parse_line
 from art.store.state import States
 from art.store.store import CheckpointStore
 from art.track.tracker import Point, Run, RunParent, Tracker
@@ -140,7 +140,7 @@ class Teller:
             cursor = cursor.model_copy(update={"inherited": len(inherited), "index": max(cursor.index, first)})
         own = list(_own(self.store, model, cursor))
         if price is not None:
-            cost = cost_by_clock(History(self.store.root).read(model), price)
+            cost = cost_by_clock(HistoryStore(self.store.root).read(model), price)
             own = [_with_cost(line, cost) for line in own]
         lines = [*inherited[cursor.told :], *own]
         if not lines:
@@ -196,7 +196,7 @@ class Teller:
         )
 
     def _tell_rollouts(self, tracker: Tracker, model: ModelRef, lines: Iterable[_Line]) -> int:
-        history = History(self.store.root)
+        history = HistoryStore(self.store.root)
         told = 0
         for step, split in sorted({(line.point.step, line.split) for line in lines}):
             groups = list(read_lines(history.read_trajectories(model, step, split=split)))
@@ -260,7 +260,7 @@ def _parts(lines: Sequence[_Line]) -> Iterator[Sequence[_Line]]:
 
 def _inherited(store: CheckpointStore, model: ModelRef, manifest: Manifest | None) -> list[_Line]:
     """Give the points of a model's ancestors, oldest first, without the updates that led away from its past."""
-    history = History(store.root)
+    history = HistoryStore(store.root)
     rows = [
         (part, row)
         for part in segments(model, manifest)[:-1]
@@ -283,7 +283,7 @@ def _of_past(part: Segment, row: StepRow) -> Mapping[str, float]:
 def _own(store: CheckpointStore, model: ModelRef, cursor: Cursor) -> Iterator[_Line]:
     """Yield the points of a model's own history that were not told, in the order they were written."""
     index, newest = cursor.index, cursor.newest
-    for begin, line in History(store.root).lines_from(model, cursor.end):
+    for begin, line in HistoryStore(store.root).lines_from(model, cursor.end):
         entry = parse_line(model, line)
         if entry is None:
             continue
@@ -317,7 +317,7 @@ def _is_continued(store: CheckpointStore, model: ModelRef, cursor: Cursor) -> bo
     """Tell whether a history still has the line that was told last, where it was."""
     if cursor.digest is None:
         return True
-    _, line = next(History(store.root).lines_from(model, cursor.begin), (0, b""))
+    _, line = next(HistoryStore(store.root).lines_from(model, cursor.begin), (0, b""))
     return digest_bytes(line) == cursor.digest
 
 

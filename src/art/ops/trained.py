@@ -22,7 +22,7 @@ from art.ops.place import AnyPlace, Place, place_of
 from art.ops.recording import read_lines
 from art.ops.rollouts import text_of
 from art.ops.scenarios import prompt_of, scenarios_of
-from art.store.history import TRAIN, History
+from art.store.history import TRAIN, HistoryStore
 from art.store.store import CheckpointStore
 
 PROMPT_LENGTH = 80
@@ -175,7 +175,7 @@ def _problems(carried: Mapping[str, int], counted: Mapping[str, int]) -> Iterato
 
 def _prompts(store: CheckpointStore, steps: Iterable[Held], wanted: set[str]) -> dict[str, str]:
     """Find what was asked in each scenario; a file of rollouts is read only where it has one that is still unknown."""
-    history = History(store.root)
+    history = HistoryStore(store.root)
     prompts: dict[str, str] = {}
     for step in steps:
         record = step.manifest.learned_from

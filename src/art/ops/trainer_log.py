@@ -12,7 +12,7 @@ from art.format.json import parse_object
 from art.names import ModelRef
 from art.store import regular
 from art.store.checkpoint import Checkpoint
-from art.store.history import TRAIN, VALIDATION, History, Measured
+from art.store.history import TRAIN, VALIDATION, HistoryStore, Measured
 
 STATE = "trainer_state.json"
 MAX_STATE_BYTES = 64 * 1024**2
@@ -58,7 +58,7 @@ def metrics_of(lines: Iterable[Line]) -> dict[str, float]:
     return {name: value for line in lines for name, value in _numbers(line).items()}
 
 
-def record(history: History, model: ModelRef, lines: Iterable[Line]) -> None:
+def record(history: HistoryStore, model: ModelRef, lines: Iterable[Line]) -> None:
     """Write lines into a model's history: `eval_loss` as `val/loss`, every other number under `train/`.
 
     What stands there already is not written again.

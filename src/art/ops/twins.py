@@ -15,7 +15,7 @@ from statistics import NormalDist, fmean, stdev
 from art.errors import ConfigurationError
 from art.names import ModelRef
 from art.ops.rollouts import read_rollouts
-from art.store.history import TRAIN, History
+from art.store.history import TRAIN, HistoryStore
 from art.store.store import CheckpointStore
 
 CONFIDENCE, POWER = 0.95, 0.8
@@ -173,7 +173,7 @@ def _common_fork(store: CheckpointStore, first: ModelRef, second: ModelRef) -> i
 def _answered(store: CheckpointStore, model: ModelRef, begin: int) -> Mapping[int, Mapping[str, float]]:
     """Map the steps after the fork to the mean reward of each prompt; at the fork both have the same weights."""
     means_by_step: dict[int, Mapping[str, float]] = {}
-    for step in History(store.root).trajectory_steps(model, split=TRAIN):
+    for step in HistoryStore(store.root).trajectory_steps(model, split=TRAIN):
         if step > begin:
             rewards: dict[str, list[float]] = {}
             for group in read_rollouts(store.root, model.at(step), TRAIN):

@@ -25,7 +25,7 @@ from art.remote.errors import MissingError
 from art.remote.location import Location, Patience
 from art.remote.objects import Objects
 from art.store import foreign
-from art.store.history import Entry, History, parse_line
+from art.store.history import Entry, HistoryStore, parse_line
 from art.store.wording import listed, listed_steps
 
 BLOCK_BYTES = 8 * 1024**2
@@ -184,7 +184,7 @@ class RemoteReader:
         return CheckpointNotFoundError(absence(pick, model, skipped, where=f" in {self}", has=has))
 
 
-class _History(History):
+class _History(HistoryStore):
     """The histories of a bucket, each read once."""
 
     def __init__(self, remote: RemoteReader) -> None:

@@ -11,7 +11,6 @@ import os
 import shutil
 import stat
 import sys
-import uuid
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -38,7 +37,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 def discard(folder: Path) -> None:
     """Take a folder out of sight in one step, then delete it."""
     # Beside where it lay: a full disk has no room for another folder to move it to.
-    hidden = folder.with_name(f"{DISCARDED}{uuid.uuid4().hex}")
+    hidden = folder.with_name(f"{DISCARDED}{new_name()}")
     with explained("delete", folder):
         try:
             folder.rename(hidden)
@@ -50,6 +49,11 @@ def discard(folder: Path) -> None:
         with unconfirmed(f"{folder} is out of its place"):
             sync(folder.parent)
     shutil.rmtree(hidden, ignore_errors=True)
+
+
+def new_name() -> str:
+    """Give a name that nothing has: 32 random hexadecimal digits."""
+    return os.urandom(16).hex()
 
 
 def discarded(folder: Path) -> list[Path]:

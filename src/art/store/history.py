@@ -46,7 +46,7 @@ class Entry:
     metrics: Mapping[str, float | None]
 
 
-class History:
+class HistoryStore:
     """The histories below one root folder."""
 
     def __init__(self, root: Path) -> None:
@@ -143,6 +143,10 @@ class History:
         path = self.root / layout.trajectories_path(model, split, step)
         regular.require_folders([path.parent.parent, path.parent])
         return path
+
+
+History = HistoryStore
+"""The name that pages spelled before; kept for one release."""
 
 
 def in_history(metrics: Mapping[str, T], split: str) -> dict[str, T]:

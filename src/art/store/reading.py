@@ -26,7 +26,7 @@ from art.format.selection import Selection, Skipped, absence, choose
 from art.names import CheckpointRef, ModelRef, url_problem
 from art.store import disk, foreign, journal, regular
 from art.store.checkpoint import Checkpoint, Damage, check_file, check_manifest, is_whole, look, stamp
-from art.store.history import History
+from art.store.history import HistoryStore
 from art.store.listing import folders_in
 from art.store.refusal import explained
 from art.store.wording import listed, listed_steps
@@ -187,7 +187,7 @@ class CheckpointReader:
         return self._read(model, choose_among)
 
     def _scores(self, model: ModelRef, metric: str) -> Mapping[int, float]:
-        history, segments = History(self.root), self.segments(model)
+        history, segments = HistoryStore(self.root), self.segments(model)
         scores = history.scores(segments, metric)
         if not scores:
             self._require_model(model)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +28,7 @@ def new_staging(above: Path, *, is_needed: Callable[[], bool] = lambda: False) -
         if above.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         # Nothing is lost when a power failure takes it.
-        folder = above / uuid.uuid4().hex
+        folder = above / disk.new_name()
         disk.make_fleeting_folders(folder)
     with locked(folder, make=disk.make_fleeting_folders):
         try:

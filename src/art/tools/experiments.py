@@ -20,6 +20,7 @@ from art.ops.fork import ForkOutcome, ForkRequest, fork, if_exists
 from art.ops.keep import policies_of
 from art.ops.removal import remove
 from art.ops.retention import plan_retention
+from art.ops.rewind import restore, rewind
 from art.ops.trained import read_trained
 from art.ops.verify import verify
 from art.store.pins import set_pin
@@ -189,15 +190,13 @@ class Experiments:
 
     def rewind(self, ref: Step) -> Json:
         """Make an earlier step the newest of its model again; later ones are set aside, never deleted."""
-        checkpoint = self.store.open(_ref(ref))
-        aside = self.store.rewind(checkpoint)
-        return {"newest": str(checkpoint.ref), "set_aside": list(aside.steps) if aside else []}
+        rewound = rewind(self.store, _ref(ref))
+        return {"newest": str(rewound.ref), "set_aside": list(rewound.steps)}
 
     def undo_rewind(self, model: ModelName) -> Json:
         """Bring back what the last rewind of a model set aside."""
-        named = ModelRef.parse(model)
-        aside = self.store.restore(named, None)
-        return {"newest": str(named.at(self.store.steps(named)[-1])), "brought_back": list(aside.steps)}
+        restored = restore(self.store, ModelRef.parse(model))
+        return {"newest": str(restored.ref), "brought_back": list(restored.steps)}
 
     def pin(self, ref: Step) -> Json:
         """Keep a checkpoint whatever the user's retention policies say."""

@@ -19,8 +19,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from art.errors import ArtError, ConfigurationError, NotFoundError
+from art.format.pick import Exact
 from art.names import CheckpointRef, ModelRef
 from art.store.history import TRAIN
+from art.store.store import CheckpointStore
 from art.ui.desk import KEPT, Desk
 from art.ui.guard import PageGuard
 from art.ui.shell import build_shell
@@ -140,17 +142,29 @@ class _Service:
 
     async def fork(self, request: Request) -> Response:
         wish = _wish(await _body(request))
-        source, destination = CheckpointRef.parse(wish.source), ModelRef.parse(wish.destination)
         resets = [word for part in wish.reset for word in ("--reset", part)]
         command = shlex.join(["art", "fork", wish.source, wish.destination, *resets])
-
-        def act() -> str:
-            store = self._desk.store
-            return str(store.fork(store.open(source), destination, reset=wish.reset).checkpoint.ref)
-
-        forked = await anyio.to_thread.run_sync(act)
+        forked = await anyio.to_thread.run_sync(_fork, self._desk.store, wish)
         self._desk.forget()
-        return JSONResponse({"forked": forked, "command": command})
+        return JSONResponse({"forked": str(forked), "command": command})
+
+
+def _fork(store: CheckpointStore, wish: ForkWish) -> CheckpointRef:
+    # A page that only shows does not wait for what buckets need.
+    from art.ops.fork import ForkRequest, fork
+
+    source, destination = CheckpointRef.parse(wish.source), ModelRef.parse(wish.destination)
+    if source.model == destination:
+        raise ConfigurationError(f"{destination} would be rewound, which `art rewind {source}` does; name a new model.")
+    request = ForkRequest(
+        source=store,
+        source_model=source.model,
+        pick=Exact(source.step),
+        destination=store,
+        model=destination,
+        reset=tuple(wish.reset),
+    )
+    return fork(request).ref
 
 
 async def _body(request: Request) -> bytes:
