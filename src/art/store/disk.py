@@ -37,7 +37,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 def discard(folder: Path) -> None:
     """Take a folder out of sight in one step, then delete it."""
     # Beside where it lay: a full disk has no room for another folder to move it to.
-    hidden = folder.with_name(f"{DISCARDED}{new_name()}")
+    hidden = folder.with_name(f"{DISCARDED}{os.urandom(16).hex()}")
     with explained("delete", folder):
         try:
             folder.rename(hidden)
@@ -49,11 +49,6 @@ def discard(folder: Path) -> None:
         with unconfirmed(f"{folder} is out of its place"):
             sync(folder.parent)
     shutil.rmtree(hidden, ignore_errors=True)
-
-
-def new_name() -> str:
-    """Give a name that nothing has: 32 random hexadecimal digits."""
-    return os.urandom(16).hex()
 
 
 def discarded(folder: Path) -> list[Path]:

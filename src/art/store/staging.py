@@ -28,7 +28,7 @@ def new_staging(above: Path, *, is_needed: Callable[[], bool] = lambda: False) -
         if above.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         # Nothing is lost when a power failure takes it.
-        folder = above / disk.new_name()
+        folder = above / os.urandom(16).hex()
         disk.make_fleeting_folders(folder)
     with locked(folder, make=disk.make_fleeting_folders):
         try:
