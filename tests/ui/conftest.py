@@ -9,10 +9,11 @@ import pytest
 import uvicorn
 from playwright import sync_api as playwright
 
+from art.http.limits import Limits
 from art.store.store import CheckpointStore
 from art.ui.app import create_app
 from art.ui.desk import Desk
-from art.ui.server import open_listener
+from art.ui.server import LIMITS, configured, open_listener
 
 from .story import tell
 from .visit import CHROMIUM, FLAGS
@@ -30,12 +31,13 @@ class Page:
 
 
 @contextmanager
-def served(store: CheckpointStore, *, allow_fork: bool = True, port: int = 0) -> Generator[Page]:
+def served(
+    store: CheckpointStore, *, allow_fork: bool = True, port: int = 0, limits: Limits = LIMITS
+) -> Generator[Page]:
     with open_listener(port) as listener:
         port = listener.getsockname()[1]
         app = create_app(Desk(store), port=port, token=TOKEN, allow_fork=allow_fork)
-        config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(configured(app, limits))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:

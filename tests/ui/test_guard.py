@@ -1,12 +1,18 @@
 """Who may ask the page's server: its own page on this machine, and nobody else."""
 
 import json
+import socket
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 
+from art.http import connection
+from art.http.limits import Limits
 from art.names import ModelRef
+from art.store.store import CheckpointStore
+from art.ui import app
 
 from .conftest import TOKEN, Page, served
 from .story import Branch, tell
@@ -74,7 +80,7 @@ def test_what_is_not_there_is_one_error(page: Page, path: str):
     assert set(answer.json()) == {"error"}
 
 
-def wish(page: Page, content: Any, **headers: str) -> httpx.Response:
+def wish(page: Page, content: Any, **headers: Any) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.post(page.url + "api/fork", content=content, headers=named)
 
@@ -82,7 +88,12 @@ def wish(page: Page, content: Any, **headers: str) -> httpx.Response:
 def test_a_fork_needs_the_token(page: Page):
     content = json.dumps({"source": "shop/agent-004@69", "destination": "shop/stolen"})
 
-    for headers in ({}, {"x_art_token": "wrong"}, {"x_art_token": TOKEN, "origin": "https://evil.example"}):
+    for headers in (
+        {},
+        {"x_art_token": "wrong"},
+        {"x_art_token": b"\xe9\xff"},
+        {"x_art_token": TOKEN, "origin": "https://evil.example"},
+    ):
         assert wish(page, content, **headers).status_code == 403
     assert ModelRef("shop", "stolen") not in page.store.models()
 
@@ -115,7 +126,50 @@ def test_a_body_without_end_is_cut_off(page: Page):
     assert wish(page, b"x" * 100_000, x_art_token=TOKEN).status_code == 413
 
 
-def test_without_allow_fork_there_is_nothing_to_post_to(tmp_path_factory: pytest.TempPathFactory):
-    store = tell(tmp_path_factory.mktemp("small"), story=(Branch(name="one", last=2, changed={}),))
-    with served(store, allow_fork=False) as page:
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> CheckpointStore:
+    return tell(tmp_path_factory.mktemp("small"), story=(Branch(name="one", last=2, changed={}),))
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        "",
+        "GET /api/tree HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n",
+        "POST /api/fork HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX-Art-Token: {token}\r\nContent-Length: 9\r\n\r\n{{",
+    ],
+)
+def test_half_a_request_is_not_waited_for(small: CheckpointStore, monkeypatch: pytest.MonkeyPatch, half: str):
+    monkeypatch.setattr(connection, "BODY_GRACE_S", 0.2)
+    hasty = Limits(header_s=0.2, body_s=0.2, stall_s=0.2)
+
+    with (
+        served(small, limits=hasty) as page,
+        socket.create_connection(("127.0.0.1", page.port), timeout=10) as client,
+    ):
+        client.sendall(half.format(port=page.port, token=TOKEN).encode())
+        answer = client.recv(1000)
+
+    assert answer == b""
+
+
+@pytest.mark.parametrize("flood", [f"X: {'y' * 200_000}", "\r\n".join(f"X{number}: y" for number in range(20_000))])
+def test_a_flood_of_headers_is_refused_and_the_page_goes_on(page: Page, flood: str):
+    with socket.create_connection(("127.0.0.1", page.port), timeout=10) as client, suppress(OSError):
+        client.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n{flood}\r\n\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 4")
+    assert get(page).status_code == 200
+
+
+def test_more_pages_than_can_be_told_are_refused(small: CheckpointStore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(app, "MOST_STREAMS", 1)
+    with served(small) as page, httpx.stream("GET", f"{page.url}api/events") as first:
+        lines = first.iter_lines()
+        next(lines)
+        second = get(page, "api/events")
+    assert (first.status_code, second.status_code) == (200, 503)
+
+
+def test_without_allow_fork_there_is_nothing_to_post_to(small: CheckpointStore):
+    with served(small, allow_fork=False) as page:
         assert wish(page, b"{}", x_art_token=TOKEN).status_code == 404

@@ -30,6 +30,8 @@ from art.ui.watch import Watch
 
 LOOK_EVERY_S = 0.25
 COMMENT_EVERY_S = 15.0
+MOST_STREAMS = 64
+"""Pages that are told of changes at once: each looks at the disk four times a second."""
 MAX_BODY_BYTES = 64 * 1024
 STEP_DIGITS = 9
 
@@ -88,6 +90,7 @@ class _Service:
     def __init__(self, desk: Desk, *, allow_fork: bool) -> None:
         self._desk = desk
         self._allow_fork = allow_fork
+        self._streams = 0
 
     def page(self, _: Request) -> Response:
         first = self._desk.first()
@@ -115,7 +118,17 @@ class _Service:
         return self._desk.comparison(first, second)
 
     async def events(self, request: Request) -> Response:
-        return StreamingResponse(self._changes(request), media_type="text/event-stream")
+        if self._streams >= MOST_STREAMS:
+            raise HTTPException(503, f"{MOST_STREAMS} pages are open already; close one.")
+        return StreamingResponse(self._counted(self._changes(request)), media_type="text/event-stream")
+
+    async def _counted(self, changes: AsyncIterator[str]) -> AsyncIterator[str]:
+        self._streams += 1
+        try:
+            async for change in changes:
+                yield change
+        finally:
+            self._streams -= 1
 
     async def _changes(self, request: Request) -> AsyncIterator[str]:
         """Tell what was written since: whole lines of histories, then the new state of the tree."""

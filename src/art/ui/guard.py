@@ -47,7 +47,7 @@ class PageGuard:
         if headers.get("origin") not in (None, *self._origins):
             return "Another origin asked."
         is_reading = method in ("GET", "HEAD")
-        if not is_reading and not hmac.compare_digest(headers.get(TOKEN_HEADER, ""), self._token):
+        if not is_reading and not hmac.compare_digest(headers.get(TOKEN_HEADER, "").encode(), self._token.encode()):
             return "Changing something needs the token that stands in the address which `art ui` printed."
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import socket
 from collections.abc import Callable
@@ -9,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from art.errors import ConfigurationError, StorageError
+from art.http.connection import Connection, Resting
+from art.http.limits import Limits
 from art.names import CheckpointRef
 from art.ops.documents import HISTORY_POINTS
 from art.ops.rollouts import rollout_steps
@@ -20,6 +24,7 @@ from art.ui.desk import Desk
 from art.ui.shell import build_shell
 
 HOST = "127.0.0.1"
+LIMITS = Limits(resting=128)
 
 
 def serve(desk: Desk, *, port: int, allow_fork: bool, announce: Callable[[str], None]) -> None:
@@ -29,11 +34,24 @@ def serve(desk: Desk, *, port: int, allow_fork: bool, announce: Callable[[str], 
     token = secrets.token_urlsafe(16)
     app = create_app(desk, port=port, token=token, allow_fork=allow_fork)
     announce(f"http://{HOST}:{port}/" + (f"#token={token}" if allow_fork else ""))
-    config = uvicorn.Config(
-        app, lifespan="off", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1
-    )
     with listener:
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(configured(app)).run(sockets=[listener])
+
+
+def configured(app: ASGIApp, limits: Limits = LIMITS) -> uvicorn.Config:
+    """Say how the page is served: no client holds it with half a request, or with an answer that it does not read."""
+    protocol: Any = functools.partial(Connection, limits=limits, resting=Resting(limits.resting))
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
 
 
 def write_file(desk: Desk, target: Path, *, rollouts: str = "some", points: int = HISTORY_POINTS) -> int:
