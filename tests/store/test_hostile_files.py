@@ -15,12 +15,20 @@ from pathlib import Path
 
 import pytest
 
-from art.errors import ArtError, CheckpointNotFoundError, CorruptCheckpointError, FormatVersionError, StorageError
+from art.errors import (
+    ArtError,
+    CheckpointNotFoundError,
+    ConfigurationError,
+    CorruptCheckpointError,
+    FormatVersionError,
+    StorageError,
+)
 from art.format.pick import AtMost
 from art.names import ModelRef
 from art.ops.garbage import collect_garbage
 from art.ops.tree import read_tree
 from art.ops.verify import verify
+from art.store import journal
 from art.store.history import HistoryStore
 from art.store.liveness import Beacon, find_run
 from art.store.store import CheckpointStore
@@ -267,7 +275,30 @@ def set_aside_and_spoil(store: CheckpointStore, model: ModelRef) -> Path:
     return record
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id": 1}', b"[" * 10_000], ids=repr)
+def test_what_nobody_would_read_again_is_not_written(
+    two: CheckpointStore, main: ModelRef, monkeypatch: pytest.MonkeyPatch
+):
+    before = tree(two.root)
+    with pytest.raises(ConfigurationError, match=r"agent-1@3 with its 1 files cannot be described.*values"):
+        write_adapter_with(two, main, settings={"x": [[]] * 600_000})
+    monkeypatch.setattr(journal, "MAX_VALUES", 3)
+    with pytest.raises(ConfigurationError, match=r"1 steps cannot be moved at once.*Nothing was moved"):
+        two.rewind(two.open(main.at(1)))
+
+    assert tree(two.root) == before
+
+
+def write_adapter_with(store: CheckpointStore, model: ModelRef, **details: object) -> None:
+    with store.stage(model.at(3)) as stage:
+        (stage.path / "trainer.json").write_text("{}")
+        stage.commit(parent=store.newest(model), **details)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"id": 1}', b"[" * 10_000, b'{"moves":[' + b'["a","b"],' * 350_000 + b'["a","b"]]}'],
+    ids=["nothing", "half", "a list", "one field", "deep", "many"],
+)
 def test_a_record_that_is_damaged_does_not_hide_the_others(store: CheckpointStore, main: ModelRef, content: bytes):
     set_aside_and_spoil(store, main).write_bytes(content)
 
@@ -341,6 +372,9 @@ DAMAGED_MANIFESTS: dict[str, Callable[[bytes], bytes]] = {
     "nothing": lambda _: b"",
     "deep": lambda _: b'{"format": 1, "x": ' + b"[" * 50_000,
     "deep where anything may stand": lambda content: content[:-3] + b', "environment": ' + b'{"a":' * 5000 + b"}",
+    "more values than are looked at again and again": lambda content: (
+        content[:-3] + b', "environment": {"x": [' + b"[]," * 600_000 + b"0]}}"
+    ),
     "a step as text": with_fields(step="2"),
     "a step that is a fraction": with_fields(step=2.0),
     "a step that is true": with_fields(step=True),

@@ -31,25 +31,39 @@ _AS_LISTS = bytes.maketrans(b"{}", b"[]")
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def parse(content: bytes, *, where: str, max_bytes: int = MAX_BYTES) -> Any:
-    """Read a JSON document; raises `CorruptCheckpointError` that names `where` it lies."""
+def parse(content: bytes, *, where: str, max_bytes: int = MAX_BYTES, max_values: int | None = None) -> Any:
+    """Read a JSON document; raises `CorruptCheckpointError` that names `where` it lies.
+
+    A document that is read again and again has `max_values` too: each value takes twenty times the bytes it has there.
+    """
     try:
-        return _parsed(content, max_bytes)
+        _check_size(content, max_bytes, max_values)
+        return _parsed(content)
     except ValueError as error:
         raise CorruptCheckpointError(f"{where} is not JSON: {_shortened(str(error))}.") from error
 
 
-def parse_object(content: bytes, *, where: str, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+def parse_object(
+    content: bytes, *, where: str, max_bytes: int = MAX_BYTES, max_values: int | None = None
+) -> dict[str, Any]:
     """Read a JSON object; raises `CorruptCheckpointError`."""
-    value = parse(content, where=where, max_bytes=max_bytes)
+    value = parse(content, where=where, max_bytes=max_bytes, max_values=max_values)
     if not isinstance(value, dict):
         raise CorruptCheckpointError(f"{where} holds no JSON object.")
     return value
 
 
-def parse_as(kind: type[Model], content: bytes, *, where: str, what: str, max_bytes: int = MAX_BYTES) -> Model:
+def parse_as(
+    kind: type[Model],
+    content: bytes,
+    *,
+    where: str,
+    what: str,
+    max_bytes: int = MAX_BYTES,
+    max_values: int | None = None,
+) -> Model:
     """Read a JSON object as a `kind`; raises `CorruptCheckpointError` that says that `where` is not `what`."""
-    parse_object(content, where=where, max_bytes=max_bytes)
+    parse_object(content, where=where, max_bytes=max_bytes, max_values=max_values)
     return typed(kind, content, where=where, what=what)
 
 
@@ -82,22 +96,29 @@ def shown_name(name: str) -> str:
     return _shortened(visible(name))
 
 
-def canonical_json(value: Any) -> bytes:
+def canonical_json(value: Any, *, max_bytes: int = MAX_BYTES, max_values: int | None = None) -> bytes:
     """Encode as JSON in the one way that digests are taken of: sorted keys, two spaces, UTF-8, a final newline.
 
-    Raises `ValueError` or `TypeError` for what `parse` would not read again.
+    Raises `ValueError` or `TypeError` for what `parse` with the same bounds would not read again.
     """
     try:
         content = (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    _parsed(content, MAX_BYTES)
+    _check_size(content, max_bytes, max_values)
+    _parsed(content)
     return content
 
 
-def _parsed(content: bytes, max_bytes: int) -> Any:
+def _check_size(content: bytes, max_bytes: int, max_values: int | None) -> None:
     if len(content) > max_bytes:
         raise ValueError(f"it has {len(content):,} bytes, of {max_bytes:,} at most")
+    # Those in texts count too: before anything is parsed, nobody knows which these are.
+    if max_values is not None and sum(map(content.count, (b",", b"[", b"{"))) > max_values:
+        raise ValueError(f"it has more than {max_values:,} values")
+
+
+def _parsed(content: bytes) -> Any:
     if (fields := _find_flat(content)) is not None:
         return fields
     text = content.decode()

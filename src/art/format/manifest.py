@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from art.errors import FormatVersionError
+from art.errors import ConfigurationError, FormatVersionError
 from art.format.fields import Count, Digest, FilePath, Key, Number, Time, colliding, is_plain
 from art.format.json import canonical_json, parse_object, typed
 from art.format.kinds import ADAPTER, PARTS
@@ -34,6 +34,8 @@ FORMAT_VERSION = 2
 """The newest that is read. Written is the oldest that can say what there is to say."""
 MAX_BYTES = 16 * 1024**2
 """Of a manifest: fifty thousand forks in its past fit."""
+MAX_VALUES = 1_000_000
+"""Of a manifest, which every listing reads: a second's work is a stranger's."""
 MAX_RANK = 2**16
 MAX_THREADS = 1024
 
@@ -205,12 +207,19 @@ class Manifest(_Value):
         # What is not said keeps a manifest its bytes, and so its identity, of before there was anything to say.
         optional_fields = {"settings": self.settings, "kind": self.format > 1, "learned_from": self.learned_from}
         unsaid = {name for name, value in optional_fields.items() if not value}
-        return canonical_json(self.model_dump(mode="json", exclude=unsaid))
+        document = self.model_dump(mode="json", exclude=unsaid)
+        try:
+            return canonical_json(document, max_bytes=MAX_BYTES, max_values=MAX_VALUES)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{self.ref} with its {len(self.files):,} files cannot be described: its manifest would be read by "
+                f"nobody, for {error}."
+            ) from error
 
 
 def read_manifest(text: bytes, *, where: str) -> Manifest:
     """Parse a manifest; raises `FormatVersionError` or `CorruptCheckpointError`, naming `where` it lies."""
-    fields = parse_object(text, where=where, max_bytes=MAX_BYTES)
+    fields = parse_object(text, where=where, max_bytes=MAX_BYTES, max_values=MAX_VALUES)
     check_format(fields, FORMAT_VERSION, where=where)
     return typed(Manifest, text, where=where, what="a manifest")
 

@@ -22,7 +22,6 @@ from art.errors import (
     RemoteUnavailableError,
 )
 from art.format import layout
-from art.format.json import parse_as
 from art.format.manifest import FileEntry, read_manifest, utc_now
 from art.names import CheckpointRef, ModelRef, parse_step
 from art.remote import transfer
@@ -31,10 +30,10 @@ from art.remote.copier import Copier, entries_of
 from art.remote.errors import TakenError
 from art.remote.location import Patience
 from art.remote.objects import Object, Objects
-from art.remote.shelf import Broken, BucketRecord, Shelf, below, content_of, is_old, shelves, step_at
+from art.remote.shelf import Broken, BucketRecord, Shelf, below, content_of, is_old, record_of, shelves, step_at
 from art.remote.transfer import Meter
 from art.remote.write import create_or_same, write, write_file
-from art.store import foreign, journal
+from art.store import foreign
 from art.store.aside import Cause, SetAside, choose_aside
 from art.store.wording import listed_steps
 
@@ -208,9 +207,7 @@ class Asides:
         """Read a record; raises `CorruptCheckpointError` for one that names anything but steps of this model."""
         key = f"{self._shelf_key(aside_id)}/{layout.RECORD}"
         where = str(self._objects.place(key))
-        record = parse_as(
-            BucketRecord, self._objects.read(key), where=where, what="a record", max_bytes=journal.MAX_BYTES
-        )
+        record = record_of(self._objects.read(key), where=where)
         for source, target in record.moves:
             step = step_at(source)
             if step is None or source.rpartition("/")[0] != str(layout.checkpoints_path(self._model)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from art.format import layout
-from art.format.json import canonical_json
+from art.format.json import parse_as
 from art.names import parse_step
 from art.remote.objects import Object, Objects
 from art.store import foreign, journal
@@ -88,8 +88,15 @@ def shelves(objects: Objects, folder: str) -> list[Shelf]:
     return [Shelf(id=each, files=files[each], steps=steps.get(each, {})) for each in sorted(files)]
 
 
+def record_of(content: bytes, *, where: str) -> BucketRecord:
+    """Read a record; raises `CorruptCheckpointError`."""
+    bounds = {"max_bytes": journal.MAX_BYTES, "max_values": journal.MAX_VALUES}
+    return parse_as(BucketRecord, content, where=where, what="a record", **bounds)
+
+
 def content_of(record: BucketRecord) -> bytes:
-    return canonical_json(record.model_dump(mode="json"))
+    """Give the bytes of a record; raises `ConfigurationError` for more moves than `record_of` reads."""
+    return journal.bounded_json(record.model_dump(mode="json"), f"set_aside/{record.id}", len(record.moves))
 
 
 def step_at(key: str) -> int | None:

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from art.errors import ArtError, CorruptCheckpointError, UnconfirmedError
+from art.errors import ArtError, ConfigurationError, CorruptCheckpointError, UnconfirmedError
 from art.format import layout
 from art.format.fields import Count, Time
 from art.format.json import canonical_json, parse_as, shown
@@ -29,6 +29,7 @@ from art.store.refusal import explained
 MAX_ID = 10**9
 MAX_BYTES = 64 * 1024**2
 """Of a journal: the moves of three hundred thousand steps fit."""
+MAX_VALUES = 1_000_000
 
 T = TypeVar("T")
 
@@ -84,7 +85,8 @@ def read_steadily(root: Path, folder: Path, read: Callable[[], T]) -> T:
 
 def run(root: Path, folder: Path, record: Record) -> None:
     """Perform the moves of a record: from the moment its journal is written they will all have happened."""
-    journal, content = folder / layout.JOURNAL, canonical_json(record.model_dump(exclude_defaults=True))
+    journal = folder / layout.JOURNAL
+    content = bounded_json(record.model_dump(exclude_defaults=True), str(folder), len(record.moves))
     try:
         staging.put_file(journal, content, root / layout.STAGING)
     except UnconfirmedError as error:
@@ -92,6 +94,16 @@ def run(root: Path, folder: Path, record: Record) -> None:
             error.errno, f"{error} What it says is done by the next one who looks at {folder}."
         ) from error
     settle(root, folder)
+
+
+def bounded_json(fields: dict[str, Any], where: str, moves: int) -> bytes:
+    """Give the bytes of a journal; raises `ConfigurationError` for more moves than are read again."""
+    try:
+        return canonical_json(fields, max_bytes=MAX_BYTES, max_values=MAX_VALUES)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{moves:,} steps cannot be moved at once in {where}: {error}. Nothing was moved; go in parts."
+        ) from error
 
 
 def settle(root: Path, folder: Path) -> None:
@@ -216,7 +228,7 @@ def _find(path: Path) -> Record | None:
     if content is None:
         return None
     try:
-        return parse_as(Record, content, where=str(path), what="a journal")
+        return parse_as(Record, content, where=str(path), what="a journal", max_values=MAX_VALUES)
     except CorruptCheckpointError as error:
         raise CorruptCheckpointError(
             f"{str(error).rstrip('.')}. What it lists may lie in {layout.SET_ASIDE} or {layout.STAGING}."
