@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 
@@ -17,15 +19,18 @@ from adapters import write_random_adapter
 from art.config import LoRAConfig
 from art.errors import BaseModelMismatchError
 from art.format.manifest import BaseModelInfo, LoRAShape
-from art.local.serving import serve_checkpoint
+from art.local.serving import Door, serve_checkpoint
 from art.names import ModelRef
 from art.store.store import CheckpointStore
+from fuzz.files import NO_FILES as PLACED
 from small import byte_tokenizer, small_causal_lm
 from store.conftest import tree
 
 from .conftest import Art
 
 MODEL = ModelRef("shop", "served")
+NO_FILES = [put for put in PLACED if put.__name__ != "_link_to_key"]
+"""The key lies beside a root of the fuzzer's."""
 
 
 @pytest.fixture
@@ -131,6 +136,31 @@ def test_another_base_is_refused_by_its_fingerprint(served: CheckpointStore, sma
 
     with pytest.raises(BaseModelMismatchError), serve_checkpoint(served, other):
         pass
+
+
+def test_a_step_of_anything_but_files_is_refused_and_the_others_answer(served: CheckpointStore):
+    folder = served.open(MODEL.at(1)).path
+    contents = {name: (folder / name).read_bytes() for name in ("adapter_model.safetensors", "checkpoint.json")}
+
+    with serve_checkpoint(served, served.open(MODEL.at(2))) as door, client_of(door) as client:
+        for (name, content), put in itertools.product(contents.items(), NO_FILES):
+            path = folder / name
+            path.unlink()
+            put(path)
+            refused, other = (client.post("completions", json=asked(f"served@{step}")) for step in (1, 2))
+            assert (refused.status_code // 100, other.status_code) in ((4, 200), (5, 200)), put
+            assert refused.json()["error"]["code"] != "internal_error", put
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+            path.write_bytes(content)
+        assert client.post("completions", json=asked("served@1")).status_code == 200
+
+
+def client_of(door: Door) -> httpx.Client:
+    return httpx.Client(base_url=door.base_url, headers={"Authorization": f"Bearer {door.key}"}, timeout=60)
+
+
+def asked(model: str) -> dict[str, object]:
+    return {"model": model, "prompt": "hi", "max_tokens": 1}
 
 
 def test_what_cannot_be_served_says_why(art: Art, store: CheckpointStore, served: CheckpointStore):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from art.errors import ConfigurationError, CorruptCheckpointError
+from art.errors import ConfigurationError, CorruptCheckpointError, StorageError
 from art.ops.certify import Certification, Finding, ResumedScript, certify
 from art.ops.contents import Name, pieces_of
+from fuzz.world import bounded
 
 SCRIPTED = Path(__file__).with_name("scripted.py")
 
@@ -144,3 +145,35 @@ def archive_of(members: dict[str, bytes]) -> bytes:
         for name, held in members.items():
             archive.writestr(name, held)
     return content.getvalue()
+
+
+NO_FILES = {
+    "a pipe": "mkfifo $1/optimizer.pt",
+    "a link to what has no end": "ln -s /dev/zero $1/optimizer.pt",
+    "a link to nothing": "ln -s nowhere $1/optimizer.pt",
+    "a link to itself": "ln -s optimizer.pt $1/optimizer.pt",
+    "a link to a folder": "ln -s / $1/optimizer.pt",
+}
+
+
+@pytest.mark.parametrize("put", NO_FILES.values(), ids=NO_FILES.keys())
+@pytest.mark.parametrize("step", [1, 2])
+def test_what_is_no_file_in_a_checkpoint_of_a_script_is_named(tmp_path: Path, put: str, step: int):
+    script = tmp_path / "script.sh"
+    script.write_text(
+        f"put() {{ {put}; }}\n"
+        "for step in 1 2; do mkdir -p $1/checkpoint-$step; echo '{}' > $1/checkpoint-$step/trainer_state.json; done\n"
+        f"put $1/checkpoint-{step}\n"
+    )
+
+    with bounded(), pytest.raises(StorageError, match=r"optimizer\.pt is no regular file"):
+        certify(ResumedScript(command=f"sh {script} {{out}} {{resume}}", at=1, end=2), tmp_path / "work")
+
+
+def test_of_what_a_script_says_the_end_is_told(tmp_path: Path):
+    command = "sh -c 'head -c 3000000 /dev/zero | tr \\0 x; echo; echo it broke; exit 3' {out} {resume}"
+
+    with pytest.raises(ConfigurationError, match=r"status 3(.|\n)*it broke") as caught:
+        certify(ResumedScript(command=command, at=1, end=2), tmp_path / "work")
+
+    assert len(str(caught.value)) < 20_000

@@ -18,9 +18,11 @@ from art.format.kinds import kind_of, left_out, resettable
 from art.ops.contents import Name, differing, figures_of, pieces_of
 from art.ops.saved import checkpoints_in
 from art.store import disk
+from art.store.refusal import explained
 
 OUT, RESUME = "{out}", "{resume}"
 LAST_LINES = 15
+LAST_BYTES = 4096
 
 
 class Finding(StrEnum):
@@ -155,8 +157,9 @@ class _Runs:
             except OSError as error:
                 raise ConfigurationError(f"{words[0]} cannot be run: {error.strerror}.") from error
         if status:
-            last = "\n".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:])
-            raise ConfigurationError(f"The {name} run ended with status {status}. {log} has what it said:\n{last}")
+            raise ConfigurationError(
+                f"The {name} run ended with status {status}. {log} has what it said:\n{_last_lines(log)}"
+            )
         needed = {self.script.end} if start else {self.script.at, self.script.end}
         if missing := sorted(needed - set(self.saved(out))):
             steps = ", ".join(map(str, sorted(self.saved(out)))) or "none"
@@ -172,12 +175,23 @@ class _Runs:
     def _copy(self, start: Path, name: str, without: frozenset[str]) -> Path:
         # A trainer may write where it resumes from.
         copy = self.folder / f"{name}-from" / start.name
-        if start.is_file():
-            disk.make_folders(copy.parent)
-            shutil.copyfile(start, copy)
-            return copy
-        shutil.copytree(start, copy, ignore=lambda _, names: [file for file in names if file in without])
+        if not start.is_file():
+            # What is no file has no copy, and may have no end.
+            disk.files_below(start)
+        with explained("copy", start):
+            if start.is_file():
+                disk.make_folders(copy.parent)
+                shutil.copyfile(start, copy)
+            else:
+                shutil.copytree(start, copy, ignore=lambda _, names: [file for file in names if file in without])
         return copy
+
+
+def _last_lines(log: Path) -> str:
+    """Give the end of what a script said, which may be long."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LAST_BYTES))
+        return "\n".join(file.read(LAST_BYTES).decode(errors="replace").splitlines()[-LAST_LINES:])
 
 
 def _weights_only(runs: _Runs, whole: Path, start: Path) -> tuple[RunComparison | None, str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from art.errors import ArtError
 from art.ops import trainer_log
 from art.store import disk, regular
+from art.store.refusal import explained
 
 MAX_NOTE_BYTES = 64
 _RANDOM = re.compile(r"(?:rng_state|random_states)_(\d{1,9})\.(?:pth|pkl)")
@@ -111,7 +112,7 @@ def saved_in(folder: Path) -> dict[Path, tuple[int, Layout]]:
 
 def is_whole(path: Path, layout: Layout) -> bool:
     """Tell whether a checkpoint is whole; one that is rotated away while it is looked at is not."""
-    with suppress(FileNotFoundError):
+    with explained("look into", path), suppress(FileNotFoundError, NotADirectoryError):
         return layout.is_whole(path)
     return False
 
