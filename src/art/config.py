@@ -33,7 +33,7 @@ MAX_POWER = 10
 class _Settings(BaseModel):
     """Fields whose names are spelled right and whose values are possible, from the start and whenever one is set."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False, defer_build=True)
 
     _names: ClassVar[Names] = OURS
     _ignored: tuple[str, ...] = PrivateAttr(default=())

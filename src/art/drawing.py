@@ -6,7 +6,6 @@ What a model or a user wrote is text and stays text. Knows numbers and words; th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 
 from art.visible import visible
 
@@ -25,6 +24,8 @@ def text(words: object) -> str:
     shown = "\n".join(map(visible, str(words).split("\n")))
     if len(shown) > SHOWN_CHARACTERS:
         shown = f"{shown[:SHOWN_CHARACTERS]} ... ({len(shown) - SHOWN_CHARACTERS:,} more characters)"
+    from html import escape
+
     return escape(shown)
 
 

@@ -192,6 +192,8 @@ class SamplerLostError(InferenceError):
 def __getattr__(name: str) -> object:
     if name == "ARTError":  # ART's spelling of the root
         return ArtError
+    if name.startswith("__"):  # what Python itself looks for
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from art.absent import missing
 
     raise missing(__name__, name)

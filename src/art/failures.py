@@ -18,7 +18,7 @@ class FailedRollout(BaseModel):
     ('KeyError', "'answer'")
     """
 
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True, defer_build=True)
 
     type: str
     message: str

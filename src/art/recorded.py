@@ -26,7 +26,7 @@ CONTEXT_OF = {"val": "eval", "test": "eval"}
 """Which builder of metrics a split is written with, where it has another name."""
 
 
-class Recorded(SaysInstead, BaseModel):
+class Recorded(SaysInstead, BaseModel, defer_build=True):
     """A model of a project, and the records of it."""
 
     name: str

@@ -57,7 +57,7 @@ class SampledTokens:
 class _Fields(BaseModel):
     """The fields as they arrive: from a server, or from a file that anybody may have written."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     prompt_token_ids: tuple[int, ...] | None = None
     token_ids: tuple[int, ...] | None = None

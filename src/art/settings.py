@@ -5,7 +5,6 @@ Knows names and how ART's turn into ours; what the values do is `config`'s.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -55,6 +54,8 @@ def understood(given: Mapping[str, Any], *, fields: Collection[str], names: Name
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Give " Did you mean x?" for the known name most like this one, "" where none is."""
+    import difflib
+
     matches = difflib.get_close_matches(name, sorted(known), n=1)
     return f" Did you mean {matches[0]}?" if matches else ""
 

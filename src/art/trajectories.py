@@ -103,7 +103,7 @@ Conversation = Annotated[
 ]
 
 
-class History(SaysInstead, BaseModel):
+class History(SaysInstead, BaseModel, defer_build=True):
     """One conversation: message dicts, and `Choice`s where the model under training spoke."""
 
     messages_and_choices: Conversation
@@ -187,7 +187,7 @@ class Trajectory(History):
         return {**{name: getattr(self, name) for name in told}, "messages": shown}
 
 
-class TrajectoryGroup(SaysInstead, BaseModel):
+class TrajectoryGroup(SaysInstead, BaseModel, defer_build=True):
     """Trajectories that compete: each one's advantage is relative to the group's mean reward.
 
     Built from awaitables it is itself awaitable, and empty until then. A rollout may return several trajectories.

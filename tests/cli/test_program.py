@@ -58,6 +58,8 @@ def test_commands_import_neither_tensors_nor_the_client(store: CheckpointStore):
     assert {"torch", "transformers", "peft", "openai", "obstore"}.isdisjoint(loaded.split())
     # These are for the page and `art status`.
     assert {"statistics", "art.ops.judge", "art.ops.summary"}.isdisjoint(loaded.split())
+    # These are for who writes, for checkpoints of other programs, and for names that are not there.
+    assert {"concurrent.futures", "art.store.stage", "art.store.foreign", "art.absent"}.isdisjoint(loaded.split())
 
 
 def test_the_root_may_stand_before_or_after_the_command(art: Art, store: CheckpointStore):

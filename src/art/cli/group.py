@@ -6,16 +6,14 @@ So `art log` does not wait for what `art serve` needs, and `art --help` imports 
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
 
 
-@dataclass(frozen=True)
-class CommandEntry:
+class CommandEntry(NamedTuple):
     """Where a command is, as `module.function` below `art.cli.commands`, and what `art --help` says of it."""
 
     function: str

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
+from shutil import disk_usage
 from typing import Unpack
 
 from art.errors import CheckpointExistsError, CorruptCheckpointError, StorageError
@@ -22,8 +23,9 @@ from art.names import ModelRef
 from art.remote.checkpoint import RemoteCheckpoint, RemoteFile, read_adapter
 from art.remote.objects import Objects
 from art.remote.transfer import Meter, Progress, Wanted, fetch
-from art.store import disk, foreign
+from art.store import foreign
 from art.store.checkpoint import Checkpoint
+from art.store.refusal import explained
 from art.store.stage import Forked, Spare, Stage
 from art.store.store import CheckpointStore
 
@@ -123,7 +125,7 @@ def _wanted(file: RemoteFile, target: Path) -> Wanted:
 def _require_space(
     objects: Objects, source: RemoteCheckpoint, missing: Collection[RemoteFile], store: CheckpointStore
 ) -> None:
-    needed, free = sum(file.size_bytes for file in missing), disk.free_bytes(store.root)
+    needed, free = sum(file.size_bytes for file in missing), _free_bytes(store.root)
     if needed <= free:
         return
     for file in missing:
@@ -135,6 +137,14 @@ def _require_space(
                 f"{file.size_bytes:,}; nothing was fetched."
             )
     raise StorageError(f"{source.ref} needs {needed:,} bytes on {store.root}, which has {free:,} left; free some.")
+
+
+def _free_bytes(folder: Path) -> int:
+    """Give the space left where `folder` lies or will lie."""
+    for above in (folder, *folder.parents):
+        with explained("look at", above), suppress(FileNotFoundError, NotADirectoryError):
+            return disk_usage(above).free
+    raise AssertionError("the uppermost folder is always there")
 
 
 def _shared_from_here(

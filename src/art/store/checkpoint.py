@@ -17,8 +17,10 @@ from art.format import layout
 from art.format.manifest import MAX_BYTES, FileEntry, Manifest, digest_bytes, read_manifest
 from art.format.selection import Skipped
 from art.names import CheckpointRef
-from art.store import disk, foreign, regular
+from art.store import disk, regular
 from art.store.refusal import explained
+
+# `foreign` is imported where a folder has no manifest: who reads checkpoints of ours does not wait for it.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,8 @@ def is_whole(folder: Path | str) -> bool:
         return False
     if os.path.lexists(f"{folder}/{layout.MANIFEST}"):
         return True
+    from art.store import foreign
+
     try:
         foreign.check_whole(Path(folder))
     except CorruptCheckpointError:
@@ -149,6 +153,8 @@ def is_debris(folder: Path) -> bool:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return False
         raise
+    from art.store import foreign
+
     ours = all(path.name in layout.OWN_FILES and path.is_file() and not path.is_symlink() for path in entries)
     return ours and not foreign.has_weights(folder)
 
@@ -186,6 +192,8 @@ def check_size(folder: Path, entry: FileEntry) -> None:
 
 
 def _look_foreign(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
+    from art.store import foreign
+
     try:
         checkpoint = Checkpoint(ref=ref, path=folder, manifest=foreign.describe(ref, folder), digest=None)
     except CorruptCheckpointError as error:

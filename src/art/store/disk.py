@@ -12,17 +12,19 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from threading import Lock
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from art.errors import CorruptCheckpointError
 from art.store.hashing import hasher
 from art.store.locks import flock, locked
 from art.store.refusal import explained, unconfirmed
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 READ_ONLY = 0o444
 DISCARDED = ".deleted-"
@@ -177,6 +179,8 @@ class EarlySync:
     """Sends what has arrived to the disk while more arrives, so that the sync at the end has little to wait for."""
 
     def __init__(self) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="art-sync")
         self._running: Future[None] | None = None
         self._unsent_bytes = 0
@@ -221,14 +225,6 @@ def digest(path: Path) -> str:
             return hasher().update_mmap(path).hexdigest()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CorruptCheckpointError(f"{path} is gone, and was there just now.") from error
-
-
-def free_bytes(folder: Path) -> int:
-    """Give the space left where `folder` lies or will lie."""
-    for above in (folder, *folder.parents):
-        with explained("look at", above), suppress(FileNotFoundError, NotADirectoryError):
-            return shutil.disk_usage(above).free
-    raise AssertionError("the uppermost folder is always there")
 
 
 @contextmanager
@@ -314,6 +310,9 @@ def _make_missing(folder: Path) -> list[Path]:
 
 
 def _sync_all(paths: Collection[Path]) -> None:
+    # Imported by who writes: it takes longer than to read a root.
+    from concurrent.futures import ThreadPoolExecutor
+
     # At once: a file system gathers what is asked for together into one write, and the time is in the waiting.
     with ThreadPoolExecutor(max_workers=max(1, min(SYNCS_AT_ONCE, len(paths)))) as pool:
         list(pool.map(sync, paths))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from art.errors import (
     CheckpointNotFoundError,
@@ -21,15 +21,17 @@ from art.errors import (
 from art.format import layout, lineage
 from art.format.manifest import Manifest
 from art.format.pick import NEWEST, AtMost, Best, Exact, Pick, candidates
-from art.format.safetensors import TensorEntry
 from art.format.selection import Selection, Skipped, absence, choose
 from art.names import CheckpointRef, ModelRef, url_problem
-from art.store import disk, foreign, journal, regular
+from art.store import disk, journal, regular
 from art.store.checkpoint import Checkpoint, Damage, check_file, check_manifest, is_whole, look, stamp
 from art.store.history import HistoryStore
 from art.store.listing import folders_in
 from art.store.refusal import explained
 from art.store.wording import listed, listed_steps
+
+if TYPE_CHECKING:
+    from art.format.safetensors import TensorEntry
 
 T = TypeVar("T")
 
@@ -106,6 +108,8 @@ class CheckpointReader:
 
     def read_adapter(self, checkpoint: Checkpoint) -> tuple[bytes, Mapping[str, TensorEntry]]:
         """Read an adapter's configuration, and the header of its weights; raises `CorruptCheckpointError`."""
+        from art.store import foreign
+
         config, weights = checkpoint.path / layout.ADAPTER_CONFIG, checkpoint.path / layout.ADAPTER_WEIGHTS
         return regular.read(config, max_bytes=foreign.MAX_CONFIG_BYTES), foreign.read_tensors(weights)
 
