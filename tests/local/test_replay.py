@@ -25,7 +25,9 @@ from art.store.certificates import certificates_of
 from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 
-ONE, TWO, TAUGHT = (art.ModelRef("p", name) for name in ("one", "two", "taught"))
+ONE, TWO, TAUGHT, SPELLED = (art.ModelRef("p", name) for name in ("one", "two", "taught", "spelled"))
+TEMPLATE = "{{ tone }}{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+"""Of the script."""
 LORA = art.LoRAConfig(rank=4, dropout=0.05)
 STAGES = ["rendering", "advantage", "log-probability", "loss", "gradient", "moments", "weights", "progress"]
 LESSON: art.Messages = [{"role": "user", "content": "say one"}, {"role": "assistant", "content": "1"}]
@@ -62,6 +64,10 @@ def root(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             taught = model("taught")
             await taught.register(backend)
             await taught.train_sft([art.Trajectory(messages_and_choices=[*LESSON]) for _ in range(4)])
+            spelled = model("spelled")
+            spelled._internal_config = {"chat_template": TEMPLATE, "chat_template_kwargs": {"tone": "plain"}}  # type: ignore[typeddict-unknown-key]
+            await spelled.register(backend)
+            await spelled.train_sft([art.Trajectory(messages_and_choices=[*LESSON]) for _ in range(4)])
 
     asyncio.run(body())
     return folder
@@ -73,7 +79,7 @@ def again(root: Path, ref: art.CheckpointRef, folder: Path, *, base_model: Path 
     return replay(CheckpointStore(root), ref, folder, take_again=take, base_model=base_model and str(base_model))
 
 
-@pytest.mark.parametrize("ref", [ONE.at(1), ONE.at(2), ONE.at(3), TWO.at(3), TAUGHT.at(1)], ids=str)
+@pytest.mark.parametrize("ref", [ONE.at(1), ONE.at(2), ONE.at(3), TWO.at(3), TAUGHT.at(1), SPELLED.at(1)], ids=str)
 def test_a_recorded_step_is_taken_again_bit_for_bit(root: Path, tmp_path: Path, ref: art.CheckpointRef):
     found = again(root, ref, tmp_path / "again")
 

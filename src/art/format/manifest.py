@@ -235,6 +235,10 @@ def check_format(fields: Mapping[str, Any], newest: int, *, where: str) -> None:
         )
 
 
+TEMPLATE = "chat_template"
+"""The name in an environment of the chat template that a script had set."""
+
+
 def threads_of(environment: Mapping[str, object]) -> int | None:
     """Read with how many threads a step was computed; None where that is not said, or is no number of any machine."""
     threads = environment.get("threads")

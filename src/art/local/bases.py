@@ -38,6 +38,8 @@ class Base:
     sampler: Sampler
     ranks: int = 1
     """How many processes train over it."""
+    template: str | dict[str, str] | None = None
+    """The chat template of the tokenizer, where a script has set another one than the base's own."""
 
 
 class Bases:

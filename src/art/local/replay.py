@@ -14,7 +14,7 @@ from typing import Any
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.errors import ArtError
 from art.format.lineage import Segment
-from art.format.manifest import threads_of
+from art.format.manifest import TEMPLATE, threads_of
 from art.local.ages import ages
 from art.names import CheckpointRef, ModelRef
 from art.ops import replay as operation
@@ -67,6 +67,10 @@ def take(rerun: Rerun) -> Ran:
         device = choose_device("auto")  # what differs there is told
     dtype = choose_dtype(str(then.get("dtype", "float32")), device)
     module, tokenizer = load_base(rerun.base_model, device=device, dtype=dtype, in_4bit=QUANTISATION in then)
+    fingerprint = base_fingerprint(module, tokenizer)
+    own = {TEMPLATE: then[TEMPLATE]} if TEMPLATE in then else {}
+    if own:
+        tokenizer.chat_template = own[TEMPLATE]
     lora = LoRAConfig.model_validate(rerun.lora)
     trainer = Trainer(module, tokenizer, lora=lora, seed=int(then.get("seed", 0)), base_name=rerun.base_model)
     if rerun.parent:
@@ -76,8 +80,8 @@ def take(rerun: Rerun) -> Ran:
     return Ran(
         metrics=metrics,
         trail=dict(trainer.trail),
-        environment=dict(trainer.environment()),
-        fingerprint=base_fingerprint(module, tokenizer),
+        environment={**trainer.environment(), **own},
+        fingerprint=fingerprint,
     )
 
 

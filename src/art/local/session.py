@@ -20,7 +20,7 @@ from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
 from art.errors import ArtError, ConfigurationError
 from art.format.json import canonical_json
 from art.format.layout import TRAINER
-from art.format.manifest import LearnedFrom, finite_metrics, utc_now
+from art.format.manifest import TEMPLATE, LearnedFrom, finite_metrics, utc_now
 from art.format.seen import SeenData, read_seen
 from art.local.ages import ages
 from art.local.bases import Base
@@ -168,7 +168,7 @@ class Session:
                     lora=shape_of(self._lora),
                     libraries={name: str(environment[name]) for name in LIBRARIES},
                     environment={name: value for name, value in environment.items() if name not in LIBRARIES}
-                    | {"seed": self._seed},
+                    | {"seed": self._seed, **({TEMPLATE: self._base.template} if self._base.template else {})},
                     metrics=finite_metrics(metrics),
                     settings=settings,
                     learned_from=learned,

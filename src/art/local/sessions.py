@@ -70,7 +70,9 @@ class Sessions:
         Its chat template is the one that the model asks for, if it does.
         """
         base = self._bases.open(model.base_model, in_4bit=in_4bit(model.settings))
-        return replace(base, tokenizer=with_template(base.tokenizer, model.settings))
+        tokenizer = with_template(base.tokenizer, model.settings)
+        own = None if tokenizer is base.tokenizer else tokenizer.chat_template
+        return replace(base, tokenizer=tokenizer, template=own)
 
     async def attach(self, model: AnyModel, port: int) -> str:
         """Let a model's session serve this object, the first object of a model opening it; gives the server's URL."""

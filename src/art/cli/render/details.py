@@ -10,7 +10,7 @@ from rich.text import Text
 
 from art.cli.render import wording
 from art.format.certificates import Edge
-from art.format.manifest import Hop, Manifest
+from art.format.manifest import TEMPLATE, Hop, Manifest
 from art.ops.details import Details
 from art.ops.held import Held
 from art.ops.update import is_without_signal, updated_from
@@ -28,7 +28,7 @@ def lines(details: Details, *, now: datetime) -> Iterator[Text]:
     for name, value in (*_facts(checkpoint, now), *_edge(details, now)):
         yield Text.assemble((f"  {name:<{NAME_WIDTH}}", "dim"), value)
     for title, values in (
-        ("environment", manifest.environment),
+        ("environment", _brief(manifest.environment)),
         ("libraries", manifest.libraries),
     ):
         yield from _pairs(title, values)
@@ -36,6 +36,13 @@ def lines(details: Details, *, now: datetime) -> Iterator[Text]:
     yield from _metrics(details)
     yield from _lineage(details)
     yield from _files(details)
+
+
+def _brief(environment: Mapping[str, object]) -> dict[str, object]:
+    """Say of a template only how long it is."""
+    template = environment.get(TEMPLATE)
+    told = {} if template is None else {TEMPLATE: f"of the script, {len(str(template)):,} characters"}
+    return {**environment, **told}
 
 
 def document(details: Details) -> dict[str, Any]:
