@@ -97,6 +97,30 @@ def test_a_chat_answers_one_prompt_and_each_step_with_its_own_weights(art: Art, 
     assert first["answer"] != second["answer"]
 
 
+def test_a_checkpoint_is_asked_with_the_template_that_its_script_had_set(
+    art: Art, served: CheckpointStore, small_model: Path
+):
+    newest = served.open(MODEL.at(2))
+    with served.stage(MODEL.at(3)) as stage:
+        for path in newest.path.glob("adapter*"):
+            (stage.path / path.name).write_bytes(path.read_bytes())
+        stage.commit(
+            parent=newest,
+            base_model=BaseModelInfo(id=str(small_model)),
+            lora=newest.manifest.lora,
+            environment={"chat_template": "{{ messages[0].content }}!"},
+        )
+
+    with serve_checkpoint(served, served.open(MODEL.at(3))) as door:
+        client = openai.OpenAI(base_url=door.base_url, api_key=door.key)
+        answer = client.chat.completions.create(
+            model=door.model, messages=[{"role": "user", "content": "hi"}], max_tokens=1
+        )
+
+    assert byte_tokenizer().decode(answer.choices[0].prompt_token_ids) == "hi!"  # type: ignore[attr-defined]
+    assert "chat_template  of the script, 26 characters" in art("show", "shop/served@3").stdout
+
+
 def test_lines_of_a_pipe_are_turns_of_one_conversation(
     art: Art, served: CheckpointStore, monkeypatch: pytest.MonkeyPatch
 ):

@@ -57,6 +57,7 @@ def take(rerun: Rerun) -> Ran:
     """Load the base model and the parent, take the step, save."""
     from art.errors import ConfigurationError
     from art.local.bases import choose_device, choose_dtype, load_base
+    from art.local.templates import with_recorded
     from art.train.fingerprint import QUANTISATION, base_fingerprint
     from art.train.trainer import Trainer
 
@@ -67,12 +68,9 @@ def take(rerun: Rerun) -> Ran:
         device = choose_device("auto")  # what differs there is told
     dtype = choose_dtype(str(then.get("dtype", "float32")), device)
     module, tokenizer = load_base(rerun.base_model, device=device, dtype=dtype, in_4bit=QUANTISATION in then)
-    fingerprint = base_fingerprint(module, tokenizer)
-    own = {TEMPLATE: then[TEMPLATE]} if TEMPLATE in then else {}
-    if own:
-        tokenizer.chat_template = own[TEMPLATE]
     lora = LoRAConfig.model_validate(rerun.lora)
-    trainer = Trainer(module, tokenizer, lora=lora, seed=int(then.get("seed", 0)), base_name=rerun.base_model)
+    own = with_recorded(tokenizer, then)
+    trainer = Trainer(module, own, lora=lora, seed=int(then.get("seed", 0)), base_name=rerun.base_model)
     if rerun.parent:
         trainer.load(Path(rerun.parent), reset=frozenset(rerun.reset))
     metrics = _step(trainer, rerun)
@@ -80,8 +78,8 @@ def take(rerun: Rerun) -> Ran:
     return Ran(
         metrics=metrics,
         trail=dict(trainer.trail),
-        environment={**trainer.environment(), **own},
-        fingerprint=fingerprint,
+        environment={**trainer.environment(), **({} if own is tokenizer else {TEMPLATE: own.chat_template})},
+        fingerprint=base_fingerprint(module, tokenizer),
     )
 
 

@@ -17,6 +17,7 @@ from art.local.bases import Base, Bases
 from art.local.naming import Naming
 from art.local.past import open_past
 from art.local.published import Published
+from art.local.templates import with_recorded
 from art.names import CheckpointRef
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
@@ -64,7 +65,8 @@ def _open(store: CheckpointStore, checkpoint: Checkpoint, base: Base, listen: Li
     ending.callback(published.close)
     published.serve(step, checkpoint.path)
     naming = Naming(model, base.info.id, store=store, published=published)
-    server = Server(create_app(Catalogue(base.sampler, naming), base.tokenizer, listen=listen), listen)
+    tokenizer = with_recorded(base.tokenizer, checkpoint.manifest.environment)
+    server = Server(create_app(Catalogue(base.sampler, naming), tokenizer, listen=listen), listen)
     server.start()
     ending.callback(server.stop)
     return Door(base_url=server.base_url, key=listen.key, model=model.name, ref=checkpoint.ref)

@@ -15,6 +15,7 @@ from typing import Any, cast
 from transformers import PreTrainedTokenizerBase
 
 from art.errors import ConfigurationError
+from art.format.manifest import TEMPLATE
 from art.visible import shown_value
 
 VALUES, TEXT, FILE = "chat_template_kwargs", "chat_template", "chat_template_path"
@@ -36,6 +37,15 @@ def with_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any
         own.chat_template = {name: start + each for name, each in named.items()}  # pyright: ignore[reportAttributeAccessIssue]
     elif template is not None:  # a tokenizer without one speaks ChatML, which no value changes
         own.chat_template = start + template
+    return own
+
+
+def with_recorded(tokenizer: PreTrainedTokenizerBase, environment: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    """Give the tokenizer with the chat template that a checkpoint's script had set; itself where it set none."""
+    if TEMPLATE not in environment:
+        return tokenizer
+    own = copy.copy(tokenizer)
+    own.chat_template = environment[TEMPLATE]
     return own
 
 
