@@ -275,3 +275,37 @@ def test_what_users_do_first_is_trained_on(agent: Any, tmp_path: Path) -> None:
 
     assert result.metrics["trajectories"] == 2
     assert result.metrics["ratio"] == pytest.approx(1.0, abs=1e-3)
+
+
+async def pydantic_ai_rebuilt(model: art.TrainableModel, reward: float) -> art.Trajectory:
+    """Make a choice of what pydantic-ai keeps, which is OpenAI's fields alone."""
+    from pydantic_ai import Agent
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    chat = OpenAIChatModel(model.name, provider=OpenAIProvider(openai_client=model.openai_client()))
+    settings: Any = {"max_tokens": 6, "openai_logprobs": True, "temperature": 0.8}
+    run = await Agent(chat, model_settings=settings).run(ASKED)
+    kept: Any = run.all_messages()[-1].provider_details
+    message = {"role": "assistant", "content": run.output}
+    said = {"index": 0, "finish_reason": "stop", "message": message, "logprobs": {"content": kept["logprobs"]}}
+    return art.Trajectory(messages_and_choices=[*MESSAGES, said], reward=reward)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_choice_that_was_rebuilt_from_pydantic_ai_is_known_again(tmp_path: Path) -> None:
+    pytest.importorskip("pydantic_ai")
+    base = write_small_model(tmp_path / "roomy", max_position_embeddings=16384)
+
+    async def train() -> art.TrainResult:
+        async with LocalBackend(path=tmp_path / "root") as backend:
+            model = art.TrainableModel(name="agent", project="uses", base_model=str(base))
+            await model.register(backend)
+            group = art.TrajectoryGroup([await pydantic_ai_rebuilt(model, reward) for reward in (0.0, 1.0)])
+            assert versions_of(group) == {None}
+            return await model.train([group], art.TrainConfig(strict=True))
+
+    metrics = asyncio.run(train()).metrics
+
+    # Neither weights nor temperature stand in it, and both are known.
+    assert metrics["age_max"] == 0
+    assert metrics["ratio"] == pytest.approx(1.0, abs=1e-3)
