@@ -60,6 +60,8 @@ INSTEAD = {
     "art.pipeline_tuner": "art.TrainConfig(micro_batch_tokens='auto') takes what memory holds.",
     "art.runtime_diagnostics": "There is one environment, and nothing to prepare: `art plan` says what fits a card.",
     "art.serving_capabilities": "docs/guides/serving.md says what inference can do.",
+    "art.verifiers": "An environment of verifiers asks model.openai_client(): pass it as `client`, and collect what is "
+    "asked with `with art.Trajectory() as trajectory:`.",
     "art.tau_bench": "The benchmark is a package of its own: its agents ask model.inference_base_url.",
     "art.token_prefix": _NOT_PUBLIC,
     "art.tokenizer": "transformers.AutoTokenizer.from_pretrained(base_model) gives a model's tokenizer.",

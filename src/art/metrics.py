@@ -29,6 +29,7 @@ ADDED_UP = (COSTS, "time", "data")
 RATES = {
     "throughput/avg_trainer_tok_per_s": ("data/cum/trainable_assistant_tokens", "time/cum/backend_train_s"),
     "throughput/avg_rollout_tok_per_s": ("data/cum/rollout_tokens", "time/cum/rollout_s"),
+    "throughput/avg_actor_tok_per_s": ("data/cum/actor_tokens", "time/cum/actor_s"),
 }
 """What is said of two totals when one of them has grown: tokens over seconds."""
 _active: ContextVar[MetricsBuilder | None] = ContextVar("art_metrics_builder", default=None)
@@ -126,9 +127,11 @@ class MetricsBuilder:
         step_num_scenarios: int | None = None,
         step_rollout_tokens: int | None = None,
         scenario_ids: Iterable[str] | None = None,
+        step_actor_tokens: int | None = None,
     ) -> None:
-        """Add what a step was made of; scenarios that were seen before count once."""
+        """Add what a step was made of; scenarios that were seen before count once. ART's actor is now the rollout."""
         self._add("data", step_num_scenarios=step_num_scenarios, step_rollout_tokens=step_rollout_tokens)
+        self._add("data", step_actor_tokens=step_actor_tokens)
         self._book.scenarios.setdefault(self.cost_context, set()).update(map(str, scenario_ids or ()))
 
     def add_user_timing(
@@ -136,15 +139,21 @@ class MetricsBuilder:
         step_wall_s: float | None = None,
         step_rollout_s: float | None = None,
         step_eval_s: float | None = None,
+        step_actor_s: float | None = None,
     ) -> None:
         """Add seconds that the script measured."""
         self._add("time", step_wall_s=step_wall_s, step_rollout_s=step_rollout_s, step_eval_s=step_eval_s)
+        self._add("time", step_actor_s=step_actor_s)
 
     def add_idle_times(
-        self, step_trainer_idle_s: float | None = None, step_rollout_idle_s: float | None = None
+        self,
+        step_trainer_idle_s: float | None = None,
+        step_rollout_idle_s: float | None = None,
+        step_actor_idle_s: float | None = None,
     ) -> None:
         """Add seconds in which the trainer or the rollouts waited."""
         self._add("time", step_trainer_idle_s=step_trainer_idle_s, step_rollout_idle_s=step_rollout_idle_s)
+        self._add("time", step_actor_idle_s=step_actor_idle_s)
 
     @contextmanager
     def measure(self, key: str) -> Generator[None]:

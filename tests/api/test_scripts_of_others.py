@@ -213,6 +213,18 @@ def test_tokens_over_seconds_are_said_where_one_of_them_has_grown():
     assert second["throughput/avg_rollout_tok_per_s"] == 15.0
 
 
+def test_arts_older_names_of_rollouts_are_counted_too():
+    builder = MetricsBuilder("train")
+    builder.add_data(step_num_scenarios=2, step_actor_tokens=100, scenario_ids=["a", "b"])
+    builder.add_user_timing(step_actor_s=4)
+    builder.add_idle_times(step_actor_idle_s=1)
+
+    told = builder.flush_now()
+
+    assert (told["data/step_actor_tokens"], told["time/step_actor_s"], told["time/step_actor_idle_s"]) == (100, 4, 1)
+    assert told["throughput/avg_actor_tok_per_s"] == 25
+
+
 def test_what_the_gpu_costs_is_counted_with_the_step_that_it_took(small_model: Path, tmp_path: Path):
     async def train() -> art.TrainResult:
         async with LocalBackend(path=tmp_path, gpu_cost_per_hour_usd=7200.0) as backend:

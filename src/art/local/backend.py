@@ -97,8 +97,7 @@ class LocalBackend(SaysInstead):
         self._bases = Bases(device=device, dtype=dtype, ranks=ranks, samplers=samplers)
         self._models: list[AnyModel] = []
         mirrored = moving.open_remote(remote, None) if remote else None
-        price = gpu_cost_per_hour_usd
-        reports = Reports.of(self.store, report_to, rollouts=report_rollouts, price_per_hour=price)
+        reports = Reports.of(self.store, report_to, rollouts=report_rollouts, price_per_hour=gpu_cost_per_hour_usd)
         self._following = Following.of(self.store, remote=mirrored, reports=reports, keep=keep, guard=guard)
         self._sessions = Sessions(
             Standing(self.store, on_corrupt, remote=mirrored),
@@ -138,6 +137,7 @@ class LocalBackend(SaysInstead):
         """Load a trainable model's base, stand at its newest checkpoint, and start inference. Writes nothing."""
         self._require_open()
         say_it_in_one_line()
+        self._following.choose(model)
         self._models.append(model)
         if not model.trainable:
             return None

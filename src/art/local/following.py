@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable
 from contextlib import ExitStack
 
+from art.backend import AnyModel
 from art.guard import Guard
 from art.local.follower import Follower
 from art.local.guarding import Guarding
@@ -57,6 +58,11 @@ class Following:
         tidy = Tidy(store, policies_of(keep), mirror) if keep else None
         guarding = Guarding(store, guard) if guard else None
         return cls(store, mirror=mirror, reports=reports, tidy=tidy, guarding=guarding)
+
+    def choose(self, model: AnyModel) -> None:
+        """Heed which trackers a model names; raises `ConfigurationError` for one that is unknown or not installed."""
+        if model.report_metrics is not None:
+            self._reports.choose(model.ref, model.report_metrics)
 
     def catch_up(self, model: ModelRef) -> None:
         """Queue what an earlier process left to be pushed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -74,23 +74,48 @@ class Reports:
 
         With a price of an hour by the clock they are told what each step has cost until then.
         """
-        return cls(store, reports_of(report_to, store.root, rollouts=rollouts), price_per_hour=price_per_hour)
+        reports = reports_of(report_to, store.root, rollouts=rollouts)
+        # What nobody named is W&B, by its key: a model may name others in its place.
+        always = frozenset() if report_to is None else frozenset(report.name for report in reports)
+        return cls(store, reports, price_per_hour=price_per_hour, always=always)
 
     def __init__(
-        self, store: CheckpointStore, reports: Sequence[TrackerReport], *, price_per_hour: float | None = None
+        self,
+        store: CheckpointStore,
+        reports: Sequence[TrackerReport],
+        *,
+        price_per_hour: float | None = None,
+        always: Collection[str] = (),
     ) -> None:
-        self._tellers = [Teller(store, report) for report in reports]
-        self._followers = [
-            Follower[ModelRef](
-                f"art-{teller.report.name}", _teach(teller, price_per_hour or None), on_failure=_warn(teller)
-            )
-            for teller in self._tellers
-        ]
+        self._store, self._price = store, price_per_hour
+        self._always = always
+        self._usual = [report.name for report in reports]
+        self._chosen: dict[ModelRef, frozenset[str]] = {}
+        self._tellers: list[Teller] = []
+        self._followers: list[Follower[ModelRef]] = []
+        for report in reports:
+            self._add(report)
+
+    def choose(self, model: ModelRef, names: Collection[str]) -> None:
+        """Tell of a model those trackers that it names, as ART's `report_metrics` does, and those the backend names."""
+        known = {teller.report.name for teller in self._tellers}
+        for name in dict.fromkeys(names):
+            if name not in known:
+                self._add(_report(name, self._store.root, rollouts=name != "wandb"))
+        self._chosen[model] = frozenset((*names, *self._always))
 
     def put(self, model: ModelRef) -> None:
         """Note that a model's history has grown. Never waits."""
-        for follower in self._followers:
-            follower.put(model)
+        told = self._chosen.get(model, self._usual)
+        for teller, follower in zip(self._tellers, self._followers, strict=True):
+            if teller.report.name in told:
+                follower.put(model)
+
+    def _add(self, report: TrackerReport) -> None:
+        teller = Teller(self._store, report)
+        follow = _teach(teller, self._price or None)
+        self._followers.append(Follower[ModelRef](f"art-{report.name}", follow, on_failure=_warn(teller)))
+        self._tellers.append(teller)
 
     def close(self) -> None:
         """Tell what is waiting, and let go of every run; raises `TrackerError` when something could not be told."""
