@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 ConfigT = TypeVar("ConfigT", bound=BaseModel | None, default=None)
 MAX_BASE_MODEL = 4096
 """Of its name or path, in characters."""
+ENTITY = "WANDB_ENTITY"
 SHAPING = ("lora_config", "_internal_config")
 """What is read when a model is registered."""
 Clients = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, "AsyncOpenAI"]
@@ -75,7 +76,7 @@ class Model(Recorded, Generic[ConfigT]):
     model_config = ConfigDict(extra="forbid")
 
     entity: str | None = None
-    """The W&B entity of scripts that name one; nothing here reads it."""
+    """The W&B entity of scripts that name one."""
     id: str | None = None
     run_id: str | None = None
     run_name: str | None = None
@@ -113,7 +114,9 @@ class Model(Recorded, Generic[ConfigT]):
         except ValidationError as error:
             raise refused(type(self).__name__, error) from None
         named = {"run_name": self.run_name, "run_id": self.run_id}
-        ignore(f"{project}/{name}", (field for field, value in named.items() if value not in (None, name)))
+        without_effect = [field for field, value in named.items() if value not in (None, name)]
+        entity = [] if self.entity in (None, os.environ.get(ENTITY)) else [f"entity ({ENTITY} says it to W&B)"]
+        ignore(f"{project}/{name}", [*without_effect, *entity])
 
     @classmethod
     def _check_spelling(cls, names: Iterable[str]) -> None:

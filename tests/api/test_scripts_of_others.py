@@ -481,12 +481,16 @@ def test_a_run_that_is_called_as_its_model_is_nothing_to_say(given: dict[str, An
     assert caplog.messages == []
 
 
-def test_another_name_of_the_run_is_named_once(caplog: pytest.LogCaptureFixture):
+def test_another_name_of_the_run_and_an_entity_are_named_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("WANDB_ENTITY", "mine")
     with caplog.at_level(logging.WARNING):
-        art.TrainableModel(name="agent", project="api", base_model="base", run_name="other", run_id="1")
+        art.TrainableModel(name="agent", project="api", base_model="base", run_name="other", run_id="1", entity="team")
+        art.Model(name="agent", project="api", entity="mine")
 
     (said,) = caplog.messages
-    assert "run_name, run_id" in said
+    assert "run_name, run_id, entity (WANDB_ENTITY says it to W&B)" in said
 
 
 @pytest.mark.parametrize(
