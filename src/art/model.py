@@ -76,7 +76,6 @@ class Model(Recorded, Generic[ConfigT]):
     model_config = ConfigDict(extra="forbid")
 
     entity: str | None = None
-    """The W&B entity of scripts that name one."""
     id: str | None = None
     run_id: str | None = None
     run_name: str | None = None
@@ -114,9 +113,9 @@ class Model(Recorded, Generic[ConfigT]):
         except ValidationError as error:
             raise refused(type(self).__name__, error) from None
         named = {"run_name": self.run_name, "run_id": self.run_id}
-        without_effect = [field for field, value in named.items() if value not in (None, name)]
-        entity = [] if self.entity in (None, os.environ.get(ENTITY)) else [f"entity ({ENTITY} says it to W&B)"]
-        ignore(f"{project}/{name}", [*without_effect, *entity])
+        others = [field for field, value in named.items() if value not in (None, name)]
+        others += [] if self.entity in (None, os.environ.get(ENTITY)) else [f"entity ({ENTITY} says it to W&B)"]
+        ignore(f"{project}/{name}", others)
 
     @classmethod
     def _check_spelling(cls, names: Iterable[str]) -> None:
