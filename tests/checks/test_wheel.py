@@ -5,6 +5,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 from importlib.metadata import version
@@ -15,6 +16,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # uv runs the backend that is installed: no index is asked.
 BUILD = ("build", "--offline", "--no-build-isolation", "--quiet", "--python", sys.executable)
+# What the program imports, and a project may have in any release that is allowed.
+OF_THE_PROGRAM = ("blake3", "pydantic", "rich", "typer")
+UNREACHED = ("Failed to fetch", "error sending request", "dns error")
+ASK_EVERY_COMMAND = """
+import contextlib, io, sys
+from art.cli import main
+from art.cli.group import COMMANDS
+for arguments in (["--help"], ["log", "--json"], *([name, "--help"] for name in COMMANDS), ["fork"], ["no-command"]):
+    sys.argv, printed = ["art", *arguments], io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), contextlib.suppress(SystemExit):
+        main()
+    words = printed.buffer.getvalue()
+    assert b"Usage:" in words or b"models" in words, (arguments, words)
+"""
 LICENSES = {
     f"artfork-{version('artfork')}.dist-info/licenses/LICENSE": "Apache License",
     "art/ui/static/vendor/LICENSE.uPlot": "Copyright (c) 2022 Leon Sorokin",
@@ -125,3 +140,28 @@ def test_the_installed_page_has_its_files(installed: Path, tmp_path: Path):
     page = (tmp_path / "page.html").read_text()
     assert "uPlot" in page
     assert "htmPreact" in page
+
+
+def test_the_program_runs_on_the_oldest_releases_that_it_allows(tmp_path: Path):
+    allowed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    oldest = [each for each in allowed if each.partition(">=")[0] in OF_THE_PROGRAM]
+    uv, to = Path(sys.executable).with_name("uv"), ("--target", tmp_path / "oldest")
+    command = [uv, "pip", "install", "--quiet", "--python", sys.executable, "--resolution", "lowest-direct", *to]
+    brought = subprocess.run([*map(str, command), *oldest], capture_output=True, text=True, check=False)
+    if any(words in brought.stderr for words in UNREACHED):
+        pytest.skip("no package index answers")
+    assert brought.returncode == 0, brought.stderr
+    (tmp_path / ".art").mkdir()
+
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'oldest'}{os.pathsep}{ROOT / 'src'}"}
+    asked = subprocess.run(
+        [sys.executable, "-c", ASK_EVERY_COMMAND],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert len(oldest) == len(OF_THE_PROGRAM)
+    assert asked.returncode == 0, asked.stderr
