@@ -6,6 +6,7 @@ Knows uvicorn's protocol over h11; not what is served.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import struct
 import time
@@ -13,6 +14,8 @@ from collections import OrderedDict
 from typing import Any
 
 import h11
+import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from art.http.limits import Limits
@@ -24,6 +27,21 @@ FREE_CHUNKS, MEAN_CHUNK_BYTES = 1024, 64
 """A chunk costs as much time as a whole block, so a body of more chunks than this many has so many bytes in each."""
 YOUNG_S = 1.0
 """Many clients may connect at once: none is turned away before it could have spoken."""
+
+
+def guarded(app: ASGIApp, limits: Limits, **settings: Any) -> uvicorn.Config:
+    """Say how an application is served whose connections keep to these limits, and tell nothing of the server."""
+    protocol: Any = functools.partial(Connection, limits=limits, resting=Resting(limits.resting))
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        **settings,
+    )
 
 
 class Framing(h11.Connection):

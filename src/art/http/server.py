@@ -5,18 +5,17 @@ Knows sockets and uvicorn; not what is served.
 
 from __future__ import annotations
 
-import functools
 import secrets
 import socket
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from art.errors import ConfigurationError, InferenceError
-from art.http.connection import Connection, Resting
+from art.http.connection import guarded
 from art.http.guard import Access
 from art.http.limits import Limits
 from art.settings import require_whole
@@ -109,18 +108,12 @@ class Server:
 
     def _config(self) -> uvicorn.Config:
         limits = self._listen.limits
-        protocol: Any = functools.partial(Connection, limits=limits, resting=Resting(limits.resting))
-        return uvicorn.Config(
+        return guarded(
             self._app,
-            http=protocol,
+            limits,
             lifespan="on",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
             timeout_graceful_shutdown=GRACE_S,
-            timeout_keep_alive=limits.keep_alive_s,  # pyright: ignore[reportArgumentType] - seconds, for a timer
+            timeout_keep_alive=limits.keep_alive_s,
         )
 
     @staticmethod

@@ -31,6 +31,7 @@ from art.remote.remote import Remote
 from art.remote.transfer import Progress
 from art.store.aside import SetAside
 from art.store.checkpoint import Checkpoint
+from art.store.stage import Forked
 from art.store.store import CheckpointStore
 
 
@@ -194,22 +195,9 @@ def _performed(request: ForkRequest, watch: Watch) -> ForkReport:
 
 def _on_disk(request: ForkRequest, selection: Selection[Any]) -> ForkReport:
     assert isinstance(request.destination, CheckpointStore)
-    forked = request.destination.fork(
-        selection.checkpoint,
-        request.model,
-        overwrite=request.overwrites,
-        **request.terms,
-    )
-    return _report(
-        selection,
-        forked.checkpoint,
-        outcome=ForkOutcome.REPEATED if forked.repeated else ForkOutcome.FORKED,
-        step=forked.newest_step,
-        set_aside=forked.set_aside,
-        shared_bytes=forked.shared_bytes,
-        copied_bytes=forked.copied_bytes,
-        sharing=tuple(sorted(forked.sharing)),
-    )
+    chosen = selection.checkpoint
+    forked = request.destination.fork(chosen, request.model, overwrite=request.overwrites, **request.terms)
+    return _forked(selection, forked)
 
 
 def _to_disk(request: ForkRequest, selection: Selection[Any], progress: Progress | None) -> ForkReport:
@@ -223,14 +211,22 @@ def _to_disk(request: ForkRequest, selection: Selection[Any], progress: Progress
         progress=progress,
         **request.terms,
     )
+    return _forked(selection, forked)
+
+
+def _forked(selection: Selection[Any], forked: Forked) -> ForkReport:
+    """Report a fork onto this disk, however its bytes came there."""
     return _report(
         selection,
         forked.checkpoint,
         outcome=ForkOutcome.REPEATED if forked.repeated else ForkOutcome.FORKED,
         step=forked.newest_step,
         set_aside=forked.set_aside,
+        shared_bytes=forked.shared_bytes,
+        copied_bytes=forked.copied_bytes,
         fetched_bytes=forked.fetched_bytes,
         reused_bytes=forked.reused_bytes,
+        sharing=tuple(sorted(forked.sharing)),
     )
 
 

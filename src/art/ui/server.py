@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import secrets
 import socket
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from art.errors import ConfigurationError, StorageError
-from art.http.connection import Connection, Resting
+from art.http.connection import guarded
 from art.http.limits import Limits
 from art.names import CheckpointRef
 from art.ops.documents import HISTORY_POINTS
@@ -40,18 +39,7 @@ def serve(desk: Desk, *, port: int, allow_fork: bool, announce: Callable[[str], 
 
 def configured(app: ASGIApp, limits: Limits = LIMITS) -> uvicorn.Config:
     """Say how the page is served: no client holds it with half a request, or with an answer that it does not read."""
-    protocol: Any = functools.partial(Connection, limits=limits, resting=Resting(limits.resting))
-    return uvicorn.Config(
-        app,
-        http=protocol,
-        lifespan="off",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=1,
-    )
+    return guarded(app, limits, lifespan="off", timeout_graceful_shutdown=1)
 
 
 def write_file(desk: Desk, target: Path, *, rollouts: str = "some", points: int = HISTORY_POINTS) -> int:

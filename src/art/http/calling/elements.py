@@ -10,9 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from art.http.calling.dialect import Mark, Offered, Parsed, WrittenCall, before_any, schema_rule
-from art.http.calling.hermes import END, START, parse_elements
-from art.http.thinking import overlap
+from art.http.calling.dialect import Mark, Offered, Parsed, WrittenCall, schema_rule
+from art.http.calling.hermes import END, START, Hermes, parse_elements
 from art.spelling import read_json
 
 FUNCTION = re.compile(r"\s*<function=([^>\n]+)>\n?(.*?)</function>\s*", re.DOTALL)
@@ -20,17 +19,8 @@ PARAMETER = re.compile(r"<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>\s*", re.DO
 TEXT = r"/(.|\n)*/"
 
 
-class Elements:
-    """One element for each call and each argument."""
-
-    marks = (START, END)
-    call_start = START
-
-    def call_id(self, name: str) -> str:
-        return f"call_{name}"
-
-    def certain(self, text: str) -> int:
-        return before_any(text, (START,), overlap)
+class Elements(Hermes):
+    """Hermes's marks, and in them one element for each call and each argument."""
 
     def parse(self, text: str, offered: Sequence[Offered]) -> Parsed:
         known = {function.name: function.parameters for function in offered}
