@@ -9,16 +9,22 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
+
+from art.ui.dense import dense_script, dense_style
 
 STATIC = files("art.ui") / "static"
 STYLES = ("vendor/uPlot.css", "page/page.css")
 VENDOR = ("vendor/uPlot.js", "vendor/htm-preact.js")
 SCRIPTS = ("words", "state", "axis", "tree", "charts", "rollouts", "panel", "keys", "app")
 """The parts of the page's own script, in the order in which they are joined."""
+_LEGEND = re.compile(r"[^{}]*\.u-(?:title|legend|inline|series)\b[^{}]*\{[^}]*\}")
+"""What uPlot's styles say of a title and a legend, which the page has of its own."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,7 @@ def build_shell(
     documents: Mapping[str, Any], *, is_file: bool = False, later: Mapping[str, Any] | None = None
 ) -> Shell:
     """Put a page together around its first documents; `later` holds those that a file brings along compressed."""
-    styles = "".join(_read(name) for name in STYLES)
-    scripts = ["".join(_read(name) for name in VENDOR), _own_script()]
+    styles, scripts = _styles(), _scripts()
     policy = _policy(styles, scripts, connects=not is_file)
     parts = [
         "<!doctype html><html lang=en><head><meta charset=utf-8>",
@@ -65,16 +70,24 @@ def _packed(documents: Mapping[str, Any]) -> str:
     return f'<script type="application/octet-stream" id="later">{base64.b64encode(content).decode()}</script>'
 
 
-def _own_script() -> str:
+@cache
+def _styles() -> str:
+    vendor, own = (dense_style(_read(name)) for name in STYLES)
+    return _LEGEND.sub("", vendor) + own
+
+
+@cache
+def _scripts() -> tuple[str, str]:
     parts = "".join(_read(f"page/{name}.js") for name in SCRIPTS)
-    return f'(() => {{"use strict";\n{parts}\n}})();'
+    own = dense_script(f'(() => {{"use strict";\n{parts}\n}})();')
+    return "".join(_read(name) for name in VENDOR), own
 
 
 def _read(name: str) -> str:
     return STATIC.joinpath(name).read_text(encoding="utf-8")
 
 
-def _policy(styles: str, scripts: list[str], *, connects: bool) -> str:
+def _policy(styles: str, scripts: Sequence[str], *, connects: bool) -> str:
     rules = [
         "default-src 'none'",
         f"script-src {' '.join(_digest(script) for script in scripts)}",

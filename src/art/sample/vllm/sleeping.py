@@ -22,7 +22,7 @@ Answers = dict[str, list[float]]
 
 async def put_to_sleep(client: Client, models: Iterable[str]) -> Answers:
     """Let a server that runs nothing sleep; gives how each model answered. Raises `InferenceError` if it is awake."""
-    before = {model: await _ask(client, model) for model in models}
+    before = {model: await prompt_logprobs(client, model) for model in models}
     _require_done(client, "sleep", await client.sleep())
     if not await client.is_asleep():
         raise InferenceError(f"The vLLM server at {client.address} was put to sleep, and is awake.")
@@ -35,7 +35,7 @@ async def wake_up(client: Client, before: Answers) -> None:
     if await client.is_asleep() is not False:
         raise InferenceError(f"The vLLM server at {client.address} was woken, and sleeps on.")
     for model, logprobs in before.items():
-        distance = _distance(logprobs, await _ask(client, model))
+        distance = _distance(logprobs, await prompt_logprobs(client, model))
         if not distance <= SAME:
             raise InferenceError(
                 f"The vLLM server at {client.address} woke with other weights: the log-probabilities of {model} are "
@@ -43,7 +43,8 @@ async def wake_up(client: Client, before: Answers) -> None:
             )
 
 
-async def _ask(client: Client, model: str) -> list[float]:
+async def prompt_logprobs(client: Client, model: str) -> list[float]:
+    """Ask a model for the log-probabilities of the tokens `ASKED`, of all but the first."""
     body = {"model": model, "prompt": list(ASKED), "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
     reply = await client.complete_at_once(body)
     if reply.status != 200:

@@ -31,7 +31,7 @@ const Why = () => {
     <${OtherAlarms} />`;
 };
 const whyWords = (each, alert) => {
-  const life = isStalled(each) ? `Its process lives, and has written nothing since ${each.last_time.slice(0, 16).replace("T", " ")} UTC.` : each.is_running ? (each.last_time ? "It is still running." : "Waiting for its first step.") : each.last_time ? `Its last step was written at ${each.last_time.slice(0, 16).replace("T", " ")} UTC.` : "";
+  const life = isStalled(each) ? `Its process lives, and has written nothing since ${minute(each.last_time)}.` : each.is_running ? (each.last_time ? "It is still running." : "Waiting for its first step.") : each.last_time ? `Its last step was written at ${minute(each.last_time)}.` : "";
   if (!alert) return each.newest_value === null ? `There is no reward in its history. ${life}` : `Reward ${value(each.newest_value)} at step ${each.newest}${each.best === null ? "" : `, best ${value(each.best_value)} at step ${each.best}`}. ${life}`;
   if (alert.state === "drifted") return `The trainer's distance from the sampler rose from ${value(alert.level)} to ${value(alert.now)} nats a token; from step ${alert.onset} on it has not come back. ${life}`;
   const what = alert.state === "held-out fell" ? "Held-out reward" : "Reward";
@@ -69,7 +69,7 @@ const Edge = ({ each }) => {
     <p>${reset.length ? reset.map((part) => html`<span class="badge">${clean(part)} reset</span>`) : html`<span class="badge">carried everything</span>`}${edge && html`<${EdgeBadge} edge=${edge} />`}${where !== "here" && html`<span class="badge">source ${where === "elsewhere" && remote ? `in ${clean(remote)}` : clean(where)}</span>`}</p></div>`;
 };
 const Problems = ({ each }) => html`<div class="block"><h3>Damaged steps</h3>${Object.entries(each.problems).map(([step, words]) => html`<p><b>${step}</b> ${clean(words)}</p>`)}<${Command} text=${commandOf("verify", id(each))} /></div>`;
-const Asides = ({ each }) => html`<div class="block"><h3>Set aside</h3>${each.set_aside.map((aside) => html`<p><b>${aside.steps.map(([low, high]) => (low === high ? low : `${low} … ${high}`)).join(", ")}</b> ${clean(aside.reason)} <span class="dim">${aside.time.slice(0, 16).replace("T", " ")} UTC</span></p>`)}<${Command} text=${commandOf("rewind", id(each), "--undo")} /></div>`;
+const Asides = ({ each }) => html`<div class="block"><h3>Set aside</h3>${each.set_aside.map((aside) => html`<p><b>${aside.steps.map(([low, high]) => (low === high ? low : `${low} … ${high}`)).join(", ")}</b> ${clean(aside.reason)} <span class="dim">${minute(aside.time)}</span></p>`)}<${Command} text=${commandOf("rewind", id(each), "--undo")} /></div>`;
 const OtherAlarms = () => {
   const others = S.status.alerts.filter((each) => id(each) !== S.focus && each.life !== "old").slice(0, 8);
   if (!others.length) return null;

@@ -50,8 +50,9 @@ const fetchDocument = async (path) => {
     return { error: "The server does not answer." };
   }
 };
-const historyPath = (key) => `history/${key.split("/").map(encodeURIComponent).join("/")}`;
-const stepPath = (kind, key, step) => `${kind}/${key.split("/").map(encodeURIComponent).join("/")}/${step}`;
+const modelPath = (kind, key) => `${kind}/${key.split("/").map(encodeURIComponent).join("/")}`;
+const historyPath = (key) => modelPath("history", key);
+const stepPath = (kind, key, step) => `${modelPath(kind, key)}/${step}`;
 
 const readInline = async () => {
   for (const element of document.querySelectorAll("script[data-path]")) documents.set(element.dataset.path, JSON.parse(element.textContent));

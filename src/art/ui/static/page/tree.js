@@ -136,7 +136,7 @@ const TreeRow = ({ row, top }) => {
   const words = `${clean(each.model)}, ${isStalled(each) ? "stalled, " : each.is_running ? "running, " : ""}${STATE_WORDS[each.state]}, reward ${value(each.newest_value)}${changed ? `, changed ${changed}` : ""}`;
   return html`<div class=${`row ${isFocus ? "focus" : ""}`} role="treeitem" aria-level=${level + 1} aria-selected=${isFocus} aria-label=${words} tabindex=${isFocus ? 0 : -1}
       style=${{ top: `${top}px`, height: `${height}px` }} onClick=${(event) => { if (event.target.tagName !== "INPUT") focusOn(key, event); }}>
-    <input type="checkbox" tabindex="-1" aria-label=${`Show ${clean(each.model)} in the charts`} class=${colour >= 0 ? `c${colour}` : ""} checked=${colour >= 0} onChange=${(event) => { toggle(key); event.currentTarget.checked = chosen().includes(key); }} />
+    <input type="checkbox" tabindex="-1" aria-label=${`Show ${clean(each.model)} in the charts`} class=${colour >= 0 ? `k${colour}` : null} checked=${colour >= 0} onChange=${(event) => { toggle(key); event.currentTarget.checked = chosen().includes(key); }} />
     ${!phone() && Array.from({ length: level }, () => html`<i class="indent"></i>`)}
     <${StateIcon} each=${each} />
     <span class="name">${clean(each.model)}</span>

@@ -34,6 +34,7 @@ const bytes = (size) => {
   while (size >= 1024 && at < units.length - 1) { size /= 1024; at += 1; }
   return `${at ? size.toFixed(1) : size} ${units[at]}`;
 };
+const minute = (time) => `${time.slice(0, 16).replace("T", " ")} UTC`;
 const duration = (seconds) => seconds < 120 ? `${Math.round(seconds)} s` : seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 const amount = (number) => number >= 1e9 ? `${(number / 1e9).toFixed(1)} G` : number >= 1e6 ? `${(number / 1e6).toFixed(1)} M` : number >= 1e3 ? `${(number / 1e3).toFixed(1)} k` : String(number);
 const id = (model) => `${model.project}/${model.model}`;
