@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from art.cli.render import wording
 from art.names import ModelRef
 from art.store.store import CheckpointStore
 from ui.story import STORY, tell
@@ -48,9 +49,23 @@ def test_the_updates_are_compared_layer_by_layer(art: Art, store: CheckpointStor
 def test_a_checkpoint_beside_itself_differs_in_nothing(art: Art, store: CheckpointStore, tmp_path: Path):
     commit_adapters(store, tmp_path)
 
-    done = art("diff", "agent-9@1", "agent-9@1")
+    done = art("diff", "agent-9@2", "agent-9@2")
+    newest = art("diff", "agent-9", "agent-9@2")
 
     assert "the update B·A is the same in every layer" in done.stdout
+    assert newest.stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("metric", "number", "words"),
+    [
+        ("train/groups", 4.0, "4"), ("rows", 0.0, "0"), ("train/reward", 1.0, "1.0000"), ("age", 0.5, "0.5000"),
+        ("learning_rate", 2e-6, "2e-06"), ("train/kl", 1.25e-7, "1.25e-07"), ("train/kl", 0.0, "0.0000"),
+        ("train/tokens_in", 123456.0, "123456"), ("train/seconds", 31.0, "31.0000"),
+    ],
+)  # fmt: skip
+def test_a_count_is_whole_and_a_tiny_number_is_not_zero(metric: str, number: float, words: str):
+    assert wording.metric(metric, number) == words
 
 
 def test_a_damaged_adapter_is_a_reason_and_hides_nothing_else(art: Art, story: Path, tmp_path: Path):

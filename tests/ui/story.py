@@ -129,7 +129,7 @@ def earned(branch: Branch, step: int) -> dict[str, float]:
         "groups": 8.0,
         "groups_without_signal": 0.0,
         "seconds": 12.0,
-        "rollout_seconds": 30.0,
+        "rollout_seconds": 15.0,
         "tokens": 1800.0,
         "tokens_in": 5000.0,
         "tokens_out": 2000.0,

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def diff(
     context: typer.Context,
-    first: Annotated[str, name_argument("MODEL@STEP")],
-    second: Annotated[str, name_argument("MODEL@STEP")],
+    first: Annotated[str, name_argument("MODEL@STEP", "The newest without a step.")],
+    second: Annotated[str, name_argument("MODEL@STEP", "Likewise.")],
     examples: Annotated[bool, typer.Option("--examples", metavar="", help="Print what both answered.")] = False,
     layers: Annotated[
         bool, typer.Option("--layers", metavar="", help="Every layer, not only those apart most.")
@@ -56,10 +56,7 @@ def diff(
 def _refs(invocation: Invocation, *texts: str) -> "list[CheckpointRef]":
     refs: list[CheckpointRef] = []
     for text in texts:
-        address = invocation.local_address(text, "diff")
-        if address.ref is None:
-            raise typer.BadParameter(f"{text} names no step; write {address.model}@500.")
-        refs.append(address.ref)
+        refs.append(invocation.local_checkpoint(text, "diff")[1].ref)
     return refs
 
 

@@ -113,11 +113,11 @@ def _metrics(details: Details) -> Iterator[Text]:
         )
         if is_without_signal(manifest.metrics):
             yield Text(f"  {wording.NO_SIGNAL}", "yellow")
-        yield from _pairs("", {name: _value(number) for name, number in manifest.metrics.items()})
+        yield from _pairs("", {name: _value(name, number) for name, number in manifest.metrics.items()})
         yield Text()
     if details.earned:
         yield Text.assemble("  ", ("earned by these weights", "bold"))
-        yield from _pairs("", {name: _value(number) for name, number in details.earned.items()})
+        yield from _pairs("", {name: _value(name, number) for name, number in details.earned.items()})
         yield Text()
 
 
@@ -127,8 +127,8 @@ def update_title(manifest: Manifest) -> str:
     return "update that led here" if step is None else f"update from step {step}"
 
 
-def _value(number: float | None) -> str:
-    return "–" if number is None else wording.value(number)
+def _value(name: str, number: float | None) -> str:
+    return "–" if number is None else wording.metric(name, number)
 
 
 def _pairs(title: str, values: Mapping[str, object]) -> Iterator[Text]:

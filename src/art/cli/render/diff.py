@@ -26,7 +26,7 @@ def comparison_lines(comparison: Comparison, apart: Apart, *, whole: bool = Fals
     yield _parting(comparison)
     for name, (before, after) in comparison.metrics.items():
         if before != after:
-            shown = " → ".join("–" if value is None else wording.value(value) for value in (before, after))
+            shown = " → ".join("–" if value is None else wording.metric(name, value) for value in (before, after))
             yield Text(f"  {name:<28} {shown}")
     yield from _update_lines(apart, whole=whole)
     if comparison.prompts:

@@ -9,6 +9,13 @@ from datetime import UTC, datetime
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 HEIGHTS = "▁▂▃▄▅▆▇█"
 NO_SIGNAL = "no update: in every group all rewards were equal, so the weights stayed as they were"
+COUNTS = frozenset(
+    {
+        "age_max", "groups", "groups_without_signal", "optimizer_steps", "rows", "rows_diverged", "tokens", "tokens_in",
+        "tokens_out", "trajectories", "trajectories_skipped",
+    }
+)  # fmt: skip
+RATE, TINY = "learning_rate", 5e-5
 AGES = ((60, "s"), (60, "min"), (24, "h"), (7, "d"), (52, "w"))
 
 
@@ -65,6 +72,14 @@ def value(number: float) -> str:
     """Say a metric's value in about four digits."""
     # With z no number that rounds to nothing has a sign.
     return f"{number:z.4f}" if abs(number) < 100 else f"{number:.5g}"
+
+
+def metric(name: str, number: float) -> str:
+    """Say a metric by what it is: a count whole, a rate and a tiny number by its power of ten, others as `value` does."""
+    named = name.rpartition("/")[2]
+    if named in COUNTS and number == int(number):
+        return f"{number:.0f}"
+    return f"{number:.3g}" if named == RATE or 0 < abs(number) < TINY else value(number)
 
 
 def amount(number: int) -> str:
