@@ -68,6 +68,31 @@ SELECT = f"""async () => {{
 """As the page itself sees it: a driver's clicks wait for things that a hand does not."""
 
 
+UNIT = """() => {
+  const numbers = Array.from({ length: 400000 }, (_, place) => (place * 7919) % 400009);
+  return numbers.map((each) => `${each}`).sort().length;
+}"""
+"""Work of a known size: what the page's own work is measured in, so that a busy machine or a slow one says the same."""
+WORK = ("LayoutCount", "RecalcStyleCount", "TaskDuration")
+
+
+class MainThread:
+    """What Chromium's main thread has done: its own counts, and seconds of the processor, not of the clock."""
+
+    def __init__(self, tab: Any) -> None:
+        self._session = tab.context.new_cdp_session(tab)
+        self._session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def counts(self) -> dict[str, float]:
+        told = self._session.send("Performance.getMetrics")["metrics"]
+        return {each["name"]: each["value"] for each in told if each["name"] in WORK}
+
+    def of(self, work: Callable[[], Any]) -> dict[str, float]:
+        before = self.counts()
+        work()
+        return {name: value - before[name] for name, value in self.counts().items()}
+
+
 def make(root: Path, models: int, steps: int) -> CheckpointStore:
     """Make branches of a binary tree, each with its whole history and a few checkpoints."""
     store = CheckpointStore(root)
@@ -121,9 +146,18 @@ def measure(url: str, history: Path) -> dict[str, float]:
             " - performance.getEntriesByType('navigation')[0].responseEnd"
         )
         tab.wait_for_timeout(1500)
-        frames = tab.evaluate(FRAMES)
+        thread, frames, selected = MainThread(tab), list[float](), list[float]()
+        found["the main thread's unit, ms"] = 1000 * (unit_s := thread.of(lambda: tab.evaluate(UNIT))["TaskDuration"])
+        work = thread.of(lambda: frames.extend(tab.evaluate(FRAMES)))
+        found |= {"scrolling: layouts a frame": work["LayoutCount"] / len(frames)}
+        found |= {"scrolling: units for 60 frames": work["TaskDuration"] / unit_s}
         found |= {"scrolling: median frame, ms": frames[len(frames) // 2], "scrolling: worst frame, ms": frames[-1]}
-        found["four more branches drawn, ms"] = tab.evaluate(SELECT)
+        work = thread.of(lambda: selected.append(tab.evaluate(SELECT)))
+        found |= {
+            "four more branches drawn, ms": selected[0],
+            "four more branches: units": work["TaskDuration"] / unit_s,
+        }
+        found |= {"four more branches: layouts": work["LayoutCount"]}
         found["DOM nodes"] = tab.evaluate("document.getElementsByTagName('*').length")
         found["JS heap, MB"] = tab.evaluate("performance.memory.usedJSHeapSize") / 1e6
         found["a written step is drawn after, ms"] = 1000 * _live(tab, history)

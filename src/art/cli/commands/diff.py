@@ -54,10 +54,7 @@ def diff(
 
 
 def _refs(invocation: Invocation, *texts: str) -> "list[CheckpointRef]":
-    refs: list[CheckpointRef] = []
-    for text in texts:
-        refs.append(invocation.local_checkpoint(text, "diff")[1].ref)
-    return refs
+    return [invocation.local_checkpoint(text, "diff")[1].ref for text in texts]
 
 
 def _compare_twins(invocation: Invocation, first: str, second: str) -> None:

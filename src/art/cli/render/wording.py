@@ -75,7 +75,7 @@ def value(number: float) -> str:
 
 
 def metric(name: str, number: float) -> str:
-    """Say a metric by what it is: a count whole, a rate and a tiny number by its power of ten, others as `value` does."""
+    """Say a metric: a count whole, a rate and a tiny number by its power of ten, others as `value` does."""
     named = name.rpartition("/")[2]
     if named in COUNTS and number == int(number):
         return f"{number:.0f}"

@@ -21,7 +21,7 @@ const Verdict = () => {
       ${alert && alert.last_good !== null && html`Last good step <b>${alert.last_good}</b>. `}
       ${alert && alert.is_running && html`<b>${stalled.includes(id(alert)) ? "Its process lives, without a step" : "Still running"}</b>${alert.since ? `, ${ago(alert.since)} past it` : ""}. `}
       ${alert && healthy > 0 && `${healthy} other${healthy === 1 ? "" : "s"} running and healthy. `}
-      ${(answered || alert) && answers.map((one) => html`<button class="link" onClick=${() => jump(id(one))}>${clean(one.model)}</button>’s drop was answered by <span class="word">${clean(nameOf(one.answered_by))}</span>. `)}
+      ${(answered || alert) && answers.map((one) => html`<span class="word"><button class="link" onClick=${() => jump(id(one))}>${clean(one.model)}</button>’s</span> drop was answered by <span class="word">${clean(nameOf(one.answered_by))}</span>. `)}
     </p></div>
     ${!narrow() && html`<dl class="cost"><dt>steps</dt><dd>${steps.toLocaleString("en")}</dd><dt>compute</dt><dd>${duration(seconds)}</dd>${rollouts > 0 && html`<dt>rollouts</dt><dd>${duration(rollouts)}</dd><dt>training</dt><dd>${duration(training)}</dd>`}${price !== null && price !== undefined && html`<dt>price</dt><dd>${price.toLocaleString("en")}</dd>`}<dt>tokens</dt><dd>${written ? `${amount(read)} in, ${amount(written)} out` : amount(tokens)}</dd>${S.disk !== null && html`<dt>disk</dt><dd>${bytes(S.disk)}</dd>`}</dl>`}
     ${alert && alert.last_good !== null && html`<button class="fork" onClick=${() => set({ focus: id(alert), selected: family(id(alert)), tab: "fork", fork: alert.last_good })}>Fork from ${alert.last_good}</button>`}</header>`;
