@@ -31,7 +31,7 @@ def dense_script(source: str) -> str:
 
 def dense_style(source: str) -> str:
     """Give a style sheet that says the same in fewer bytes."""
-    dense = _STYLE.sub(lambda found: found[1] or found[2] or found[3] or ("" if "/*" in found[0] else " "), source)
+    dense = _STYLE.sub(lambda match: match[1] or match[2] or match[3] or ("" if "/*" in match[0] else " "), source)
     return dense.replace(";}", "}").strip()
 
 
@@ -42,20 +42,20 @@ def _tokens(source: str) -> Iterator[str]:
     while at < len(source):
         if source[at] == "`" or (source[at] == "}" and templates and templates[-1][0] == depth):
             is_markup = templates.pop()[1] if source[at] == "}" else last == "html"
-            found = _TEMPLATE.match(source, at + 1)
-            assert found is not None, "a template that ends"
-            if found[2] == "${":
+            match = _TEMPLATE.match(source, at + 1)
+            assert match is not None, "a template that ends"
+            if match[2] == "${":
                 templates.append((depth, is_markup))
-            piece = source[at] + (_markup(found[1]) if is_markup else found[1]) + found[2]
+            piece = source[at] + (_markup(match[1]) if is_markup else match[1]) + match[2]
         else:
             is_pattern = source[at] == "/" and source[at + 1] not in "/*" and last in _BEFORE_PATTERN
-            found = (_PATTERN if is_pattern else _TOKEN).match(source, at)
-            assert found is not None, "a sign, if nothing else"
-            piece = found[0]
+            match = (_PATTERN if is_pattern else _TOKEN).match(source, at)
+            assert match is not None, "a sign, if nothing else"
+            piece = match[0]
             depth += (piece == "{") - (piece == "}")
-            if found.lastgroup == "blank":
+            if match.lastgroup == "blank":
                 piece = "\n" if "\n" in piece else " "
-        at = found.end()
+        at = match.end()
         last = last if piece.isspace() else piece
         yield piece
 
