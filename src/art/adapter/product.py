@@ -71,11 +71,20 @@ def _is_onednns(x: Tensor, weight_OI: Tensor) -> bool:
 def _onednn(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
     x_TI = x.reshape(-1, x.shape[-1])
     tokens = len(x_TI)
+    if tokens == 1 and x.dtype == torch.float32:
+        return _of_one(x_TI, weight_OI, bias_O).reshape(*x.shape[:-1], -1)
     if (places := _places(tokens)) > tokens:
         x_TI = functional.pad(x_TI, (0, 0, 0, places - tokens))
     y_TO = torch.ops.mkldnn._linear_pointwise(x_TI, weight_OI, bias_O, "none", [], "")
     # No view: the adapter's part is added in place, which autograd allows for what a function of ours made itself.
     return y_TO.resize_([*x.shape[:-1], y_TO.shape[-1]])
+
+
+def _of_one(x_1I: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+    """Multiply for a lone row, which stands there twice: for two columns the weights are read at twice the speed."""
+    y_O2 = torch.mm(weight_OI, x_1I.repeat(2, 1).T)
+    y_1O = y_O2[:, 0].contiguous()[None]
+    return y_1O if bias_O is None else y_1O.add_(bias_O)
 
 
 def _places(tokens: int) -> int:
