@@ -15,7 +15,7 @@ ADAPTER_BYTES = 4
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 SCALED_TOGETHER, SCALES_TOGETHER = 64, 256
 """In 4 bits: numbers that share a scale of one byte, and scales that share one of four."""
-SMALLEST_SLAB = 64
+SMALLEST_SLAB, PAD_TO = 64, 16
 LAYER_WORK = 1.4
 """What a layer takes while its gradient is computed, in times of what it keeps: counted, 1.3 to 1.4."""
 PIECE_OF_LOGITS = 2**24
@@ -30,6 +30,11 @@ _NORMED_HEADS = {"qwen3", "gemma3", "gemma3_text", "olmo2", "olmo3"}
 def capacity_of(tokens: int) -> int:
     """Give how many tokens of keys and values are reserved for a row that has so many at most."""
     return max(SMALLEST_SLAB, 1 << (tokens - 1).bit_length())
+
+
+def padded(tokens: int) -> int:
+    """Give how many tokens of keys and values are reserved for a prompt, or read for a row: whole lines of memory."""
+    return -(-tokens // PAD_TO) * PAD_TO
 
 
 @dataclass(frozen=True, kw_only=True)

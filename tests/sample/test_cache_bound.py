@@ -60,7 +60,7 @@ def test_one_answer_that_is_larger_than_the_bound_runs_alone(
 def test_a_prompt_that_answers_share_is_counted_once(
     engines: Callable[..., Engine], base: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    prompt, choices, rows = list(range(200)), 8, list[int]()
+    prompt, choices, rows = list(range(208)), 8, list[int]()
     engine = engines(base, tokenizer, max_cache_bytes=(len(prompt) + choices * 64) * TOKEN_BYTES)
     # What a token takes is known from the first answer on.
     asyncio.run(sample(engine, [1, 2, 3], max_tokens=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from art.adapter.adapted import AdaptedModel, LowRanks
 from art.adapter.attention import Rules, use_own_attention
 from art.adapter.neighbours import joined, lay_together
 from art.adapter.product import LowRank, float32_products
-from art.sample.own.attention import part, rounds_alike
+from art.sample.own.attention import part, part_alike, rounds_alike
 from art.sample.own.cache import CachedRow, Prompt, Rows
 from art.sample.own.forward import decode, prefill
 from art.sample.own.plain import PlainDecoder
@@ -125,7 +126,7 @@ def without_neighbours(adapted: AdaptedModel, plain: PlainDecoder, rows: list[tu
     return {each: torch.stack(found) for each, found in steps.items()}
 
 
-@pytest.fixture(params=[1, 3])
+@pytest.fixture(params=[1, 2, 3, 4])
 def threads(request: pytest.FixtureRequest) -> Generator[int]:
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
@@ -166,15 +167,19 @@ def test_an_exact_row_has_the_same_bits_in_a_pass_of_any_size(
 
 
 def test_a_kernel_that_rounds_by_threads_is_found_out(threads: int):
-    rows, heads, queries, tokens = 6, 3, 3, 40
+    rows, heads, queries, tokens = 6, 3, 3, 48
     query, keys, values = (torch.randn(rows, heads, count, 64) for count in (queries, tokens, tokens))
-    rules = Rules(scale=0.125)
+    mask = torch.zeros(rows, 1, 1, tokens)
+    mask[1, ..., -5:] = -1e30
+    attend = partial(part_alike, rules=Rules(scale=0.125))
 
-    beside, _ = part(query, keys, values, rules, mask=None)
-    alone = [part(query[[row]], keys[[row]], values[[row]], rules, mask=None)[0] for row in range(rows)]
+    beside, _ = attend(query, keys, values, mask=mask)
+    alone = [attend(query[[row]], keys[[row]], values[[row]], mask=mask[[row]])[0] for row in range(rows)]
 
     assert torch.equal(beside, torch.cat(alone)) or not rounds_alike()
     assert rounds_alike() or threads > 1
+    expected, _ = part(query, keys, values, Rules(scale=0.125), mask=mask)
+    torch.testing.assert_close(beside, expected)
 
 
 def counted_bytes(model: PreTrainedModel) -> int:

@@ -12,11 +12,14 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+from torch.nn import functional
 
 from art.adapter.attention import Rules, scores
+from art.footprint import PAD_TO
 
-TRIED = ((1, 1, 33), (2, 2, 9), (3, 3, 40), (3, 1, 17))
-"""Key heads, queries and tokens whose scores fill no whole line of memory."""
+QUERIES_TO = 8
+TRIED = ((1, 16, 16), (2, 48, 64), (3, 112, 64), (3, 528, 80), (8, 32, 128))
+"""Key heads, tokens and sizes of a head."""
 
 
 def part(
@@ -35,6 +38,19 @@ def part(
     return torch.matmul((weights - total).exp().to(values.dtype), values), total[..., 0]
 
 
+def part_alike(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, rules: Rules, *, mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attend as `part` does, with places for a multiple of 8 queries.
+
+    With a multiple of 16 tokens, and of 16 numbers a head, whatever the kernel has for a thread then begins at a whole
+    line of memory.
+    """
+    queries = query.shape[2]
+    out, total = part(functional.pad(query, (0, 0, 0, -queries % QUERIES_TO)), keys, values, rules, mask=mask)
+    return out[:, :, :queries], total[:, :, :queries]
+
+
 def _kernel(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, *, mask: torch.Tensor | None, scale: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,10 +60,11 @@ def _kernel(
 
 
 def rounds_alike() -> bool:
-    """Tell whether this processor's kernel gives rows, with the threads that there are, the bits that each has alone.
+    """Tell whether `part_alike` gives rows, with the threads that there are, the bits that each has alone.
 
     The threads' scores lie one behind the other. Some processors multiply otherwise where a matrix does not begin at a
-    whole line of memory, so a row has the bits of the thread that it falls to, which other rows decide. It is tried.
+    whole line of memory, so in `part` a row has the bits of the thread that it falls to, which other rows decide. It is
+    tried.
     """
     return _rounds_alike(torch.get_num_threads())
 
@@ -58,13 +75,20 @@ def _rounds_alike(_threads: int) -> bool:
     return all(_is_alike(*shape, generator=generator) for shape in TRIED)
 
 
-def _is_alike(heads: int, queries: int, tokens: int, *, generator: torch.Generator) -> bool:
-    rows, size = 8, 64
+def _is_alike(heads: int, tokens: int, size: int, *, generator: torch.Generator) -> bool:
+    rows, queries, rules = 8, 3, Rules(scale=size**-0.5)
     shapes = [(rows, heads, each, size) for each in (queries, tokens, tokens)]
     drawn = [torch.randn(shape, generator=generator) for shape in shapes]
-    alone = [_kernel(*(each[row : row + 1] for each in drawn), mask=None, scale=None) for row in range(rows)]
+    mask = torch.zeros(rows, 1, 1, tokens)
+    mask[::2, ..., -PAD_TO // 2 :] = torch.finfo(mask.dtype).min / 2
+
+    def attended(at: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        query, keys, values = (each[at] for each in drawn)
+        return part_alike(query, keys, values, rules, mask=mask[at])
+
+    alone = [attended(slice(row, row + 1)) for row in range(rows)]
     for count in (2, 3, 5, rows):
-        beside = _kernel(*(each[:count] for each in drawn), mask=None, scale=None)
+        beside = attended(slice(count))
         expected = [torch.cat(parts) for parts in zip(*alone[:count], strict=True)]
         if not all(map(torch.equal, beside, expected)):
             return False

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from art.adapter.attention import Rules, causal
 from art.adapter.rope import is_long, rope_limit
+from art.footprint import padded
 from art.sample.own.cache import CachedRow, Prompt
 from art.sample.own.plain import LEAST_ALIKE, PlainDecoder
 from art.sample.own.segments import DecodePass, Pass
@@ -48,7 +49,8 @@ class PrefillPass(Pass):
         for piece in self._pieces:
             for tensors, new in ((piece.prompt.keys, key_states), (piece.prompt.values, value_states)):
                 if layer_idx == len(tensors):
-                    tensors.append(new.new_empty(1, new.shape[1], len(piece.prompt), new.shape[3]))
+                    # Zeros behind the prompt's end: they are read beneath a mask, and NaN times zero is NaN.
+                    tensors.append(new.new_zeros(1, new.shape[1], padded(len(piece.prompt)), new.shape[3]))
                 tensors[layer_idx][:, :, piece.start : piece.end] = new[:, :, piece.at]
         return key_states, value_states
 

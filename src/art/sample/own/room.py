@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from art.footprint import capacity_of
+from art.footprint import capacity_of, padded
 from art.sample.generation import Generation
 from art.sample.own.cohort import Cohort
 
@@ -35,7 +35,7 @@ def needs_of(generation: Generation, cohort: Cohort, *, token_bytes: int, is_com
     is_shared = is_there or is_seeded or generation.n > 1
     row_tokens = capacity_of(most_tokens if is_shared else prompt_tokens + most_tokens)
     return Needs(
-        prompt_bytes=0 if is_there else prompt_tokens * token_bytes,
+        prompt_bytes=0 if is_there else padded(prompt_tokens) * token_bytes,
         choice_bytes=row_tokens * token_bytes,
     )
 

@@ -3,7 +3,7 @@
 Knows the cache and attention; neither the model nor what is sampled.
 
 A step whose numbers must not depend on the other rows puts only rows together that are alike: each then has the numbers
-that it has alone, because the kernel is asked for the same shapes, without a mask.
+that it has alone, because the kernel is asked for the same shapes, and always with a mask.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from transformers import Cache
 
 from art.adapter.attention import Rules
+from art.footprint import padded
 from art.sample.own import attention
 from art.sample.own.cache import CachedRow, Prompt, Slab
 
-PAD_TO = 16
 Attended = tuple[torch.Tensor, torch.Tensor]
 """What rows attended to, and the log-sum-exp of the scores."""
 Places = torch.Tensor | slice
@@ -34,6 +34,7 @@ class OwnSegment:
     slots: slice
     at: slice
     lengths: list[int]
+    alike_only: bool
     device: torch.device
     masks: dict[int | None, torch.Tensor] = field(default_factory=dict[int | None, torch.Tensor])
 
@@ -51,18 +52,21 @@ class OwnSegment:
                 kept[layer][self.slot_ids, :, self.new_at] = new[self.at, :, 0]
 
     def attend(self, layer: int, query: torch.Tensor, rules: Rules) -> Attended:
-        used, mask, window = slice(0, self.longest), None, rules.window
-        if self.is_even:
-            used = slice(max(0, used.stop - window) if window else 0, used.stop)
-        else:
-            used = slice(0, min(self.slab.capacity, -(-used.stop // PAD_TO) * PAD_TO))
-            mask = self._mask(window, used.stop, query.dtype)
-        keys, values = (tensors[layer][self.slots, :, used] for tensors in (self.slab.keys, self.slab.values))
-        return attention.part(query[self.at], keys, values, rules, mask=mask)
+        window = rules.window
+        if self.is_even and not self.alike_only:
+            keys, values = self._kept(layer, slice(max(0, self.longest - window) if window else 0, self.longest))
+            return attention.part(query[self.at], keys, values, rules, mask=None)
+        used = slice(_first_of_alike(self.longest, window) if self.alike_only else 0, padded(self.longest))
+        keys, values = self._kept(layer, used)
+        attend = attention.part_alike if self.alike_only else attention.part
+        return attend(query[self.at], keys, values, rules, mask=self._mask(window, used, query.dtype))
 
-    def _mask(self, window: int | None, tokens: int, dtype: torch.dtype) -> torch.Tensor:
+    def _kept(self, layer: int, used: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.slab.keys[layer][self.slots, :, used], self.slab.values[layer][self.slots, :, used]
+
+    def _mask(self, window: int | None, used: slice, dtype: torch.dtype) -> torch.Tensor:
         if window not in self.masks:
-            at, last = torch.arange(tokens, device=self.device)[None], self.new_at[:, None]
+            at, last = torch.arange(used.start, used.stop, device=self.device)[None], self.new_at[:, None]
             seen = at <= last if window is None else (at <= last) & (at > last - window)
             self.masks[window] = _additive(seen, dtype)
         return self.masks[window]
@@ -77,7 +81,7 @@ class PromptSegment:
     positions: list[int]
     alike_only: bool
     device: torch.device
-    masks: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
+    masks: dict[int | None, torch.Tensor] = field(default_factory=dict[int | None, torch.Tensor])
 
     def __post_init__(self) -> None:
         self.earliest, self.latest = min(self.positions), max(self.positions)
@@ -85,24 +89,37 @@ class PromptSegment:
     def attend(self, layer: int, query: torch.Tensor, rules: Rules) -> Attended | None:
         """Attend to the prompt; None when the window has moved past it."""
         window = rules.window
-        first = 0 if window is None else max(0, self.earliest - window + 1)
+        if self.alike_only:
+            first = _first_of_alike(self.latest + 1, window)
+        else:
+            first = 0 if window is None else max(0, self.earliest - window + 1)
         if first >= len(self.prompt):
             return None
-        keys, values = (tensors[layer][:, :, first:] for tensors in (self.prompt.keys, self.prompt.values))
-        mask = None
-        if window is not None and self.earliest != self.latest and self.latest >= window:
-            mask = self._mask(window, first, query.dtype)
         if self.alike_only:
+            used = slice(first, padded(len(self.prompt)))
             each = (len(self.positions), -1, -1, -1)
-            return attention.part(query[self.at], keys.expand(each), values.expand(each), rules, mask=mask)
-        return attention.shared_part(query[self.at], keys, values, rules, mask=mask)
+            keys, values = (kept.expand(each) for kept in self._kept(layer, used))
+            return attention.part_alike(query[self.at], keys, values, rules, mask=self._mask(window, used, query.dtype))
+        used, mask = slice(first, len(self.prompt)), None
+        if window is not None and self.earliest != self.latest and self.latest >= window:
+            mask = self._mask(window, used, query.dtype)
+        return attention.shared_part(query[self.at], *self._kept(layer, used), rules, mask=mask)
 
-    def _mask(self, window: int, first: int, dtype: torch.dtype) -> torch.Tensor:
+    def _kept(self, layer: int, used: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.prompt.keys[layer][:, :, used], self.prompt.values[layer][:, :, used]
+
+    def _mask(self, window: int | None, used: slice, dtype: torch.dtype) -> torch.Tensor:
         if window not in self.masks:
-            at = torch.arange(first, len(self.prompt), device=self.device)[None]
+            at = torch.arange(used.start, used.stop, device=self.device)[None]
             rows = torch.tensor(self.positions, device=self.device)[:, None]
-            self.masks[window] = _additive(at > rows - window, dtype)
+            seen = (at < len(self.prompt)).expand(len(rows), -1)
+            self.masks[window] = _additive(seen if window is None else seen & (at > rows - window), dtype)
         return self.masks[window]
+
+
+def _first_of_alike(tokens: int, window: int | None) -> int:
+    """Give the first token that rows of so many read, where those that end in the same 16 tokens read the same."""
+    return 0 if window is None else max(0, padded(tokens) - padded(1) - padded(window))
 
 
 def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -121,7 +138,16 @@ def own_segments(rows: Sequence[CachedRow], *, alike_only: bool, device: torch.d
             end += 1
         slab, slots = rows[start].slab, slice(rows[start].slot, rows[start].slot + end - start)
         lengths = [row.length for row in rows[start:end]]
-        segments.append(OwnSegment(slab=slab, slots=slots, at=slice(start, end), lengths=lengths, device=device))
+        segments.append(
+            OwnSegment(
+                slab=slab,
+                slots=slots,
+                at=slice(start, end),
+                lengths=lengths,
+                alike_only=alike_only,
+                device=device,
+            )
+        )
         start = end
     return segments
 
@@ -129,14 +155,14 @@ def own_segments(rows: Sequence[CachedRow], *, alike_only: bool, device: torch.d
 def _are_neighbours(row: CachedRow, following: CachedRow, *, alike_only: bool) -> bool:
     if following.slab is not row.slab or following.slot != row.slot + 1:
         return False
-    return not alike_only or (following.length == row.length and _are_batched_alike(row))
+    return not alike_only or (padded(following.length) == padded(row.length) and _are_batched_alike(row))
 
 
 def _are_batched_alike(row: CachedRow) -> bool:
     # Of shorter numbers the kernel packs the keys, or does not, by how many rows there are. A GPU's kernels may split
     # the keys by it, of any numbers.
     keys = row.slab.keys[0]
-    is_possible = keys.dtype == torch.float32 and keys.device.type == "cpu"
+    is_possible = keys.dtype == torch.float32 and keys.device.type == "cpu" and keys.shape[-1] == padded(keys.shape[-1])
     return is_possible and attention.rounds_alike()
 
 
@@ -145,7 +171,7 @@ def prompt_segments(rows: Sequence[CachedRow], *, alike_only: bool, device: torc
     groups: dict[tuple[int, ...], list[int]] = {}
     for place, row in enumerate(rows):
         if row.prompt:
-            apart = (() if _are_batched_alike(row) else (place,)) + (row.position,) if alike_only else ()
+            apart = (() if _are_batched_alike(row) else (place,)) + (padded(row.position),) if alike_only else ()
             groups.setdefault((id(row.prompt), *apart), []).append(place)
     segments: list[PromptSegment] = []
     for places in groups.values():

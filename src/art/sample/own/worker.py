@@ -17,7 +17,7 @@ from torch import Tensor
 from art.adapter.adapted import AdaptedModel, Span
 from art.adapter.rope import is_long, rope_limit
 from art.errors import FormTooLargeError, InferenceError
-from art.footprint import capacity_of
+from art.footprint import capacity_of, padded
 from art.sample.generation import FinishReason, Generation, Outbox, Token
 from art.sample.own.cache import CachedRow, Prompt, Rows
 from art.sample.own.cohort import Cohort
@@ -194,7 +194,7 @@ class Worker:
             with self._adapted.replaced(cohort.low_ranks):
                 position = prefill(self._adapted.model, prompts, start=position)
         self.prompts_prefilled += len(prompts)
-        self.token_bytes = prompts[0].size_bytes // len(prompts[0])
+        self.token_bytes = prompts[0].size_bytes // padded(len(prompts[0]))
         for prompt in prompts:
             prompt.is_exact = len(prompts) == 1
             cohort.prompts.keep(prompt)
