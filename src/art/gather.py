@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
 from tqdm.auto import tqdm
+from tqdm.std import tqdm as AnyBar
 
 from art.durations import timed
 from art.errors import ConfigurationError
@@ -29,7 +30,7 @@ AfterEach = Callable[[TrajectoryGroup], Awaitable[TrajectoryGroup | list[Traject
 class GatherContext:
     """What a gathering counts: rollouts that are done, what they earned, and how many more may fail."""
 
-    pbar: tqdm[Any] | None = None
+    pbar: AnyBar[Any] | None = None
     metric_sums: Counter[str] = field(default_factory=Counter)
     metric_divisors: Counter[str] = field(default_factory=Counter)
     max_metrics: int | None = None

@@ -5,7 +5,7 @@ What has a meaning here is used; the rest is named once in a warning.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from art.absent import missing
 
@@ -93,10 +93,29 @@ class InternalModelConfig(TypedDict, total=False):
 class TrainConfig(TypedDict, total=False):
     """What `model.train(..., _config=...)` may say."""
 
+    advantage_balance: float
+    allow_training_without_logprobs: bool
     epsilon: float
     epsilon_high: float | None
-    scale_rewards: bool
+    importance_sampling_level: Literal["token", "sequence", "average", "geometric_average"]
+    kimi_k2_tau: float | None
+    kl_penalty_coef: float
+    kl_penalty_reference_step: int | None
+    kl_penalty_source: Literal["current_learner", "sample"]
+    kl_penalty_step_lag: int | None
+    kl_ref_adapter_path: str | None
+    logprob_calculation_chunk_size: int
+    mask_prob_ratio: bool
     max_grad_norm: float
+    max_negative_advantage_importance_sampling_weight: float
+    num_trajectories_learning_rate_multiplier_power: float
+    packed_sequence_length: int | None
+    plot_tensors: bool
+    ppo: bool
+    precalculate_logprobs: bool
+    scale_learning_rate_by_reward_std_dev: bool
+    scale_rewards: bool
+    truncated_importance_sampling: float | None
 
 
 class TrainSFTConfig(TypedDict, total=False):
