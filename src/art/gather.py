@@ -14,8 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
+from tqdm import std
 from tqdm.auto import tqdm
-from tqdm.std import tqdm as AnyBar
 
 from art.durations import timed
 from art.errors import ConfigurationError
@@ -30,7 +30,7 @@ AfterEach = Callable[[TrajectoryGroup], Awaitable[TrajectoryGroup | list[Traject
 class GatherContext:
     """What a gathering counts: rollouts that are done, what they earned, and how many more may fail."""
 
-    pbar: AnyBar[Any] | None = None
+    pbar: std.tqdm[Any] | None = None
     metric_sums: Counter[str] = field(default_factory=Counter)
     metric_divisors: Counter[str] = field(default_factory=Counter)
     max_metrics: int | None = None
