@@ -15,6 +15,8 @@ from art.names import BETWEEN, CheckpointRef, ModelRef, split_step
 
 SCHEME = "://"
 HUB = "hf://"
+PATHS = ("/", "./", "../", "~/")
+"""How a path begins, and no name does."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,14 @@ def parse(text: str, *, project: str | None = None, models: Sequence[ModelRef] =
     """
     url, between, rest = text.rpartition(BETWEEN)
     if text.startswith(HUB):
-        return ModelAddress(text, ModelRef.parse(text.removeprefix(HUB).partition("@")[0]), None)
+        repository = text.removeprefix(HUB).partition("@")[0]
+        if repository.count("/") != 1:
+            raise InvalidNameError(f"{text!r} names no repository; write hf://organisation/repository@revision.")
+        return ModelAddress(text, ModelRef.parse(repository), None)
     if SCHEME in text and not between:
         raise InvalidNameError(f"{text!r} names no model; write {text.rstrip('/')}{BETWEEN}project/model@500.")
+    if rest.startswith(PATHS):
+        raise InvalidNameError(f"{rest!r} is a path, where project/model belongs; --root names another root.")
     name, step = split_step(rest)
     return ModelAddress(url or None, _model(name, project, models), step)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import unquote
 
 from art.errors import ConfigurationError
@@ -52,17 +53,28 @@ def parse_location(url_or_bucket: str, *, prefix: str | None = None) -> Location
         raise ConfigurationError(
             f"{url_or_bucket!r} names a model; a bucket alone is {url_or_bucket.partition(BETWEEN)[0]}."
         )
+    if url_or_bucket.startswith(("/", ".", "~")):
+        folder = Path(url_or_bucket).expanduser().absolute()
+        raise ConfigurationError(f"{url_or_bucket!r} is a path, where a URL belongs; write {folder.as_uri()}.")
     if "://" not in url_or_bucket:
         url_or_bucket = f"s3://{url_or_bucket}"
     scheme, _, rest = url_or_bucket.partition("://")
     if scheme not in SCHEMES:
         raise ConfigurationError(f"{scheme}:// in {url_or_bucket!r} is not known; these are: {', '.join(SCHEMES)}.")
     if scheme == "file":
-        return Location("file", "", _joined(unquote(rest), prefix))
+        return Location("file", "", _folder(url_or_bucket, unquote(rest), prefix))
     bucket, _, path = rest.partition("/")
     if not bucket and scheme != "memory":
         raise ConfigurationError(f"{url_or_bucket!r} names no bucket; write {scheme}://bucket/prefix.")
     return Location("s3" if scheme in S3_SCHEMES else scheme, bucket, _joined(path, prefix))
+
+
+def _folder(url: str, path: str, prefix: str | None) -> str:
+    """Give the folder that a URL names; the root of all folders, where one without a path leads, is none."""
+    folder = _joined(path, prefix)
+    if not path.startswith("/") or not folder:
+        raise ConfigurationError(f"{url!r} names no folder; write all of its path, as in file:///data/checkpoints.")
+    return folder
 
 
 def _joined(path: str, prefix: str | None) -> str:
