@@ -15,6 +15,7 @@ from openai.types.chat.chat_completion import Choice
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from art.http.branching import branches_of_grammar, branches_of_schema
 from art.trajectories import sampled_tokens
 from small import byte_tokenizer, small_causal_lm
 
@@ -148,11 +149,24 @@ def test_a_seeded_answer_does_not_depend_on_neighbours_that_keep_to_a_form(serve
     assert sampled_tokens(served.ask(beside)) == sampled_tokens(alone[0])
 
 
-RULES = "".join(f'r{each}: r{each + 1} r{each + 1} | "a" | ""\n' for each in range(1500))
 FIELDS = {f"p{number}": {"type": "string"} for number in range(1500)}
-LARGE = [{"guided_json": {"type": "object", "properties": FIELDS}}, {"guided_grammar": f'start: r0\n{RULES}r1500: "z"'}]
-"""A thousand fields of which each may be left out, and rules that may be nothing: after a token too many may follow."""
+"""Each may be left out, so that after a token too many may follow."""
 
+
+def branching(alternatives: int) -> list[dict[str, Any]]:
+    """Forms whose every token may be the beginning of so many alternatives."""
+    schema = {"anyOf": [{"type": "array", "items": {"$ref": "#"}}] * alternatives}
+    return [
+        {"guided_grammar": "start: a\na: " + " | ".join(['"x" a'] * alternatives) + ' | "x"'},
+        {"guided_grammar": "start: a\na: " + " | ".join(["a a"] * alternatives) + ' | "x"'},
+        {"guided_json": schema},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}},
+    ]
+
+
+LARGE = [{"guided_json": {"type": "object", "properties": FIELDS}}, branching(200)[0]]
+BRANCHING = branching(1000)
+"""Minutes of one mask each, in which nobody else would get a token."""
 NEVER_ENDS = {str(byte_tokenizer().eos_token_id): -100}
 
 
@@ -174,6 +188,7 @@ NEVER_ENDS = {str(byte_tokenizer().eos_token_id): -100}
         ({"guided_choice": []}, "guided_choice"),
         ({"guided_choice": ["x" * 500 + str(number) for number in range(1024)]}, "guided_choice"),
         ({"guided_json": {"enum": [f"{number} {'x' * 40}" for number in range(10_000)]}}, "guided_json"),
+        *((form, next(iter(form))) for form in BRANCHING),
         ({"tool_choice": "required"}, ""),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "fly"}}}, ""),
         ({"logit_bias": {"100000": 1}}, "logit_bias"),
@@ -188,6 +203,15 @@ def test_a_form_that_cannot_be_kept_is_refused(served: Served, form: dict[str, A
 
     assert answer.status_code == 400
     assert (answer.json()["error"]["param"] or "").startswith(param)
+
+
+def test_alternatives_are_counted_wherever_they_stand():
+    nested = {"properties": {"a": {"items": [{"oneOf": [{}, {"anyOf": [{}] * 3}]}]}}}
+    grammar = 'start: "a" | "b|c" x | /d|e/ y // or | z\n  | TEXT\nx: "f"\ny: x | x x\nTEXT: "g" | "h"\n'
+
+    assert branches_of_schema(nested) == 5
+    assert branches_of_grammar(grammar) == 4
+    assert branches_of_grammar('start: %json {"anyOf": [{}, {}, {}]}') >= 2
 
 
 @pytest.mark.parametrize("form", LARGE, ids=["fields", "rules"])

@@ -14,6 +14,7 @@ import torch
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.hf import from_tokenizer
 
+from art.http.branching import MOST_BRANCHES, branches_of_grammar, branches_of_schema
 from art.http.calling.dialect import ANY_OBJECT, SPACED, Offered
 from art.http.chat import LAST_TOKENS, ChatFormat
 from art.http.parts import StructuredOutputs
@@ -25,6 +26,8 @@ FUEL = 200_000
 """Of a form's first mask: a tenth of a second, and ten thousand choices fit."""
 MAX_FORM_CHARACTERS = 1 << 18
 """Of a form as a grammar. Longer ones are compiled for seconds, in which no other thread runs."""
+MAX_ITEMS = 1000
+"""What a parser follows at once. More takes so long that the other rows would wait; 250 optional fields fit."""
 SHOWN_CHARACTERS = 300
 
 
@@ -47,19 +50,17 @@ class Grammars:
         if demanded is None:
             return None
         grammar, param = demanded
-        if len(grammar) > MAX_FORM_CHARACTERS:
-            message = f"{param} is longer than {MAX_FORM_CHARACTERS} characters, and cannot be enforced."
-            raise RequestError(message, param=param, code="invalid_value")
-        matcher = LLMatcher(self._vocabulary(), grammar, log_level=0, limits=LLParserLimits(initial_lexer_fuel=FUEL))
+        _check_size(grammar, _branches(request), param)
+        limits = LLParserLimits(initial_lexer_fuel=FUEL, max_items_in_row=MAX_ITEMS)
+        matcher = LLMatcher(self._vocabulary(), grammar, log_level=0, limits=limits)
         first = matcher.deep_copy()
-        if not first.is_error():
-            # Here, where nobody waits for it: the costliest mask is mostly the first.
-            first.compute_bitmask()
+        # Here, where nobody waits for it: the costliest mask is mostly the first.
+        first_mask = b"" if first.is_error() else first.compute_bitmask()
         if first.is_error():
             raise RequestError(f"{param} cannot be enforced: {_reason(first)}", param=param, code="invalid_value")
 
         def begin(prompt_ids: Sequence[int]) -> Shaper:
-            masking = _Masking(matcher.deep_copy())
+            masking = _Masking(matcher.deep_copy(), first_mask)
             thinks = request.is_chat and self._chat.opens_thought(prompt_ids)
             return _AfterThought(masking, self._chat) if thinks else masking
 
@@ -91,9 +92,33 @@ def _reason(matcher: LLMatcher) -> str:
     return next(iter(matcher.get_error().splitlines()), "")[:SHOWN_CHARACTERS]
 
 
+def _check_size(grammar: str, branches: int, param: str) -> None:
+    """Refuse a form that would be compiled, or followed, for too long; raises `RequestError`."""
+    if len(grammar) > MAX_FORM_CHARACTERS:
+        message = f"{param} is longer than {MAX_FORM_CHARACTERS} characters, and cannot be enforced."
+        raise RequestError(message, param=param, code="invalid_value")
+    if branches > MOST_BRANCHES:
+        message = f"{param} has {branches} alternatives, of {MOST_BRANCHES} at most, and cannot be enforced."
+        raise RequestError(message, param=param, code="invalid_value")
+
+
+def _branches(request: SamplingRequest) -> int:
+    """Count the alternatives of what a request demands."""
+    if request.must_call:
+        return sum(branches_of_schema(function.parameters) for function in offered(request))
+    newer = request.structured_outputs or StructuredOutputs.model_construct()
+    form = request.form
+    schemas = (form.json_schema.schema_ if form and form.json_schema else None, request.guided_json, newer.json_)
+    grammars = (request.guided_grammar, newer.grammar)
+    return sum(map(branches_of_schema, schemas)) + sum(branches_of_grammar(each) for each in grammars if each)
+
+
 class _Masking:
-    def __init__(self, matcher: LLMatcher) -> None:
+    """The mask of one answer; that of its first token is known already."""
+
+    def __init__(self, matcher: LLMatcher, first_mask: bytes) -> None:
         self._matcher = matcher
+        self._known: bytes | None = first_mask
 
     @property
     def problem(self) -> str | None:
@@ -102,7 +127,8 @@ class _Masking:
         return f"the form that was asked for became too large while it was kept to: {_reason(self._matcher)}"
 
     def shape(self, logits_V: torch.Tensor) -> torch.Tensor:
-        packed = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
+        mask = self._matcher.compute_bitmask() if self._known is None else self._known
+        packed = torch.frombuffer(bytearray(mask), dtype=torch.uint8)
         if self._matcher.is_error():
             # Its mask ends the answer here, which would look whole.
             return torch.full_like(logits_V, torch.nan)
@@ -113,6 +139,7 @@ class _Masking:
         return logits_V.masked_fill(~allowed_V.to(logits_V.device), -torch.inf)
 
     def take(self, token_id: int) -> None:
+        self._known = None
         self._matcher.consume_token(token_id)
 
 
