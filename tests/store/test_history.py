@@ -8,6 +8,7 @@ import pytest
 
 from art.errors import InvalidNameError
 from art.names import ModelRef
+from art.store import history as history_module
 from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 
@@ -116,3 +117,7 @@ def test_a_split_cannot_lead_out_of_the_model(history: HistoryStore, main: Model
         history.append(main, 5, split=split, metrics={})
 
     assert not history.root.exists()
+
+
+def test_the_name_that_pages_spelled_before_still_works():
+    assert history_module.History is HistoryStore

@@ -78,6 +78,9 @@ class InBucket:
     def pins(self, model: ModelRef) -> Pins:
         return self.remote.pins(model) if isinstance(self.remote, Remote) else Pins()
 
+    def set_pin(self, ref: CheckpointRef, digest: str | None, *, pinned: bool) -> None:
+        self._bucket.set_pin(ref, digest, pinned=pinned)
+
     def certificates(self, model: ModelRef) -> Certificates:
         """Give nothing: what was proven is asked of a disk, and a pull brings it there."""
         return {}

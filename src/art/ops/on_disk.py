@@ -23,7 +23,7 @@ from art.store.aside import SetAside
 from art.store.certificates import certificates_of
 from art.store.checkpoint import Checkpoint, Stamp, check_file, check_size, find_manifest, is_debris, look, stamp
 from art.store.history import Entry, HistoryStore
-from art.store.pins import pins_of
+from art.store.pins import pins_of, set_pin
 from art.store.store import CheckpointStore
 
 if TYPE_CHECKING:
@@ -100,6 +100,9 @@ class OnDisk:
 
     def pins(self, model: ModelRef) -> Pins:
         return pins_of(self.store.root, model)
+
+    def set_pin(self, ref: CheckpointRef, digest: str | None, *, pinned: bool) -> None:
+        set_pin(self.store.root, ref, digest, pinned=pinned)
 
     def certificates(self, model: ModelRef) -> Certificates:
         return certificates_of(self.store.root, model)

@@ -18,12 +18,12 @@ from art.names import CheckpointRef, ModelRef
 from art.ops.data_documents import trained_document
 from art.ops.fork import ForkOutcome, ForkRequest, fork, if_exists
 from art.ops.keep import policies_of
+from art.ops.pins import set_pin
 from art.ops.removal import remove
 from art.ops.retention import plan_retention
 from art.ops.rewind import restore, rewind
 from art.ops.trained import read_trained
 from art.ops.verify import verify
-from art.store.pins import set_pin
 from art.store.store import CheckpointStore
 from art.tools.ledger import Ledger
 from art.ui.desk import KEPT, Desk
@@ -222,9 +222,7 @@ class Experiments:
         }
 
     def _set_pin(self, ref: str, *, pinned: bool) -> Json:
-        checkpoint = self.store.open(_ref(ref))
-        set_pin(self.store.root, checkpoint.ref, checkpoint.digest, pinned=pinned)
-        return {"ref": str(checkpoint.ref), "pinned": pinned}
+        return {"ref": str(set_pin(self.store, _ref(ref), pinned=pinned).ref), "pinned": pinned}
 
     @property
     def _desk(self) -> Desk:

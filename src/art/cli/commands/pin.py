@@ -27,21 +27,15 @@ def unpin(
 
 
 def _set(context: typer.Context, text: str, options: tuple[Path | None, str | None, bool], *, pinned: bool) -> None:
-    from art.format.pick import Exact
-    from art.remote.remote import Remote
-    from art.store.pins import set_pin
+    from art.ops.pins import set_pin
 
     invocation = settle(context, *options)
     address = invocation.address(text)
     place = invocation.place_to_change(address.url)
-    if address.ref is None or address.step is None:
+    if address.ref is None:
         raise typer.BadParameter(f"Name a step, as in {address.model}@500.")
-    digest = place.select(address.model, Exact(address.step)).checkpoint.digest
-    if isinstance(place, Remote):
-        place.set_pin(address.ref, digest, pinned=pinned)
-    else:
-        set_pin(place.root, address.ref, digest, pinned=pinned)
+    checkpoint = set_pin(place, address.ref, pinned=pinned)
     if invocation.as_json:
-        output.print_json({"ref": str(address.ref), "digest": digest, "pinned": pinned})
+        output.print_json({"ref": str(address.ref), "digest": checkpoint.digest, "pinned": pinned})
     else:
         output.print_lines([f"{address} is {'pinned' if pinned else 'no longer pinned'}."])
