@@ -66,3 +66,19 @@ def test_the_oldest_answers_are_forgotten_when_there_are_too_many():
         recent.note(answer)
 
     assert [recent.find(rebuilt(answer)) is not None for answer in answers] == [False, False, True, True, True]
+
+
+def test_answers_to_one_prompt_share_it_until_the_last_of_them_is_forgotten():
+    prompt = tuple(range(100))
+    recent = RecentAnswers(most_bytes=4 * ENTRY_BYTES + 4 * len(prompt))
+    answers = [replace(ANSWER, prompt_ids=tuple(prompt), token_ids=(number,)) for number in range(4)]
+    for answer in answers:
+        recent.note(answer)
+    known = [recent.find(rebuilt(answer)) for answer in answers]
+
+    for number in range(3):
+        recent.note(replace(ANSWER, prompt_ids=(1,), token_ids=(10 + number,)))
+
+    assert [each and each.prompt_ids for each in known] == [prompt] * 4
+    assert [recent.find(rebuilt(answer)) is not None for answer in answers] == [False, False, False, False]
+    assert recent.find(rebuilt(replace(ANSWER, token_ids=(12,)))) is not None
