@@ -96,8 +96,23 @@ def test_a_choice_that_lost_everything_but_its_tokens_is_known_again(world: Worl
         assert "version" not in (old[0].messages_and_choices[-1].model_extra or {})  # pyright: ignore[reportAttributeAccessIssue]
         return first, later
 
-    first, later = world.run(body())
+    async def teach() -> str:
+        """Give what the prompt begins with that answers are taught behind, which only the server has seen."""
+        brief: Any = {"role": "system", "content": "Be brief."}
+        said = await world.model.openai_client().chat.completions.create(
+            model=world.model.name, messages=[brief, *PROMPT], max_tokens=4, logprobs=True
+        )
+        told = art.Trajectory(messages_and_choices=[*PROMPT, with_openais_fields(said.choices[0])])
+        result = await world.model.train_sft([told])
+        path = world.backend.store.root / f"api/models/agent/trajectories/train/{result.step - 1:04}.jsonl"
+        choice = json.loads(path.read_text().splitlines()[-1])["trajectories"][0]["messages_and_choices"][-1]
+        tokenizer = world.backend._sessions.base_of(world.model).tokenizer
+        return tokenizer.decode(choice["prompt_token_ids"]).split("\n")[0]
 
+    first, later = world.run(body())
+    taught = world.run(teach())
+
+    assert taught == "<|im_start|>system"
     # The temperature too is known: otherwise the trainer would find other log-probabilities.
     assert first.metrics["ratio"] == pytest.approx(1.0, abs=1e-3)
     assert (first.metrics["age_max"], later.metrics["age_max"]) == (0, 1)

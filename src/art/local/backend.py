@@ -182,7 +182,7 @@ class LocalBackend(SaysInstead):
         `settings` are fields of `TrainSFTConfig`. What is only text is spelled by the chat template.
         """
         given, settled = trajectories_of(trajectories), self._settling.train_sft(model, config, settings)
-        result = await self._sessions.in_training_thread(self._session(model).train_sft, given, settled)
+        result = await self._sessions.train_sft(self._session(model), given, settled)
         if verbose:
             words.say(words.step_line(model.ref, result))
         return result

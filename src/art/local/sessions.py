@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from art.backend import AnyModel, Trainable, TrainResult
-from art.config import TrainConfig
+from art.config import TrainConfig, TrainSFTConfig
 from art.dev.meaning import context_length, ignore, in_4bit, without_meaning
 from art.errors import NotRegisteredError
 from art.http.app import create_app
@@ -34,7 +34,7 @@ from art.local.stopping import stop_at_signals
 from art.local.templates import with_template
 from art.names import ModelRef
 from art.store.checkpoint import Checkpoint
-from art.trajectories import TrajectoryGroup
+from art.trajectories import Trajectory, TrajectoryGroup
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,6 +101,17 @@ class Sessions:
     async def train(self, model: AnyModel, groups: Sequence[TrajectoryGroup], *, config: TrainConfig) -> TrainResult:
         """Take a training step, under the guard if there is one; see `LocalBackend.train`."""
         return await self.in_training_thread(self._train, self.of(model), model.ref, groups=groups, config=config)
+
+    async def train_sft(
+        self, session: Session, trajectories: Sequence[Trajectory], config: TrainSFTConfig
+    ) -> TrainResult:
+        """Take a training step on the answers of conversations; see `LocalBackend.train_sft`."""
+
+        def train() -> TrainResult:
+            (known,) = known_again([TrajectoryGroup(trajectories)], self._recent)
+            return session.train_sft(known.trajectories, config)
+
+        return await self.in_training_thread(train)
 
     def _train(
         self, session: Session, model: ModelRef, *, groups: Sequence[TrajectoryGroup], config: TrainConfig
