@@ -102,8 +102,10 @@ def check_step(step: object) -> None:
         raise InvalidNameError(f"{shown_value(step)} is not a step; steps are whole numbers from 0.")
 
 
-def url_problem(path: Path | str) -> str | None:
-    """Say that a URL stands where a path of this disk belongs; None for a path."""
+def local_path_problem(path: Path | str) -> str | None:
+    """Say that a URL, or nothing, stands where a path of this disk belongs; None for a path."""
+    if path == "":
+        return "An empty text stands where a path on this disk belongs; a dot is the folder one is in."
     if not _URL.match(str(path)):
         return None
     return (

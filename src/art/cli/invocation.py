@@ -6,6 +6,7 @@ The three options stand before the command or after it; the one after it counts.
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -15,7 +16,7 @@ import typer
 from art.cli import addresses
 from art.cli.completion import DEFAULT_ROOT, ROOT_VARIABLE
 from art.errors import NotFoundError
-from art.names import url_problem
+from art.names import local_path_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,7 +115,7 @@ class Invocation:
 def settle(context: typer.Context, root: Path | None, project: str | None, as_json: bool) -> Invocation:
     """Combine the options before the command, which the context brings, with those after it."""
     outer = context.obj or Invocation(Path(os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT))
-    _refuse_urls([root or outer.root, *context.params.values()])
+    _refuse_what_is_no_path([root or outer.root, *context.params.values()])
     return Invocation(
         root=(root or outer.root).expanduser().absolute(),
         project=project or outer.project,
@@ -122,8 +123,14 @@ def settle(context: typer.Context, root: Path | None, project: str | None, as_js
     )
 
 
-def _refuse_urls(values: Iterable[object]) -> None:
-    """Refuse a URL for a file, a folder or the root: as a path it would be a folder of that name on this disk."""
+def _refuse_what_is_no_path(values: Iterable[object]) -> None:
+    """Refuse a URL or an empty text for a file, a folder or the root.
+
+    A URL would be a folder of that name on this disk, and a variable without a value the folder one is in. A path does
+    not say any more that it was empty: the words say it that the program was called by.
+    """
     for value in values:
-        if isinstance(value, Path) and (problem := url_problem(value)):
-            raise typer.BadParameter(problem)
+        if isinstance(value, Path):
+            is_empty = value == Path() and "" in sys.argv
+            if problem := local_path_problem("" if is_empty else value):
+                raise typer.BadParameter(problem)

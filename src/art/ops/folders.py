@@ -190,10 +190,13 @@ def write_out(checkpoint: Checkpoint, folder: Path) -> None:
 def new_folder(folder: Path) -> Generator[Path]:
     """Yield a folder to write in, which becomes `folder` at the end, or nothing of it does.
 
-    Raises `ConfigurationError` for one with something in it.
+    Raises `ConfigurationError` for one with something in it, and for the one that this process is in.
     """
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise ConfigurationError(f"{folder} is there already; name a folder that is new or empty.")
+    if folder.exists() and folder.samefile(Path.cwd()):
+        # Another folder would take its place, and the shell would stay in the one that is gone.
+        raise ConfigurationError(f"{folder} is the folder that this runs in; name a folder that is new.")
     unfinished = folder.with_name(f".{uuid.uuid4().hex}.unfinished")
     try:
         disk.make_folders(unfinished)

@@ -22,7 +22,7 @@ from art.format import layout, lineage
 from art.format.manifest import Manifest
 from art.format.pick import NEWEST, AtMost, Best, Exact, Pick, candidates
 from art.format.selection import Selection, Skipped, absence, choose
-from art.names import CheckpointRef, ModelRef, url_problem
+from art.names import CheckpointRef, ModelRef, local_path_problem
 from art.store import disk, journal, regular
 from art.store.checkpoint import Checkpoint, Damage, check_file, check_manifest, is_whole, look, stamp
 from art.store.history import HistoryStore
@@ -40,7 +40,7 @@ class CheckpointReader:
     """The checkpoints below one root folder, to read. What a crash left half done is finished before it is read."""
 
     def __init__(self, root: Path | str) -> None:
-        if problem := url_problem(root):
+        if problem := local_path_problem(root):
             raise ConfigurationError(problem)
         self.root = Path(root).expanduser().absolute()
 
