@@ -107,8 +107,7 @@ def reason(words: str) -> str:
     """Give the part of a refusal that says why."""
     _, _, why = words.replace("|", "/").replace("\n", " ").partition(" here: ")
     why = why.partition(". Use a ")[0]
-    why = re.sub(r"in our (\w+) pass it does not compute what it computes by itself \((.*)\);", r"\1: \2;", why)
-    why = why.replace("supported.;", "supported;")
+    why = re.sub(r"in our (\w+) pass it does not compute what it computes by itself: (.*)", r"\1: \2", why)
     return re.sub(r"[\d.]+(e[+-]?\d+)? (nats off|of) .* at most", "other numbers", why)[:200]
 
 

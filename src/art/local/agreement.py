@@ -149,7 +149,7 @@ def _compare(base: PreTrainedModel, what: str, ours: Callable[[], Tensor], own_l
     except (ConfigurationError, torch.OutOfMemoryError):
         raise
     except _FAILURES as error:
-        raise _disagreement(base, what, f"it fails: {error}") from error
+        raise _disagreement(base, what, f"it fails: {(str(error) or type(error).__name__).splitlines()[0]}") from error
     difference = (logp - own_logp).abs().max().item()
     tolerance = TOLERANCE if base.dtype == torch.float32 else COARSE_TOLERANCE
     # Not the other way round: NaN is beyond no bound.
@@ -163,5 +163,5 @@ def _disagreement(base: PreTrainedModel, what: str, how: str) -> ConfigurationEr
     reason = known_reason(base) or "its attention, cache or experts are of a kind that is not implemented"
     return ConfigurationError(
         f"{type(base).__name__} cannot be trained and served here: in our {what} pass it does not compute what it "
-        f"computes by itself ({how}); {reason}. Use a Llama, Qwen, Gemma 1-3, Mistral or similar model."
+        f"computes by itself: {reason} ({how}). Use a Llama, Qwen, Gemma 1-3, Mistral or similar model."
     )
