@@ -52,3 +52,25 @@ def test_the_log_of_a_repository_says_why_it_cannot_be_read(art: Art):
     shown = art("log", REPOSITORY, HF_HUB_OFFLINE="1")
 
     assert "HF_HUB_OFFLINE is set" in shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "agent-1@100", "file/below"),
+        ("checkout", "agent-1@100", "file/below"),
+        ("ui", "--export", "file/below"),
+        ("pull", "{url}::shop/agent-1@100", "--root", "file/below"),
+    ],
+)
+def test_a_file_in_the_way_of_a_folder_is_named(art: Art, bucket: str, tmp_path: Path, command: tuple[str, ...]):
+    (tmp_path / "file").write_text("mine")
+
+    refused = art(*(word.format(url=bucket) for word in command))
+
+    assert refused.returncode == 1
+    words = " ".join(refused.stderr.split())
+    assert words.startswith("art: Could not ")
+    assert "file" in words
+    assert "Errno" not in words
+    assert (tmp_path / "file").read_text() == "mine"

@@ -23,6 +23,7 @@ from art.ops.trainer_log import Line
 from art.store import disk
 from art.store.checkpoint import Checkpoint, check_file, check_size, reading
 from art.store.history import HistoryStore
+from art.store.refusal import explained
 from art.store.sharing import Sharing, take_out
 from art.store.stage import Stage
 from art.store.store import CheckpointStore
@@ -199,7 +200,8 @@ def new_folder(folder: Path) -> Generator[Path]:
         raise ConfigurationError(f"{folder} is the folder that this runs in; name a folder that is new.")
     unfinished = folder.with_name(f".{uuid.uuid4().hex}.unfinished")
     try:
-        disk.make_folders(unfinished)
+        with explained("write in", folder.parent):
+            disk.make_folders(unfinished)
         yield unfinished
         if not disk.publish(unfinished, folder):
             raise ConfigurationError(f"{folder} was filled meanwhile; nothing was changed.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def write_file(desk: Desk, target: Path, *, rollouts: str = "some", points: int 
         target.write_bytes(content)
     except OSError as error:
         if is_new:
-            target.unlink(missing_ok=True)
+            with suppress(OSError):
+                target.unlink(missing_ok=True)
         raise StorageError(error.errno, f"Could not write {target}: {error.strerror}.") from error
     return len(content)
 
