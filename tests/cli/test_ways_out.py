@@ -1,6 +1,9 @@
 """What the program says to do next does it: its own options, and the place that was asked about."""
 
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +77,20 @@ def test_a_file_in_the_way_of_a_folder_is_named(art: Art, bucket: str, tmp_path:
     assert "file" in words
     assert "Errno" not in words
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_that_is_gone_while_one_is_in_it_is_said_in_words(tmp_path: Path):
+    (tmp_path / "gone").mkdir()
+    art = shlex.quote(str(Path(sys.executable).with_name("art")))
+
+    done = subprocess.run(
+        ["bash", "-c", f"cd gone && rmdir ../gone && {art} log"],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "ART_ROOT"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "art: The system refused what was asked: No such file or directory."

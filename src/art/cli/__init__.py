@@ -90,10 +90,16 @@ def _name() -> str:
 def _complain(error: Exception) -> None:
     from art.cli.render.output import say
 
-    words = str(error)
+    words = str(error) if isinstance(error, ArtError) else _refused(error)
     for argument, option in OPTIONS.items():
         words = words.replace(argument, option)
     say(f"art: {words}", style="red")
+
+
+def _refused(error: Exception) -> str:
+    """Say what the system refused, where no operation has said it: on which path, and without a number."""
+    reason, path = getattr(error, "strerror", None), getattr(error, "filename", None)
+    return f"The system refused {path or 'what was asked'}: {reason}." if reason else str(error)
 
 
 def _survive_narrow_encodings() -> None:
