@@ -55,3 +55,29 @@ def test_what_a_cell_ends_with_draws_itself(tmp_path: Path):
         assert "<script" not in shown["text/html"]
         assert shown["text/plain"]
     assert "<svg" in drawn["collapsed"][0]["data"]["text/html"]
+
+
+ROLLOUTS = """
+import asyncio
+import art
+
+async def rollout(reward: float) -> art.Trajectory:
+    return art.Trajectory(reward=reward)
+
+groups = await art.gather_trajectory_groups([art.TrajectoryGroup(map(rollout, (0.0, 1.0)))], pbar_desc="asking")
+"""
+
+
+def test_the_bar_of_rollouts_is_one_of_the_notebook(tmp_path: Path):
+    import nbformat  # pyright: ignore[reportMissingImports] - comes with nbclient
+
+    pytest.importorskip("ipywidgets", reason="`make test-frameworks` installs it")
+    book: Any = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(ROLLOUTS)])
+    nbclient.NotebookClient(book, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (shown,) = [output["data"] for output in book.cells[0].outputs]
+    [widgets] = book.metadata["widgets"].values()
+    states = [each["state"] for each in widgets["state"].values()]
+
+    assert "application/vnd.jupyter.widget-view+json" in shown
+    assert [each["value"] for each in states if each["_model_name"] == "FloatProgressModel"] == [2.0]
+    assert [each["value"] for each in states if "reward=0.500" in str(each.get("value"))]
