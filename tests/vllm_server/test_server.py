@@ -25,10 +25,12 @@ from art.errors import (
 )
 from art.sample.generation import Token
 from art.sample.version import BASE
+from art.sample.vllm.client import Client
 from art.sample.vllm.connection import Address
 from art.sample.vllm.launch import HOST, Launch, environment, program
 from art.sample.vllm.process import Process
 from art.sample.vllm.sampler import VLLMSampler
+from art.sample.vllm.sleeping import ASKED, prompt_logprobs
 
 from .asking import KEY, ON_A_CPU, begin, finish, launch_of, new_version, prompt_of, sample, sampler_of
 
@@ -242,6 +244,21 @@ def test_a_server_that_runs_serves_a_second_sampler_whose_adapters_go_with_it(
     sampler.retire(version)
     second.close()
     assert eventually(lambda: not [name for name in names(address) if name.startswith(str(version))])
+
+
+def test_a_server_gives_the_logprobs_by_which_its_sleep_is_checked(
+    sampler: VLLMSampler, address: Address, adapter: Adapters, base: PreTrainedModel
+):
+    version, folder = new_version(), adapter(1)
+    sampler.publish(version, folder)
+    [name] = [each for each in names(address) if each.startswith(str(version))]
+
+    told = asyncio.run(prompt_logprobs(Client(address), name))
+
+    sampler.retire(version)
+    with opened(folder, base) as adapted:
+        logp_TV = adapted(torch.tensor([ASKED])).logits[0].log_softmax(-1)
+    assert told == pytest.approx([logp_TV[place, token].item() for place, token in enumerate(ASKED[1:])], abs=1e-3)
 
 
 def test_a_server_that_is_killed_is_started_again_with_its_adapters(
