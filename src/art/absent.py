@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.machinery import ModuleSpec
+from inspect import Signature
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -179,8 +180,19 @@ def missing(module: str, name: str) -> Exception:
     return AttributeError(f"module {module!r} has no attribute {name!r}")
 
 
+class _Signature:
+    """The signature of a class of pydantic that is built with its first use, and `help` is one."""
+
+    def __get__(self, instance: object, owner: Any) -> Signature:
+        # Built, it has a signature of its own, in the place of this one.
+        owner.model_rebuild()
+        return owner.__signature__
+
+
 class SaysInstead:
     """Says of an attribute that ART's class has, and ours has not, what to use instead."""
+
+    __signature__ = _Signature()
 
     if not TYPE_CHECKING:  # a type checker would believe that there is every attribute
 
