@@ -38,9 +38,11 @@ def load_base(
     except ConfigurationError:
         raise
     except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:MOST_SHOWN].rstrip(".")
         raise ModelNotFoundError(
-            f"The base model {shown(base_model)} cannot be loaded: {str(error).splitlines()[0][:MOST_SHOWN]} "
-            "Give a Hugging Face repository id that is in reach, or a folder that holds a causal language model."
+            f"The base model {shown(base_model)} cannot be loaded: {reason}. Give the id of a repository on the "
+            "Hugging Face Hub (after `hf auth login`, where it is private or gated), or a folder that holds a causal "
+            "language model."
         ) from error
     if not told:
         module = module.to(device)

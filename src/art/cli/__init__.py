@@ -25,7 +25,13 @@ RUN_SCRIPTS = {"sweep"}
 INTERRUPTED = 130
 ALIAS = "artfork"
 
-OPTIONS = {"overwrite=True": "--overwrite", "mode='min' or 'max'": "--mode min or --mode max"}
+OPTIONS = {
+    "overwrite=True": "--overwrite",
+    "continue_if_exists=True": "--continue-if-exists",
+    "mode='min' or 'max'": "--mode min or --mode max",
+    "port=0": "--port 0",
+    "LocalBackend(path=...)": "--root or ART_ROOT",
+}
 """Arguments of the library that an error names, and what the program has for them."""
 
 

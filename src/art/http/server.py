@@ -63,7 +63,8 @@ class Listen:
         except OSError as error:
             listener.close()
             raise InferenceError(
-                f"The inference server cannot listen on {self.host}:{self.port}: {error}. Choose another port, or 0."
+                f"The inference server cannot listen on {self.host}:{self.port}: {error}. "
+                "Choose another port, or port=0 for a free one."
             ) from error
         return listener
 

@@ -101,7 +101,11 @@ def choose_device(device: str) -> torch.device:
         chosen = torch.device(device)
         if chosen.type == "cpu" or (chosen.type == "cuda" and torch.cuda.is_available()):
             return chosen
-    raise ConfigurationError(f"device={shown_value(device)} is not here; use 'auto', 'cpu' or, with a GPU, 'cuda'.")
+    devices = torch.cuda.device_count() or "no"
+    raise ConfigurationError(
+        f"device={shown_value(device)} is not here: torch finds {devices} CUDA device(s). Use 'cpu' or 'auto'; 'cuda' "
+        "needs a GPU, its driver, and a build of torch for it."
+    )
 
 
 def choose_dtype(dtype: str | None, device: torch.device) -> torch.dtype:

@@ -177,7 +177,8 @@ def _of_the_hub(base_model: str) -> Path:
     try:
         return Path(hf_hub_download(base_model, "config.json"))
     except (OSError, HfHubHTTPError, HFValidationError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
         raise ModelNotFoundError(
-            f"The configuration of {base_model!r} cannot be had: {str(error).splitlines()[0]} Give a Hugging Face "
-            "repository id that is in reach, or a folder with a config.json."
+            f"The configuration of {base_model!r} cannot be had: {reason}. Give the id of a repository on the Hugging "
+            "Face Hub (after `hf auth login`, where it is private or gated), or a folder with a config.json."
         ) from error

@@ -130,7 +130,8 @@ def _begin(receiver: Receiver, hop: Hop, *, describe: Callable[[], Manifest], pu
     if newest and not receiver.clear:
         raise DestinationNotEmptyError(
             f"{receiver.model} cannot be forked into: it has step {newest.ref.step} in {objects.location}. "
-            "Choose a new name, or set its checkpoints aside with overwrite=True."
+            "Choose a new name, or go on where it stands with continue_if_exists=True, or set its steps aside with "
+            "overwrite=True."
         )
     described = forked_manifest(describe(), hop, receiver.model.at(hop.step))
     manifest, content = _adopted(objects, described)

@@ -47,8 +47,8 @@ _MALFORMED = (
 _NO_SPACE = ("QuotaExceeded", "InsufficientStorage")
 
 SIGN_IN = (
-    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role is attached; "
-    "AWS_SKIP_SIGNATURE=true reads a public bucket without"
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run on a machine that has a role; "
+    "AWS_SKIP_SIGNATURE=true reads a public bucket without credentials"
 )
 
 

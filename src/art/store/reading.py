@@ -97,7 +97,8 @@ class CheckpointReader:
         if isinstance(selection, Selection):
             return selection
         self._require_model(model)
-        raise CheckpointNotFoundError(absence(pick, model, selection, has=self._has(model)))
+        has = self._has(model) if selection or self.steps(model) else "it has none yet: each training step writes one"
+        raise CheckpointNotFoundError(absence(pick, model, selection, has=has))
 
     def best(self, model: ModelRef, scores: Mapping[int, float]) -> Checkpoint | None:
         """Open the checkpoint with the highest score, the newest of equals; None when no scored step has one."""
@@ -220,7 +221,8 @@ class CheckpointReader:
             if self._folder(model).is_dir():
                 return
         known = self.models()
-        has = f"there are {listed(known)}" if known else f"{self.root} has no models"
+        no_models = f"{self.root} has no models. Train one, or name the root that has it: LocalBackend(path=...)"
+        has = f"there are {listed(known)}" if known else no_models
         raise ModelNotFoundError(f"There is no model {model}; {has}.")
 
     def _has(self, model: ModelRef) -> str:

@@ -31,7 +31,8 @@ def out_of_memory_named(*, micro_batch_tokens: int, longest_row: int) -> Generat
         raise OutOfMemoryError(
             "This step does not fit into memory, and was undone. Lower TrainConfig(micro_batch_tokens=...), which is "
             f"{micro_batch_tokens:,} (only rounding depends on it), and train on the same groups again; the longest "
-            f"row has {longest_row:,} tokens, and is never divided. ({str(error).partition(chr(10))[0]})"
+            f"row has {longest_row:,} tokens, and is never divided: if it alone does not fit, ask for shorter answers. "
+            f"({str(error).partition(chr(10))[0]})"
         ) from None
 
 

@@ -131,7 +131,10 @@ def _why_nothing(prepared: Prepared) -> str:
     if not prepared.metrics["trajectories"]:
         return f"Of {groups} groups none has a trajectory to learn from."
     if silent == groups:
-        return f"In each of {groups} groups all rewards are equal, so there is nothing to learn from them."
+        return (
+            f"In each of {groups} groups all rewards are equal, so there is nothing to learn from them. Ask for more "
+            "answers to a prompt, sample at a higher temperature, or reward in finer grades."
+        )
     return "No trajectory of a group whose rewards differ can be trained on."
 
 
