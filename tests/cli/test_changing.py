@@ -71,7 +71,7 @@ def test_another_fork_into_a_model_is_refused_with_its_steps(art: Art, store: Ch
 
     assert done.returncode == 1
     assert "it has steps 100, 150, 200" in done.stderr
-    assert "--overwrite" in done.stderr
+    assert "--continue-if-exists, or set its steps aside with --overwrite" in done.stderr
     assert tree(store.root) == before
 
 

@@ -54,7 +54,7 @@ def test_a_limit_before_every_step_names_the_steps_there_are(store: CheckpointSt
 
 
 def test_an_unknown_model_names_the_models_there_are(store: CheckpointStore, main: ModelRef):
-    with pytest.raises(ModelNotFoundError, match="has no models"):
+    with pytest.raises(ModelNotFoundError, match=r"has no models\. Train one, or name the root"):
         store.select(main)
     write_checkpoint(store, main, 1)
     with pytest.raises(ModelNotFoundError, match="no model shop/agent-3; there are shop/agent-1"):
@@ -116,6 +116,13 @@ def test_nothing_but_half_written_steps_is_an_error_that_says_so(store: Checkpoi
     (checkpoints_of(store, main) / "0002").mkdir(parents=True)
 
     with pytest.raises(CheckpointNotFoundError, match=r"it has no checkpoints\. Step 2 was skipped: it has neither"):
+        store.select(main)
+
+
+def test_a_model_without_steps_says_what_writes_one(store: CheckpointStore, main: ModelRef):
+    checkpoints_of(store, main).mkdir(parents=True)
+
+    with pytest.raises(CheckpointNotFoundError, match="it has none yet: each training step writes one"):
         store.select(main)
 
 
