@@ -16,7 +16,7 @@ from art.local.given import rollout_seconds
 
 
 @pytest.mark.parametrize(
-    "given", [None, 5, "x", [5], ["x"], [[]], [art.Trajectory()]], ids=lambda given: str(given)[:11]
+    "given", [None, 5, "x", [5], ["x"], [[5]], [art.Trajectory()]], ids=lambda given: str(given)[:11]
 )
 def test_what_is_no_list_of_groups_is_refused_and_nothing_is_trained(
     small_model: Path, tmp_path: Path, given: object

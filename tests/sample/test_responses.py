@@ -169,7 +169,8 @@ def test_a_rollout_through_responses_is_captured(served: Served, *, streams: boo
     *read, choice = trajectory.messages_and_choices
     assert read == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
     assert isinstance(choice, Choice)
-    assert len(sampled_tokens(choice).token_ids) == 30  # type: ignore[union-attr]
+    tokens = len(sampled_tokens(choice).token_ids)  # type: ignore[union-attr]
+    assert tokens == 30 or (0 < tokens < 30 and choice.finish_reason == "stop")
 
 
 @pytest.mark.parametrize(
