@@ -129,7 +129,7 @@ class Bench:
         Remote.open(BUCKET, prefix=to.name).push(self.store.open(MODEL.at(5)))
 
     def _raw(self, to: Path) -> None:
-        store, size = self.remote._objects.store, 16 * MIB
+        store, size = self.remote._objects._patient, 16 * MIB
         for name in ("adapter_model.safetensors", "optimizer.safetensors"):
             path = f"{self.key}/{name}"
             total = obstore.head(store, path)["size"]
