@@ -73,7 +73,7 @@ def test_the_child_has_both_parents_and_trains_on_with_a_fresh_optimizer(trained
     store.verify(store.open(CHILD.at(3)))
     later = store.open(CHILD.at(3)).manifest.ancestry[-1]
     assert later.merge == hop.merge
-    with pytest.raises(DestinationNotEmptyError):
+    with pytest.raises(DestinationNotEmptyError, match=r"cannot begin with a merge.*Choose a new name, or delete"):
         merge(store)
 
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from art.errors import BaseModelMismatchError, ConfigurationError, IncompatibleError, LoRAShapeMismatchError
+from art.errors import (
+    BaseModelMismatchError,
+    ConfigurationError,
+    DestinationNotEmptyError,
+    IncompatibleError,
+    LoRAShapeMismatchError,
+)
 from art.format.kinds import ADAPTER, RESETTABLE
 from art.format.lineage import hop_from
 from art.format.manifest import Manifest, Merge, Parent
@@ -57,6 +63,16 @@ def merge(store: CheckpointStore, request: MergeRequest, *, combine: Combine) ->
     The same merge repeated does nothing. Raises `IncompatibleError` for checkpoints that cannot be merged, and
     `DestinationNotEmptyError` for a model that has checkpoints.
     """
+    try:
+        return _merged(store, request, combine)
+    except DestinationNotEmptyError as error:
+        # A fork's way out, setting steps aside or going on, is none here.
+        raise DestinationNotEmptyError(
+            f"{request.into} cannot begin with a merge: it has checkpoints. Choose a new name, or delete them first."
+        ) from error
+
+
+def _merged(store: CheckpointStore, request: MergeRequest, combine: Combine) -> Merged:
     started = time.perf_counter()
     first = store.select(request.first, request.first_pick).checkpoint
     second = store.select(request.second, request.second_pick).checkpoint
