@@ -291,11 +291,15 @@ def make_folder(folder: Path) -> None:
         try:
             folder.mkdir()
         except FileExistsError:
-            # Unlike `mkdir(exist_ok=True)`, which raises where the folder is gone when it is looked at.
-            if folder.is_dir():
+            # Unlike `mkdir(exist_ok=True)`, which raises where the folder is gone when it is looked at. One look at it:
+            # between two looks it may go and come.
+            try:
+                mode = folder.lstat().st_mode
+            except FileNotFoundError:
+                continue
+            if stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and folder.is_dir()):
                 return
-            if os.path.lexists(folder) and not folder.is_dir():
-                raise
+            raise
         else:
             return
 
