@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from art.errors import ConfigurationError, CorruptCheckpointError
 from art.names import ModelRef
-from art.ops.signing import PASSWORD_VARIABLE, Signed, check_signatures, sign, sign_there
+from art.ops.signing import PASSWORD_VARIABLE, Signed, check_signatures, sign
 from art.ops.verify import Signature, check, verify
 from art.remote.remote import Remote
 from art.store.store import CheckpointStore
@@ -80,7 +80,7 @@ def test_what_was_signed_is_known_to_be(store: CheckpointStore, place: Path, cur
 
     signed = sign(store, checkpoint, key)
 
-    assert checked(store, MAIN, 2, key) == Signature(file=str(signed.path))
+    assert checked(store, MAIN, 2, key) == Signature(file=signed.where)
     assert checked(store, MAIN, 1, key).problem == "it is not signed"
     assert tree(checkpoint.path) == before
     assert store.open(MAIN.at(2)) == checkpoint
@@ -93,14 +93,14 @@ def test_the_program_of_others_agrees(store: CheckpointStore, place: Path, key: 
 
     signed = sign(store, checkpoint, key)
 
-    assert stock(checkpoint.path, signed.path, key).returncode == 0
-    assert stock(store.open(MAIN.at(1)).path, signed.path, key).returncode != 0
-    assert stock(checkpoint.path, signed.path, stranger).returncode != 0
+    assert stock(checkpoint.path, Path(signed.where), key).returncode == 0
+    assert stock(store.open(MAIN.at(1)).path, Path(signed.where), key).returncode != 0
+    assert stock(checkpoint.path, Path(signed.where), stranger).returncode != 0
 
 
 def test_a_signature_that_the_program_of_others_made_counts(store: CheckpointStore, key: Path):
     checkpoint = store.open(MAIN.at(2))
-    ours = sign(store, checkpoint, key).path
+    ours = Path(sign(store, checkpoint, key).where)
     ours.unlink()
     command = [Path(sys.executable).with_name("model_signing"), "sign", "key", checkpoint.path]
 
@@ -120,7 +120,7 @@ def test_two_people_can_sign_one_checkpoint(store: CheckpointStore, place: Path,
     other = write_keys(place / "other", ec.generate_private_key(ec.SECP384R1()))
     both = [sign(store, store.open(MAIN.at(2)), one) for one in (key, other)]
 
-    assert [checked(store, MAIN, 2, one).file for one in (key, other)] == [str(signed.path) for signed in both]
+    assert [checked(store, MAIN, 2, one).file for one in (key, other)] == [signed.where for signed in both]
 
 
 def alter_weights(signed: Signed, checkpoint: Path) -> None:
@@ -143,30 +143,30 @@ def add_a_file(signed: Signed, checkpoint: Path) -> None:
 
 
 def swap_signature(signed: Signed, checkpoint: Path) -> None:
-    other = next(path for path in signed.path.parent.iterdir() if path != signed.path)
-    other.replace(signed.path)
+    other = next(path for path in Path(signed.where).parent.iterdir() if path != Path(signed.where))
+    other.replace(Path(signed.where))
 
 
 def cut_signature(signed: Signed, checkpoint: Path) -> None:
-    content = signed.path.read_bytes()
-    signed.path.unlink()
-    signed.path.write_bytes(content[:-9])
+    content = Path(signed.where).read_bytes()
+    Path(signed.where).unlink()
+    Path(signed.where).write_bytes(content[:-9])
 
 
 def forge_payload(signed: Signed, checkpoint: Path) -> None:
-    bundle = json.loads(signed.path.read_bytes())
+    bundle = json.loads(Path(signed.where).read_bytes())
     bundle["dsseEnvelope"]["payload"] = bundle["dsseEnvelope"]["payload"].replace("A", "B", 1)
-    signed.path.unlink()
-    signed.path.write_text(json.dumps(bundle))
+    Path(signed.where).unlink()
+    Path(signed.where).write_text(json.dumps(bundle))
 
 
 def forge_shape(signed: Signed, checkpoint: Path) -> None:
-    signed.path.unlink()
-    signed.path.write_text('{"verificationMaterial": [], "dsseEnvelope": {"payload": 5}}')
+    Path(signed.where).unlink()
+    Path(signed.where).write_text('{"verificationMaterial": [], "dsseEnvelope": {"payload": 5}}')
 
 
 def link_signature(signed: Signed, checkpoint: Path) -> None:
-    signed.path.symlink_to(signed.path.rename(checkpoint.parents[5] / "elsewhere.sig"))
+    Path(signed.where).symlink_to(Path(signed.where).rename(checkpoint.parents[5] / "elsewhere.sig"))
 
 
 CHANGES = [alter_weights, alter_manifest, add_a_file, swap_signature]
@@ -196,8 +196,8 @@ def test_a_signature_goes_to_a_bucket_and_comes_back(store: CheckpointStore, pla
     remote.fetch(remote.open_checkpoint(MAIN.at(2)), elsewhere)
     remote.fetch_history(elsewhere, MAIN)
 
-    there = elsewhere.root / signed.path.relative_to(store.root)
-    assert there.read_bytes() == signed.path.read_bytes()
+    there = elsewhere.root / Path(signed.where).relative_to(store.root)
+    assert there.read_bytes() == Path(signed.where).read_bytes()
     assert checked(elsewhere, MAIN, 2, key) == Signature(file=str(there))
 
 
@@ -206,13 +206,13 @@ def test_a_bucket_keeps_the_signature_that_it_has(store: CheckpointStore, place:
     remote = Remote.open(f"file://{place}/bucket")
     signed = sign(store, store.open(MAIN.at(2)), key)
     remote.push_history(store, MAIN)
-    there = place / "bucket" / signed.path.relative_to(store.root)
+    there = place / "bucket" / Path(signed.where).relative_to(store.root)
     first = there.read_bytes()
 
     sign(store, store.open(MAIN.at(2)), key)
     remote.push_history(store, MAIN)
 
-    assert signed.path.read_bytes() != first
+    assert Path(signed.where).read_bytes() != first
     assert there.read_bytes() == first
 
 
@@ -324,7 +324,7 @@ def bucket(request: pytest.FixtureRequest, store: CheckpointStore, place: Path) 
 def test_what_lies_in_a_bucket_is_signed_and_checked_there(store: CheckpointStore, bucket: Remote, key: Path):
     second = bucket.open_checkpoint(MAIN.at(2))
 
-    signed = [sign_there(bucket, second, key).url for _ in range(2)][-1]
+    signed = [sign(bucket, second, key).where for _ in range(2)][-1]
     bucket.fetch_history(store, MAIN)
 
     reports = check_signatures(bucket, verify(bucket, [MAIN]), key.with_suffix(".pub"))
@@ -338,7 +338,7 @@ def test_a_signature_in_a_bucket_that_fits_no_more_is_said(
 ):
     stranger = write_keys(place / "stranger", ec.generate_private_key(ec.SECP256R1()))
     for step in (1, 2):
-        sign_there(bucket, bucket.open_checkpoint(MAIN.at(step)), key)
+        sign(bucket, bucket.open_checkpoint(MAIN.at(step)), key)
     (first,), (second,) = (bucket.signatures(MAIN, bucket.open_checkpoint(MAIN.at(step)).digest) for step in (1, 2))
     keys = bucket.signatures(MAIN, None)
     bucket.write_signature(MAIN, Path(second).name, bucket.read_signature(keys[first]))

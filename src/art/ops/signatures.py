@@ -19,7 +19,7 @@ from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.remote import Remote
 from art.store.checkpoint import Checkpoint
 from art.store.refusal import explained
-from art.store.signatures import signatures_of
+from art.store.signatures import signatures_of, write_signature
 from art.store.store import CheckpointStore
 
 
@@ -46,6 +46,14 @@ class SignedPlace(Protocol):
         """Have the files of a checkpoint here for a while."""
         ...
 
+    def verify(self, ref: CheckpointRef) -> None:
+        """Check every byte that `brought` does not check; raises `CorruptCheckpointError`."""
+        ...
+
+    def write(self, model: ModelRef, name: str, content: bytes) -> str:
+        """Write a signature, over an earlier one of the same key; gives where it lies."""
+        ...
+
 
 @dataclass(frozen=True)
 class SignedHere:
@@ -63,6 +71,12 @@ class SignedHere:
     def brought(self, ref: CheckpointRef, digest: str) -> Generator[Signable]:
         paths = signatures_of(self.store.root, ref.model, digest)
         yield Signable(self.store.open(ref).path, {str(path): path for path in paths})
+
+    def verify(self, ref: CheckpointRef) -> None:
+        self.store.verify(self.store.open(ref))
+
+    def write(self, model: ModelRef, name: str, content: bytes) -> str:
+        return str(write_signature(self.store.root, model, name, content))
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,12 @@ class SignedThere:
                 paths[url] = folder.parent / key.rpartition("/")[2]
                 paths[url].write_bytes(self.remote.read_signature(key))
             yield Signable(folder, paths)
+
+    def verify(self, ref: CheckpointRef) -> None:
+        """What is fetched is compared with the manifest on the way."""
+
+    def write(self, model: ModelRef, name: str, content: bytes) -> str:
+        return self.remote.write_signature(model, name, content)
 
 
 def signed_place(place: CheckpointStore | Remote) -> SignedPlace:

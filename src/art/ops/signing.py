@@ -14,6 +14,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, cast
 
@@ -22,14 +23,11 @@ from art.format import layout
 from art.format.json import parse_object
 from art.names import CheckpointRef
 from art.ops.held import Held, StepState
-from art.ops.signatures import SignedPlace, fetched, signed_place
+from art.ops.signatures import SignedPlace, signed_place
 from art.ops.verify import Signature, StepReport
-from art.remote.checkpoint import RemoteCheckpoint
 from art.remote.remote import Remote
-from art.store import staging
-from art.store.checkpoint import Checkpoint
 from art.store.refusal import explained
-from art.store.signatures import MAX_BYTES, read_signature, signature_name, write_signature
+from art.store.signatures import MAX_BYTES, read_signature, signature_name
 from art.store.store import CheckpointStore
 
 PASSWORD_VARIABLE = "ART_KEY_PASSWORD"
@@ -39,50 +37,30 @@ PASSWORD_VARIABLE = "ART_KEY_PASSWORD"
 class Signed:
     """A signature that was written."""
 
-    path: Path
+    where: str
+    """Its file, or its URL in a bucket."""
     key: str
     """SHA-256 of the public key, as the signature names it."""
 
 
-@dataclass(frozen=True)
-class SignedInBucket:
-    """A signature that was written into a bucket."""
-
-    url: str
-    key: str
-    """As in `Signed`."""
-
-
-def sign(store: CheckpointStore, checkpoint: Checkpoint, private_key: Path) -> Signed:
+def sign(place: CheckpointStore | Remote, checkpoint: Held, private_key: Path) -> Signed:
     """Sign a checkpoint whose every byte is right; signing it again with the same key writes the signature anew.
 
-    Raises `CorruptCheckpointError` for a damaged checkpoint, and `ConfigurationError` for a key that cannot sign.
+    What lies in a bucket is fetched for that, and nothing of it stays here. Raises `CorruptCheckpointError` for a
+    damaged checkpoint, `CheckpointNotFoundError` for one that goes meanwhile, and `ConfigurationError` for a key that
+    cannot sign.
     """
     digest = _identity(checkpoint)
-    signing = _extra().signing
-    store.verify(checkpoint)
-    with staging.new_staging(store.staging) as fresh:
-        bundle = fresh / "bundle"
-        _write_bundle(signing, checkpoint.path, bundle, private_key)
+    signing, signed = _extra().signing, signed_place(place)
+    signed.verify(checkpoint.ref)
+    with signed.brought(checkpoint.ref, digest) as signable, TemporaryDirectory(prefix="art-signature-") as fresh:
+        bundle = Path(fresh, "bundle")
+        _write_bundle(signing, signable.folder, bundle, private_key)
         content = bundle.read_bytes()
-    store.require(checkpoint)
+    if signed.open(checkpoint.ref).digest != digest:
+        raise CheckpointNotFoundError(f"{checkpoint.ref} was deleted or replaced meanwhile; it is not signed.")
     key = _hint(content, str(private_key))
-    name = signature_name(digest, key)
-    return Signed(write_signature(store.root, checkpoint.ref.model, name, content), key)
-
-
-def sign_there(remote: Remote, checkpoint: RemoteCheckpoint, private_key: Path) -> SignedInBucket:
-    """Sign a checkpoint of a bucket, as `sign` does: its files are fetched for that, and nothing of them stays here."""
-    digest = _identity(checkpoint)
-    signing = _extra().signing
-    with fetched(remote, checkpoint) as folder:
-        bundle = folder.with_name("bundle")
-        _write_bundle(signing, folder, bundle, private_key)
-        content = bundle.read_bytes()
-    if remote.open_checkpoint(checkpoint.ref).digest != digest:
-        raise CheckpointNotFoundError(f"{checkpoint.url} was deleted or replaced meanwhile; it is not signed.")
-    key = _hint(content, str(private_key))
-    return SignedInBucket(remote.write_signature(checkpoint.ref.model, signature_name(digest, key), content), key)
+    return Signed(signed.write(checkpoint.ref.model, signature_name(digest, key), content), key)
 
 
 def check_signatures(

@@ -25,21 +25,16 @@ def sign(
     """
     from art.format.pick import pick_of
     from art.ops import signing
-    from art.store.store import CheckpointStore
 
     invocation = settle(context, root, project, as_json)
     address = invocation.address(what)
     place, pick = invocation.place_to_change(address.url), pick_of(step=address.step)
     with output.working(f"signing {what} ..."):
-        if isinstance(place, CheckpointStore):
-            checkpoint = place.select(address.model, pick).checkpoint
-            signed = signing.sign(place, checkpoint, key)
-            where = str(signed.path)
-        else:
-            checkpoint = place.select(address.model, pick).checkpoint
-            signed = signing.sign_there(place, checkpoint, key)
-            where = signed.url
+        checkpoint = place.select(address.model, pick).checkpoint
+        signed = signing.sign(place, checkpoint, key)
     if invocation.as_json:
-        output.print_json({"ref": str(checkpoint.ref), "digest": checkpoint.digest, "key": signed.key, "path": where})
+        output.print_json(
+            {"ref": str(checkpoint.ref), "digest": checkpoint.digest, "key": signed.key, "path": signed.where}
+        )
     else:
-        output.print_lines([f"{checkpoint.ref} is signed.", f"  {where}"])
+        output.print_lines([f"{checkpoint.ref} is signed.", f"  {signed.where}"])
