@@ -59,3 +59,14 @@ def test_a_model_that_cannot_stand_at_its_checkpoint_leaves_its_port_free(small_
             await backend.register(small(small_model), port=port)
 
     asyncio.run(body())
+
+
+def test_what_trains_is_no_thread_that_stays(tmp_path: Path):
+    async def body() -> list[threading.Thread]:
+        async with LocalBackend(path=tmp_path / "root") as backend:
+            return [await backend._sessions.in_training_thread(threading.current_thread) for _ in range(2)]
+
+    first, second = asyncio.run(body())
+
+    assert first is not second
+    assert not first.is_alive()
