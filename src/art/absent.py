@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from inspect import Signature
 from types import ModuleType
@@ -40,7 +41,12 @@ INSTEAD = {
     "art.pipeline_trainer": "artfork samples and trains in turn. Use art.gather_trajectory_groups, then model.train, "
     "in a loop; art.trajectory_group_batches samples the next batches while one is trained on.",
     "art.distill": "artfork does not learn a teacher's distribution. model.train_sft learns what a teacher said.",
+    "art.client": f"artfork speaks to no service of its own. {_ON_THIS_MACHINE}",
     "art.preprocessing": _NOT_PUBLIC,
+    "art.test": "ART's own tests stay with ART: docs/guides/from-art.md says what differs here.",
+    "art.torchtune": "artfork trains LoRA adapters with PyTorch, not with torchtune. Use art.local.LocalBackend.",
+    "art.trajectories.tensors": _NOT_PUBLIC,
+    "art.weight_transfer": "artfork serves each step's adapter beside the base, and sends no weights.",
     "art.loss": _LOSSES,
     "art.costs": _COSTS,
     "art.api_costs": _COSTS,
@@ -48,6 +54,8 @@ INSTEAD = {
     "get_final_completion() gives Choices that can be trained on.",
     "art.local.service": "art.local.LocalBackend trains and serves by itself.",
     "art.local.checkpoints": _CHECKPOINTS,
+    "art.local.pack": _NOT_PUBLIC,
+    "art.local.tokenize": _NOT_PUBLIC,
     "art.local.api": "LocalAPI is now LocalBackend: from art.local import LocalBackend.",
     "art.adapter_leases": _STEPS,
     "art.local.adapter_leases": _STEPS,
@@ -80,6 +88,7 @@ INSTEAD = {
     "art.utils.cache_dirs": _INSIDE,
     "art.utils.chat_template": "tokenizer.apply_chat_template of transformers writes a conversation.",
     "art.utils.convert_moe_lora": "Adapters of experts are written as PEFT writes them.",
+    "art.utils.get_trajectory_messages": "trajectory.messages() gives a conversation as message dicts.",
     "art.utils.group_aggregate": _NOT_PUBLIC,
     "art.utils.grpo": _NOT_PUBLIC,
     "art.utils.lifecycle": _INSIDE,
@@ -117,7 +126,11 @@ HOME_OF = {
     "PIPELINE_RL_METRIC_DEFINITIONS": "art.metrics_taxonomy",
     "PIPELINE_RL_SCORE_METRICS": "art.metrics_taxonomy",
     "LocalServingUnavailableError": "art.serving_capabilities",
+    "disable_broken_torchvision_for_transformers": "art.transformers",
     "get_tokenizer": "art.tokenizer",
+    "patch_preprocess_mask_arguments": "art.transformers",
+    "suppress_litellm_serialization_warnings": "art.utils.suppress_litellm_serialization_warnings",
+    "GuidedDecodingParams": "art.vllm",
     "tensorize": "art.preprocessing",
     "tokenize": "art.preprocessing",
 }
@@ -145,19 +158,43 @@ _COMPACT = (
     "compact_validate", "compact_validate_json", "serialize_chat_completion", "serialize_history",
     "serialize_messages_and_choices",
 )  # fmt: skip
-_VLLM = ("RolloutWeightUpdateMode", "VllmRuntimeMode", "VllmRuntimeArgs", "ArtVllmMetricsTimeoutError")
+_AS_DICTS = (
+    "trajectory_group_to_dict", "trajectory_to_dict", "history_to_dict", "message_or_choice_to_dict",
+    "dict_to_trajectory_group", "dict_to_trajectory", "dict_to_message_or_choice",
+)  # fmt: skip
+_VLLM = ("RolloutWeightUpdateMode", "RolloutWeightsMode", "VllmRuntimeMode", "VllmRuntimeArgs", "WeightTransferConfig",
+    "ArtVllmMetricsTimeoutError", "create_train_step_vllm_metrics_collector", "collect_train_step_vllm_metrics",
+)  # fmt: skip
 _DEPLOYMENT = (
     "UnsupportedLoRADeploymentProviderError", "UnsupportedBaseModelDeploymentError", "LoRADeploymentTimedOutError",
 )  # fmt: skip
 _CHECKED = (
     "BackendModelConfig", "OptimizerNames", "SchedulerType", "get_openai_server_config", "is_dedicated_mode",
-    "is_external_vllm_mode", "validate_dedicated_config",
+    "is_external_vllm_mode", "validate_dedicated_config", "DebugOption", "FSDPOption", "HubStrategy",
+    "IntervalStrategy", "SaveStrategy", "PEFT_ARGS_MIGRATION_MESSAGE", "TorchtuneModel", "TorchtuneModelType",
+    "get_model_config",
+)  # fmt: skip
+_BUCKETS = ("archive_and_presign_step_url", "ensure_bucket_exists", "s3_sync", "build_s3_zipped_step_path")
+_METRICS = ("is_builder_managed_metric", "is_cumulative_metric_key", "to_cumulative_metric_key")
+_RECORDING = (
+    "AutoTrajectoryContext", "auto_trajectory_context_var", "patch_httpx", "parse_sse_to_chat_completion",
+    "YieldTrajectoryContext", "yield_trajectory_context_var", "CURRENT_CONFIG", "LoggingLLM", "add_thread",
+    "create_messages_from_logs", "DEFAULT_INVOKE_TIMEOUT", "OPENAI_COMPATIBLE_PROVIDERS",
+)  # fmt: skip
+_PRIVATE = (
+    "AnyTrainableModel", "automatic_gpu_cost_per_hour_usd", "cache_path",
+    "resolve_sft_batch_size", "supports_automatic_train_step_metrics",
 )  # fmt: skip
 NAMES = {
     **{name: INSTEAD[home] for name, home in HOME_OF.items()},
     **dict.fromkeys(_EXCHANGES, _EXCHANGED),
     **dict.fromkeys(_TOKENS, _NOT_PUBLIC),
     **dict.fromkeys(_COMPACT, "trajectory.model_dump_json() and Trajectory.model_validate_json() write and read it."),
+    **dict.fromkeys(_AS_DICTS, "model_dump() and model_validate() of trajectories and groups write and read dicts."),
+    **dict.fromkeys(_BUCKETS, "`art push`, `art pull` and push_model_to_s3 move checkpoints, without another program."),
+    **dict.fromkeys(_METRICS, INSTEAD["art.metrics_taxonomy"]),
+    **dict.fromkeys(_RECORDING, _COLLECTED),
+    **dict.fromkeys(_PRIVATE, _INSIDE),
     **dict.fromkeys(_VLLM, INSTEAD["art.vllm"]),
     **dict.fromkeys(_DEPLOYMENT, _DEPLOYING),
     **dict.fromkeys(_CHECKED, _SETTINGS),
@@ -167,6 +204,9 @@ NAMES = {
     "cost_calculator": _COSTS,
     "exact_adapter_lease": _STEPS,
     "adapter_lease": _STEPS,
+    "drain_pending": "flush() gives what waits, and empties it.",
+    "gather_context_var": "art.gather.get_gather_context() and set_gather_context(context) are its two uses.",
+    "pull_model_trajectories": INSTEAD["art.utils.benchmarking.pull_model_trajectories"],
     "adapter_retention_lease": _STEPS,
     "prune_model_adapters": _CHECKPOINTS,
 }
@@ -178,6 +218,15 @@ def missing(module: str, name: str) -> Exception:
     if name in NAMES:
         return ImportError(f"There is no {module}.{name} here: {NAMES[name]}", name=module)
     return AttributeError(f"module {module!r} has no attribute {name!r}")
+
+
+def instead_in(module: str) -> Callable[[str], Any]:
+    """Give the `__getattr__` of a module that ART has too."""
+
+    def refuse(name: str) -> Any:
+        raise missing(module, name)
+
+    return refuse
 
 
 class _Signature:

@@ -6,11 +6,13 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import JsonValue
 
+from art.absent import INSTEAD, instead_in
 from art.config import LoRAConfig, TrainConfig, TrainSFTConfig
+from art.errors import ConfigurationError
 from art.metrics import MetricsBuilder
 from art.names import ModelRef
 from art.position import Positions
@@ -103,6 +105,12 @@ class Draws(Protocol):
 class Backend(Records, Protocol):
     """Trains models, serves them, and keeps their checkpoints and histories."""
 
+    def __new__(cls, *_: Any, **options: Any) -> Self:
+        """Refuse to be made, as scripts of ART's older releases make one of a server's address."""
+        if cls is Backend:
+            raise ConfigurationError(f"art.Backend names what any backend does. {INSTEAD['art.client']}")
+        return super().__new__(cls)
+
     async def register(self, model: AnyModel, *, port: int = 0) -> Inference | None: ...
 
     async def train(
@@ -146,3 +154,6 @@ def as_groups(items: Iterable[Trajectory | BaseException | TrajectoryGroup | Non
     loose = [item for item in items if not isinstance(item, TrajectoryGroup)]
     groups = [item for item in items if isinstance(item, TrajectoryGroup)]
     return [*groups, TrajectoryGroup(loose)] if loose else groups
+
+
+__getattr__ = instead_in(__name__)

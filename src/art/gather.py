@@ -17,6 +17,7 @@ from typing import Any, TypeVar, overload
 from tqdm import std
 from tqdm.auto import tqdm
 
+from art.absent import instead_in
 from art.durations import timed
 from art.errors import ConfigurationError
 from art.sampled import find_sampled
@@ -339,3 +340,6 @@ async def _all(running: list[Awaitable[T]]) -> list[T]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+__getattr__ = instead_in(__name__)

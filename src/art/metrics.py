@@ -17,6 +17,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from art.absent import SaysInstead, instead_in
 from art.errors import ConfigurationError
 from art.prices import Prices, cost_of, listed_prices, stated_cost
 from art.settings import nearest
@@ -50,7 +51,7 @@ class _Book:
     )
 
 
-class MetricsBuilder:
+class MetricsBuilder(SaysInstead):
     """Adds up what a step cost, took and used, for one context of costs: `train`, `eval` or one of your own.
 
     >>> builder = MetricsBuilder("train")
@@ -296,3 +297,6 @@ def _along_paths(costs: Mapping[str, float]) -> dict[str, float]:
 def _total_of(name: str) -> str:
     section, rest = name.split("/", 1)
     return f"{section}/{CUMULATIVE}/{rest.removeprefix('step_')}"
+
+
+__getattr__ = instead_in(__name__)

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 def retry(
     max_attempts: int = 3,
-    delay: float = 1.0,
+    delay: float = 0.25,
     backoff_factor: float = 2.0,
     exceptions: tuple[type[Exception], ...] = (Exception,),
     on_retry: Callable[[Exception, int], None] | None = None,

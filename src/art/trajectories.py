@@ -28,12 +28,13 @@ from pydantic import (
 )
 
 from art import drawing
-from art.absent import SaysInstead, missing
+from art.absent import missing
 from art.durations import DurationTracker, Period, timed
 from art.errors import TrainingDataError
 from art.failures import FailedRollout, read_failure
 from art.position import BatchPlace, current_place
 from art.sampled import STAYS_WITH_LITELLM, TOKEN_ID_PREFIX, SampledTokens, not_finite, sampled_tokens
+from art.unread import SaysUnread
 
 MAX_REWARD = 1e100
 """Squares of larger ones are beyond every number."""
@@ -45,6 +46,7 @@ __all__ = [
     "sampled_tokens",
 ]  # fmt: skip
 
+__path__: list[str] = []  # ART's is a package, and what it has below is refused in words
 COLLECTING = ("current_trajectory", "no_capture", "trajectory", "trajectory_group")
 """The names of `art.capture` that scripts import from here too."""
 
@@ -103,7 +105,7 @@ Conversation = Annotated[
 ]
 
 
-class History(SaysInstead, BaseModel, defer_build=True):
+class History(SaysUnread, BaseModel, defer_build=True):
     """One conversation: message dicts, and `Choice`s where the model under training spoke."""
 
     messages_and_choices: Conversation
@@ -187,7 +189,7 @@ class Trajectory(History):
         return {**{name: getattr(self, name) for name in told}, "messages": shown}
 
 
-class TrajectoryGroup(SaysInstead, BaseModel, defer_build=True):
+class TrajectoryGroup(SaysUnread, BaseModel, defer_build=True):
     """Trajectories that compete: each one's advantage is relative to the group's mean reward.
 
     Built from awaitables it is itself awaitable, and empty until then. A rollout may return several trajectories.
@@ -223,7 +225,7 @@ class TrajectoryGroup(SaysInstead, BaseModel, defer_build=True):
         super().__init__(
             trajectories=[t for t in items if isinstance(t, Trajectory | dict)],
             exceptions=[*exceptions, *(t for t in items if isinstance(t, BaseException))],
-            **fields,
+            **{name: value for name, value in fields.items() if value is not None},
         )
         self._pending = [t for t in items if isinstance(t, Awaitable)]
 

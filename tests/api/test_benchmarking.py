@@ -75,7 +75,7 @@ def test_models_that_are_named_and_projects_that_are_not_there(root: Path):
 
 
 def test_a_line_goes_over_the_steps_and_a_model_of_one_step_is_level(root: Path):
-    keys = [BenchmarkModelKey("agent", "Ours", "val"), "gpt"]
+    keys = [BenchmarkModelKey("agent", "Ours", None), "gpt"]
 
     figure = training_progress_chart(load(root), "won", models=keys, title="Games", y_label="share", perfect_score=1.0)
 
@@ -91,6 +91,8 @@ def test_a_bar_shows_the_first_step_and_what_was_gained(root: Path):
 
     assert [bar.get_height() for bar in figure.axes[0].patches] == [25.0, 50.0, 50.0]
     assert [text.get_text() for text in figure.axes[0].texts] == ["75%", "50%"]
+    exact = percentage_comparison_bar_chart(load(root), "won", models=["agent"], num_decimals=1)
+    assert [text.get_text() for text in exact.axes[0].texts] == ["75.0%"]
 
 
 def test_every_model_is_shown_where_none_is_named(root: Path):

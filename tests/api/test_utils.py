@@ -153,3 +153,17 @@ def test_a_teachers_call_of_a_tool_that_nobody_has_is_refused():
 
     with pytest.raises(ConfigurationError, match="called 'sub'; base_tools has add"):
         get_guided_completion_params(completion({"tool_calls": [call]}), [ADD])
+
+
+def test_the_address_of_a_model_in_a_bucket(monkeypatch: pytest.MonkeyPatch):
+    from art.utils.s3 import build_s3_path
+
+    named = {"model_name": "agent", "project": "shop"}
+
+    assert build_s3_path(**named, s3_bucket="bucket", prefix="/runs/") == "s3://bucket/runs/shop/models/agent"
+    assert build_s3_path(**named, s3_bucket="bucket", step=7) == "s3://bucket/shop/models/agent/checkpoints/0007"
+    monkeypatch.setenv("BACKUP_BUCKET", "gs://other/below")
+    assert build_s3_path(**named) == "gs://other/below/shop/models/agent"
+    monkeypatch.delenv("BACKUP_BUCKET")
+    with pytest.raises(ConfigurationError, match="BACKUP_BUCKET"):
+        build_s3_path(**named)

@@ -25,7 +25,8 @@ GIVEN_SIGNATURES = {
     "mcp/generate_scenarios.py",
     "model.py",
     "rollouts.py",
-    "utils/benchmarking/charts.py",
+    "utils/benchmarking/charts/percentage_comparison_bar_chart.py",
+    "utils/benchmarking/charts/training_progress_chart.py",
     "utils/s3.py",
     "utils/sft.py",
 }

@@ -26,10 +26,15 @@ _log = logging.getLogger("art")
 
 def open_remote(bucket: str | None, prefix: str | None) -> Remote:
     """Open the bucket that was named, or the one in `BACKUP_BUCKET`; raises `ConfigurationError` without either."""
+    return Remote.open(named_bucket(bucket), prefix=prefix)
+
+
+def named_bucket(bucket: str | None) -> str:
+    """Give the bucket that was named, or the one in `BACKUP_BUCKET`; raises `ConfigurationError` without either."""
     chosen = bucket or os.environ.get(BUCKET_VARIABLE)
     if not chosen:
         raise ConfigurationError(f"No bucket was named; pass s3_bucket, or set {BUCKET_VARIABLE}.")
-    return Remote.open(chosen, prefix=prefix)
+    return chosen
 
 
 def has_default_bucket() -> bool:

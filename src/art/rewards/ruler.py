@@ -61,8 +61,8 @@ async def ruler(
     judge_model: str = DEFAULT_JUDGE,
     extra_litellm_params: Mapping[str, Any] | None = None,
     rubric: str = DEFAULT_RUBRIC,
-    *,
     tools: Sequence[Any] | None = None,
+    *,
     debug: bool = False,
 ) -> list[RulerScore]:
     """Have a judge score conversations relative to each other; gives a score for each, in their order.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import ValidationError
 
+from art.absent import instead_in
 from art.config import TrainSFTConfig
 from art.errors import TrainingDataError
 from art.trajectories import Trajectory
@@ -180,3 +181,6 @@ def _conversation(line: str, *, where: str) -> Trajectory:
         return Trajectory(messages_and_choices=list(values["messages"]), tools=values.get("tools"))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ValidationError) as error:
         raise TrainingDataError(f"{where} is not an object with messages: {error!r}.") from error
+
+
+__getattr__ = instead_in(__name__)

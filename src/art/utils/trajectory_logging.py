@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from art.absent import instead_in
 from art.errors import TrainingDataError
 from art.ops.recording import as_json, as_line, read_lines
 from art.trajectories import Trajectory, TrajectoryGroup
@@ -101,3 +102,6 @@ def _pyarrow() -> tuple[Any, Any]:
     except ImportError:
         raise ImportError("Parquet files are read and written with pyarrow: pip install pyarrow") from None
     return pyarrow, pyarrow.parquet
+
+
+__getattr__ = instead_in(__name__)

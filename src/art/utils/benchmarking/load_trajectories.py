@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from art.absent import instead_in
 from art.names import parse_step
 from art.ops.recording import read_lines
 from art.trajectories import Trajectory, TrajectoryGroup
@@ -104,3 +105,6 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     schema |= {name: polars.Float64 for name in told if name.startswith(NUMBERED)}
     schema |= {name: polars.Utf8 for name in told if name.startswith(DESCRIBED)}
     return polars.DataFrame(rows, schema=schema)
+
+
+__getattr__ = instead_in(__name__)

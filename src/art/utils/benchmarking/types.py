@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 class BenchmarkModelKey:
-    """A model, what a chart calls it, and the split whose trajectories count; None counts those of all."""
+    """A model, what a chart calls it, and the split whose trajectories count."""
 
-    def __init__(self, name: str, display_name: str | None = None, split: str | None = "val") -> None:
+    def __init__(self, name: str, display_name: str | None = None, split: str | None = None) -> None:
         self.name = name
         self.display_name = display_name or name
-        self.split = split
+        self.split = split or "val"
 
     def __str__(self) -> str:
         return self.display_name
