@@ -60,7 +60,7 @@ def filled(bucket: Remote, here: CheckpointStore) -> Remote:
 
 def objects_of(bucket: Remote) -> Objects:
     """What a test changes as a disk or a stranger might."""
-    return bucket.receiver(ModelRef("shop", "nobody")).objects
+    return bucket.receiver(ModelRef("shop", "nobody").at(1)).objects
 
 
 def alter(bucket: Remote, name: str) -> None:

@@ -318,7 +318,7 @@ def leave_half_set_aside(remote: Remote, ref: CheckpointRef, left: str) -> None:
     """Set a step aside as one who is killed once the record is written: what is left in its place is told."""
     objects, claim, key = remote._objects, str(layout.claim_path(ref)), str(layout.checkpoint_path(ref))
     contents = {item.key: objects.read(item.key) for item in objects.all(key)} | {claim: objects.read(claim)}
-    clear = remote.receiver(ref.model, overwrite=True).clear
+    clear = remote.overwriting_receiver(ref).clear
     assert clear is not None
     if ref.model == MAIN:
         rewind_to_1(remote)

@@ -254,7 +254,7 @@ def test_requests_of_a_fork_in_a_bucket_are_few(moto_bucket: str, proxy: FaultPr
     remote.fork(source, DESTINATION)
 
     # Per file a copy and a look; then the claim, the manifest, and what says that nothing is in the way or set aside.
-    assert len(proxy.requests) <= 2 * len(source.files) + 8
+    assert len(proxy.requests) <= 2 * len(source.files) + 5
     assert proxy.bytes_down < 20_000
     assert is_method("GET", "PUT", "HEAD")(proxy.requests[0])
 

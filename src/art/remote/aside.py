@@ -26,13 +26,13 @@ from art.format.manifest import FileEntry, read_manifest, utc_now
 from art.names import CheckpointRef, ModelRef, parse_step
 from art.remote import transfer
 from art.remote.checkpoint import RemoteCheckpoint
-from art.remote.copier import Copier, entries_of
+from art.remote.copier import Copier, FolderInBucket, entries_of
 from art.remote.errors import TakenError
 from art.remote.location import Patience
-from art.remote.objects import Object, Objects
+from art.remote.objects import Object, Objects, at_once
 from art.remote.shelf import Broken, BucketRecord, Shelf, below, content_of, is_old, record_of, shelves, step_at
 from art.remote.transfer import Meter
-from art.remote.write import create_or_same, write, write_file
+from art.remote.write import create_or_same, find_claim, write, write_files
 from art.store import foreign
 from art.store.aside import Cause, SetAside, choose_aside
 from art.store.wording import listed_steps
@@ -118,23 +118,25 @@ class Asides:
             self._finish(self._record(shelf.id))
         return [self._aside(shelf) for shelf in pending]
 
-    def settle_unseen(self) -> list[SetAside]:
-        """Finish what was recorded, as `settle` does, before something is written that it would take out again.
+    def beside_settling(self, read: Callable[[], Result]) -> Result:
+        """Read what is about to be written over; once more where a rewind had to be finished first.
 
-        A record that nobody can finish takes nothing out, and is passed over. Costs one request where nothing was set
-        aside since the last time.
+        Costs one request, sent at the same time, where nothing was set aside since the last time.
         """
-        if {parse_step(name) for name in self._objects.folders(self._folder)} <= self._settled:
-            return []
-        finished = list[SetAside]()
+        names, result = at_once(lambda: self._objects.folders(self._folder), read)
+        if {parse_step(name) for name in names} <= self._settled:
+            return result
+        self._settle_unseen()
+        return read()
+
+    def _settle_unseen(self) -> None:
+        """Finish what was recorded; a record that nobody can finish takes nothing out, and is passed over."""
         for shelf in self._shelves():
             if shelf.is_pending:
                 with suppress(CorruptCheckpointError):
                     self._finish(self._record(shelf.id))
-                    finished.append(self._aside(shelf))
             if shelf.is_recorded:
                 self._settled.add(shelf.id)
-        return finished
 
     def settling(self, work: Callable[[], Result]) -> Result:
         """Do some work, and once more when what was in its way is a step that a rewind has not finished to take out."""
@@ -257,14 +259,10 @@ class Asides:
         create_or_same(self._objects, f"{target}/{layout.MANIFEST}", checkpoint.content)
 
     def _copy_files(self, entries: Iterable[FileEntry], source: str, target: str) -> None:
-        copier = self._copier()
-        for entry in entries:
-            write_file(
-                self._objects, target, entry, lambda entry, key: copier.copy(f"{source}/{entry.path}", entry, key)
-            )
+        write_files(self._objects, target, entries, self._files_of(source))
 
-    def _copier(self) -> Copier:
-        return Copier(self._objects, self._objects, Meter(0, None), self._patience)
+    def _files_of(self, key: str) -> FolderInBucket:
+        return FolderInBucket(Copier(self._objects, self._objects, Meter(0, None), self._patience), key)
 
     def _give_up(self, aside_id: int) -> None:
         """Delete what was copied under a number of our own."""
@@ -282,27 +280,24 @@ class Asides:
 
     def _take_out(self, source: str, target: str, *, is_foreign: bool) -> None:
         """Delete an original, the manifest first and the claim last, as long as it is what was copied."""
-        kept = self._objects.files_below(target)
-        manifest = None if is_foreign else self._objects.find(f"{target}/{layout.MANIFEST}")
-        ref = self._model.at(step_at(source) or 0)
-        claim = self._objects.find(str(layout.claim_path(ref)))
-        if not self._is_copied(source, manifest, claim, is_foreign=is_foreign):
+        find, ref = self._objects.find, self._model.at(step_at(source) or 0)
+        (kept, manifest), (original, claim) = at_once(
+            lambda: at_once(
+                lambda: self._objects.files_below(target),
+                lambda: None if is_foreign else find(f"{target}/{layout.MANIFEST}"),
+            ),
+            lambda: at_once(lambda: find(f"{source}/{layout.MANIFEST}"), lambda: find_claim(self._objects, ref)),
+        )
+        if not _is_copied(original, manifest, claim, is_foreign=is_foreign):
             return
         self._require_whole(target, manifest, kept)
         self._objects.delete([f"{source}/{layout.MANIFEST}"])
-        for path, item in self._objects.files_below(source).items():
-            if path in kept and kept[path].size_bytes == item.size_bytes:
-                self._objects.delete([item.key])
-        if claim is not None and claim == manifest == self._objects.find(str(layout.claim_path(ref))):
+        originals = self._objects.files_below(source).items()
+        self._objects.delete_in_any_order(
+            [item.key for path, item in originals if path in kept and kept[path].size_bytes == item.size_bytes]
+        )
+        if claim is not None and claim == manifest == find_claim(self._objects, ref):
             self._objects.delete([str(layout.claim_path(ref))])
-
-    def _is_copied(self, source: str, manifest: bytes | None, claim: bytes | None, *, is_foreign: bool) -> bool:
-        source_manifest = self._objects.find(f"{source}/{layout.MANIFEST}")
-        if manifest is None and not is_foreign:
-            return False  # it was brought back already
-        if source_manifest is not None or claim is not None:
-            return (claim if source_manifest is None else source_manifest) == manifest
-        return True
 
     def _require_whole(self, target: str, manifest: bytes | None, kept: Mapping[str, Object]) -> None:
         if manifest is None:
@@ -313,7 +308,7 @@ class Asides:
                 raise CorruptCheckpointError(f"{where} has no whole {entry.path}; its original stays, nothing is lost.")
 
     def _write_back(self, step: int, source: str, *, is_foreign: bool) -> None:
-        ref, copier = self._model.at(step), self._copier()
+        ref = self._model.at(step)
         if is_foreign:
             files = self._objects.files_below(source)
             entries = [_entry(self._objects, files[name], source) for name in foreign.FILES]
@@ -323,13 +318,13 @@ class Asides:
         manifest = read_manifest(content, where=str(self._objects.place(source)))
         if manifest.ref != ref:
             raise CheckpointNotFoundError(f"{self._objects.place(source)} holds {manifest.ref}, which is not {ref}.")
-        write(self._objects, manifest, content, lambda entry, key: copier.copy(f"{source}/{entry.path}", entry, key))
+        write(self._objects, manifest, content, self._files_of(source))
 
     def _empty(self, target: str) -> None:
         """Delete what was brought back: first what makes it count."""
         for first in (layout.MANIFEST, layout.ADAPTER_CONFIG):
             self._objects.delete([f"{target}/{first}"])
-        self._objects.delete([item.key for item in self._objects.all(target)])
+        self._objects.delete_in_any_order([item.key for item in self._objects.all(target)])
 
     def _broken(self, shelf: Shelf) -> Broken:
         items = [*below(shelf), *shelf.files.values()]  # the journal last: it holds the number
@@ -337,6 +332,15 @@ class Asides:
         return Broken(
             str(self._objects.place(key)), tuple(item.key for item in items), sum(item.size_bytes for item in items)
         )
+
+
+def _is_copied(original: bytes | None, manifest: bytes | None, claim: bytes | None, *, is_foreign: bool) -> bool:
+    """Tell by the manifests of an original and of its copy, and by the step's claim, that nothing new lies there."""
+    if manifest is None and not is_foreign:
+        return False  # it was brought back already
+    if original is not None or claim is not None:
+        return (claim if original is None else original) == manifest
+    return True
 
 
 def _entry(objects: Objects, item: Object, folder: str) -> FileEntry:

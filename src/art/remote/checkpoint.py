@@ -12,7 +12,7 @@ from art.format.safetensors import LENGTH_BYTES, TensorEntry, read_header
 from art.format.selection import Skipped
 from art.names import CheckpointRef
 from art.remote.errors import BeyondEndError, MissingError
-from art.remote.objects import Object, Objects
+from art.remote.objects import Object, Objects, at_once
 from art.store import foreign
 
 HEADER_GUESS_BYTES = 256 * 1024
@@ -150,11 +150,12 @@ def read_adapter(objects: Objects, checkpoint: RemoteCheckpoint) -> tuple[bytes,
     files = {file.name: file for file in checkpoint.files}
     weights = files[layout.ADAPTER_WEIGHTS]
     try:
-        config = objects.read(files[layout.ADAPTER_CONFIG].key)
-        tensors = _read_tensors(objects, weights.key, weights.size_bytes, where=str(objects.place(weights.key)))
+        return at_once(
+            lambda: objects.read(files[layout.ADAPTER_CONFIG].key),
+            lambda: _read_tensors(objects, weights.key, weights.size_bytes, where=str(objects.place(weights.key))),
+        )
     except (MissingError, BeyondEndError) as error:
         raise CorruptCheckpointError(f"{checkpoint.url} is not whole: {error}") from error
-    return config, tensors
 
 
 def _read_tensors(objects: Objects, key: str, size_bytes: int, *, where: str) -> Mapping[str, TensorEntry]:

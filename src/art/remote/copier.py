@@ -5,6 +5,8 @@ Knows objects and digests; knows nothing of models or steps.
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass
 from functools import cached_property
 
 from art.errors import CorruptCheckpointError, RemoteAccessError, RemoteError
@@ -29,12 +31,14 @@ class Copier:
         self.patience = patience
         self.copied_bytes = 0
         self.streamed_bytes = 0
+        self._counting = threading.Lock()
 
     def copy(self, source_key: str, entry: FileEntry, target_key: str) -> None:
         """Copy one file to where nothing lies; raises `CorruptCheckpointError` for wrong bytes that pass here."""
         try:
             if self._on_the_server(source_key, entry.size_bytes, target_key) and self._has_arrived(target_key, entry):
-                self.copied_bytes += entry.size_bytes
+                with self._counting:
+                    self.copied_bytes += entry.size_bytes
                 self.meter.add(entry.size_bytes)
                 return
         except MissingError as error:
@@ -44,7 +48,15 @@ class Copier:
         stream = transfer.read_blocks(self.source, source_key, entry.size_bytes)
         blocks = transfer.checked(stream, entry.blake3, str(self.source.place(source_key)))
         transfer.send_blocks(self.target, target_key, blocks, entry.size_bytes, self.meter)
-        self.streamed_bytes += entry.size_bytes
+        with self._counting:
+            self.streamed_bytes += entry.size_bytes
+
+    def needs_memory(self, size_bytes: int) -> bool:
+        """Tell whether a file is so large that only one at a time may pass through this machine, and may have to."""
+        is_copied = self.target.shares_client(self.source) and not (
+            self.source.location.is_s3 and size_bytes > MAX_COPY_BYTES
+        )
+        return size_bytes > transfer.SMALL_BYTES and not is_copied
 
     def _on_the_server(self, source_key: str, size_bytes: int, target_key: str) -> bool:
         is_one_client, is_s3 = self.target.shares_client(self.source), self.source.location.is_s3
@@ -82,6 +94,20 @@ class Copier:
             # This server does not copy so; what is wrong otherwise, the next way will say.
             return False
         return True
+
+
+@dataclass(frozen=True)
+class FolderInBucket:
+    """The files of a checkpoint below a key of a bucket, for `write`."""
+
+    copier: Copier
+    key: str
+
+    def put(self, entry: FileEntry, key: str) -> None:
+        self.copier.copy(f"{self.key}/{entry.path}", entry, key)
+
+    def needs_memory(self, entry: FileEntry) -> bool:
+        return self.copier.needs_memory(entry.size_bytes)
 
 
 def entries_of(objects: Objects, checkpoint: RemoteCheckpoint) -> tuple[FileEntry, ...]:

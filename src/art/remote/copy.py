@@ -13,14 +13,14 @@ from art.errors import DestinationNotEmptyError
 from art.format import layout, lineage
 from art.format.lineage import ForkTerms
 from art.format.manifest import FileEntry, Hop, Manifest, digest_bytes, read_manifest
-from art.names import ModelRef
+from art.names import CheckpointRef
 from art.remote import transfer
 from art.remote.checkpoint import RemoteCheckpoint
-from art.remote.copier import Copier, entries_of
+from art.remote.copier import Copier, FolderInBucket, entries_of
 from art.remote.location import Patience
 from art.remote.objects import Objects
 from art.remote.transfer import Meter, Progress
-from art.remote.write import PutFile, Written, require_free, write
+from art.remote.write import FileSource, StepBefore, Written, find_claim, require_free, write
 from art.store.aside import SetAside
 from art.store.checkpoint import Checkpoint, reading
 from art.store.stage import forked_manifest
@@ -47,10 +47,29 @@ class Receiver:
 
     objects: Objects
     patience: Patience
-    model: ModelRef
+    ref: CheckpointRef
+    """What the fork writes."""
     newest: RemoteCheckpoint | None
+    before: StepBefore | None
+    """What lies at that step, where it is known already."""
     clear: Callable[[str], SetAside | None] | None
     """Sets aside everything that the model has, for a reason; None where a fork may not."""
+
+
+@dataclass(frozen=True)
+class FolderOnDisk:
+    """The files of a checkpoint of this disk, for `write`."""
+
+    checkpoint: Checkpoint
+    objects: Objects
+    meter: Meter
+
+    def put(self, entry: FileEntry, key: str) -> None:
+        with reading(self.checkpoint):
+            transfer.send(self.objects, key, self.checkpoint.path / entry.path, entry, self.meter)
+
+    def needs_memory(self, entry: FileEntry) -> bool:
+        return entry.size_bytes > transfer.SMALL_BYTES
 
 
 def fork_between(
@@ -78,10 +97,7 @@ def fork_between(
             copier.streamed_bytes += source.size_bytes
         return source.manifest.model_copy(update={"files": entries_of(source_objects, source)})
 
-    def put_file(entry: FileEntry, key: str) -> None:
-        copier.copy(f"{source.key}/{entry.path}", entry, key)
-
-    begun = _begin(receiver, hop, describe=describe, put_file=put_file)
+    begun = _begin(receiver, hop, describe=describe, source=FolderInBucket(copier, source.key))
     return replace(begun, copied_bytes=copier.copied_bytes, streamed_bytes=copier.streamed_bytes)
 
 
@@ -91,16 +107,14 @@ def move_between(
     target: Objects,
     *,
     patience: Patience,
+    before: StepBefore,
     progress: Progress | None = None,
 ) -> Written:
     """Write a checkpoint of a bucket into another one under its own name, as a push of it would."""
     copier = Copier(source_objects, target, Meter(source.size_bytes, progress), patience)
     manifest = source.manifest.model_copy(update={"files": entries_of(source_objects, source)})
-
-    def put_file(entry: FileEntry, key: str) -> None:
-        copier.copy(f"{source.key}/{entry.path}", entry, key)
-
-    return write(target, manifest, source.content or manifest.to_bytes(), put_file)
+    files = FolderInBucket(copier, source.key)
+    return write(target, manifest, source.content or manifest.to_bytes(), files, before=before)
 
 
 def fork_from_disk(
@@ -113,33 +127,29 @@ def fork_from_disk(
     """Begin a model in a bucket with a checkpoint of this disk; the rules are those of a fork between buckets."""
     hop = lineage.hop_from(source.ref, source.digest, **terms)
     meter = Meter(source.manifest.size_bytes, progress)
-
-    def put_file(entry: FileEntry, key: str) -> None:
-        with reading(source):
-            transfer.send(receiver.objects, key, source.path / entry.path, entry, meter)
-
-    begun = _begin(receiver, hop, describe=lambda: source.manifest, put_file=put_file)
+    files = FolderOnDisk(source, receiver.objects, meter)
+    begun = _begin(receiver, hop, describe=lambda: source.manifest, source=files)
     return replace(begun, streamed_bytes=meter.moved_bytes)
 
 
-def _begin(receiver: Receiver, hop: Hop, *, describe: Callable[[], Manifest], put_file: PutFile) -> Copied:
+def _begin(receiver: Receiver, hop: Hop, *, describe: Callable[[], Manifest], source: FileSource) -> Copied:
     """Write the fork, unless it is there."""
-    objects, newest = receiver.objects, receiver.newest
+    objects, newest, ref = receiver.objects, receiver.newest, receiver.ref
     if newest and _is_same_fork(newest, hop):
         return _copied(objects, newest.manifest, repeated=True)
     if newest and not receiver.clear:
         raise DestinationNotEmptyError(
-            f"{receiver.model} cannot be forked into: it has step {newest.ref.step} in {objects.location}. "
+            f"{ref.model} cannot be forked into: it has step {newest.ref.step} in {objects.location}. "
             "Choose a new name, or go on where it stands with continue_if_exists=True, or set its steps aside with "
             "overwrite=True."
         )
-    described = forked_manifest(describe(), hop, receiver.model.at(hop.step))
-    manifest, content = _adopted(objects, described)
+    claim = receiver.before.claim if receiver.before else find_claim(objects, ref)
+    manifest, content = _adopted(objects, forked_manifest(describe(), hop, ref), claim)
     if newest and newest.ref.step < hop.step:
         # What cannot be written is refused before anything makes way for it.
-        require_free(objects, manifest.ref, digest_bytes(content))
+        require_free(objects, ref, digest_bytes(content), claim)
     aside = receiver.clear(f"replaced by a fork at {hop.step}") if receiver.clear else None
-    write(objects, manifest, content, put_file)
+    write(objects, manifest, content, source, before=receiver.before)
     return _copied(objects, manifest, set_aside=aside)
 
 
@@ -152,12 +162,10 @@ def _is_same_fork(newest: RemoteCheckpoint, hop: Hop) -> bool:
     return bool(forks) and lineage.is_same_fork(forks[-1], hop)
 
 
-def _adopted(objects: Objects, manifest: Manifest) -> tuple[Manifest, bytes]:
+def _adopted(objects: Objects, manifest: Manifest, claim: bytes | None) -> tuple[Manifest, bytes]:
     """Take the manifest that an earlier attempt at the same fork claimed the step with, so that it is completed."""
-    key = str(layout.claim_path(manifest.ref))
-    claimed_content = objects.find(key)
-    if claimed_content is not None:
-        begun = read_manifest(claimed_content, where=str(objects.place(key)))
+    if claim is not None:
+        begun = read_manifest(claim, where=str(objects.place(str(layout.claim_path(manifest.ref)))))
         if (begun.files, begun.parent, begun.ancestry) == (manifest.files, manifest.parent, manifest.ancestry):
-            return begun, claimed_content
+            return begun, claim
     return manifest, manifest.to_bytes()

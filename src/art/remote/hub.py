@@ -146,7 +146,7 @@ class Hub(Fetching):
     ) -> Copied:
         """Begin a model in a bucket with the adapter: its bytes pass through this machine and are checked."""
         return to.receive(
-            destination,
+            destination.at(checkpoint.ref.step),
             lambda receiver: fork_between(self._objects, checkpoint, receiver, progress=progress, **terms),
             overwrite=overwrite,
         )

@@ -42,9 +42,11 @@ PART_BYTES = 16 * 1024**2
 PARTS_AT_ONCE = 6
 MAX_PARTS = 9_000
 PAGE = 1000
+DELETED_AT_ONCE = 8
 ABSENT = ".nothing-lies-here"
 
 Result = TypeVar("Result")
+Other = TypeVar("Other")
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,7 @@ class Objects:
             obstore.copy(self._patient, source.path(source_key), self.path(key), overwrite=True)
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; ones that are not there do not matter."""
+        """Delete objects one after the other; ones that are not there do not matter."""
         for key in keys:
             try:
                 with explained("delete", self.place(key), MissingError):
@@ -246,6 +248,12 @@ class Objects:
                         obstore.delete(self._quick, self.path(key))
             except MissingError:
                 continue
+
+    def delete_in_any_order(self, keys: Sequence[str]) -> None:
+        """Delete objects several at a time; behind one that is refused others may be gone or not."""
+        with ThreadPoolExecutor(DELETED_AT_ONCE, thread_name_prefix="art-delete") as pool:
+            for _ in pool.map(lambda key: self.delete([key]), keys):
+                pass
 
     def _require_size(self, key: str, size_bytes: int, most_bytes: int) -> None:
         if size_bytes > most_bytes:
@@ -296,3 +304,10 @@ class Objects:
         if folder and not path.startswith(f"{folder}/"):
             raise malformed("list", self.place(key), f"the server lists {path!r}, which does not lie there")
         return path
+
+
+def at_once(ask: Callable[[], Result], ask_other: Callable[[], Other]) -> tuple[Result, Other]:
+    """Send two requests at the same time, where neither needs the other's answer."""
+    with ThreadPoolExecutor(1, thread_name_prefix="art-ask") as pool:
+        other = pool.submit(ask_other)
+        return ask(), other.result()

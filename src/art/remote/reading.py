@@ -61,9 +61,10 @@ class RemoteReader:
             files.setdefault(folder, set()).add(name)
         if not files:
             self._objects.require_server(str(layout.checkpoints_path(model)))
-        ours = [name for name, file_names in files.items() if layout.MANIFEST in file_names]
-        others = layout.folders_by_step(name for name, file_names in files.items() if file_names >= set(foreign.FILES))
-        return sorted({*layout.folders_by_step(ours), *(set(others) - self._begun(model, others))})
+        ours = layout.folders_by_step(name for name, file_names in files.items() if layout.MANIFEST in file_names)
+        whole = layout.folders_by_step(name for name, file_names in files.items() if file_names >= set(foreign.FILES))
+        others = set(whole) - set(ours)
+        return sorted({*ours, *(others - self._begun(model, others))})
 
     def open_checkpoint(self, ref: CheckpointRef) -> RemoteCheckpoint:
         """Open one checkpoint; raises `CheckpointNotFoundError` or `CorruptCheckpointError`."""
@@ -92,7 +93,10 @@ class RemoteReader:
 
     def newest(self, model: ModelRef) -> RemoteCheckpoint | None:
         """Open the newest checkpoint, None when the model has none."""
-        candidates = self._newest_first(model, self._folders(model))
+        return self._newest(model, self._folders(model))
+
+    def _newest(self, model: ModelRef, folders: Mapping[int, str]) -> RemoteCheckpoint | None:
+        candidates = self._newest_first(model, folders)
         return next((checkpoint for checkpoint in candidates if isinstance(checkpoint, RemoteCheckpoint)), None)
 
     def measure(self, checkpoint: RemoteCheckpoint, name: str) -> tuple[int, str] | None:

@@ -12,27 +12,26 @@ from typing import Unpack
 from art.errors import CheckpointNotFoundError, ConfigurationError, ConflictError
 from art.format import layout
 from art.format.lineage import ForkTerms
-from art.format.manifest import FileEntry, digest_bytes
+from art.format.manifest import digest_bytes
 from art.format.pick import Exact
 from art.format.pins import pin_line
 from art.names import CheckpointRef, ModelRef
-from art.remote import transfer
 from art.remote.aside import Asides, made_way_for
 from art.remote.checkpoint import RemoteCheckpoint, RemoteFile
 from art.remote.clients import require_folder
-from art.remote.copy import Copied, Receiver, fork_between, fork_from_disk, move_between
+from art.remote.copy import Copied, FolderOnDisk, Receiver, fork_between, fork_from_disk, move_between
 from art.remote.fetch import Fetching
 from art.remote.history import add_lines, copy_history, fetch_history, send_history
 from art.remote.location import Patience, parse_location
 from art.remote.mending import Elsewhere, Mend, mend
-from art.remote.objects import Objects
+from art.remote.objects import Objects, at_once
 from art.remote.reading import RemoteReader
 from art.remote.shelf import Broken
 from art.remote.signatures import find_signatures
 from art.remote.transfer import Meter, Progress
-from art.remote.write import Written, write
+from art.remote.write import StepBefore, Written, find_claim, read_step, write
 from art.store.aside import Cause, SetAside
-from art.store.checkpoint import Checkpoint, find_manifest, reading
+from art.store.checkpoint import Checkpoint, find_manifest
 from art.store.store import CheckpointStore
 from art.store.wording import listed_steps
 
@@ -66,16 +65,14 @@ class Remote(RemoteReader, Fetching):
         A foreign checkpoint gets a manifest on the way, so that what arrives can be checked from then on.
         Raises `CheckpointExistsError`, naming the key, when something else has its place.
         """
-        meter = Meter(checkpoint.manifest.size_bytes, progress)
         content = _manifest_bytes(checkpoint)
+        files = FolderOnDisk(checkpoint, self._objects, Meter(checkpoint.manifest.size_bytes, progress))
 
-        def put_file(entry: FileEntry, key: str) -> None:
-            with reading(checkpoint):
-                transfer.send(self._objects, key, checkpoint.path / entry.path, entry, meter)
+        def work() -> Written:
+            before = self._before(checkpoint.ref)
+            return write(self._objects, checkpoint.manifest, content, files, before=before)
 
-        return self._settled(checkpoint.ref.model).settling(
-            lambda: write(self._objects, checkpoint.manifest, content, put_file)
-        )
+        return self._asides(checkpoint.ref.model).settling(work)
 
     def fork(
         self,
@@ -92,25 +89,51 @@ class Remote(RemoteReader, Fetching):
         The server copies the bytes where it can; the rest passes through this machine and is checked.
         """
         return (to or self).receive(
-            destination,
+            destination.at(checkpoint.ref.step),
             lambda receiver: fork_between(self._objects, checkpoint, receiver, progress=progress, **terms),
             overwrite=overwrite,
         )
 
     def push_from(self, source: Remote, checkpoint: RemoteCheckpoint, *, progress: Progress | None = None) -> Written:
         """Write a checkpoint of another bucket here, as `push` does; the server copies the bytes where it can."""
-        return self._settled(checkpoint.ref.model).settling(
-            lambda: move_between(source._objects, checkpoint, self._objects, patience=self._patience, progress=progress)
+
+        def work() -> Written:
+            before = self._before(checkpoint.ref)
+            return move_between(
+                source._objects,
+                checkpoint,
+                self._objects,
+                patience=self._patience,
+                before=before,
+                progress=progress,
+            )
+
+        return self._asides(checkpoint.ref.model).settling(work)
+
+    def receive(self, ref: CheckpointRef, begin: Callable[[Receiver], Copied], *, overwrite: bool) -> Copied:
+        """Begin a model in this bucket; what a rewind left in the way of it is taken out first."""
+
+        def work() -> Copied:
+            return begin(self.overwriting_receiver(ref) if overwrite else self.receiver(ref))
+
+        return self._asides(ref.model).settling(work)
+
+    def receiver(self, ref: CheckpointRef) -> Receiver:
+        """Say what a fork into a model of this bucket finds."""
+        folders, claim = self._asides(ref.model).beside_settling(
+            lambda: at_once(lambda: self._folders(ref.model), lambda: self.claimed(ref))
+        )
+        newest = self._newest(ref.model, folders)
+        # Whoever writes a step claims it first: where no folder is, there is no manifest and no file.
+        before = read_step(self._objects, ref) if folders and not newest else StepBefore(claim=claim)
+        return Receiver(
+            objects=self._objects, patience=self._patience, ref=ref, newest=newest, before=before, clear=None
         )
 
-    def receive(self, model: ModelRef, begin: Callable[[Receiver], Copied], *, overwrite: bool) -> Copied:
-        """Begin a model in this bucket; what a rewind left in the way of it is taken out first."""
-        return self._asides(model).settling(lambda: begin(self.receiver(model, overwrite=overwrite)))
-
-    def receiver(self, model: ModelRef, *, overwrite: bool = False) -> Receiver:
-        """Say what a fork into a model of this bucket finds; one that overwrites first finishes what broke off."""
-        asides = self._asides(model)
-        finished = asides.settle() if overwrite else asides.settle_unseen()
+    def overwriting_receiver(self, ref: CheckpointRef) -> Receiver:
+        """Say what a fork finds that sets aside what is in its way; finishes what broke off first."""
+        model, asides = ref.model, self._asides(ref.model)
+        finished = asides.settle()
         newest = self.newest(model)
 
         def clear(reason: str) -> SetAside | None:
@@ -120,11 +143,7 @@ class Remote(RemoteReader, Fetching):
             return asides.put(everything, Cause(reason=reason, kept=None))
 
         return Receiver(
-            objects=self._objects,
-            patience=self._patience,
-            model=model,
-            newest=newest,
-            clear=clear if overwrite else None,
+            objects=self._objects, patience=self._patience, ref=ref, newest=newest, before=None, clear=clear
         )
 
     def rewind(self, checkpoint: RemoteCheckpoint) -> SetAside | None:
@@ -164,7 +183,7 @@ class Remote(RemoteReader, Fetching):
 
     def claimed(self, ref: CheckpointRef) -> bytes | None:
         """Read the manifest that a push claimed a step with: a second copy of the checkpoint's own."""
-        return self._objects.find(str(layout.claim_path(ref)))
+        return find_claim(self._objects, ref)
 
     def source(self, file: RemoteFile) -> Elsewhere:
         """Say where a file lies, for a repair."""
@@ -187,10 +206,8 @@ class Remote(RemoteReader, Fetching):
         """Finish the moves that were begun, and delete what `broken_asides` lists; gives what was deleted."""
         return self._asides(model).sweep()
 
-    def _settled(self, model: ModelRef) -> Asides:
-        asides = self._asides(model)
-        asides.settle_unseen()
-        return asides
+    def _before(self, ref: CheckpointRef) -> StepBefore:
+        return self._asides(ref.model).beside_settling(lambda: read_step(self._objects, ref))
 
     def _asides(self, model: ModelRef) -> Asides:
         return Asides(self._objects, self._patience, model, settled=self._settled_numbers.setdefault(model, set()))
@@ -239,14 +256,14 @@ class Remote(RemoteReader, Fetching):
     ) -> Copied:
         """Begin a model in this bucket with a checkpoint of this disk."""
         return self.receive(
-            destination,
+            destination.at(checkpoint.ref.step),
             lambda receiver: fork_from_disk(checkpoint, receiver, progress=progress, **terms),
             overwrite=overwrite,
         )
 
     def give_up(self, ref: CheckpointRef, digest: str) -> None:
         """Delete what a push of this very checkpoint left that broke off; a whole one, and another push's, stay."""
-        claim = self._objects.find(str(layout.claim_path(ref)))
+        claim = self.claimed(ref)
         if claim is not None and digest_bytes(claim) == digest and ref.step not in self.steps(ref.model):
             self.delete(ref)
 
@@ -261,7 +278,7 @@ class Remote(RemoteReader, Fetching):
             raise self._absence(Exact(ref.step), ref.model, self._folders(ref.model))
         key = f"{layout.checkpoints_path(ref.model)}/{folder or layout.step_name(ref.step)}"
         self._objects.delete([f"{key}/{layout.MANIFEST}"])
-        self._objects.delete([item.key for item in self._objects.all(key)])
+        self._objects.delete_in_any_order([item.key for item in self._objects.all(key)])
         self._objects.delete([str(layout.claim_path(ref))])
 
 

@@ -7,8 +7,10 @@ are and whichever way they are written. `checkpoint.json` comes last and makes t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from art.errors import CheckpointExistsError, RemoteUnavailableError
 from art.format import layout
@@ -16,7 +18,9 @@ from art.format.manifest import FileEntry, Manifest, digest_bytes, read_manifest
 from art.names import CheckpointRef
 from art.remote import transfer
 from art.remote.errors import MissingError, TakenError
-from art.remote.objects import Object, Objects
+from art.remote.objects import Object, Objects, at_once
+
+FILES_AT_ONCE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,23 +39,65 @@ PutFile = Callable[[FileEntry, str], None]
 """Writes one file under a key where nothing lies; may raise `TakenError` when something does now."""
 
 
-def write(objects: Objects, manifest: Manifest, content: bytes, put_file: PutFile) -> Written:
-    """Write a checkpoint, or the rest of it; raises `CheckpointExistsError` naming the key that something else has."""
+class FileSource(Protocol):
+    """Where the files of a checkpoint come from; asked by several threads."""
+
+    def put(self, entry: FileEntry, key: str) -> None:
+        """Write one, as `PutFile` does."""
+        ...
+
+    def needs_memory(self, entry: FileEntry) -> bool:
+        """Tell whether so much of one passes through this process that it is written alone."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepBefore:
+    """What lies at a step before it is written."""
+
+    manifest: bytes | None = None
+    claim: bytes | None = None
+    """Not asked for where there is a manifest."""
+    files: Mapping[str, Object] = field(default_factory=dict[str, Object])
+    """By their paths; neither asked for there."""
+
+
+def read_step(objects: Objects, ref: CheckpointRef) -> StepBefore:
+    """Read what lies at a step: its manifest, or the claim and the files of one that is not whole."""
+    folder = str(layout.checkpoint_path(ref))
+    manifest = objects.find(f"{folder}/{layout.MANIFEST}")
+    if manifest is not None:
+        return StepBefore(manifest=manifest)
+    claim, files = at_once(lambda: find_claim(objects, ref), lambda: objects.files_below(folder))
+    return StepBefore(claim=claim, files=files)
+
+
+def find_claim(objects: Objects, ref: CheckpointRef) -> bytes | None:
+    """Read the manifest that a write claimed a step with."""
+    return objects.find(str(layout.claim_path(ref)))
+
+
+def write(
+    objects: Objects, manifest: Manifest, content: bytes, source: FileSource, *, before: StepBefore | None = None
+) -> Written:
+    """Write a checkpoint, or the rest of it; raises `CheckpointExistsError` naming the key that something else has.
+
+    `before` is what `read_step` read a moment ago, where the caller has.
+    """
     ref, digest = manifest.ref, digest_bytes(content)
     folder = str(layout.checkpoint_path(ref))
     manifest_key, url = f"{folder}/{layout.MANIFEST}", str(objects.place(folder))
-    written_manifest = objects.find(manifest_key)
-    if written_manifest is not None:
-        _require_same_manifest(objects, manifest_key, written_manifest, digest)
+    before = before or read_step(objects, ref)
+    if before.manifest is not None:
+        _require_same_manifest(objects, manifest_key, before.manifest, digest)
         return Written(manifest=manifest, digest=digest, url=url, sent_bytes=0, there_bytes=manifest.size_bytes)
-    begun = require_free(objects, ref, digest)
+    begun = require_free(objects, ref, digest, before.claim)
     # Before the claim: a step that cannot be written stays as it is, claimed by nobody.
-    written_paths = _require_same_files(objects, manifest)
+    written_paths = _require_same_files(objects, manifest, before.files)
     if not begun:
         create_or_same(objects, str(layout.claim_path(ref)), content)
     missing = [entry for entry in manifest.files if entry.path not in written_paths]
-    for entry in missing:
-        write_file(objects, folder, entry, put_file)
+    write_files(objects, folder, missing, source)
     create_or_same(objects, manifest_key, content)
     sent = sum(entry.size_bytes for entry in missing)
     return Written(manifest=manifest, digest=digest, url=url, sent_bytes=sent, there_bytes=manifest.size_bytes - sent)
@@ -82,14 +128,13 @@ def create_or_same(objects: Objects, key: str, content: bytes) -> None:
             return
 
 
-def require_free(objects: Objects, ref: CheckpointRef, digest: str) -> bool:
+def require_free(objects: Objects, ref: CheckpointRef, digest: str, claim: bytes | None) -> bool:
     """Tell whether this very checkpoint was begun before; raises `CheckpointExistsError` when another one was."""
-    key = str(layout.claim_path(ref))
-    written_manifest = objects.find(key)
-    if written_manifest is None:
+    if claim is None:
         return False
-    if digest_bytes(written_manifest) != digest:
-        owner = read_manifest(written_manifest, where=str(objects.place(key)))
+    key = str(layout.claim_path(ref))
+    if digest_bytes(claim) != digest:
+        owner = read_manifest(claim, where=str(objects.place(key)))
         raise CheckpointExistsError(
             f"{ref} is being written by another push, or one that broke off: {objects.place(key)} belongs to the "
             f"checkpoint of {owner.created_at}. Push that one again, or delete {ref} there first."
@@ -97,13 +142,24 @@ def require_free(objects: Objects, ref: CheckpointRef, digest: str) -> bool:
     return True
 
 
-def _require_same_files(objects: Objects, manifest: Manifest) -> set[str]:
+def _require_same_files(objects: Objects, manifest: Manifest, objects_by_path: Mapping[str, Object]) -> set[str]:
     """Name the files that are there already with the right bytes; raises when one has others."""
-    objects_by_path = objects.files_below(str(layout.checkpoint_path(manifest.ref)))
     entries = [entry for entry in manifest.files if entry.path in objects_by_path]
     for entry in entries:
         _require_same_file(objects, objects_by_path[entry.path], entry)
     return {entry.path for entry in entries}
+
+
+def write_files(objects: Objects, folder: str, entries: Iterable[FileEntry], source: FileSource) -> None:
+    """Write the files of a folder that is ours: several at once, and what needs memory one after the other."""
+    alone, others = list[FileEntry](), list[FileEntry]()
+    for entry in entries:
+        (alone if source.needs_memory(entry) else others).append(entry)
+    with ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="art-write") as pool:
+        for _ in pool.map(lambda entry: write_file(objects, folder, entry, source.put), others):
+            pass
+    for entry in alone:
+        write_file(objects, folder, entry, source.put)
 
 
 def write_file(objects: Objects, folder: str, entry: FileEntry, put_file: PutFile) -> None:
