@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from art.errors import CorruptCheckpointError, RemoteUnavailableError
 from art.format import layout
@@ -141,7 +142,8 @@ def describe_foreign(objects: Objects, ref: CheckpointRef, files: dict[str, Obje
     weights = files[layout.ADAPTER_WEIGHTS]
     if weights.size_bytes == 0:
         raise CorruptCheckpointError(f"its {layout.ADAPTER_WEIGHTS} is empty")
-    _read_tensors(objects, weights.key, weights.size_bytes, where=f"its {layout.ADAPTER_WEIGHTS}")
+    start = objects.read_start(weights.key, min(HEADER_GUESS_BYTES, weights.size_bytes))
+    _read_tensors(objects, weights.key, weights.size_bytes, start, where=f"its {layout.ADAPTER_WEIGHTS}")
     return foreign.manifest_of(ref, config, [], written_s=weights.modified.timestamp())
 
 
@@ -149,20 +151,23 @@ def read_adapter(objects: Objects, checkpoint: RemoteCheckpoint) -> tuple[bytes,
     """Read an adapter's configuration, and the header of its weights; raises `CorruptCheckpointError`."""
     files = {file.name: file for file in checkpoint.files}
     weights = files[layout.ADAPTER_WEIGHTS]
+    where = str(objects.place(weights.key))
+    _require_header(weights.size_bytes, where)
     try:
-        return at_once(
-            lambda: objects.read(files[layout.ADAPTER_CONFIG].key),
-            lambda: _read_tensors(objects, weights.key, weights.size_bytes, where=str(objects.place(weights.key))),
+        config, start = at_once(
+            partial(objects.read, files[layout.ADAPTER_CONFIG].key),
+            partial(objects.read_start, weights.key, min(HEADER_GUESS_BYTES, weights.size_bytes)),
         )
+        return config, _read_tensors(objects, weights.key, weights.size_bytes, start, where=where)
     except (MissingError, BeyondEndError) as error:
         raise CorruptCheckpointError(f"{checkpoint.url} is not whole: {error}") from error
 
 
-def _read_tensors(objects: Objects, key: str, size_bytes: int, *, where: str) -> Mapping[str, TensorEntry]:
-    """Read which tensors an object of a known length holds, by its header alone."""
-    if size_bytes < LENGTH_BYTES:
-        raise CorruptCheckpointError(f"{where} has no safetensors header")
-    start = objects.read_start(key, min(HEADER_GUESS_BYTES, size_bytes))
+def _read_tensors(
+    objects: Objects, key: str, size_bytes: int, start: bytes, *, where: str
+) -> Mapping[str, TensorEntry]:
+    """Read which tensors an object of a known length and beginning holds, by its header alone."""
+    _require_header(size_bytes, where)
     given = 0
 
     def read(wanted_bytes: int) -> bytes:
@@ -172,3 +177,8 @@ def _read_tensors(objects: Objects, key: str, size_bytes: int, *, where: str) ->
         return block[given - wanted_bytes : given]
 
     return read_header(size_bytes, read, where=where)
+
+
+def _require_header(size_bytes: int, where: str) -> None:
+    if size_bytes < LENGTH_BYTES:
+        raise CorruptCheckpointError(f"{where} has no safetensors header")

@@ -309,5 +309,9 @@ class Objects:
 def at_once(ask: Callable[[], Result], ask_other: Callable[[], Other]) -> tuple[Result, Other]:
     """Send two requests at the same time, where neither needs the other's answer."""
     with ThreadPoolExecutor(1, thread_name_prefix="art-ask") as pool:
-        other = pool.submit(ask_other)
+        other = pool.submit(_answer, ask_other)
         return ask(), other.result()
+
+
+def _answer(ask: Callable[[], Result]) -> Result:
+    return ask()
