@@ -214,6 +214,48 @@ def test_alternatives_are_counted_wherever_they_stand():
     assert branches_of_grammar('start: %json {"anyOf": [{}, {}, {}]}') >= 2
 
 
+def in_turn(count: int, kind: str) -> dict[str, Any]:
+    """Schemas that lead to one another."""
+    steps = {f"d{each}": {"type": kind, "items": {"$ref": f"#/$defs/d{each + 1}"}} for each in range(count)}
+    return {"$defs": {**steps, f"d{count}": {"type": "string"}}, "$ref": "#/$defs/d0"}
+
+
+BOMBS = {
+    # Minutes, in which no other row got a token.
+    "multiples": {"guided_json": {"type": "integer", "multipleOf": 999_983}},
+    "kinds of fields": {
+        "guided_json": {"type": "object", "patternProperties": {f"^a{each}.*b{each}$": {} for each in range(300)}}
+    },
+    "patterns at once": {"guided_json": {"allOf": [{"type": "string", "pattern": f"a{each}"} for each in range(30)]}},
+    "one of ten thousand fields": {"guided_json": {"const": {f"k{each}": each for each in range(10_000)}}},
+    # The end of the process, by a stack that is full.
+    "schemas in turn": {"guided_json": in_turn(3000, "array")},
+}
+
+
+@pytest.mark.parametrize("form", BOMBS.values(), ids=BOMBS.keys())
+def test_a_form_that_compiles_for_minutes_or_breaks_the_compiler_is_refused(
+    served: Served, form: dict[str, Any]
+) -> None:
+    async def both(client: openai.AsyncOpenAI) -> list[Any]:
+        hard = [client.chat.completions.create(**SETTINGS, extra_body=form) for _ in range(2)]
+        small = client.chat.completions.create(**SETTINGS, extra_body={"guided_regex": "[a-c]{3}"})
+        return await asyncio.gather(*hard, small, return_exceptions=True)
+
+    *hard, small = served.ask(both)
+
+    for refused in hard:
+        assert isinstance(refused, openai.BadRequestError)
+        assert "takes too long" in str(refused)
+    assert re.fullmatch("[a-c]{3}", small.choices[0].message.content)
+
+
+def test_schemas_that_people_write_are_tried_and_kept(served: Served) -> None:
+    [choice] = ask(served, guided_json=in_turn(40, "array"))
+
+    assert choice.message.content.startswith("[")
+
+
 @pytest.mark.parametrize("form", LARGE, ids=["fields", "rules"])
 def test_a_form_that_becomes_too_large_fails_its_own_request_and_is_never_cut_short(
     served: Served, form: dict[str, Any]

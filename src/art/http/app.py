@@ -63,6 +63,7 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         yield
         preparation.close()
+        service.grammars.close()
 
     return Starlette(
         routes=_routes(service),

@@ -5,29 +5,36 @@ Knows llguidance and how tool calls are written; neither HTTP nor the engine.
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
-from llguidance.hf import from_tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from art.http.branching import MOST_BRANCHES, branches_of_grammar, branches_of_schema
 from art.http.calling.dialect import ANY_OBJECT, SPACED, Offered
 from art.http.chat import LAST_TOKENS, ChatFormat
+from art.http.form_trials import FormTrials, Terms
 from art.http.parts import StructuredOutputs
 from art.http.protocol import SamplingRequest
 from art.http.refusal import RequestError
 from art.sample.shaping import NewShaper, Shaper
 
-FUEL = 200_000
-"""Of a form's first mask: a tenth of a second, and ten thousand choices fit."""
+LIMITS: Mapping[str, Any] = {
+    # Of what a form is compiled to: a tenth of a second, and ten thousand choices fit.
+    "initial_lexer_fuel": 200_000,
+    # Of one mask, in which no other row gets a token: some hundredths of a second where forms in use take one.
+    "step_lexer_fuel": 20_000,
+    "step_max_items": 5000,
+    # What a parser follows at once. 250 optional fields fit.
+    "max_items_in_row": 1000,
+}
 MAX_FORM_CHARACTERS = 1 << 18
 """Of a form as a grammar. Longer ones are compiled for seconds, in which no other thread runs."""
-MAX_ITEMS = 1000
-"""What a parser follows at once. More takes so long that the other rows would wait; 250 optional fields fit."""
 SHOWN_CHARACTERS = 300
 
 
@@ -37,6 +44,7 @@ class Grammars:
     def __init__(self, chat: ChatFormat, stop_ids: Collection[int]) -> None:
         self._chat = chat
         self._stop_ids = sorted(stop_ids)
+        self._trials = FormTrials(self._terms)
         self._compiled: LLTokenizer | None = None
         self._lock = threading.Lock()
 
@@ -51,13 +59,13 @@ class Grammars:
             return None
         grammar, param = demanded
         _check_size(grammar, _branches(request), param)
-        limits = LLParserLimits(initial_lexer_fuel=FUEL, max_items_in_row=MAX_ITEMS)
-        matcher = LLMatcher(self._vocabulary(), grammar, log_level=0, limits=limits)
-        first = matcher.deep_copy()
+        vocabulary = self._vocabulary()
+        if problem := self._trials.problem(grammar):
+            message = f"{param} cannot be enforced: {_first_line(problem)}"
+            raise RequestError(message, param=param, code="invalid_value")
+        matcher = LLMatcher(vocabulary, grammar, log_level=0, limits=LLParserLimits(**LIMITS))
         # Here, where nobody waits for it: the costliest mask is mostly the first.
-        first_mask = b"" if first.is_error() else first.compute_bitmask()
-        if first.is_error():
-            raise RequestError(f"{param} cannot be enforced: {_reason(first)}", param=param, code="invalid_value")
+        first_mask = matcher.deep_copy().compute_bitmask()
 
         def begin(prompt_ids: Sequence[int]) -> Shaper:
             masking = _Masking(matcher.deep_copy(), first_mask)
@@ -65,6 +73,10 @@ class Grammars:
             return _AfterThought(masking, self._chat) if thinks else masking
 
         return begin
+
+    def close(self) -> None:
+        """End the process that tries forms, if there is one."""
+        self._trials.close()
 
     def _demanded(self, request: SamplingRequest) -> tuple[str, str] | None:
         """Give the grammar that the request demands, and the argument that demands it."""
@@ -79,17 +91,29 @@ class Grammars:
     def _vocabulary(self) -> LLTokenizer:
         with self._lock:
             if self._compiled is None:
-                tokenizer: Any = self._chat.tokenizer
                 try:
-                    self._compiled = from_tokenizer(tokenizer, eos_token=self._stop_ids)
+                    self._compiled = LLTokenizer(self._core(), eos_token=self._stop_ids)
                 except ValueError as error:
                     message = f"This model's tokenizer cannot keep answers to a form: {error}"
                     raise RequestError(message, code="invalid_value") from error
             return self._compiled
 
+    def _core(self) -> str:
+        """Give the tokenizer as its library writes it; raises `ValueError` for one that is not of that library."""
+        tokenizer = self._chat.tokenizer
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise ValueError("it is none of the tokenizers library")  # noqa: TRY004 - refused like any other
+        core = copy.copy(tokenizer.backend_tokenizer)
+        core.no_padding()
+        core.no_truncation()
+        return core.to_str()
 
-def _reason(matcher: LLMatcher) -> str:
-    return next(iter(matcher.get_error().splitlines()), "")[:SHOWN_CHARACTERS]
+    def _terms(self) -> Terms:
+        return Terms(tokenizer=self._core(), stop_ids=self._stop_ids, limits=LIMITS)
+
+
+def _first_line(problem: str) -> str:
+    return next(iter(problem.splitlines()), "")[:SHOWN_CHARACTERS]
 
 
 def _check_size(grammar: str, branches: int, param: str) -> None:
@@ -113,6 +137,13 @@ def _branches(request: SamplingRequest) -> int:
     return sum(map(branches_of_schema, schemas)) + sum(branches_of_grammar(each) for each in grammars if each)
 
 
+def demands_form(request: SamplingRequest) -> bool:
+    """Tell whether a request may demand a form, without looking at it closely."""
+    guides = (request.guided_json, request.guided_regex, request.guided_choice, request.guided_grammar)
+    forms = (request.form, request.structured_outputs, *guides)
+    return request.must_call or any(form is not None for form in forms)
+
+
 class _Masking:
     """The mask of one answer; that of its first token is known already."""
 
@@ -124,7 +155,8 @@ class _Masking:
     def problem(self) -> str | None:
         if not self._matcher.is_error():
             return None
-        return f"the form that was asked for became too large while it was kept to: {_reason(self._matcher)}"
+        reason = _first_line(self._matcher.get_error())
+        return f"the form that was asked for became too large while it was kept to: {reason}"
 
     def shape(self, logits_V: torch.Tensor) -> torch.Tensor:
         mask = self._matcher.compute_bitmask() if self._known is None else self._known

@@ -7,7 +7,7 @@ leaves to threads whatever takes long: parsing, templates, tokenising, writing, 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
@@ -18,7 +18,7 @@ from art.http.body import Bodies
 from art.http.catalogue import Catalogue
 from art.http.chat import ChatFormat
 from art.http.codecs import CHAT, RESPONSES, TEXT, Codec
-from art.http.grammar import Grammars, offered
+from art.http.grammar import Grammars, demands_form, offered
 from art.http.listing import Listing, entry
 from art.http.metrics import MEDIA_TYPE, Metrics
 from art.http.preparation import TextThreads
@@ -76,6 +76,10 @@ class Service:
     async def _serve(self, request: Request, codec: Codec) -> Response:
         async with self.bodies.read(request) as body:
             prepared = await self.preparation.run(partial(self._prepare, body, codec), size=len(body))
+            if demands_form(prepared.request):
+                grammar = await self.preparation.run_form(partial(self.grammars.shaper, prepared.request))
+                prepared = replace(prepared, shapers=(*prepared.shapers, *([grammar] if grammar else [])))
+        self._check_shapers(prepared.shapers)
         if await request.is_disconnected():
             raise ClientDisconnect
         sampling = self._sampling(prepared)
@@ -113,16 +117,14 @@ class Service:
         request = codec.parse(body)
         prompt_ids = codec.prompt_ids(request, self.chat, self.context)
         content = request.content() if self.catalogue.derives_seeds else ""
-        return PreparedRequest(request=request, prompt_ids=prompt_ids, content=content, shapers=self._shapers(request))
+        shapers = tuple(_penalties(request, len(self.chat.tokenizer)))
+        return PreparedRequest(request=request, prompt_ids=prompt_ids, content=content, shapers=shapers)
 
-    def _shapers(self, request: SamplingRequest) -> tuple[NewShaper, ...]:
-        """Give what shapes the logits; raises `RequestError` where the sampler does not let anything do that."""
-        grammar = self.grammars.shaper(request)
-        shapers = (*_penalties(request, len(self.chat.tokenizer)), *([grammar] if grammar else []))
+    def _check_shapers(self, shapers: tuple[NewShaper, ...]) -> None:
+        """Refuse what shapes the logits where the sampler does not let anything do that; raises `RequestError`."""
         if shapers and not self.catalogue.sampler.traits.shapes_logits:
             message = "The sampler behind this server applies no penalties, no logit_bias and no form of an answer."
             raise RequestError(f"{message} Leave them out of the request.", code="unsupported_value")
-        return shapers
 
     def _sampling(self, prepared: PreparedRequest) -> Sampling:
         request = prepared.request
