@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -44,6 +45,7 @@ class FormTrials:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._known: OrderedDict[bytes, str | None] = OrderedDict()
+        self._ending: weakref.finalize[[subprocess.Popen[str]], FormTrials] | None = None
         self._closed = False
 
     def problem(self, grammar: str) -> str | None:
@@ -88,6 +90,8 @@ class FormTrials:
             env=environment,
             encoding="utf-8",
         )
+        # Whoever lets go of all this without closing it leaves no process.
+        self._ending = weakref.finalize(self, _end, process)
         if self._closed:
             process.kill()
         terms = self._terms()
@@ -97,13 +101,15 @@ class FormTrials:
     def _stop(self) -> int | None:
         """End the process, if there is one; gives how it ended."""
         process, self._process = self._process, None
-        if process is None:
-            return None
-        process.kill()
-        for pipe in filter(None, (process.stdin, process.stdout)):
-            with suppress(OSError):
-                pipe.close()
-        return process.wait()
+        return self._ending() if process and self._ending else None
+
+
+def _end(process: subprocess.Popen[str]) -> int:
+    process.kill()
+    for pipe in filter(None, (process.stdin, process.stdout)):
+        with suppress(OSError):
+            pipe.close()
+    return process.wait()
 
 
 def _ask(process: subprocess.Popen[str], question: object) -> str | None:
