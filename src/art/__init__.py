@@ -75,6 +75,7 @@ _HOME = {
     "yield_trajectory": "art.capture",
 }
 START_BYTES = 4096
+UPSTREAM = "openpipe_art-"
 _MODULES = ("branches", "dev", "errors", "local", "types", "utils")
 
 __all__ = [
@@ -146,8 +147,9 @@ def _warn_beside_another_art() -> None:
         with contextlib.suppress(OSError):
             # pathlib is not imported yet, and need not be.
             names = os.listdir(folder or ".")  # noqa: PTH208
-            has_art = "art" in names or "art.py" in names
-            others.update(name for name in names if _provides_art(folder, name, has_art=has_art))
+            # The lists of a folder without such a package are not read.
+            start = "" if "art" in names or "art.py" in names else UPSTREAM
+            others.update(name for name in names if name.startswith(start) and _provides_art(folder, name))
     if not others:
         return
     named = " and ".join(sorted({name.partition("-")[0].replace("_", "-") for name in others}))
@@ -158,17 +160,14 @@ def _warn_beside_another_art() -> None:
     )
 
 
-def _provides_art(folder: str, name: str, *, has_art: bool) -> bool:
-    """Tell by its list of files whether a distribution has a package `art`; artfork's own does not count.
-
-    The lists of a folder without such a package are not read.
-    """
+def _provides_art(folder: str, name: str) -> bool:
+    """Tell by its list of files whether a distribution has a package `art`; artfork's own does not count."""
     if not name.endswith(".dist-info") or name.startswith("artfork-"):
         return False
-    if not has_art:
-        return name.startswith("openpipe_art-")
+    if name.startswith(UPSTREAM):
+        return True
     start = _start_of(f"{folder}/{name}/RECORD") or _start_of(f"{folder}/{name}/top_level.txt")
-    return name.startswith("openpipe_art-") or b"\nart/" in start or b"\nart.py" in start or b"\nart\n" in start
+    return b"\nart/" in start or b"\nart.py" in start or b"\nart\n" in start
 
 
 def _start_of(file: str) -> bytes:

@@ -62,6 +62,26 @@ def test_commands_import_neither_tensors_nor_the_client(store: CheckpointStore):
     assert {"concurrent.futures", "art.store.stage", "art.store.foreign", "art.absent"}.isdisjoint(loaded.split())
 
 
+def test_a_command_does_not_look_for_cycles_while_it_ends(store: CheckpointStore):
+    program = (
+        "import atexit, gc, sys; from art.cli import main; sys.argv = ['art', 'log']\n"
+        # What is registered first runs last.
+        "atexit.register(lambda: print('kept:', gc.get_freeze_count(), 'left:', len(gc.get_objects())))\n"
+        "main()"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ART_ROOT": str(store.root)},
+        check=True,
+    )
+
+    kept, left = (int(word) for word in done.stdout.rpartition("kept: ")[2].split(" left: "))
+    assert left < kept / 10
+
+
 def test_the_root_may_stand_before_or_after_the_command(art: Art, store: CheckpointStore):
     before = art("--root", str(store.root), "--json", "log", root=None)
     after = art("log", "--root", str(store.root), "--json", root=None)

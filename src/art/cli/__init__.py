@@ -6,6 +6,7 @@ check of continuation. Everything it does is also in the library; here are words
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -18,7 +19,7 @@ from art.errors import ArtError
 
 FAILED = 1
 PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
-GARBAGE_AFTER = 50_000
+GARBAGE_AFTER = 100_000
 """New objects until cycles are looked for. Python's 700 would look a hundred times while a command imports."""
 RUN_SCRIPTS = {"sweep"}
 """Commands whose scripts inherit the environment."""
@@ -38,6 +39,8 @@ OPTIONS = {
 def main() -> None:
     """Run the program; an error of ours is one line on stderr and exit status 1."""
     gc.set_threshold(GARBAGE_AFTER)
+    # Or Python looks through every object for cycles while it ends, which takes longer than to read a root.
+    atexit.register(gc.freeze)
     with _no_plugins():
         _run()
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -164,7 +164,11 @@ def sync(path: Path) -> None:
     """Wait until a file, or the entries of a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        _full_sync(handle)
+        # macOS: fsync only reaches the drive's cache, F_FULLFSYNC the medium.
+        if sys.platform == "darwin":
+            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -252,9 +256,8 @@ def _prune(folder: Path, parts: Iterable[str]) -> None:
         for part in parts:
             with suppress(OSError):
                 (folder / part).rmdir()
-        folder.rmdir()
-        folder.parent.rmdir()
-        folder.parent.parent.rmdir()
+        for empty in (folder, folder.parent, folder.parent.parent):
+            empty.rmdir()
 
 
 def _all_below(folder: Path) -> Iterator[Path]:
@@ -291,8 +294,7 @@ def make_folder(folder: Path) -> None:
         try:
             folder.mkdir()
         except FileExistsError:
-            # Unlike `mkdir(exist_ok=True)`, which raises where the folder is gone when it is looked at. One look at it:
-            # between two looks it may go and come.
+            # One look, and not two as in `mkdir(exist_ok=True)`: between them the folder may go and come.
             try:
                 mode = folder.lstat().st_mode
             except FileNotFoundError:
@@ -313,13 +315,19 @@ def _make_missing(folder: Path) -> list[Path]:
     return [*grown, folder.parent]
 
 
-def _sync_all(paths: Collection[Path]) -> None:
+def _sync_all(paths: Sequence[Path]) -> None:
+    if len(paths) < 2:
+        for path in paths:
+            sync(path)
+        return
     # Imported by who writes: it takes longer than to read a root.
     from concurrent.futures import ThreadPoolExecutor
 
     # At once: a file system gathers what is asked for together into one write, and the time is in the waiting.
-    with ThreadPoolExecutor(max_workers=max(1, min(SYNCS_AT_ONCE, len(paths)))) as pool:
-        list(pool.map(sync, paths))
+    with ThreadPoolExecutor(min(SYNCS_AT_ONCE, len(paths) - 1)) as pool:
+        others = pool.map(sync, paths[:-1])
+        sync(paths[-1])
+        list(others)
 
 
 @contextmanager
@@ -340,11 +348,3 @@ def _opened_to_append(path: Path) -> Generator[FileIO]:
 
 def _read_only(path: str, flags: int) -> int:
     return os.open(path, flags, READ_ONLY)
-
-
-def _full_sync(handle: int) -> None:
-    # macOS: fsync only reaches the drive's cache, F_FULLFSYNC the medium.
-    if sys.platform == "darwin":
-        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(handle)
