@@ -87,3 +87,14 @@ def test_optimizers_are_compared_by_their_mean_of_the_gradient(tmp_path: Path):
     assert without is None
     assert found.layers["model.layers.0.q_proj"].moments == pytest.approx(3 / 5)
     assert found.layers["model.layers.0.v_proj"].moments is None
+
+
+def test_the_threads_of_the_process_stay_as_many_as_they_were(tmp_path: Path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 2)
+    try:
+        adapter_distance(write(tmp_path / "a", 1), write(tmp_path / "b", 2))
+
+        assert torch.get_num_threads() == before + 2
+    finally:
+        torch.set_num_threads(before)
