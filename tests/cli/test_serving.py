@@ -10,17 +10,20 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
 import pytest
 
 from adapters import write_random_adapter
+from art.cli.talk import Talk
 from art.config import LoRAConfig
 from art.errors import BaseModelMismatchError
 from art.format.manifest import BaseModelInfo, LoRAShape
 from art.local.serving import Door, serve_checkpoint
 from art.names import ModelRef
+from art.store.history import HistoryStore
 from art.store.store import CheckpointStore
 from fuzz.files import NO_FILES as PLACED
 from small import byte_tokenizer, small_causal_lm
@@ -131,6 +134,28 @@ def test_lines_of_a_pipe_are_turns_of_one_conversation(
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") >= 2
     assert "\x1b" not in done.stdout
+
+
+def test_a_chat_begins_as_its_rollouts_began_or_says_how_they_did(
+    art: Art, served: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+):
+    shared = [{"role": "system", "content": "One\x1b word."}, {"role": "user", "content": "hi"}]
+    groups = [
+        json.dumps({"trajectories": [{"messages_and_choices": [*shared, {"role": "user", "content": text}]}]})
+        for text in ("a", "b")
+    ]
+    HistoryStore(served.root).append_trajectories(MODEL, 1, split="train", trajectories=groups)
+    asked: list[list[Any]] = []
+    monkeypatch.setattr(Talk, "ask", lambda talk, text: asked.append([*talk._messages, text]))
+
+    told = art("chat", "shop/served", "--prompt", "why?")
+    begun = art("chat", "shop/served", "--prompt", "why?", "--as-trained")
+    both = art("chat", "shop/served", "--prompt", "why?", "--as-trained", "--system", "x")
+
+    assert asked == [["why?"], [*shared, "why?"]]
+    assert "began with 2 messages" in told.stderr
+    assert r"--as-trained begins so: system: One\x1b word." in told.stderr
+    assert (begun.stderr, both.returncode) == ("", 2)
 
 
 def test_a_question_that_is_refused_is_one_line_and_the_conversation_goes_on(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,10 +44,10 @@ class Answering:
 class Talk:
     """One conversation: each question is asked with all that was said before."""
 
-    def __init__(self, door: Door, answering: Answering, *, system: str | None = None) -> None:
+    def __init__(self, door: Door, answering: Answering, *, before: Iterable[Any] = ()) -> None:
         self._client = OpenAI(base_url=door.base_url, api_key=door.key, max_retries=0)
         self._door, self._answering = door, answering
-        self._messages: list[Any] = [{"role": "system", "content": system}] if system else []
+        self._messages: list[Any] = list(before)
 
     def go_on(self) -> None:
         """Answer line by line until the input ends. Ctrl-C ends an answer, and between answers the conversation."""

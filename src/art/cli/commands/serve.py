@@ -4,13 +4,17 @@ import secrets
 import signal
 import sys
 import threading
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from art.cli.completion import name_argument
 from art.cli.invocation import AsJson, Project, Root, settle
 from art.cli.render import output
+
+if TYPE_CHECKING:
+    from art.store.checkpoint import Checkpoint
+    from art.store.store import CheckpointStore
 
 BaseModel = Annotated[str | None, typer.Option(help="Where the base model lies, if not where it says.")]
 
@@ -45,8 +49,8 @@ def serve(
             output.print_json(told)
         else:
             output.print_lines([
-                f"{door.ref} answers at {door.base_url}",
-                f"  model={door.model}  api_key={door.key}",
+                output.whole(f"{door.ref} answers at {door.base_url}"),
+                output.whole(f"  model={door.model}  api_key={door.key}"),
                 "Ctrl-C ends it.",
             ])  # fmt: skip
         sys.stdout.flush()
@@ -61,6 +65,9 @@ def chat(
     checkpoint: Annotated[str, name_argument("MODEL[@STEP]", "The newest without a step.")],
     prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="Ask this and end.")] = None,
     system: Annotated[str | None, typer.Option(help="A system message.")] = None,
+    as_trained: Annotated[
+        bool, typer.Option("--as-trained", metavar="", help="Begin with the messages that its rollouts began with.")
+    ] = False,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0 takes the likeliest token.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 512,
     seed: Annotated[int | None, typer.Option(help="The same answer again.")] = None,
@@ -79,13 +86,19 @@ def chat(
     invocation = settle(context, root, project, as_json)
     if invocation.as_json and prompt is None:
         raise typer.BadParameter("--json belongs to --prompt.")
+    if as_trained and system is not None:
+        raise typer.BadParameter("--as-trained says the system message that was trained with; leave out --system.")
     store, chosen = invocation.local_checkpoint(checkpoint, "chat")
+    if system is None:
+        before = _opening(store, chosen, as_trained)
+    else:
+        before = [{"role": "system", "content": system}] if system else []
     with output.working(f"loading the base of {chosen.ref} ..."):
         serving = serve_checkpoint(store, chosen, base_model=base_model)
         door = serving.__enter__()
     try:
         answering = Answering(temperature=temperature, max_tokens=max_tokens, seed=seed)
-        talk = Talk(door, answering, system=system)
+        talk = Talk(door, answering, before=before)
         if prompt is None:
             talk.go_on()
         elif invocation.as_json:
@@ -94,6 +107,31 @@ def chat(
             talk.ask(prompt)
     finally:
         serving.__exit__(None, None, None)
+
+
+def _opening(store: "CheckpointStore", chosen: "Checkpoint", as_trained: bool) -> "list[Any]":
+    """Give the messages that its rollouts began with, or say that they began so."""
+    from art.cli.render import wording
+    from art.errors import CorruptCheckpointError
+    from art.ops.openings import find_opening
+
+    try:
+        opening = find_opening(store, chosen)
+    except CorruptCheckpointError:
+        if as_trained:
+            raise
+        return []
+    if as_trained and opening is None:
+        output.say(f"No rollouts say what {chosen.ref} was asked with; the conversation begins with nothing.")
+    if opening is None or as_trained:
+        return list(opening.messages) if opening else []
+    first = opening.messages[0]
+    words = f"{first.get('role')}: {' '.join(str(first.get('content')).split())}"
+    output.say(
+        f"The rollouts of {opening.ref} began with {wording.count(len(opening.messages), 'message')}, and this "
+        f"conversation does not; --as-trained begins so: {words if len(words) < 80 else words[:79] + '…'}"
+    )
+    return []
 
 
 def _wait_for_interrupt() -> None:
