@@ -84,6 +84,12 @@ class CheckpointExistsError(ConflictError):
 class DestinationNotEmptyError(ConflictError):
     """A fork was asked into a model that has checkpoints of its own."""
 
+    WAYS_OUT = (
+        "Choose a new name, or go on where it stands with continue_if_exists=True, or set its steps aside with "
+        "overwrite=True."
+    )
+    """What every such error says to do."""
+
 
 class IncompatibleError(ArtError, ValueError):
     """Two things do not go together."""

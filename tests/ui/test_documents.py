@@ -42,9 +42,9 @@ def test_the_collapse_is_open_and_the_gamed_reward_answered(overview: Overview):
 
 
 def test_the_status_names_the_command_that_goes_on(overview: Overview):
-    status = documents.status_document(overview, root="root")
+    status = documents.status_document(overview, root="/elsewhere")
 
-    assert status["alerts"][0]["command"] == "art fork shop/agent-004@69 shop/agent-004-fork"
+    assert status["alerts"][0]["command"] == "art fork shop/agent-004@69 shop/agent-004-fork --root /elsewhere"
     assert status["running"] == ["shop/agent-004", "shop/agent-006"]
     assert status["cost"]["steps"] == 264
 
@@ -165,7 +165,7 @@ def test_an_empty_root_has_no_lanes(tmp_path: Path):
 
 def test_a_clean_up_is_told_as_the_plan_of_its_policies(store: CheckpointStore):
     plan = plan_retention(store, store.models(), policies_of("newest:1"))
-    told = disk_documents.cleanup_document(plan, rule="newest:1")
+    told = disk_documents.cleanup_document(plan, rule="newest:1", root=".art")
 
     assert told["freed_bytes"] == sum(row["freed_bytes"] for row in told["rows"]) == plan.removal.freed_bytes > 0
     assert sum(row["goes"] for row in told["rows"]) == len(plan.removal.refs)

@@ -149,7 +149,14 @@ def test_the_fork_button_forks_and_says_with_which_command(browser: playwright.B
     with served(store) as page, Visit(browser, f"{page.url}#token={TOKEN}") as visit:
         visit.tab.keyboard.press("f")
         visit.tab.click("button.go")
-        visit.wait(".said-line", "art fork shop/one-1@4 shop/one-2")
+        visit.wait(".said-line", f"art fork shop/one-1@4 shop/one-2 --root {tmp_path}")
+        visit.tab.fill("label:has-text('new branch') input", "one-1-other")
+        store.fork(store.open(ModelRef("shop", "one-1").at(2)), ModelRef("shop", "one-1-other"))
+        visit.tab.click("button.go")
+        visit.wait("[role=alert]", "it has step 2. Write another name into the field `new branch`.")
+        visit.problems.clear()
+        visit.tab.fill("label:has-text('new branch') input", "one-3")
+        visit.tab.wait_for_selector("[role=alert]", state="detached")
 
     assert store.steps(ModelRef("shop", "one-2")) == [4]
 

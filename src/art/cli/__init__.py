@@ -26,15 +26,6 @@ RUN_SCRIPTS = {"sweep"}
 INTERRUPTED = 130
 ALIAS = "artfork"
 
-OPTIONS = {
-    "overwrite=True": "--overwrite",
-    "continue_if_exists=True": "--continue-if-exists",
-    "mode='min' or 'max'": "--mode min or --mode max",
-    "port=0": "--port 0",
-    "LocalBackend(path=...)": "--root or ART_ROOT",
-}
-"""Arguments of the library that an error names, and what the program has for them."""
-
 
 def main() -> None:
     """Run the program; an error of ours is one line on stderr and exit status 1."""
@@ -98,11 +89,10 @@ def _name() -> str:
 
 def _complain(error: Exception) -> None:
     from art.cli.render.output import say
+    from art.ops.ways_out import PROGRAM, say_way_out
 
     words = str(error) if isinstance(error, ArtError) else _refused(error)
-    for argument, option in OPTIONS.items():
-        words = words.replace(argument, option)
-    say(f"art: {words}", style="red")
+    say(f"art: {say_way_out(words, PROGRAM)}", style="red")
 
 
 def _refused(error: Exception) -> str:

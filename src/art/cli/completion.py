@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from art.store.store import CheckpointStore
 
-ROOT_VARIABLE = "ART_ROOT"
-DEFAULT_ROOT = ".art"
 CUT_AT = "@:="
 """Where bash cuts a word into several."""
 
@@ -31,10 +29,11 @@ def name_argument(metavar: str | None, explanation: str | None = None) -> Any:
 def complete_name(context: typer.Context, incomplete: str) -> list[str]:
     """Offer models, or steps of the model before the @; nothing where they cannot be listed."""
     from art.errors import ArtError
+    from art.program import found_root
     from art.store.store import CheckpointStore
 
     named = context.params.get("root") or (context.parent and context.parent.params.get("root"))
-    store = CheckpointStore(named or os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT)
+    store = CheckpointStore(named or found_root())
     try:
         return _steps(store, incomplete) if "@" in incomplete else _models(store, incomplete)
     except ArtError:

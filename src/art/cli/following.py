@@ -33,12 +33,13 @@ def follow(store: CheckpointStore, *, project: str | None, price: float | None, 
             if as_json:
                 _print_events(seen, document)
             else:
-                output.print_lines([*status_lines(overview, price=price), ""])
+                output.print_lines([*status_lines(overview, root=store.root, price=price), ""])
             sys.stdout.flush()
         return
     with Live(console=console, auto_refresh=False) as live:
         for _, overview in _states(store, project):
-            live.update(Group(*map(output.visible_text, status_lines(overview, price=price))), refresh=True)
+            lines = status_lines(overview, root=store.root, price=price)
+            live.update(Group(*map(output.visible_text, lines)), refresh=True)
 
 
 def news(

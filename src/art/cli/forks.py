@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -46,7 +45,9 @@ def perform(
     return fork(request, watch=output.byte_bar)
 
 
-def lines(report: ForkReport, source: ModelAddress, destination: ModelAddress, *, verbose: bool) -> Iterator[Text]:
+def lines(
+    invocation: Invocation, report: ForkReport, source: ModelAddress, destination: ModelAddress, *, verbose: bool
+) -> Iterator[Text]:
     """Yield what happened, a fact a line; `verbose` adds how the checkpoint was chosen."""
     here = Text(str(ModelAddress(destination.url, report.ref.model, report.ref.step)), "bold cyan")
     yield Text.assemble(here, *_headline(report, source))
@@ -61,9 +62,8 @@ def lines(report: ForkReport, source: ModelAddress, destination: ModelAddress, *
         return
     if aside := report.set_aside:
         model = ModelAddress(destination.url, report.ref.model, None)
-        yield Text(
-            f"  set aside {wording.span(aside.steps)}; art rewind --undo {quote(str(model))} brings back", "yellow"
-        )
+        undo = invocation.command(destination, "rewind", "--undo", str(model))
+        yield output.whole(f"  set aside {wording.span(aside.steps)}; {undo} brings back", "yellow")
     if report.outcome is not ForkOutcome.REWOUND:
         yield Text(f"  {_cost(report)}, in {wording.seconds(report.seconds)}")
         yield from _part_lines(report.manifest)

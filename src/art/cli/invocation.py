@@ -5,7 +5,7 @@ The three options stand before the command or after it; the one after it counts.
 
 from __future__ import annotations
 
-import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from art.cli import addresses
-from art.cli.completion import DEFAULT_ROOT, ROOT_VARIABLE
 from art.errors import NotFoundError
 from art.names import local_path_problem
+from art.program import ROOT_VARIABLE, command, found_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,6 +101,10 @@ class Invocation:
         store = self.existing_store
         return store, store.select(address.model, pick_of(step=address.step)).checkpoint
 
+    def command(self, address: addresses.ModelAddress, *words: str) -> str:
+        """Give a command about what an address names, to be copied: with the root where it needs one."""
+        return shlex.join(["art", *words]) if address.url else command(self.root, *words)
+
     def address(self, text: str, *, project: str | None = None) -> addresses.ModelAddress:
         """Read what the user typed; `project` is what a bare name belongs to when nothing else says.
 
@@ -114,7 +118,7 @@ class Invocation:
 
 def settle(context: typer.Context, root: Path | None, project: str | None, as_json: bool) -> Invocation:
     """Combine the options before the command, which the context brings, with those after it."""
-    outer = context.obj or Invocation(Path(os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT))
+    outer = context.obj or Invocation(Path(found_root()))
     _refuse_what_is_no_path([root or outer.root, *context.params.values()])
     return Invocation(
         root=(root or outer.root).expanduser().absolute(),

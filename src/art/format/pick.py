@@ -17,6 +17,8 @@ from art.errors import ConfigurationError
 from art.names import check_step
 
 Mode = Literal["min", "max"]
+SAY_MODE = "say mode='min' or 'max'"
+"""What a metric without a direction asks for; a place that has no such argument says its own."""
 
 LOWER_IS_BETTER = re.compile(
     "loss|nll|kl|errors?|err|perplexity|ppl|wer|cer|mse|rmse|mae|regret|cost|latency|duration|seconds|exceptions|failures"
@@ -147,7 +149,7 @@ def mode_of(metric: str) -> Mode:
     )
     if unclear or lower == higher:
         raise ConfigurationError(
-            f"Whether a lower or a higher {metric!r} is better does not follow from its name; say mode='min' or 'max'."
+            f"Whether a lower or a higher {metric!r} is better does not follow from its name; {SAY_MODE}."
         )
     return "min" if lower else "max"
 

@@ -6,7 +6,6 @@ Loads none of the Trainer's files. A fork is `art fork`, and the same script und
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from art.hf.options import Options, warn_of_rate
 from art.hf.words import warn
 from art.names import ModelRef
 from art.ops.folders import commit_folder, finish_newest
+from art.program import found_root
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
 
@@ -39,7 +39,7 @@ class Branch:
 
     def __init__(self, name: str, *, root: str | Path | None = None) -> None:
         self.model = ModelRef.parse(name)
-        self._store = CheckpointStore(root or os.environ.get("ART_ROOT") or ".art")
+        self._store = CheckpointStore(root or found_root())
         self._extras: Extras | None = None
         self._options: Options | None = None
 

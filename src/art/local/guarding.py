@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import asdict
-from shlex import quote
 from typing import Any
 
 from art.config import TrainConfig
@@ -23,6 +22,7 @@ from art.names import ModelRef
 from art.ops.histories import Histories
 from art.ops.judge import HELD_OUT, Judgement, judge
 from art.ops.series import Series
+from art.program import command
 from art.store.aside import SetAside
 from art.store.checkpoint import Checkpoint
 from art.store.store import CheckpointStore
@@ -48,10 +48,10 @@ class Guarding:
         past, judgement = self._judged(model)
         if judgement.is_alarm and (why := self._end(model, past, judgement)):
             self._tell(model, judgement, "stopped", {"why": why})
+            suggest = command(self._store.root, "suggest", str(model))
             raise GuardError(
                 f"{model} went wrong at step {judgement.onset}: {_evidence(judgement)}. {why} Nothing was trained, and "
-                f"nothing is lost. art suggest {quote(str(model))} says where to fork from, and art rewind takes the "
-                "run back."
+                f"nothing is lost. `{suggest}` says where to fork from, and `art rewind` takes the run back."
             )
 
     def config(self, model: ModelRef, config: TrainConfig) -> TrainConfig:

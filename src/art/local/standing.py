@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Collection, Mapping
-from shlex import quote
 from typing import Literal
 
 from art.errors import ArtError, CheckpointNotFoundError, ConfigurationError, CorruptCheckpointError, StorageError
 from art.names import ModelRef
 from art.ops.repair import repair
 from art.ops.verify import check
+from art.program import command
 from art.remote.remote import Remote
 from art.store.checkpoint import Checkpoint, Damage, reading
 from art.store.store import CheckpointStore
@@ -82,8 +82,9 @@ class Standing:
     def _without(self, model: ModelRef, error: CorruptCheckpointError) -> Checkpoint:
         """Give what is stood at when the newest checkpoint is damaged."""
         if self._on_corrupt == "raise":
+            repair = command(self.store.root, "verify", str(model), "--repair")
             raise CorruptCheckpointError(
-                f"{error} `art verify {quote(str(model))} --repair` brings it again where another copy of its bytes "
+                f"{error} `{repair}` brings it again where another copy of its bytes "
                 'is; LocalBackend(on_corrupt="previous") goes on from the newest checkpoint that is whole.'
             ) from error
         sound, damages = self.store.newest_sound(model)

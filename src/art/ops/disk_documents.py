@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from art.ops.disk_use import BranchUse
 from art.ops.retention import Retention
+from art.program import command
 
 SCHEMA = 1
 Json = dict[str, Any]
@@ -28,7 +29,7 @@ def disk_document(uses: Sequence[BranchUse]) -> Json:
     return {"schema": SCHEMA, "kept_bytes": kept, "aside_bytes": aside, "rows": rows}
 
 
-def cleanup_document(retention: Retention, *, rule: str) -> Json:
+def cleanup_document(retention: Retention, *, rule: str, root: str | Path) -> Json:
     """Give what policies would delete of each branch, and why the rest stays."""
     removal, reasons = retention.removal, retention.reasons
     models = sorted({ref.model for ref in (*removal.refs, *reasons)})
@@ -45,7 +46,7 @@ def cleanup_document(retention: Retention, *, rule: str) -> Json:
     return {
         "schema": SCHEMA,
         "rule": rule,
-        "command": shlex.join(["art", "gc", "--keep", rule, "--plan"]),
+        "command": command(root, "gc", "--keep", rule, "--plan"),
         "freed_bytes": removal.freed_bytes,
         "rows": rows,
     }

@@ -5,12 +5,13 @@ Turns values into plain objects, numbers to four significant digits where they a
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain, count
+from pathlib import Path
 from typing import Any
 
 from art.format.certificates import Edge, edge_of
-from art.names import CheckpointRef
+from art.names import CheckpointRef, ModelRef
 from art.ops.compare import Comparison, PairedPrompt
 from art.ops.judge import REWARD
 from art.ops.lanes import Alarm, Lane, Life, Overview
@@ -19,6 +20,7 @@ from art.ops.series import StepRow
 from art.ops.summary import Own
 from art.ops.thinning import short, spark, thinned
 from art.ops.tree import TreeBranch
+from art.program import command, named_root
 from art.store.checkpoint import Checkpoint
 
 SCHEMA = 1
@@ -35,7 +37,8 @@ def status_document(overview: Overview, *, root: str, price: float | None = None
         "root": root,
         "projects": sorted({lane.model.project for lane in lanes}),
         "now": overview.now.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "alerts": [alert_document(alarm) for alarm in overview.alarms],
+        "command_root": named_root(root),
+        "alerts": [alert_document(overview, alarm, root=root) for alarm in overview.alarms],
         "states": {str(lane.model): str(lane.judgement.state) for lane in lanes},
         "running": [str(lane.model) for lane in lanes if lane.is_running],
         "stalled": [str(lane.model) for lane in lanes if lane.is_stalled(overview.now)],
@@ -43,7 +46,7 @@ def status_document(overview: Overview, *, root: str, price: float | None = None
     }
 
 
-def alert_document(alarm: Alarm) -> Json:
+def alert_document(overview: Overview, alarm: Alarm, *, root: str) -> Json:
     """Say what went wrong with one branch, and the command that goes on from before."""
     lane, judgement = alarm.lane, alarm.lane.judgement
     return {
@@ -54,6 +57,7 @@ def alert_document(alarm: Alarm) -> Json:
         "onset": judgement.onset,
         "since": lane.since,
         "last_good": lane.last_good,
+        "go_on_from": str(lane.good) if lane.good else None,
         "level": short(judgement.level),
         "now": short(judgement.now),
         "is_running": lane.is_running,
@@ -69,15 +73,18 @@ def alert_document(alarm: Alarm) -> Json:
             }
             for seen in judgement.evidence
         ],
-        "command": None if alarm.life is Life.ANSWERED else fork_command(lane),
+        "command": None if alarm.life is Life.ANSWERED else fork_command(overview, lane, root=root),
     }
 
 
-def fork_command(lane: Lane) -> str | None:
-    """Give the command that forks a branch from its last good step; None where there is none."""
-    if lane.last_good is None:
+def fork_command(overview: Overview, lane: Lane, *, root: str | Path) -> str | None:
+    """Give the command that goes on from before a branch went wrong, under a free name; None where nothing is left."""
+    if lane.good is None:
         return None
-    return shlex.join(["art", "fork", str(lane.model.at(lane.last_good)), f"{lane.model}-fork"])
+    taken = {other.model for other in overview.lanes}
+    names = chain(["fork"], (f"fork-{number}" for number in count(2)))
+    new = next(new for name in names if (new := ModelRef(lane.model.project, f"{lane.model.name}-{name}")) not in taken)
+    return command(root, "fork", str(lane.good), str(new))
 
 
 def tree_document(overview: Overview, *, metric: str = REWARD) -> Json:
@@ -104,6 +111,7 @@ def lane_document(lane: Lane, metric: str) -> Json:
         "is_running": lane.is_running,
         "onset": judgement.onset,
         "last_good": lane.last_good,
+        "go_on_from": str(lane.good) if lane.good else None,
         "checkpoints": ranges(branch.steps),
         "certified": ranges(branch.certified),
         "pinned": list(branch.pinned),

@@ -5,7 +5,7 @@ A reading of the tree, the histories and the signs of life. Gives values and kno
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -23,6 +23,7 @@ from art.store.liveness import find_run
 from art.store.store import CheckpointStore
 
 OLD_AFTER = timedelta(hours=24)
+StepsOf = Callable[[ModelRef], Sequence[int]]
 
 
 class Life(StrEnum):
@@ -47,6 +48,8 @@ class Lane:
     since: str | None
     """When the first bad step was written down."""
     is_running: bool
+    good: CheckpointRef | None
+    """The newest checkpoint before any sign of what went wrong: its own, or of the ancestor that has it."""
     histories: Histories = field(repr=False, compare=False)
 
     @property
@@ -95,10 +98,8 @@ class Lane:
 
     @property
     def last_good(self) -> int | None:
-        """The newest checkpoint before any sign of what went wrong; an ancestor may hold it."""
-        good = self.judgement.last_good
-        own = [step for step in self.branch.steps if good is not None and step <= good]
-        return max(own, default=good)
+        """The step of `good`; where no checkpoint is left from before, the last step that was in range."""
+        return self.good.step if self.good else self.judgement.last_good
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +130,8 @@ class Overview:
         """Give the lane of a model; raises `ModelNotFoundError`, with those that there are."""
         lane = next((lane for lane in self.lanes if lane.model == model), None)
         if lane is None:
-            known = ", ".join(str(each.model) for each in self.lanes) or "none"
-            raise ModelNotFoundError(f"There is no model {model}; there are: {known}.")
+            known = ", ".join(sorted(str(each.model) for each in self.lanes)) or "none"
+            raise ModelNotFoundError(f"There is no model {model}; there are {known}.")
         return lane
 
 
@@ -146,12 +147,15 @@ def read_overview(
     histories = memory.histories
     branches = read_tree(OnDisk(store, memory), store.models(project), metric=metric)
     levels = _levels(branches)
-    lanes = [_lane(store, branch, histories, level=levels[branch.model], now=now) for branch in branches]
+    steps_of = _steps_of(store, branches)
+    lanes = [_lane(store, each, histories, level=levels[each.model], steps_of=steps_of, now=now) for each in branches]
     histories.keep()
     return Overview(tuple(lanes), tuple(_alarms(lanes, now)), now)
 
 
-def _lane(store: CheckpointStore, branch: TreeBranch, histories: Histories, *, level: int, now: datetime) -> Lane:
+def _lane(
+    store: CheckpointStore, branch: TreeBranch, histories: Histories, *, level: int, steps_of: StepsOf, now: datetime
+) -> Lane:
     run = find_run(store.root, branch.model)
     judged = histories.judged(branch.model, past_of(branch))
     return Lane(
@@ -161,8 +165,34 @@ def _lane(store: CheckpointStore, branch: TreeBranch, histories: Histories, *, l
         judgement=judged.judgement,
         since=judged.since,
         is_running=run is not None and run.is_alive(now),
+        good=_good(branch, judged.judgement, steps_of),
         histories=histories,
     )
+
+
+def _steps_of(store: CheckpointStore, branches: Iterable[TreeBranch]) -> StepsOf:
+    """Give what lists the steps of a model that can be forked, as far as anybody looked at them."""
+    known = {branch.model: branch for branch in branches}
+
+    def steps_of(model: ModelRef) -> Sequence[int]:
+        branch = known.get(model)
+        if branch is None:
+            # Of another project, or gone.
+            return store.steps(model)
+        damaged = {step for step, opened in branch.opened.items() if opened.problem}
+        return [step for step in branch.steps if step not in damaged]
+
+    return steps_of
+
+
+def _good(branch: TreeBranch, judgement: Judgement, steps_of: StepsOf) -> CheckpointRef | None:
+    last_good = judgement.last_good
+    if last_good is None:
+        return None
+    for part in reversed(past_of(branch)):
+        if steps := [step for step in steps_of(part.model) if step in part and step <= last_good]:
+            return part.model.at(max(steps))
+    return None
 
 
 def past_of(branch: TreeBranch) -> list[Segment]:
@@ -199,9 +229,13 @@ def _alarm(lane: Lane, lanes: list[Lane], now: datetime) -> Alarm:
 
 
 def _answers(other: Lane, fallen: Lane) -> bool:
-    """Tell whether a branch is a healthy fork from before another one's fall, made after it."""
+    """Tell whether a branch is a healthy fork from before another one's fall, made after it.
+
+    A branch that fell at once has nothing from before: its way out begins with the ancestor that has.
+    """
     origin, good = other.branch.origin, fallen.judgement.last_good
-    if origin is None or origin.hop.ref.model != fallen.model or good is None or origin.hop.step > good:
+    sources = {fallen.model, fallen.good.model} if fallen.good else {fallen.model}
+    if origin is None or origin.hop.ref.model not in sources or good is None or origin.hop.step > good:
         return False
     begun = moment_of(other.own.first_time)
     fell = moment_of(fallen.since)

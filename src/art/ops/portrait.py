@@ -12,8 +12,8 @@ from art.store.store import CheckpointStore
 
 def draw_model(store: CheckpointStore, model: ModelRef) -> str:
     """Draw a model as its branch: where it came from, where it stands, and whether it is well."""
-    lanes = read_overview(store, project=model.project).lanes
-    lane = next((lane for lane in lanes if lane.model == model), None)
+    overview = read_overview(store, project=model.project)
+    lane = next((lane for lane in overview.lanes if lane.model == model), None)
     if lane is None:
         return drawing.box(str(model), facts={"steps": "none yet"})
     facts: dict[str, object] = {"stands at": lane.newest, "is": lane.judgement.state}
@@ -23,14 +23,15 @@ def draw_model(store: CheckpointStore, model: ModelRef) -> str:
     facts.update({change.key: f"{change.before} → {change.after}" for change in lane.branch.changes})
     if lane.branch.best is not None:
         facts["best"] = lane.branch.best
-    return drawing.box(str(model), *_curves(lane), _way_out(lane), facts=facts)
+    way_out = _way_out(lane, fork_command(overview, lane, root=store.root))
+    return drawing.box(str(model), *_curves(lane), way_out, facts=facts)
 
 
 def _curves(lane: Lane) -> list[str]:
     return [drawing.curve(lane.past.points(metric), label=metric) for metric in (HELD_OUT, REWARD)]
 
 
-def _way_out(lane: Lane) -> str:
+def _way_out(lane: Lane, command: str | None) -> str:
     judgement = lane.judgement
     if not judgement.is_alarm:
         return ""
@@ -39,5 +40,4 @@ def _way_out(lane: Lane) -> str:
         f"{drawing.number(evidence.value)}</li>"
         for evidence in judgement.evidence
     )
-    command = fork_command(lane)
     return f"<ul>{seen}</ul>" + (f"<code>{drawing.text(command)}</code>" if command else "")

@@ -140,8 +140,7 @@ def _begin(receiver: Receiver, hop: Hop, *, describe: Callable[[], Manifest], so
     if newest and not receiver.clear:
         raise DestinationNotEmptyError(
             f"{ref.model} cannot be forked into: it has step {newest.ref.step} in {objects.location}. "
-            "Choose a new name, or go on where it stands with continue_if_exists=True, or set its steps aside with "
-            "overwrite=True."
+            f"{DestinationNotEmptyError.WAYS_OUT}"
         )
     claim = receiver.before.claim if receiver.before else find_claim(objects, ref)
     manifest, content = _adopted(objects, forked_manifest(describe(), hop, ref), claim)

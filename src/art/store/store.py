@@ -277,7 +277,5 @@ class CheckpointStore(CheckpointReader):
 
     def _occupied(self, destination: ModelRef) -> DestinationNotEmptyError:
         return DestinationNotEmptyError(
-            f"{destination} cannot be forked into: {self._has(destination)}. "
-            "Choose a new name, or go on where it stands with continue_if_exists=True, or set its steps aside with "
-            "overwrite=True."
+            f"{destination} cannot be forked into: {self._has(destination)}. {DestinationNotEmptyError.WAYS_OUT}"
         )

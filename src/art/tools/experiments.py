@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue
 
 from art.errors import ConfigurationError
-from art.format.pick import Best, Exact, Pick, pick_of
+from art.format.pick import Best, Exact, Mode, Pick, pick_of
 from art.names import CheckpointRef, ModelRef
 from art.ops.data_documents import trained_document
 from art.ops.fork import ForkOutcome, ForkRequest, fork, if_exists
@@ -134,6 +134,7 @@ class Experiments:
         destination: ModelName,
         not_after: Annotated[int | None, Field(description="the newest step at or before this one")] = None,
         best: Annotated[str | None, Field(description="the best step by a metric, as in val/reward")] = None,
+        mode: Annotated[Mode | None, Field(description="of best, where its name does not say")] = None,
         reset: Annotated[list[Part] | None, Field(description="parts that start afresh")] = None,
         settings: Annotated[
             dict[str, JsonValue] | None, Field(description="what the branch is begun to try, as in {'lr': 1e-5}")
@@ -144,7 +145,7 @@ class Experiments:
         The same fork again changes nothing. Another fork into a model that has checkpoints is refused, and so is a
         second branch that begins with the same checkpoint and tries the same settings under another name.
         """
-        named, pick = _pick(source, not_after, best)
+        named, pick = _pick(source, not_after, best, mode)
         request = ForkRequest(
             source=self.store,
             source_model=named,
@@ -234,10 +235,12 @@ def _ref(text: str) -> CheckpointRef:
     return CheckpointRef.parse(text)
 
 
-def _pick(source: str, not_after: int | None, best: str | None) -> tuple[ModelRef, Pick]:
+def _pick(source: str, not_after: int | None, best: str | None, mode: Mode | None) -> tuple[ModelRef, Pick]:
     model, _, step = source.partition("@")
     if sum((bool(step), not_after is not None, best is not None)) > 1:
         raise ConfigurationError("A step, not_after and best choose in three ways; leave two of them out.")
+    if mode and best is None:
+        raise ConfigurationError("The mode belongs to best; name its metric, or leave the mode out.")
     if step:
         return ModelRef.parse(model), Exact(_ref(source).step)
-    return ModelRef.parse(model), Best(best, None) if best else pick_of(not_after=not_after)
+    return ModelRef.parse(model), Best(best, mode) if best else pick_of(not_after=not_after)

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from art.errors import ArtError, ConfigurationError
+from art.ops.ways_out import AGENT, say_way_out
 from art.tools.experiments import Experiments
 
 if TYPE_CHECKING:
@@ -51,6 +52,6 @@ def _with_plain_errors(tool: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return tool(*arguments, **options)
         except ArtError as error:
-            raise ToolError(str(error)) from error
+            raise ToolError(say_way_out(str(error), AGENT)) from error
 
     return called

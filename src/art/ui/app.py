@@ -6,7 +6,6 @@ Every handler that reads the disk runs in a thread.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -21,6 +20,8 @@ from starlette.routing import Route
 from art.errors import ArtError, ConfigurationError, NotFoundError
 from art.format.pick import Exact
 from art.names import CheckpointRef, ModelRef
+from art.ops.ways_out import PAGE, say_way_out
+from art.program import command
 from art.store.history import TRAIN
 from art.store.store import CheckpointStore
 from art.ui.desk import KEPT, Desk
@@ -156,10 +157,10 @@ class _Service:
     async def fork(self, request: Request) -> Response:
         wish = _wish(await _body(request))
         resets = [word for part in wish.reset for word in ("--reset", part)]
-        command = shlex.join(["art", "fork", wish.source, wish.destination, *resets])
+        made_by = command(self._desk.store.root, "fork", wish.source, wish.destination, *resets)
         forked = await anyio.to_thread.run_sync(_fork, self._desk.store, wish)
         self._desk.forget()
-        return JSONResponse({"forked": str(forked), "command": command})
+        return JSONResponse({"forked": str(forked), "command": made_by})
 
 
 def _fork(store: CheckpointStore, wish: ForkWish) -> CheckpointRef:
@@ -215,7 +216,8 @@ def _step(text: str) -> int:
 
 
 def _report(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, status_code=404 if isinstance(error, NotFoundError) else 400)
+    words = say_way_out(str(error), PAGE)
+    return JSONResponse({"error": words}, status_code=404 if isinstance(error, NotFoundError) else 400)
 
 
 def _no_route(_: Request, error: Exception) -> Response:

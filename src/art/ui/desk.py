@@ -113,7 +113,8 @@ class Desk:
 
     def cleanup(self, rule: str = KEPT) -> Json:
         """Give what policies would delete of all branches that are shown."""
-        return disk_documents.cleanup_document(plan_retention(self.store, self.models(), policies_of(rule)), rule=rule)
+        retention = plan_retention(self.store, self.models(), policies_of(rule))
+        return disk_documents.cleanup_document(retention, rule=rule, root=self.store.root)
 
     def models(self) -> Sequence[ModelRef]:
         return [lane.model for lane in self.overview().lanes]

@@ -50,7 +50,7 @@ def fork(
     if invocation.as_json:
         output.print_json(forks.document(report, start, end))
     else:
-        output.print_lines(forks.lines(report, start, end, verbose=verbose))
+        output.print_lines(forks.lines(invocation, report, start, end, verbose=verbose))
 
 
 def _end(invocation: Invocation, destination: str, start: "ModelAddress") -> "ModelAddress":

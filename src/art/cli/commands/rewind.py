@@ -1,6 +1,5 @@
 """`art rewind`: makes an earlier step the newest again, or brings back what that set aside."""
 
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +10,8 @@ from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from art.ops.rewind import Rewound
 
 
@@ -52,12 +53,13 @@ def _report(invocation: Invocation, address: ModelAddress, standing: "Rewound", 
     if invocation.as_json:
         output.print_json({"model": str(ref.model), "newest": ref.step, what: list(steps), "id": aside_id})
         return
-    lines = [f"{ref.model} stands at step {ref.step}."]
+    lines: list[Text | str] = [f"{ref.model} stands at step {ref.step}."]
     if steps:
         lines.append(f"  {what.replace('_', ' ')}: {wording.span(steps)} ({wording.count(len(steps), 'checkpoint')})")
     else:
         lines.append("  nothing was later; nothing changed")
     if steps and what == "set_aside":
         model = ModelAddress(address.url, ref.model, None)
-        lines.append(f"  bring them back with: art rewind --undo {quote(str(model))} --id {aside_id}")
+        undo = invocation.command(address, "rewind", "--undo", str(model), "--id", str(aside_id))
+        lines.append(output.whole(f"  bring them back with: {undo}"))
     output.print_lines(lines)

@@ -38,7 +38,7 @@ def status(
     if invocation.as_json:
         output.print_json(documents.status_document(overview, root=str(store.root), price=price))
     else:
-        output.print_lines(render.status_lines(overview, price=price))
+        output.print_lines(render.status_lines(overview, root=store.root, price=price))
     if any(alarm.life is Life.OPEN for alarm in overview.alarms):
         raise typer.Exit(ALARM_IS_OPEN)
 
@@ -62,7 +62,7 @@ def suggest(
     lane = overview.lane(wanted)
     alarm = next((alarm for alarm in overview.alarms if alarm.lane is lane), None)
     if invocation.as_json:
-        alert = documents.alert_document(alarm) if alarm else None
+        alert = documents.alert_document(overview, alarm, root=str(store.root)) if alarm else None
         output.print_json({"schema": documents.SCHEMA, "model": str(wanted), "alert": alert})
     else:
-        output.print_lines(render.suggestion_lines(lane, alarm))
+        output.print_lines(render.suggestion_lines(overview, lane, alarm, root=store.root))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from art.cli.completion import name_argument
-from art.cli.invocation import AsJson, Project, Root, settle
+from art.cli.invocation import AsJson, Invocation, Project, Root, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ def sweep(
         threads=threads,
         any_kind=True,
     )
-    _run(tasks, None if dry_run else chosen, [str(script), *(arguments or ())], as_json=invocation.as_json)
+    _run(invocation, tasks, None if dry_run else chosen, [str(script), *(arguments or ())])
 
 
-def _run(tasks: "list[Task]", executor: "Executor | None", command: list[str], *, as_json: bool) -> None:
+def _run(invocation: Invocation, tasks: "list[Task]", executor: "Executor | None", command: list[str]) -> None:
     """Let scripts train, and tell what came of it; without an executor only what would be done."""
     import asyncio
 
@@ -88,10 +88,10 @@ def _run(tasks: "list[Task]", executor: "Executor | None", command: list[str], *
     from art.cli.render import sweep as render
 
     if executor is None:
-        _tell(as_json, render.plan_document(tasks), render.plan_lines(tasks))
+        _tell(invocation.as_json, render.plan_document(tasks), render.plan_lines(tasks))
         return
     report = asyncio.run(until_stopped(run_tasks(tasks, Script(command[0], tuple(command[1:])), executor=executor)))
-    _tell(as_json, render.document(report), render.lines(report))
+    _tell(invocation.as_json, render.document(report), render.lines(report, root=invocation.root))
     if report.failed:
         raise typer.Exit(1)
 

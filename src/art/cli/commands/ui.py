@@ -57,4 +57,4 @@ def _tell_file(target: Path, size_bytes: int, rollouts: Rollouts) -> None:
 
 
 def _announce(address: str) -> None:
-    output.print_lines([f"The page is at {address}", "Ctrl-C ends it."])
+    output.print_lines([output.whole(f"The page is at {address}"), "Ctrl-C ends it."])

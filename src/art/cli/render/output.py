@@ -32,13 +32,20 @@ def words() -> Console:
     return Console(stderr=True, highlight=False, emoji=False)
 
 
+def whole(text: str, style: str = "") -> Text:
+    """Make a line that no terminal cuts, such as a command that is copied."""
+    from rich.text import Text
+
+    return Text(text, style, overflow="fold")
+
+
 def print_lines(lines: Iterable[Text | str]) -> None:
-    """Print line by line: cut to the width of a terminal, whole into a pipe or a file."""
+    """Print line by line: cut to the width of a terminal unless it is `whole`, and whole into a pipe or a file."""
     from rich.console import Console
 
     console = Console(highlight=False, emoji=False)
     for line in map(visible_text, lines):
-        if console.is_terminal:
+        if console.is_terminal and (isinstance(line, str) or line.overflow != "fold"):
             console.print(line, no_wrap=True, overflow="ellipsis", markup=False)
         else:
             console.print(line, soft_wrap=True, markup=False)

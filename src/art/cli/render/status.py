@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
+from pathlib import Path
 
 from rich.text import Text
 
 from art.cli.render import wording
+from art.cli.render.output import whole
 from art.ops.documents import fork_command
 from art.ops.judge import State
 from art.ops.lanes import Alarm, Lane, Life, Overview
@@ -28,11 +30,11 @@ WHAT = {
 }
 
 
-def status_lines(overview: Overview, *, price: float | None = None) -> Iterator[Text]:
+def status_lines(overview: Overview, *, root: Path, price: float | None = None) -> Iterator[Text]:
     """Yield a line for each alarm, with its way out where it is open, one for each other run, and one for all."""
     for alarm in overview.alarms:
         if alarm.life is not Life.OLD:
-            yield from _alarm_lines(alarm, overview.now)
+            yield from _alarm_lines(alarm, overview, root)
     wrong = {alarm.lane.model for alarm in overview.alarms}
     others = [lane for lane in overview.lanes if lane.model not in wrong and lane.is_recent(overview.now)]
     others.sort(key=lambda lane: (lane.is_running, lane.last_time or ""), reverse=True)
@@ -43,7 +45,7 @@ def status_lines(overview: Overview, *, price: float | None = None) -> Iterator[
     yield _cost_line(overview, price)
 
 
-def suggestion_lines(lane: Lane, alarm: Alarm | None) -> Iterator[Text]:
+def suggestion_lines(overview: Overview, lane: Lane, alarm: Alarm | None, *, root: Path) -> Iterator[Text]:
     """Yield what went wrong with one branch in order of time, and the command that goes on from before."""
     judgement = lane.judgement
     if not judgement.is_alarm:
@@ -59,20 +61,22 @@ def suggestion_lines(lane: Lane, alarm: Alarm | None) -> Iterator[Text]:
     if alarm and alarm.answered_by:
         answer = f"{alarm.answered_by} was forked at {alarm.answered_at} and is healthy"
         yield Text.assemble(("  ✓ answered: ", "green"), f"{answer}.")
-    elif command := fork_command(lane):
-        yield Text(f"  {command}", "bold")
+    elif command := fork_command(overview, lane, root=root):
+        yield whole(f"  {command}", "bold")
+    elif lane.last_good is not None:
+        yield Text("  No checkpoint is left from before; what trained it has to begin again.", "yellow")
 
 
-def _alarm_lines(alarm: Alarm, now: datetime) -> Iterator[Text]:
+def _alarm_lines(alarm: Alarm, overview: Overview, root: Path) -> Iterator[Text]:
     line = _what(alarm.lane)
     if alarm.answered_by:
         yield line.append(f" · answered by {alarm.answered_by.name}")
         return
-    past = f", begun {wording.age(alarm.lane.since, now)}" if alarm.lane.since else ""
+    past = f", begun {wording.age(alarm.lane.since, overview.now)}" if alarm.lane.since else ""
     yield line.append(f", {'still running' if alarm.lane.is_running else 'ended'}{past}")
     yield Text("  " + " · ".join(_facts(alarm.lane)))
-    if command := fork_command(alarm.lane):
-        yield Text(f"  {command}", "bold")
+    if command := fork_command(overview, alarm.lane, root=root):
+        yield whole(f"  {command}", "bold")
 
 
 def _run_line(lane: Lane, now: datetime) -> Text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from shlex import quote
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -13,7 +13,9 @@ from art.branches.many import Report
 from art.branches.task import Outcome, Result, Task
 from art.branches.variants import worded
 from art.cli.render import wording
+from art.cli.render.output import whole
 from art.ops.twins import Twins
+from art.program import command
 
 MARKS = {Outcome.FINISHED: ("✓", "green"), Outcome.FAILED: ("✗", "red"), Outcome.LOST: ("◌", "red")}
 
@@ -32,7 +34,7 @@ def plan_document(tasks: Sequence[Task]) -> dict[str, Any]:
     return {"source": str(tasks[0].source.ref), "dry_run": True, "branches": branches, "twins": []}
 
 
-def lines(report: Report) -> Iterator[Text]:
+def lines(report: Report, *, root: Path) -> Iterator[Text]:
     """Yield a line for each branch, its problem below it, and the twins."""
     width = max(len(result.name) for result in report.results)
     for result in report.results:
@@ -42,7 +44,7 @@ def lines(report: Report) -> Iterator[Text]:
         if result.unapplied:
             yield Text(f"    its steps were not made with {', '.join(result.unapplied)}", "yellow")
     yield from (twins_line(each) for each in report.twins)
-    yield Text(f"The tree: art log --graph {quote(str(report.source.model))}", "dim")
+    yield whole(f"The tree: {command(root, 'log', '--graph', str(report.source.model))}", "dim")
 
 
 def document(report: Report) -> dict[str, Any]:

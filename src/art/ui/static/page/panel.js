@@ -27,7 +27,7 @@ const Why = () => {
     ${each.forked_from && html`<${Edge} each=${each} />`}
     ${Object.keys(each.problems).length > 0 && html`<${Problems} each=${each} />`}
     ${each.set_aside.length > 0 && html`<${Asides} each=${each} />`}
-    ${each.last_good !== null || !alert ? html`<${ForkBox} source=${each.last_good ?? each.newest} title=${alert ? "Go on from the last good step" : "Branch off"} />` : null}
+    ${each.go_on_from !== null || !alert ? html`<${ForkBox} source=${each.go_on_from ?? `${id(each)}@${each.newest}`} title=${alert ? "Go on from the last good step" : "Branch off"} />` : null}
     <${OtherAlarms} />`;
 };
 const whyWords = (each, alert) => {
@@ -40,14 +40,14 @@ const whyWords = (each, alert) => {
 };
 // The nearest steps with recorded rollouts: the last good one or before it, and the onset or after it.
 const recordedAround = (key, alert) => {
-  const found = need(stepPath("step", key, alert.last_good));
-  const steps = (found?.rollout_steps || []).flatMap(([low, high]) => Array.from({ length: high - low + 1 }, (_, place) => low + place));
-  return { good: Math.max(...steps.filter((step) => step <= alert.last_good)), bad: Math.min(...steps.filter((step) => step >= alert.onset)) };
+  const steps = (holder) => (need(stepPath("step", holder, alert.last_good))?.rollout_steps || []).flatMap(([low, high]) => Array.from({ length: high - low + 1 }, (_, place) => low + place));
+  const from = holderOf(alert.go_on_from) || key;
+  return { from, good: Math.max(...steps(from).filter((step) => step <= alert.last_good)), bad: Math.min(...steps(key).filter((step) => step >= alert.onset)) };
 };
 const SamePrompt = ({ each, alert }) => {
-  const { good: goodStep, bad: badStep } = recordedAround(id(each), alert);
+  const { from, good: goodStep, bad: badStep } = recordedAround(id(each), alert);
   if (!Number.isFinite(goodStep) || !Number.isFinite(badStep)) return null;
-  const before = need(stepPath("rollouts", id(each), goodStep)), after = need(stepPath("rollouts", id(each), badStep));
+  const before = need(stepPath("rollouts", from, goodStep)), after = need(stepPath("rollouts", id(each), badStep));
   if (!before?.groups?.length || !after?.groups?.length) return null;
   for (const group of before.groups) {
     const other = after.groups.find((one) => one.key === group.key);
@@ -57,7 +57,7 @@ const SamePrompt = ({ each, alert }) => {
     return html`<div class="block"><h3>Same prompt, before and after</h3><pre class="asked">${promptWords(group)}</pre><div class="pair">
       <div class="said ok"><header>step ${goodStep}<b>reward ${value(good.reward)}</b></header><pre>${clean(lastWords(good))}</pre></div>
       <div class="said no"><header>step ${badStep}<b>reward ${value(worst.reward)}</b></header><pre>${clean(lastWords(worst))}</pre></div></div>
-      <button class="link" onClick=${() => set({ tab: "compare", compare: { a: `${id(each)}@${goodStep}`, b: `${id(each)}@${badStep}` } })}>Compare all prompts of both steps</button></div>`;
+      <button class="link" onClick=${() => set({ tab: "compare", compare: { a: `${from}@${goodStep}`, b: `${id(each)}@${badStep}` } })}>Compare all prompts of both steps</button></div>`;
   }
   return null;
 };
@@ -87,7 +87,7 @@ const Step = () => {
       <p>${checkpoint ? html`<span class="badge ok">checkpoint, ${bytes(checkpoint.size_bytes)}</span>` : !found.problem && html`<span class="badge">no checkpoint here</span>`}
         ${checkpoint?.edge && html`<${EdgeBadge} edge=${checkpoint.edge} />`}${each.pinned.includes(step) && html`<span class="badge">pinned</span>`}${step === each.best && html`<span class="badge ok">best</span>`}${step === each.newest && html`<span class="badge">newest</span>`}${step === each.last_good && html`<span class="badge ok">last good</span>`}
         ${checkpoint?.foreign && html`<span class="badge">foreign</span>`}${found.problem && html`<span class="badge red">damaged</span>`}
-        ${checkpoint && html`<button class="link" onClick=${() => set({ tab: "fork", fork: step })}>Fork from here</button>`}</p>
+        ${checkpoint && html`<button class="link" onClick=${() => set({ tab: "fork", fork: `${id(each)}@${step}` })}>Fork from here</button>`}</p>
       ${found.problem && html`<p>${clean(found.problem)}</p><${Command} text=${commandOf("verify", `${id(each)}@${step}`)} /><${Command} text=${commandOf("rm", `${id(each)}@${step}`)} />`}</div>
     <div class="block">${names.length ? html`<table><thead><tr><th scope="col">earned by these weights</th><th scope="col">here</th><th scope="col">${found.before ? `step ${found.before.step}` : "before"}</th><th scope="col">change</th></tr></thead><tbody>
       ${names.map((name) => { const here = found.earned[name], before = found.before?.metrics[name]; return html`<tr><th scope="row">${clean(name)}</th><td><b>${value(here)}</b></td><td>${value(before)}</td><td>${typeof before === "number" && typeof here === "number" ? here === before ? "0" : `${here > before ? "+" : "−"}${value(Math.abs(here - before))}` : "–"}</td></tr>`; })}</tbody></table>` : html`<p class="dim">${step === each.newest ? "What these weights earn, the next step measures." : "Nothing was recorded at this step."}</p>`}</div>
@@ -119,8 +119,8 @@ const comparePair = () => {
   const second = `${S.focus}@${S.step ?? each.newest}`, other = chosen().find((key) => key !== S.focus), alert = alertOf(S.focus);
   if (alert && each.last_good !== null) {
     // Where rollouts were kept of few steps, the nearest of those: the same prompts are what is compared.
-    const { good, bad } = recordedAround(S.focus, alert);
-    return { a: `${S.focus}@${Number.isFinite(good) ? good : each.last_good}`, b: S.step === null && Number.isFinite(bad) ? `${S.focus}@${bad}` : second };
+    const { from, good, bad } = recordedAround(S.focus, alert);
+    return { a: `${from}@${Number.isFinite(good) ? good : each.last_good}`, b: S.step === null && Number.isFinite(bad) ? `${S.focus}@${bad}` : second };
   }
   return { a: other ? `${other}@${model(other).newest}` : `${S.focus}@${each.best ?? each.newest}`, b: second };
 };
@@ -165,29 +165,31 @@ const freeName = (each) => {
 const Fork = () => {
   const each = model(S.focus);
   if (!each) return html`<${Empty} />`;
-  return html`<${ForkBox} source=${S.fork ?? S.step ?? each.last_good ?? each.newest} title=${`Fork ${clean(each.model)}`} isView />`;
+  return html`<${ForkBox} source=${S.fork ?? (S.step === null && each.go_on_from) || `${id(each)}@${S.step ?? each.newest}`} title=${`Fork ${clean(each.model)}`} isView />`;
 };
 const ForkBox = ({ source, title, isView }) => {
-  const each = model(S.focus), ref = `${id(each)}@${source}`, name = S.forkName ?? freeName(each), part = S.forkReset || "";
-  const command = commandOf("fork", ref, `${each.project}/${name}`, ...(part ? ["--reset", part] : []));
+  const each = model(S.focus), [fromProject, fromModel] = holderOf(source).split("/"), step = source.slice(source.lastIndexOf("@") + 1), name = S.forkName ?? freeName(each), part = S.forkReset || "";
+  const command = commandOf("fork", source, `${each.project}/${name}`, ...(part ? ["--reset", part] : []));
   const python = [`model = art.TrainableModel(name=${JSON.stringify(name)}, project=${JSON.stringify(each.project)}, base_model=${JSON.stringify(each.base_model || "...")})`,
-    `await backend._experimental_fork_checkpoint(model, from_model=${JSON.stringify(each.model)}, not_after_step=${source}${part ? `, reset=[${JSON.stringify(part)}]` : ""})`, "await model.register(backend)"].join("\n");
+    `await backend._experimental_fork_checkpoint(model, from_model=${JSON.stringify(fromModel)}${fromProject === each.project ? "" : `, from_project=${JSON.stringify(fromProject)}`}, not_after_step=${step}${part ? `, reset=[${JSON.stringify(part)}]` : ""})`, "await model.register(backend)"].join("\n");
   const text = S.python ? python : command;
   const act = async () => {
-    const answer = await fetch("/api/fork", { method: "POST", headers: { "Content-Type": "application/json", "X-Art-Token": token }, body: JSON.stringify({ source: ref, destination: `${each.project}/${name}`, reset: part ? [part] : [] }) });
+    const answer = await fetch("/api/fork", { method: "POST", headers: { "Content-Type": "application/json", "X-Art-Token": token }, body: JSON.stringify({ source, destination: `${each.project}/${name}`, reset: part ? [part] : [] }) });
     const found = await answer.json();
-    say(found.error ? clean(found.error) : `${clean(found.forked)} was made by: ${clean(found.command)}`);
-    if (!found.error) set({ forkName: null });
+    set(found.error ? { forkRefused: { name, words: found.error } } : { forkName: null, forkRefused: null });
+    if (!found.error) say(`${clean(found.forked)} was made by: ${clean(found.command)}`);
   };
-  return html`<div class="block">${isView ? html`<h2>${title}</h2>` : html`<h3>${title}</h3>`}<div class="fields"><label>from<input readonly title=${`${each.model}@${source}`} value=${`${each.model}@${source}`} /></label><label>new branch<input value=${name} onInput=${(event) => set({ forkName: event.currentTarget.value })} /></label>
+  return html`<div class="block">${isView ? html`<h2>${title}</h2>` : html`<h3>${title}</h3>`}<div class="fields"><label>from<input readonly title=${clean(nameOf(source))} value=${clean(nameOf(source))} /></label><label>new branch<input value=${name} onInput=${(event) => set({ forkName: event.currentTarget.value })} /></label>
       <label>reset<select onChange=${(event) => set({ forkReset: event.currentTarget.value })}>${["", "optimizer", "schedule", "random", "state"].map((each) => html`<option value=${each} selected=${each === part}>${each || "nothing"}</option>`)}</select></label></div>
     <p class="split"><span><button class=${`plain ${S.python ? "" : "on"}`} aria-pressed=${!S.python} onClick=${() => set({ python: false })}>Command</button><button class=${`plain ${S.python ? "on" : ""}`} aria-pressed=${Boolean(S.python)} onClick=${() => set({ python: true })}>Python</button></span>
       <span class="dim">${each.checkpoint_bytes ? `shares ${bytes(each.checkpoint_bytes)}` : ""} · undo: art rm</span></p>
+    ${S.forkRefused?.name === name && html`<p class="red" role="alert">${clean(S.forkRefused.words)}</p>`}
     <${Command} text=${text} act=${S.page.allow_fork ? act : null} /></div>`;
 };
 // A name may hold what a shell would obey.
 const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
-const commandOf = (...words) => ["art", ...words].map(quoted).join(" ");
+// A root that the program does not find by itself stands in every command.
+const commandOf = (...words) => ["art", ...words, ...(S.status.command_root ? ["--root", S.status.command_root] : [])].map(quoted).join(" ");
 // A line of a command breaks between its words only; what is too long for a line breaks anywhere.
 const wordsOf = (text) => text.split(/( |\n)/).map((word) => (word === " " || word === "\n" || word.length > 34 ? word : html`<span class="word">${word}</span>`));
 const Command = ({ text, act }) => html`<div class="command"><pre data-command=${text}>${wordsOf(clean(text))}</pre><button onClick=${() => copy(text)}>Copy</button>${act && html`<button class="go" onClick=${act}>Fork</button>`}</div>`;

@@ -38,4 +38,5 @@ const minute = (time) => `${time.slice(0, 16).replace("T", " ")} UTC`;
 const duration = (seconds) => seconds < 120 ? `${Math.round(seconds)} s` : seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 const amount = (number) => number >= 1e9 ? `${(number / 1e9).toFixed(1)} G` : number >= 1e6 ? `${(number / 1e6).toFixed(1)} M` : number >= 1e3 ? `${(number / 1e3).toFixed(1)} k` : String(number);
 const id = (model) => `${model.project}/${model.model}`;
+const holderOf = (ref) => ref && ref.slice(0, ref.lastIndexOf("@"));
 const nameOf = (key) => key.slice(key.indexOf("/") + 1);
