@@ -17,7 +17,7 @@ ARGUMENT = re.compile(r"\b[a-z_]+=(?=['A-Z.0-9…]|$)|[A-Z]\w+\(")
 """What stands in words like an argument or a call of Python: `overwrite=True`, `mode='min'`, `LocalBackend(`."""
 BELOW = ("format", "store", "remote", "ops")
 """The packages whose errors reach every surface."""
-UNHEARD = {id(PROGRAM): (), id(PAGE): ("mode=", "dtype=", "gpu_memory="), id(AGENT): ("dtype=", "gpu_memory=")}
+UNHEARD = {id(PROGRAM): (), id(PAGE): ("mode=", "dtype=", "gpu_memory="), id(AGENT): ("mode=", "dtype=", "gpu_memory=")}
 """What a surface never asks for."""
 
 

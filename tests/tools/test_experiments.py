@@ -120,7 +120,11 @@ def test_an_agent_forks_where_status_says_and_the_same_fork_again_is_free(store:
             {"source": "shop/agent-001@5", "destination": "shop/agent-002"},
             "Choose another destination, or go on",
         ),
-        ("fork", {"source": "shop/agent-001", "destination": "shop/x", "best": "val/zork"}, "say the mode, min or max"),
+        (
+            "fork",
+            {"source": "shop/agent-001", "destination": "shop/x", "best": "val/zork"},
+            "write val/zork:min or val/zork:max",
+        ),
         ("plan_clean_up", {"keep": "best:val/zork"}, "write best:val/zork:min or best:val/zork:max"),
         ("fork", {"source": "shop/agent-001@5", "destination": "shop/agent-001"}, "would be rewound"),
         (

@@ -18,7 +18,6 @@ from art.names import check_step
 
 Mode = Literal["min", "max"]
 SAY_MODE = "say mode='min' or 'max'"
-"""What a metric without a direction asks for; a place that has no such argument says its own."""
 
 LOWER_IS_BETTER = re.compile(
     "loss|nll|kl|errors?|err|perplexity|ppl|wer|cer|mse|rmse|mae|regret|cost|latency|duration|seconds|exceptions|failures"
@@ -105,6 +104,17 @@ def pick_of(*, step: int | None = None, not_after: int | None = None) -> Pick:
     if step is not None:
         return Exact(step)
     return NEWEST if not_after is None else AtMost(not_after)
+
+
+def best_of(text: str, *, written: str) -> Best:
+    """Read the best by a metric from one text, "val/reward" or "val/score:min"; `written` is what it stands in."""
+    metric, between, mode = text.rpartition(":")
+    if between and mode in ("min", "max"):
+        return Best(metric, mode)
+    try:
+        return Best(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error).replace(SAY_MODE, f"write {written}:min or {written}:max")) from error
 
 
 def as_document(pick: Pick) -> dict[str, Any]:

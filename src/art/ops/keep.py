@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
 from art.errors import ConfigurationError
-from art.format.pick import SAY_MODE, Best, candidates
+from art.format.pick import Best, best_of, candidates
 
 FORMS = "newest:2, best:val/reward, best:val/loss:min, every:100, younger:7d, forks, pinned"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -133,24 +133,13 @@ def _policy(word: str) -> KeepPolicy:
         case "every":
             return KeepEvery(_count(word, value))
         case "best":
-            return KeepBest(_best(word, value))
+            return KeepBest(best_of(value, written=word))
         case "younger":
             return KeepYounger(_age(word, value), value)
         case "forks" | "pinned" if not value:
             return KeepNeeded(name)
         case _:
             raise ConfigurationError(f"{word!r} is no policy; write some of {FORMS}.")
-
-
-def _best(word: str, text: str) -> Best:
-    metric, between, mode = text.rpartition(":")
-    if between and mode in ("min", "max"):
-        return Best(metric, mode)
-    try:
-        return Best(text)
-    except ConfigurationError as error:
-        # A policy has no argument beside it.
-        raise ConfigurationError(str(error).replace(SAY_MODE, f"write {word}:min or {word}:max")) from error
 
 
 def _count(word: str, text: str) -> int:

@@ -17,7 +17,7 @@ from art.store.store import CheckpointStore
 
 
 @dataclass(frozen=True)
-class Opening:
+class FirstMessages:
     """The messages that every prompt of a step began with, without the last one: that asked something."""
 
     ref: CheckpointRef
@@ -25,7 +25,7 @@ class Opening:
     messages: Sequence[Any]
 
 
-def find_opening(store: CheckpointStore, checkpoint: Checkpoint) -> Opening | None:
+def find_opening(store: CheckpointStore, checkpoint: Checkpoint) -> FirstMessages | None:
     """Look in the newest rollouts of training up to a checkpoint, along its past; None where they have none in common.
 
     Raises `CorruptCheckpointError` for rollouts that are none.
@@ -37,7 +37,7 @@ def find_opening(store: CheckpointStore, checkpoint: Checkpoint) -> Opening | No
             ref = part.model.at(max(steps))
             groups = read_lines(histories.read_trajectories(ref.model, ref.step, split=TRAIN))
             messages = _begun_alike(prompt_of(trajectory)[:-1] for group in groups for trajectory in group)
-            return Opening(ref, messages) if messages else None
+            return FirstMessages(ref, messages) if messages else None
     return None
 
 

@@ -26,7 +26,6 @@ PAGE: Mapping[str, str] = {
 }
 AGENT: Mapping[str, str] = {
     DestinationNotEmptyError.WAYS_OUT: "Choose another destination, or go on with the model that is there.",
-    "mode='min' or 'max'": "the mode, min or max",
     "LocalBackend(path=...)": "the --root of this server",
 }
 

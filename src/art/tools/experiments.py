@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue
 
 from art.errors import ConfigurationError
-from art.format.pick import Best, Exact, Mode, Pick, pick_of
+from art.format.pick import Exact, Pick, best_of, pick_of
 from art.names import CheckpointRef, ModelRef
 from art.ops.data_documents import trained_document
 from art.ops.fork import ForkOutcome, ForkRequest, fork, if_exists
@@ -133,8 +133,7 @@ class Experiments:
         source: Annotated[str, Field(description="project/model, or project/model@step")],
         destination: ModelName,
         not_after: Annotated[int | None, Field(description="the newest step at or before this one")] = None,
-        best: Annotated[str | None, Field(description="the best step by a metric, as in val/reward")] = None,
-        mode: Annotated[Mode | None, Field(description="of best, where its name does not say")] = None,
+        best: Annotated[str | None, Field(description="the best step by val/reward, or by val/score:min")] = None,
         reset: Annotated[list[Part] | None, Field(description="parts that start afresh")] = None,
         settings: Annotated[
             dict[str, JsonValue] | None, Field(description="what the branch is begun to try, as in {'lr': 1e-5}")
@@ -145,7 +144,7 @@ class Experiments:
         The same fork again changes nothing. Another fork into a model that has checkpoints is refused, and so is a
         second branch that begins with the same checkpoint and tries the same settings under another name.
         """
-        named, pick = _pick(source, not_after, best, mode)
+        named, pick = _pick(source, not_after, best)
         request = ForkRequest(
             source=self.store,
             source_model=named,
@@ -156,8 +155,7 @@ class Experiments:
             settings=settings or {},
             if_exists=if_exists(overwrite=False, continues=False),
         )
-        if request.source_model == request.model:
-            raise ConfigurationError(f"{destination} would be rewound, which another tool does; name a new model.")
+        _refuse_rewind(request)
         with self._ledger.held():
             spent = len(self._ledger.forks())
             # Into a model that is there a fork is the same again, or refused; neither spends anything.
@@ -231,16 +229,19 @@ class Experiments:
         return Desk(self.store)
 
 
+def _refuse_rewind(request: ForkRequest) -> None:
+    if request.source_model == request.model:
+        raise ConfigurationError(f"{request.model} would be rewound, which another tool does; name a new model.")
+
+
 def _ref(text: str) -> CheckpointRef:
     return CheckpointRef.parse(text)
 
 
-def _pick(source: str, not_after: int | None, best: str | None, mode: Mode | None) -> tuple[ModelRef, Pick]:
+def _pick(source: str, not_after: int | None, best: str | None) -> tuple[ModelRef, Pick]:
     model, _, step = source.partition("@")
     if sum((bool(step), not_after is not None, best is not None)) > 1:
         raise ConfigurationError("A step, not_after and best choose in three ways; leave two of them out.")
-    if mode and best is None:
-        raise ConfigurationError("The mode belongs to best; name its metric, or leave the mode out.")
     if step:
         return ModelRef.parse(model), Exact(_ref(source).step)
-    return ModelRef.parse(model), Best(best, mode) if best else pick_of(not_after=not_after)
+    return ModelRef.parse(model), best_of(best, written=best) if best else pick_of(not_after=not_after)

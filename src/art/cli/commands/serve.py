@@ -89,10 +89,8 @@ def chat(
     if as_trained and system is not None:
         raise typer.BadParameter("--as-trained says the system message that was trained with; leave out --system.")
     store, chosen = invocation.local_checkpoint(checkpoint, "chat")
-    if system is None:
-        before = _opening(store, chosen, as_trained)
-    else:
-        before = [{"role": "system", "content": system}] if system else []
+    told = [{"role": "system", "content": system}] if system else []
+    before = _opening(store, chosen, as_trained) if system is None else told
     with output.working(f"loading the base of {chosen.ref} ..."):
         serving = serve_checkpoint(store, chosen, base_model=base_model)
         door = serving.__enter__()

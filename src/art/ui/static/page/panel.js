@@ -165,7 +165,7 @@ const freeName = (each) => {
 const Fork = () => {
   const each = model(S.focus);
   if (!each) return html`<${Empty} />`;
-  return html`<${ForkBox} source=${S.fork ?? (S.step === null && each.go_on_from) || `${id(each)}@${S.step ?? each.newest}`} title=${`Fork ${clean(each.model)}`} isView />`;
+  return html`<${ForkBox} source=${S.fork ?? ((S.step === null && each.go_on_from) || `${id(each)}@${S.step ?? each.newest}`)} title=${`Fork ${clean(each.model)}`} isView />`;
 };
 const ForkBox = ({ source, title, isView }) => {
   const each = model(S.focus), [fromProject, fromModel] = holderOf(source).split("/"), step = source.slice(source.lastIndexOf("@") + 1), name = S.forkName ?? freeName(each), part = S.forkReset || "";
