@@ -95,13 +95,13 @@ def _message(item: Any) -> Any:
 
 
 def _text(content: Any) -> Any:
-    """Give the text of a list of parts; anything that is not text stays as it is."""
+    """Give the text of a list of parts, of what was refused too; anything that is not text stays as it is."""
     if not isinstance(content, list):
         return content
     parts = cast("list[Any]", content)
-    if all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
-        return "".join(part["text"] for part in parts)
-    return parts
+    given = [part.get("text", part.get("refusal")) for part in parts if isinstance(part, dict)]
+    words = [word for word in given if isinstance(word, str)]
+    return "".join(words) if len(words) == len(parts) else parts
 
 
 def _tool(tool: Any) -> Any:

@@ -52,11 +52,11 @@ def understood(given: Mapping[str, Any], *, fields: Collection[str], names: Name
     return Understood(ours, tuple(_ignored(given, names)))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Give " Did you mean x?" for the known name most like this one, "" where none is."""
+def nearest(name: str, known: Iterable[str], *, alike: float = 0.6) -> str:
+    """Give " Did you mean x?" for the known name most like this one, "" where none is: `alike` is 1 for the same."""
     import difflib
 
-    matches = difflib.get_close_matches(name, sorted(known), n=1)
+    matches = difflib.get_close_matches(name, sorted(known), n=1, cutoff=alike)
     return f" Did you mean {matches[0]}?" if matches else ""
 
 

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from art.http.protocol import parse_chat_request
+from art.http.refusal import RequestError
+from art.http.responses import parse_response_request
+
 from .serving import HELLO, Served, serving
 
 
@@ -153,3 +157,57 @@ def test_a_prompt_beyond_the_context_is_refused_soon(served: Served, size: int, 
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "context_length_exceeded"
     assert answer.elapsed.total_seconds() < 2
+
+
+CALL = {"id": "1", "type": "custom", "custom": {"name": "f", "input": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            user([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}]),
+            "part 1 is of type 'image_url'",
+        ),
+        ({"messages": [{"role": "assistant", "content": None, "audio": {"id": "a"}}]}, "messages.0.audio: it is audio"),
+        ({"messages": [{"role": "assistant", "content": "a", "prefix": True}]}, "messages.0.prefix"),
+        ({"messages": [{"role": "assistant", "tool_calls": [CALL]}]}, "messages.0.tool_calls.0.type"),
+        ({"functions": []}, "functions. Send tools."),
+        ({"function_call": "auto"}, "function_call. Send tool_choice."),
+        ({"audio": {}}, "audio. Answers are text."),
+        ({"web_search_options": {}}, "web_search_options. Nothing is searched for"),
+        ({"temprature": 1}, "temprature. Did you mean temperature?"),
+        ({"banana": 1}, "supplied: banana."),
+        ({"x" * 100_000: 1}, "supplied: xxx"),
+    ],
+)
+def test_what_would_change_the_answer_is_refused_in_words(body: dict[str, Any], words: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        parse_chat_request(json.dumps({"model": "agent", "messages": HELLO, **body}).encode())
+
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "part 0 is of type 'input_image'"),
+        ({"input": "hi", "previous_response_id": "a"}, "no response is kept"),
+        ({"input": "hi", "background": True}, "background"),
+        ({"input": "hi", "tools": [{"type": "web_search"}]}, "tools.0.type"),
+    ],
+)
+def test_what_would_change_a_response_is_refused_in_words(body: dict[str, Any], words: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        parse_response_request(json.dumps({"model": "agent", **body}).encode())
+
+    assert words in str(refused.value)
+
+
+def test_what_an_assistant_refused_with_is_what_it_said() -> None:
+    part = {"type": "refusal", "refusal": "no"}
+    body = {"model": "agent", "input": [{"role": "assistant", "content": [part]}]}
+
+    asked = parse_response_request(json.dumps(body).encode())
+
+    assert [message.content for message in asked.messages] == ["no"]

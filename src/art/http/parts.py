@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from art.spelling import read_json
+from art.visible import shown_value
 
 MAX_PARTS = 1024
 MAX_TOOLS = 128
@@ -38,6 +39,26 @@ class _Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
 
+def _as_text(content: object) -> object:
+    """Turn what was refused into the text that it is; raises `ValueError` for a part that is no text."""
+    if not isinstance(content, list):
+        return content
+    parts: list[object] = [*content]
+    for place, part in enumerate(parts[:MAX_PARTS]):
+        kind = part.get("type") if isinstance(part, dict) else "text"
+        if kind == "refusal" and isinstance(part, dict):
+            parts[place] = {"type": "text", "text": part.get("refusal")}
+        elif isinstance(kind, str) and kind != "text":
+            raise ValueError(f"part {place} is of type {shown_value(kind)}, and content is text here")
+    return parts
+
+
+def _no_audio(value: object) -> object:
+    if value is not None:
+        raise ValueError("it is audio, and messages are text here")
+    return value
+
+
 class TextPart(_Lenient):
     type: Literal["text"]
     text: str
@@ -54,28 +75,33 @@ class ToolCall(_Lenient):
     function: FunctionCall
 
 
+Parts = Annotated[list[TextPart], Field(max_length=MAX_PARTS, fail_fast=True)]
+
+
 class Message(_Lenient):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[TextPart], Field(max_length=MAX_PARTS, fail_fast=True)] | None = None
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Annotated[str | Parts | None, BeforeValidator(_as_text)] = None
     name: str | None = None
     reasoning_content: str | None = None
     """Not OpenAI's; what the assistant thought, for templates that write it."""
     reasoning: str | None = None
     """The same, as vLLM calls it now."""
+    refusal: str | None = None
+    """What the assistant said instead of content."""
     tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_call_id: str | None = None
+    function_call: FunctionCall | None = None
+    """OpenAI's older name of a tool call; a message of role `function` answers it."""
+
+    # Only these values, which change nothing, are accepted.
+    audio: Annotated[None, BeforeValidator(_no_audio)] = None
+    prefix: Literal[False] | None = None
 
     @model_validator(mode="after")
     def _has_content(self) -> Message:
         if self.content is None and self.role != "assistant":
             raise ValueError(f"a message of role {self.role} needs content")
         return self
-
-    @property
-    def text(self) -> str:
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
-        return self.content or ""
 
 
 class Function(_Lenient):

@@ -7,6 +7,7 @@ the classes; everything else that has no effect is refused, so that no setting i
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from itertools import islice
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
@@ -21,6 +22,7 @@ from pydantic import (
 from art.http.body import parse_json
 from art.http.parts import (
     MAX_GRAMMAR_CHARACTERS,
+    MAX_NAME_CHARACTERS,
     MAX_PARTS,
     MAX_TOOLS,
     ChosenTool,
@@ -35,6 +37,7 @@ from art.http.parts import (
     Tool,
 )
 from art.http.refusal import RequestError
+from art.settings import nearest
 
 MAX_CHOICES = 128
 MAX_TOP_LOGPROBS = 20
@@ -47,6 +50,8 @@ MAX_STOP_IDS = 64
 MAX_TOKEN_ID = (1 << 31) - 1
 MAX_STOP_CHARACTERS = 512
 MAX_BIASES = 1024
+ALIKE = 0.8
+"""How much the name of an argument that nobody knows has in common with the one that was meant."""
 MAX_ARGUMENTS = 256
 """No request has so many: among more there are some that nobody knows."""
 
@@ -65,6 +70,18 @@ NO_CONTENT = {
     "spaces_between_special_tokens", "suffix", "use_beam_search",
 }  # fmt: skip
 """What a request may ask for without asking for another answer."""
+INSTEAD = {
+    "audio": "Answers are text.",
+    "enable_thinking": "Send it in chat_template_kwargs.",
+    "extra_body": "Its entries stand in the body itself.",
+    "function_call": "Send tool_choice.",
+    "functions": "Send tools.",
+    "reasoning": "Send reasoning_effort.",
+    "repeat_penalty": "Send repetition_penalty.",
+    "thinking": "Send what the model's template reads in chat_template_kwargs.",
+    "web_search_options": "Nothing is searched for; offer a function as one of the tools.",
+}
+"""What to send in the place of names that others know."""
 
 
 def _few_biases(value: object) -> object:
@@ -275,15 +292,18 @@ def read_as(kind: type[Read], document: object) -> Read:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        raise _as_request_error(error) from error
+        raise _as_request_error(error, kind.model_fields) from error
 
 
-def _as_request_error(error: ValidationError) -> RequestError:
+def _as_request_error(error: ValidationError, known: Iterable[str]) -> RequestError:
     # A union reports each of its branches; the deepest location is the branch that was meant.
     first = max(error.errors(include_url=False, include_context=False), key=lambda each: _depth(each["loc"]))
     param = ".".join(str(part) for part in first["loc"] if not _is_branch(part)) or None
     if first["type"] == "extra_forbidden":
-        return RequestError(f"Unrecognized request argument supplied: {param}", param=param, code="unknown_parameter")
+        name = (param or "")[:MAX_NAME_CHARACTERS]
+        advice = f" {INSTEAD[name]}" if name in INSTEAD else nearest(name, known, alike=ALIKE)
+        message = f"Unrecognized request argument supplied: {param}.{advice}"
+        return RequestError(message, param=param, code="unknown_parameter")
     where = f"{param}: " if param else ""
     problem = first["msg"].removeprefix("Value error, ")
     return RequestError(f"Invalid request: {where}{problem}.", param=param, code="invalid_value")

@@ -158,7 +158,9 @@ def _answers(history: History, reading: Reading) -> list[int]:
 
 
 def _is_answer(item: object, reading: Reading) -> bool:
-    return reading is Reading.SPOKEN and isinstance(item, dict) and item.get("role") == "assistant"
+    if reading is not Reading.SPOKEN or not isinstance(item, dict) or item.get("role") != "assistant":
+        return False
+    return item.get("weight") != 0  # as OpenAI's files for fine-tuning say of what is only read
 
 
 def _joined(turns: Iterable[_Turn]) -> Iterator[Row]:
@@ -249,7 +251,7 @@ def _rendered(
             tokenize=True,
             return_dict=False,
         )
-    except (TemplateError, ValueError, TypeError) as error:
+    except (TemplateError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise TrainingDataError(
             f"{where}: a Choice does not say which tokens its prompt had, and the chat template of the tokenizer "
             f"cannot render the messages before it: {error}"

@@ -178,7 +178,9 @@ def _shuffled(lines: Iterable[tuple[int, str]], draw: random.Random, buffer_size
 def _conversation(line: str, *, where: str) -> Trajectory:
     try:
         values = cast("dict[str, Any]", json.loads(line))
-        return Trajectory(messages_and_choices=list(values["messages"]), tools=values.get("tools"))
+        # `functions` is what older files call their tools.
+        older: list[Any] = [{"type": "function", "function": each} for each in values.get("functions") or ()]
+        return Trajectory(messages_and_choices=list(values["messages"]), tools=values.get("tools") or older or None)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ValidationError) as error:
         raise TrainingDataError(f"{where} is not an object with messages: {error!r}.") from error
 
