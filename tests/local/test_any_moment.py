@@ -15,6 +15,7 @@ import pytest
 
 import art
 import digits
+from art.errors import OutOfMemoryError
 from art.local import LocalBackend
 from art.names import ModelRef
 from art.store.store import CheckpointStore
@@ -26,8 +27,8 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
     "Ctrl-C": KeyboardInterrupt,
     "anything": lambda: RuntimeError("anything"),
 }
-MOMENTS = [("memory", 0.97), ("disk", 0.8), ("Ctrl-C", 0.9)]
-"""Shares of the calls of a step: within the step's commit, and behind it."""
+MOMENTS = [("memory", 0.01), ("memory", 0.04), ("memory", 0.12), ("memory", 0.97), ("disk", 0.8), ("Ctrl-C", 0.9)]
+"""Shares of the calls of a step: before it is computed, within its commit, and behind it."""
 MORE_MOMENTS = [(name, random.Random(number).random()) for number in range(12) for name in ERRORS]
 
 
@@ -101,3 +102,4 @@ def test_an_error_at_any_moment_of_a_step_costs_nothing_but_the_step(
     assert CheckpointStore(tmp_path).steps(MODEL) == [1, 2, 3]
     assert files(tmp_path) == expected
     assert error is None or stood == 1 or name in ("Ctrl-C", "anything")
+    assert name != "memory" or error is None or isinstance(error, OutOfMemoryError)

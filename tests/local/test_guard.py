@@ -1,7 +1,9 @@
 """A guard stops a run that went wrong, or takes it back and goes on with other settings; nothing is lost either way."""
 
 import asyncio
+import errno
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ import digits
 from art.errors import ConfigurationError, GuardError, WebhookError
 from art.format.pick import Exact
 from art.local import LocalBackend
+from art.local.guarding import Guarding
 from art.remote.remote import Remote
 from art.store.store import CheckpointStore
 
@@ -50,7 +53,7 @@ class Script:
 
 
 @contextmanager
-def listening(status: int = 200) -> Iterator[tuple[str, list[Any]]]:
+def listening(status: int = 200, **headers: str) -> Iterator[tuple[str, list[Any]]]:
     """Serve a webhook; yields its URL and what it was told."""
     told: list[Any] = []
 
@@ -58,6 +61,8 @@ def listening(status: int = 200) -> Iterator[tuple[str, list[Any]]]:
         def do_POST(self) -> None:
             told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
@@ -177,18 +182,43 @@ def test_a_run_without_a_checkpoint_from_before_is_stopped(small_model: Path, tm
     asyncio.run(body())
 
 
-def test_a_webhook_that_fails_is_reported_when_the_backend_closes(small_model: Path, tmp_path: Path):
+@pytest.mark.parametrize("status", [500, 302, 303, 307])
+def test_a_webhook_that_fails_or_points_elsewhere_is_reported_when_the_backend_closes(
+    small_model: Path, tmp_path: Path, status: int
+):
     async def body(webhook: str) -> None:
         async with LocalBackend(path=tmp_path, guard=art.Guard(webhook=webhook)) as backend:
             await Script(backend, small_model).train(*WELL, *WRONG)
 
     with (
-        listening(status=500) as (webhook, told),
-        pytest.raises(WebhookError, match=r"was not told of 1 events: .*500"),
+        listening() as (elsewhere, told_elsewhere),
+        listening(status=status, Location=elsewhere) as (webhook, told),
+        pytest.raises(WebhookError, match=rf"was not told of 1 events: .*{status}"),
     ):
         asyncio.run(body(webhook))
 
     assert len(told) == 2
+    assert not told_elsewhere
+
+
+def test_a_guard_that_cannot_judge_a_committed_step_fails_no_step(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def fail(*_: Any) -> Any:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def body() -> None:
+        async with LocalBackend(path=tmp_path, guard=art.Guard()) as backend:
+            script = Script(backend, small_model)
+            await script.train(0.9)
+            monkeypatch.setattr(Guarding, "after", fail)
+
+            assert await script.train(0.9) == [2]
+            assert backend.store.steps(script.model.ref) == [1, 2]
+
+    asyncio.run(body())
+
+    assert "p/one@2 is committed, but the guard could not judge it" in caplog.text
 
 
 @pytest.mark.parametrize(

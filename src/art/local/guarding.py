@@ -33,6 +33,16 @@ TIMEOUT_S = 10
 _log = logging.getLogger("art")
 
 
+class _NoDetours(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: there a GET would arrive, without what is to be told, wherever a stranger says."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoDetours)
+
+
 class Guarding:
     """Watches the models of one backend."""
 
@@ -136,7 +146,7 @@ class Guarding:
         # A guard has nothing but http and https.
         request = urllib.request.Request(self._guard.webhook or "", document.encode(), headers)  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
+            with _OPENER.open(request, timeout=TIMEOUT_S):
                 pass
         except urllib.error.HTTPError as error:
             # It is the answer as well, whose connection would stay open.

@@ -100,20 +100,23 @@ class Session:
     def train(self, groups: Sequence[TrajectoryGroup], config: TrainConfig) -> TrainResult:
         """Take a training step and commit it; on any error the session stays where it was."""
         with self._training:
-            self._stand()
-            reference = self._reference(config)
-            age_of = ages(self._store.segments(self._model.ref), here=self._step)
-            step = partial(self._trainer.step, groups, config, reference=reference, age_of=age_of)
-            return self._train(groups, config, step, scenarios=scenarios_of(groups))
+            with uncommitted(f"the next step of {self._model.ref}"):
+                self._stand()
+                reference = self._reference(config)
+                age_of = ages(self._store.segments(self._model.ref), here=self._step)
+                step = partial(self._trainer.step, groups, config, reference=reference, age_of=age_of)
+                scenarios = scenarios_of(groups)
+            return self._train(groups, config, step, scenarios=scenarios)
 
     def train_sft(self, trajectories: Sequence[Trajectory], config: TrainSFTConfig) -> TrainResult:
         """Take a training step on the answers of conversations and commit it; errors are as in `train`."""
         with self._training:
-            self._stand()
-            groups = [TrajectoryGroup(trajectories)]
-            step = partial(self._trainer.train_on_answers, trajectories, config)
-            each = [TrajectoryGroup([trajectory]) for trajectory in trajectories]
-            return self._train(groups, config, step, scenarios=scenarios_of(each))
+            with uncommitted(f"the next step of {self._model.ref}"):
+                self._stand()
+                groups = [TrajectoryGroup(trajectories)]
+                step = partial(self._trainer.train_on_answers, trajectories, config)
+                scenarios = scenarios_of(TrajectoryGroup([trajectory]) for trajectory in trajectories)
+            return self._train(groups, config, step, scenarios=scenarios)
 
     def close(self) -> None:
         """Let go of the weights that are trained."""
@@ -136,21 +139,20 @@ class Session:
         *,
         scenarios: Sequence[str],
     ) -> TrainResult:
-        lines = [as_line(group) for group in groups]
-        seen = self._seen.after(scenarios, [group.place for group in groups if group.place and len(group)])
-        self._trainer.state, self._trainer.seen = self._state(), seen.model_dump(mode="json")
-        # From here to the commit the trainer is ahead of its checkpoint; an error in between makes the next step
-        # begin with a resume.
-        self._settled = False
         ref = self._model.ref.at(self._step + 1)
         with uncommitted(str(ref)):
+            lines = [as_line(group) for group in groups]
+            seen = self._seen.after(scenarios, [group.place for group in groups if group.place and len(group)])
+            self._trainer.state, self._trainer.seen = self._state(), seen.model_dump(mode="json")
+            # From here to the commit the trainer is ahead of its checkpoint; an error in between makes the next step
+            # begin with a resume.
+            self._settled = False
             with device_free(self._base):
                 metrics = {**step_of(), **rollout_seconds(groups)}
             self._standing.require_root(self._model.ref, self._parent)
             learned = learned_from(lines, self._trainer.trail, scenarios)
             checkpoint = self._commit(ref, metrics, settings=config.model_dump(mode="json"), learned=learned)
         self._parent, self._seen = checkpoint, seen
-        self._model.positions.commit(seen.reached)
         self._after_commit(checkpoint, lines)
         return TrainResult(ref.step, metrics, checkpoint.path)
 
@@ -192,6 +194,7 @@ class Session:
 
         # What it is handed on to reads the history.
         followers = (
+            ("move the data of", partial(self._model.positions.commit, self._seen.reached)),
             ("serve", serve),
             ("write down", record),
             ("hand on", partial(self._on_commit, checkpoint)),

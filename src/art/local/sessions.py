@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from typing import ParamSpec, TypeVar
 from art.backend import AnyModel, Trainable, TrainResult
 from art.config import TrainConfig, TrainSFTConfig
 from art.dev.meaning import context_length, ignore, in_4bit, without_meaning
-from art.errors import NotRegisteredError
+from art.errors import ArtError, NotRegisteredError
 from art.http.app import create_app
 from art.http.catalogue import Catalogue
 from art.http.recent import RecentAnswers
@@ -34,10 +35,12 @@ from art.local.stopping import stop_at_signals
 from art.local.templates import with_template
 from art.names import ModelRef
 from art.store.checkpoint import Checkpoint
+from art.train.memory import uncommitted
 from art.trajectories import Trajectory, TrajectoryGroup
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_log = logging.getLogger("art")
 
 
 class Sessions:
@@ -108,7 +111,8 @@ class Sessions:
         """Take a training step on the answers of conversations; see `LocalBackend.train_sft`."""
 
         def train() -> TrainResult:
-            (known,) = known_again([TrajectoryGroup(trajectories)], self._recent)
+            with uncommitted("the next step"):
+                (known,) = known_again([TrajectoryGroup(trajectories)], self._recent)
             return session.train_sft(known.trajectories, config)
 
         return await self.in_training_thread(train)
@@ -117,12 +121,25 @@ class Sessions:
         self, session: Session, model: ModelRef, *, groups: Sequence[TrajectoryGroup], config: TrainConfig
     ) -> TrainResult:
         guarding = self._following.guarding
-        if guarding:
-            guarding.before(model)
-            config = guarding.config(model, config)
-        result = session.train(known_again(groups, self._recent), config)
+        with uncommitted("the next step"):
+            if guarding:
+                guarding.before(model)
+                config = guarding.config(model, config)
+            known = known_again(groups, self._recent)
+        result = session.train(known, config)
         for trajectory in (trajectory for group in groups for trajectory in group):
             trajectory.learned_at = result.step - 1
+        try:
+            return self._guarded(session, model, result, config) if guarding else result
+        except (ArtError, OSError, RuntimeError, MemoryError) as error:
+            # The step is committed: to raise would have its groups trained on once more.
+            why = str(error) or type(error).__name__
+            _log.error("%s is committed, but the guard could not judge it: %s", model.at(result.step), why)
+            return result
+
+    def _guarded(self, session: Session, model: ModelRef, result: TrainResult, config: TrainConfig) -> TrainResult:
+        """Let the guard judge what was trained; gives where the model stands then."""
+        guarding = self._following.guarding
         back = guarding.after(model, config) if guarding else None
         if back is None or guarding is None:
             return result
