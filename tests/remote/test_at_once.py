@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from art.errors import CheckpointExistsError, RemoteAccessError
 from art.format import layout
 from art.format.manifest import FileEntry
 from art.names import ModelRef
+from art.ops.tree import read_tree
 from art.remote.location import Patience, parse_location
 from art.remote.objects import Objects
 from art.remote.remote import Remote
@@ -169,3 +172,49 @@ def test_deleting_in_any_order_deletes_all_and_misses_nothing(objects: Objects):
     objects.delete_in_any_order(["one", "nothing", "two"])
 
     assert objects.all("") == []
+
+
+def test_a_tree_of_many_models_asks_for_everything_once(proxy: FaultProxy, moto_bucket: str, here: CheckpointStore):
+    remote = Remote.open(moto_bucket)
+    for step in (1, 2):
+        remote.push(make(here, MODEL.at(step)))
+    forks = [ModelRef("shop", f"fork-{number}") for number in range(5)]
+    for fork in forks:
+        remote.fork(remote.open_checkpoint(MODEL.at(1)), fork)
+    proxy.forget()
+
+    branches = read_tree(remote, remote.models(), whole=True)
+
+    assert {branch.model: branch.steps for branch in branches} == {MODEL: (1, 2)} | dict.fromkeys(forks, (1,))
+    assert [branch.model for branch in branches if branch.origin is None] == [MODEL]
+    asked = Counter((request.path, request.query) for request in proxy.requests)
+    assert set(asked.values()) == {1}
+    # The projects, the models, and of each its steps, its pins, its history, what was set aside, and each manifest.
+    assert len(asked) == 2 + 4 * (1 + len(forks)) + 2 + len(forks)
+
+
+def test_a_model_that_cannot_be_listed_is_one_problem_of_a_tree(
+    proxy: FaultProxy, moto_bucket: str, here: CheckpointStore
+):
+    remote, other = Remote.open(moto_bucket), ModelRef("shop", "other")
+    for model in (MODEL, other):
+        remote.push(make(here, model.at(1)))
+    proxy.fault(Answer(403, "AccessDenied"), when=lambda request: "other" in request.query, times=math.inf)
+
+    branches = {branch.model: branch for branch in read_tree(remote, [MODEL, other])}
+
+    assert branches[MODEL].steps == (1,)
+    assert branches[MODEL].problem is None
+    assert "permission is denied" in (branches[other].problem or "")
+
+
+def test_a_pull_asks_once_where_there_is_neither_a_history_nor_a_signature(
+    proxy: FaultProxy, moto_bucket: str, here: CheckpointStore, there: CheckpointStore
+):
+    remote = Remote.open(moto_bucket)
+    remote.push(make(here, MODEL.at(1)))
+    proxy.forget()
+
+    assert remote.fetch_history(there, MODEL) == 0
+
+    assert len(proxy.requests) == 1

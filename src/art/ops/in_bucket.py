@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 from art.errors import ArtError, CheckpointNotFoundError, ConfigurationError, ConflictError
 from art.format.certificates import Certificates
@@ -23,6 +24,8 @@ from art.store.history import Entry, HistoryStore
 
 REQUESTS_AT_ONCE = 16
 
+Result = TypeVar("Result")
+
 
 class InBucket:
     """A bucket; a repository of the Hub is one that is only read."""
@@ -32,6 +35,8 @@ class InBucket:
         self._opened: dict[CheckpointRef, RemoteCheckpoint | ArtError] = {}
         self._steps: dict[ModelRef, list[int]] = {}
         self._entries: dict[ModelRef, list[Entry]] = {}
+        self._ahead: dict[tuple[Callable[[ModelRef], Any], ModelRef], Future[Any]] = {}
+        """What was asked before it was needed; each is given once, and asked for again behind that."""
 
     def __str__(self) -> str:
         return str(self.remote)
@@ -40,7 +45,7 @@ class InBucket:
         return self.remote.models(project)
 
     def steps(self, model: ModelRef) -> list[int]:
-        return self.remote.steps(model)
+        return self._answer(self.remote.steps, model)
 
     def named_steps(self, model: ModelRef) -> list[int]:
         if model not in self._steps:
@@ -57,6 +62,20 @@ class InBucket:
             raise outcome
         return outcome
 
+    def read_models_ahead(self, models: Collection[ModelRef], *, ends_only: bool = False) -> None:
+        if isinstance(self.remote, Hub) or not models:
+            return
+        ends = [self.remote.steps, self.remote.pins]
+        asks = ends if ends_only else [*ends, self.remote.set_aside, self.remote.history]
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+            self._ahead.update({(ask, model): pool.submit(ask, model) for model in models for ask in asks})
+        listings = [(model, self._ahead[self.remote.steps, model]) for model in models]
+        self.read_ahead(
+            model.at(listing.result()[-1])
+            for model, listing in listings
+            if listing.exception() is None and listing.result()
+        )
+
     def read_ahead(self, refs: Iterable[CheckpointRef]) -> None:
         missing = [ref for ref in refs if ref not in self._opened]
         if not missing:
@@ -65,18 +84,19 @@ class InBucket:
             self._opened.update(zip(missing, pool.map(self._ask, missing), strict=True))
 
     def set_aside(self, model: ModelRef) -> list[SetAside]:
-        return self.remote.set_aside(model) if isinstance(self.remote, Remote) else []
+        return self._answer(self.remote.set_aside, model) if isinstance(self.remote, Remote) else []
 
     def entries(self, model: ModelRef) -> list[Entry]:
         if model not in self._entries:
-            self._entries[model] = self.remote.history(model) if isinstance(self.remote, Remote) else []
+            remote = self.remote
+            self._entries[model] = self._answer(remote.history, model) if isinstance(remote, Remote) else []
         return self._entries[model]
 
     def scores(self, segments: Iterable[Segment], metric: str) -> dict[int, float]:
         return _BucketHistory(self).scores(segments, metric)
 
     def pins(self, model: ModelRef) -> Pins:
-        return self.remote.pins(model) if isinstance(self.remote, Remote) else Pins()
+        return self._answer(self.remote.pins, model) if isinstance(self.remote, Remote) else Pins()
 
     def set_pin(self, ref: CheckpointRef, digest: str | None, *, pinned: bool) -> None:
         self._bucket.set_pin(ref, digest, pinned=pinned)
@@ -133,6 +153,11 @@ class InBucket:
         if isinstance(self.remote, Hub):
             raise ConfigurationError(f"{self.remote} is read, never changed.")
         return self.remote
+
+    def _answer(self, ask: Callable[[ModelRef], Result], model: ModelRef) -> Result:
+        """Give what was asked ahead, with its error, or ask now."""
+        ahead = self._ahead.pop((ask, model), None)
+        return ahead.result() if ahead else ask(model)
 
     def _ask(self, ref: CheckpointRef) -> RemoteCheckpoint | ArtError:
         try:

@@ -86,6 +86,9 @@ class OnDisk:
             raise CheckpointNotFoundError(outcome.reason)
         return outcome
 
+    def read_models_ahead(self, models: Collection[ModelRef], *, ends_only: bool = False) -> None:
+        """Do nothing: a disk is asked one after the other."""
+
     def read_ahead(self, refs: Iterable[CheckpointRef]) -> None:
         """Leave it to `open`: a disk has nothing to wait for."""
 

@@ -47,6 +47,14 @@ class Place(Protocol[AnyHeld]):
         """Open a checkpoint; raises `ArtError` for one that is damaged or gone."""
         ...
 
+    def read_models_ahead(self, models: Collection[ModelRef], *, ends_only: bool = False) -> None:
+        """Read what will be asked of models, many at once where each is a request: next time it is known, once.
+
+        The ends of a model are its steps, its pins and its newest checkpoint; beside them there are its history and
+        what was set aside.
+        """
+        ...
+
     def read_ahead(self, refs: Iterable[CheckpointRef]) -> None:
         """Open checkpoints that will be asked for, many at once where each is a request."""
         ...

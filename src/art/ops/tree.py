@@ -150,8 +150,9 @@ def read_tree(
     where: AnyPlace, models: Iterable[ModelRef], *, metric: str = DEFAULT_METRIC, whole: bool = False
 ) -> list[TreeBranch]:
     """Read models as branches, each after the one it was forked from; `whole` opens and shows every step."""
-    place = place_of(where)
-    drafts = {model: _draft(place, model, metric) for model in models}
+    place, wanted = place_of(where), list(models)
+    place.read_models_ahead(wanted)
+    drafts = {model: _draft(place, model, metric) for model in wanted}
     if whole:
         place.read_ahead(draft.model.at(step) for draft in drafts.values() for step in draft.steps)
     origins = {model: _origin(hop, drafts) for model, draft in drafts.items() if (hop := draft.hop)}
@@ -165,7 +166,9 @@ def related(where: AnyPlace, model: ModelRef) -> list[ModelRef]:
     """Name a model, those it came from and those that came from it, as far as they are in its project."""
     place = place_of(where)
     sources: dict[ModelRef, list[ModelRef]] = {}
-    for other in place.models(model.project):
+    others = place.models(model.project)
+    place.read_models_ahead(others, ends_only=True)
+    for other in others:
         hop = _draft_ends(place, other).hop
         sources[other] = [hop.ref.model] if hop and hop.remote is None else []
     wanted = {model}

@@ -8,14 +8,14 @@ second, which joins again; elsewhere its next push adds what the bucket lacks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from art.errors import InvalidNameError, RemoteUnavailableError
 from art.format import layout
 from art.names import ModelRef, check_name
 from art.remote.errors import TakenError
-from art.remote.objects import LINES_BYTES, Objects
+from art.remote.objects import LINES_BYTES, Object, Objects
 from art.remote.signatures import create_signature, find_signatures
 from art.store import disk, regular
 from art.store.signatures import read_signature, signatures_of, write_signature
@@ -36,14 +36,15 @@ def send_history(objects: Objects, root: Path, model: ModelRef) -> int:
 def fetch_history(objects: Objects, root: Path, model: ModelRef) -> int:
     """Add to this disk the lines that only the bucket has; gives the bytes of them."""
     _check_plain(root / layout.model_path(model) / layout.TRAJECTORIES)
-    lines = sum(_fetch(objects, key, root / path) for key, path in _listed(objects, model))
-    return lines + _fetch_signatures(objects, root, model)
+    files, signatures = _listed(objects, model)
+    lines = sum(_fetch(objects, key, root / path) for key, path in files)
+    return lines + _fetch_signatures(objects, root, model, signatures)
 
 
 def copy_history(source: Objects, target: Objects, model: ModelRef) -> int:
     """Add to a bucket what only another one knows of a model's history; gives the bytes of it."""
-    lines = sum(add_lines(target, key, source.read_versioned(key)[0]) for key, _ in _listed(source, model))
-    signatures = find_signatures(source, model)
+    files, signatures = _listed(source, model)
+    lines = sum(add_lines(target, key, source.read_versioned(key)[0]) for key, _ in files)
     return lines + sum(create_signature(target, item.key, source.read(item.key)) for item in signatures)
 
 
@@ -73,10 +74,10 @@ def _send_signature(objects: Objects, path: Path, root: Path) -> int:
     return create_signature(objects, str(PurePosixPath(path.relative_to(root))), read_signature(path))
 
 
-def _fetch_signatures(objects: Objects, root: Path, model: ModelRef) -> int:
+def _fetch_signatures(objects: Objects, root: Path, model: ModelRef, signatures: Iterable[Object]) -> int:
     here = {path.name for path in signatures_of(root, model)}
     fetched = 0
-    for item in find_signatures(objects, model):
+    for item in signatures:
         if item.name not in here:
             content = objects.read(item.key)
             write_signature(root, model, item.name, content)
@@ -126,14 +127,25 @@ def _fetch(objects: Objects, key: str, path: Path) -> int:
     return sum(len(line) + 1 for line in new)
 
 
-def _listed(objects: Objects, model: ModelRef) -> Iterator[tuple[str, PurePosixPath]]:
-    """Name the files of a model's history in the bucket, and where each lies on a disk; a stranger's are left out."""
+def _listed(objects: Objects, model: ModelRef) -> tuple[list[tuple[str, PurePosixPath]], list[Object]]:
+    """Name the files of a model's history in the bucket, and where each lies on a disk; then its signatures.
+
+    Costs one request where there are no trajectories and no signatures.
+    """
     history = layout.history_path(model)
-    own = objects.files(str(history.parent))
+    own, folders = objects.level(str(history.parent))
     beside = (history, layout.pins_path(model), layout.certificates_path(model))
-    yield from ((str(path), path) for path in beside if path.name in own)
-    for item in objects.all(str(history.parent / "trajectories")):
-        split, _, name = item.key.removeprefix(f"{history.parent}/trajectories/").partition("/")
+    files = [(str(path), path) for path in beside if path.name in own]
+    if layout.TRAJECTORIES in folders:
+        files += _trajectories_in(objects, model, history.parent / layout.TRAJECTORIES)
+    has_signatures = layout.SIGNATURES in folders
+    return files, list(find_signatures(objects, model)) if has_signatures else []
+
+
+def _trajectories_in(objects: Objects, model: ModelRef, folder: PurePosixPath) -> Iterator[tuple[str, PurePosixPath]]:
+    """Name the files of trajectories below a key; a stranger's are left out."""
+    for item in objects.all(str(folder)):
+        split, _, name = item.key.removeprefix(f"{folder}/").partition("/")
         step = layout.parse_step(name.removesuffix(".jsonl"))
         if step is None or not _is_name(split):
             continue

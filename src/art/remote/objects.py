@@ -200,8 +200,17 @@ class Objects:
 
     def files(self, key: str) -> dict[str, Object]:
         """List the objects directly below a key, by name."""
-        objects = [self._object(meta, key) for meta in self._list_one_level(key)["objects"]]
-        return {item.name: item for item in objects}
+        return self.level(key)[0]
+
+    def level(self, key: str) -> tuple[dict[str, Object], set[str]]:
+        """List the objects directly below a key, by name, and the names of the folders there: one listing for both.
+
+        A folder of this disk may be empty.
+        """
+        listing = self._list_one_level(key)
+        objects = [self._object(meta, key) for meta in listing["objects"]]
+        folders = {self._below(key, prefix.rstrip("/")).rpartition("/")[2] for prefix in listing["common_prefixes"]}
+        return {item.name: item for item in objects}, folders
 
     def files_below(self, key: str) -> dict[str, Object]:
         """List the objects below a key, however deep, by their paths from there."""
