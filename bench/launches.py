@@ -21,7 +21,8 @@ from art.adapter.adapted import AdaptedModel
 from art.adapter.attention import use_own_attention
 from art.adapter.neighbours import lay_together
 from art.sample.own.cache import CachedRow, Prompt, Rows
-from art.sample.own.forward import decode, prefill
+from art.sample.own.forward import decode
+from art.sample.own.prefill import prefill
 from art.sample.own.trial import plain_decoder
 from art.sample.sampling import Draw, Sampling, draw
 from small import byte_tokenizer, small_causal_lm

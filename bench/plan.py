@@ -23,7 +23,7 @@ from art.adapter.lora import TrainedAdapter
 from art.config import LoRAConfig
 from art.footprint import dimensions_of, pass_bytes
 from art.sample.own.cache import CachedRow, Prompt, Rows
-from art.sample.own.forward import prefill
+from art.sample.own.prefill import prefill
 from art.train.forward import Scorer
 from art.train.recompute import StorageCount
 

@@ -19,8 +19,9 @@ from art.adapter.neighbours import joined, lay_together
 from art.adapter.product import LowRank, float32_products
 from art.sample.own.attention import part, part_alike, rounds_alike
 from art.sample.own.cache import CachedRow, Prompt, Rows
-from art.sample.own.forward import decode, prefill
+from art.sample.own.forward import decode
 from art.sample.own.plain import PlainDecoder
+from art.sample.own.prefill import prefill, prefill_alike
 from art.sample.own.trial import plain_decoder
 from small import small_causal_lm
 
@@ -164,6 +165,55 @@ def test_an_exact_row_has_the_same_bits_in_a_pass_of_any_size(
     for count in (2, 5, 17, 33):
         for each, logits in without_neighbours(adapted, plain, chosen.sample(every, count)).items():
             assert torch.equal(logits, alone[each]), (count, each)
+
+
+@pytest.mark.parametrize(
+    "shape", [{}, {"hidden_size": 100, "head_dim": 20, "intermediate_size": 1217}], ids=["even", "odd"]
+)
+@pytest.mark.parametrize("is_adapted", [False, True])
+@torch.no_grad()
+def test_prompts_in_one_pass_have_the_bits_that_each_has_alone(
+    tokenizer: PreTrainedTokenizerFast, threads: int, shape: dict[str, Any], is_adapted: bool
+) -> None:
+    base = small_causal_lm(tokenizer, family="llama", **shape)
+    adapted = adapted_model(base)
+    plain = plain_decoder(adapted)
+    assert plain is not None
+    # Rows of an adapted output layer are not those of the tokens; with one, prompts are computed alone.
+    parts = {name: part for name, part in adapter_of(adapted).items() if name != plain.head_name}
+    adapted.set(parts if is_adapted else {})
+    if not plain.prompts_alike:
+        pytest.skip("this processor does not round alike")
+    lengths = (2, 33, 5, 64, 17, 120)
+    alone, beside = ([prompt_of(length) for length in lengths] for _ in range(2))
+
+    for prompt in alone:
+        prefill(adapted.model, [prompt])
+    prefill_alike(adapted, beside)
+
+    for one, other in zip(alone, beside, strict=True):
+        assert one.logits_V is not None
+        assert other.logits_V is not None
+        assert other.is_exact
+        assert torch.equal(one.logits_V, other.logits_V)
+        assert all(map(torch.equal, one.keys + one.values, other.keys + other.values))
+
+
+@pytest.mark.parametrize("window", [None, 8])
+@torch.no_grad()
+def test_an_exact_row_attends_beside_rows_of_other_short_prompts(
+    tokenizer: PreTrainedTokenizerFast, threads: int, window: int | None
+) -> None:
+    base = small_causal_lm(tokenizer, family="mistral", sliding_window=window)
+    adapted = adapted_model(base)
+    plain = plain_decoder(adapted)
+    assert plain is not None
+    rows = [(length, length % 7) for length in (3, 4, 5, 9, 15, 16, 17, 18, 40)]
+
+    beside = without_neighbours(adapted, plain, rows)
+
+    for each in rows:
+        assert torch.equal(beside[each], without_neighbours(adapted, plain, [each])[each]), each
 
 
 def test_a_kernel_that_rounds_by_threads_is_found_out(threads: int):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from art.sample.own.attention import merge
-from art.sample.own.steady import RowByRow
+from art.sample.own.steady import row_by_row
 
 PLACES = 16
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -42,7 +42,7 @@ def test_an_activation_gives_a_row_the_same_bits_at_every_place(threads: int, na
     for width in (9, 250, 1536, 4864, 11008):
         row = (torch.randn(width, generator=draw) * 3).to(dtype)
 
-        with RowByRow(PLACES):
+        with row_by_row(PLACES):
             rows = FUNCTIONS[name](row.repeat(PLACES, 1, 1))
 
         assert all(torch.equal(each, rows[0]) for each in rows), width
@@ -58,7 +58,7 @@ def test_two_parts_of_attention_are_joined_with_the_same_bits_at_every_place(row
     first_total, second_total = (torch.randn(tried, *heads, generator=draw) * 4 for _ in range(2))
 
     def merged(at: torch.Tensor) -> torch.Tensor:
-        with RowByRow(len(at)):
+        with row_by_row(len(at)):
             return merge(first[at], first_total[at], second[at], second_total[at])
 
     for start in range(0, tried - rows + 1, rows):

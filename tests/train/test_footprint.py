@@ -19,7 +19,7 @@ from art.footprint import LAYER_WORK, PIECE_OF_LOGITS, dimensions_of, padded, pa
 from art.local import LocalBackend
 from art.ops.plan import Demand, plan
 from art.sample.own.cache import Prompt
-from art.sample.own.forward import prefill
+from art.sample.own.prefill import prefill
 from art.train import head
 from art.train.forward import Scorer
 from art.train.recompute import StorageCount

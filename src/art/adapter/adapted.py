@@ -9,6 +9,7 @@ import copy
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -37,6 +38,7 @@ class AdaptedModel:
         self.sizes = sizes_of(layers)
         self._low_ranks: LowRanks = {}
         self._spans: Sequence[Span] = ()
+        self._apart: Sequence[slice] = ()
         self.keeps_rows = not _has_experts(self.model)
         """Whether every layer sees all rows of a pass, in their order; experts see some of them."""
         self._dropout = 0.0
@@ -83,6 +85,20 @@ class AdaptedModel:
         finally:
             self._dropout = before
 
+    @contextmanager
+    def apart(self, tokens: Sequence[slice]) -> Generator[None]:
+        """Apply the adapter to each of these runs of a pass's tokens by itself for a while, without gradient.
+
+        A run then has the bits that it has alone: the narrow products round with the number of rows, and with where
+        in memory they begin.
+        """
+        assert self.keeps_rows
+        self._apart = tokens
+        try:
+            yield
+        finally:
+            self._apart = ()
+
     def as_now(self) -> AbstractContextManager[None]:
         """Give a context in which a pass computes as it would now, for one that is computed a second time."""
         return self._as(self._low_ranks, self._dropout)
@@ -103,9 +119,16 @@ class AdaptedModel:
         part = self._low_ranks.get(name)
         if part is None:
             return y
+        if self._apart:
+            return self._add_apart(x, y, part)
         if self._dropout:
             x = functional.dropout(x.to(part.A_RI.dtype), self._dropout)
         return add_low_rank(y, x, part)
+
+    def _add_apart(self, x: Tensor, y: Tensor, part: LowRank) -> Tensor:
+        x_TI, y_TO = x.flatten(0, -2), y.flatten(0, -2)
+        summed = [add_low_rank(y_TO[run].clone(), x_TI[run].clone(), part) for run in self._apart]
+        return torch.cat(summed).view_as(y)
 
 
 class _Product:

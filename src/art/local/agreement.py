@@ -21,7 +21,8 @@ from art.config import LoRAConfig
 from art.errors import ConfigurationError
 from art.local.windows import hides_a_window
 from art.sample.own.cache import CachedRow, Prompt, Rows
-from art.sample.own.forward import decode, prefill
+from art.sample.own.forward import decode
+from art.sample.own.prefill import prefill
 from art.train import tokenize
 from art.train.batch import Example, collate
 from art.train.forward import Scorer

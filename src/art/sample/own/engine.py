@@ -25,9 +25,10 @@ from art.errors import ConfigurationError, InferenceError, NotFoundError, QueueF
 from art.sample.base import stop_ids_of
 from art.sample.generation import Generation
 from art.sample.own.cohort import Cohort
-from art.sample.own.forward import PREFILL_TOKENS
+from art.sample.own.orders import Order
+from art.sample.own.prefill import PREFILL_TOKENS
 from art.sample.own.room import Bound, Needs, needs_of
-from art.sample.own.worker import Order, Worker
+from art.sample.own.worker import Worker
 from art.sample.sampler import Load, Traits
 from art.sample.sampling import Sampling
 from art.sample.version import Version

@@ -53,8 +53,11 @@ class PlainDecoder:
         self._layers = [_Layer(layer, rules[place], product) for place, layer in enumerate(body.layers)]
         self._norm = _Norm(body.norm)
         self._head = product([model.get_output_embeddings()])
+        self.head_name = self._head.names[0]
         self.rounds_alike = model.dtype == torch.float32 and float32_products(model.device) == "onednn"
         """Whether a row's numbers depend neither on the number of the rows nor on what they hold, if asked for that."""
+        self.prompts_alike = False
+        """Whether prompts that are computed in one pass have the bits that each has alone; who tries it says so."""
 
     def __call__(self, ids_B: Tensor, positions_B: Tensor, step: KeepingPass, *, is_exact: bool) -> Tensor:
         """Give the logits of what follows [rows, vocabulary]; exact, no row depends on another one."""
@@ -135,6 +138,10 @@ class _Product:
             start, end = end, end + layer.out_features
             self._columns.append(_Columns(names[id(layer)], slice(start, end)))
         self._parts = (at_once and _at_once(layers)) or [(layer.weight, layer.bias) for layer in layers]
+
+    @property
+    def names(self) -> list[str]:
+        return [each.name for each in self._columns]
 
     def __call__(self, x_BI: Tensor, *, is_exact: bool) -> Tensor:
         parts = [multiply(x_BI, weight, bias) for weight, bias in self._parts]

@@ -22,6 +22,8 @@ from art.sample.own.cache import CachedRow, Prompt, Slab
 
 Attended = tuple[torch.Tensor, torch.Tensor]
 """What rows attended to, and the log-sum-exp of the scores."""
+MOST_COPIED_BYTES = 128 << 10
+"""Of one layer's keys of a prompt: so many are copied in about the time that a kernel takes to begin."""
 Places = torch.Tensor | slice
 """Where rows are in a pass."""
 
@@ -74,17 +76,20 @@ class OwnSegment:
 
 @dataclass(kw_only=True)
 class PromptSegment:
-    """Rows that share a prompt, and that prompt's tokens."""
+    """Rows that share a prompt, and that prompt's tokens; or rows with a prompt each, which are alike."""
 
-    prompt: Prompt
+    prompts: Sequence[Prompt]
+    """One for all rows, or one for each."""
     at: Places
     positions: list[int]
     alike_only: bool
     device: torch.device
     masks: dict[int | None, torch.Tensor] = field(default_factory=dict[int | None, torch.Tensor])
+    copies: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
 
     def __post_init__(self) -> None:
         self.earliest, self.latest = min(self.positions), max(self.positions)
+        self.longest = max(map(len, self.prompts))
 
     def attend(self, layer: int, query: torch.Tensor, rules: Rules) -> Attended | None:
         """Attend to the prompt; None when the window has moved past it."""
@@ -93,26 +98,37 @@ class PromptSegment:
             first = _first_of_alike(self.latest + 1, window)
         else:
             first = 0 if window is None else max(0, self.earliest - window + 1)
-        if first >= len(self.prompt):
+        if first >= self.longest:
             return None
         if self.alike_only:
-            used = slice(first, padded(len(self.prompt)))
+            used = slice(first, padded(self.longest))
             each = (len(self.positions), -1, -1, -1)
             keys, values = (kept.expand(each) for kept in self._kept(layer, used))
             return attention.part_alike(query[self.at], keys, values, rules, mask=self._mask(window, used, query.dtype))
-        used, mask = slice(first, len(self.prompt)), None
+        used, mask = slice(first, self.longest), None
         if window is not None and self.earliest != self.latest and self.latest >= window:
             mask = self._mask(window, used, query.dtype)
         return attention.shared_part(query[self.at], *self._kept(layer, used), rules, mask=mask)
 
     def _kept(self, layer: int, used: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.prompt.keys[layer][:, :, used], self.prompt.values[layer][:, :, used]
+        keys = [prompt.keys[layer][:, :, used] for prompt in self.prompts]
+        values = [prompt.values[layer][:, :, used] for prompt in self.prompts]
+        if len(self.prompts) == 1:
+            return keys[0], values[0]
+        if not self.copies or self.copies[0].shape[2] != keys[0].shape[2]:
+            # For all layers of a step: new memory would take longer than what is copied.
+            self.copies = [torch.cat(keys), torch.cat(values)]
+            return self.copies[0], self.copies[1]
+        for copy, kept in zip(self.copies, (keys, values), strict=True):
+            torch.cat(kept, out=copy)
+        return self.copies[0], self.copies[1]
 
     def _mask(self, window: int | None, used: slice, dtype: torch.dtype) -> torch.Tensor:
         if window not in self.masks:
             at = torch.arange(used.start, used.stop, device=self.device)[None]
             rows = torch.tensor(self.positions, device=self.device)[:, None]
-            seen = (at < len(self.prompt)).expand(len(rows), -1)
+            ends = torch.tensor([len(prompt) for prompt in self.prompts], device=self.device)[:, None]
+            seen = (at < ends).expand(len(rows), -1)
             self.masks[window] = _additive(seen if window is None else seen & (at > rows - window), dtype)
         return self.masks[window]
 
@@ -167,19 +183,24 @@ def _are_batched_alike(row: CachedRow) -> bool:
 
 
 def prompt_segments(rows: Sequence[CachedRow], *, alike_only: bool, device: torch.device) -> list[PromptSegment]:
-    """Put rows together that share a prompt."""
+    """Put rows together that share a prompt, or whose prompts are short and alike."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for place, row in enumerate(rows):
         if row.prompt:
             apart = (() if _are_batched_alike(row) else (place,)) + (padded(row.position),) if alike_only else ()
             groups.setdefault((id(row.prompt), *apart), []).append(place)
+    together: dict[tuple[int, ...], list[int]] = {}
+    for key, places in groups.items():
+        row = rows[places[0]]
+        is_joined = alike_only and len(places) == 1 and _are_batched_alike(row) and _is_short(row)
+        alike = (0, padded(row.position), padded(len(row.prompt or ())))
+        together.setdefault(alike if is_joined else key, []).extend(places)
     segments: list[PromptSegment] = []
-    for places in groups.values():
-        prompt = rows[places[0]].prompt
-        assert prompt is not None
+    for places in together.values():
+        prompts = [prompt for place in places if (prompt := rows[place].prompt)]
         segments.append(
             PromptSegment(
-                prompt=prompt,
+                prompts=prompts[:1] if all(prompt is prompts[0] for prompt in prompts) else prompts,
                 at=_places(places, device),
                 positions=[rows[place].position - 1 for place in places],
                 alike_only=alike_only,
@@ -187,6 +208,12 @@ def prompt_segments(rows: Sequence[CachedRow], *, alike_only: bool, device: torc
             )
         )
     return segments
+
+
+def _is_short(row: CachedRow) -> bool:
+    """Tell whether to copy a prompt's keys and values in every step takes less than a call of the kernel."""
+    assert row.prompt is not None
+    return row.prompt.keys[0].nbytes <= MOST_COPIED_BYTES
 
 
 def _places(places: Sequence[int], device: torch.device) -> Places:

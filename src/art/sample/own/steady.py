@@ -28,12 +28,16 @@ WHOLE, STRETCH = 64, 32_768
 """A multiple of what any processor computes at a time; so many numbers torch leaves to one thread."""
 
 
-class RowByRow(TorchFunctionMode):
-    """While it is entered, each row of a batch of `rows` goes through such a function by itself."""
+class Apart(TorchFunctionMode):
+    """While it is entered, each part of a batch goes through such a function by itself.
 
-    def __init__(self, rows: int) -> None:
+    The parts lie behind each other along `dim`; before that axis the batch has nothing but axes of one.
+    """
+
+    def __init__(self, sizes: Sequence[int], *, dim: int = 0) -> None:
         super().__init__()
-        self._rows = rows
+        self._sizes, self._dim = list(sizes), dim
+        self._shape = (*[1] * dim, sum(sizes))
 
     def __torch_function__(
         self,
@@ -43,14 +47,19 @@ class RowByRow(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in ROUNDED or args[0].shape[:1] != (self._rows,) or _is_steady(args[0]):
+        if func not in ROUNDED or args[0].shape[: self._dim + 1] != self._shape or self._is_steady(args[0]):
             return func(*args, **kwargs)
-        return torch.cat([func(row, *args[1:], **kwargs) for row in args[0].split(1)])
+        parts = args[0].split(self._sizes, dim=self._dim)
+        return torch.cat([func(part, *args[1:], **kwargs) for part in parts], dim=self._dim)
+
+    def _is_steady(self, values: Tensor) -> bool:
+        """Tell whether nothing is left over anywhere: rows are whole multiples, and one thread has them all."""
+        if values.device.type != "cpu":
+            return True
+        is_whole = values.select(self._dim, 0).numel() % WHOLE == 0
+        return is_whole and (values.numel() <= STRETCH or torch.get_num_threads() == 1)
 
 
-def _is_steady(values: Tensor) -> bool:
-    """Tell whether nothing is left over anywhere: rows are whole multiples, and one thread has them all."""
-    if values.device.type != "cpu":
-        return True
-    is_whole = values[0].numel() % WHOLE == 0
-    return is_whole and (values.numel() <= STRETCH or torch.get_num_threads() == 1)
+def row_by_row(rows: int) -> Apart:
+    """Give what lets each of a batch's rows go through such a function by itself."""
+    return Apart([1] * rows)

@@ -14,13 +14,17 @@ from torch import Tensor
 
 from art.adapter.adapted import AdaptedModel, LowRanks
 from art.adapter.attention import Rules
+from art.adapter.layers import linear_layers
 from art.adapter.product import ADAPTER_DTYPE, LowRank
 from art.sample.own.cache import CachedRow, Prompt, Rows
-from art.sample.own.forward import decode_by_model, prefill
+from art.sample.own.forward import decode_by_model
 from art.sample.own.plain import PlainDecoder, is_plain
+from art.sample.own.prefill import prefill, prefill_alike
 from art.sample.own.segments import DecodePass
 
 PROMPT_TOKENS, ROWS = 5, 3
+ALIKE_TOKENS = (19, 2, 40)
+"""Of prompts that are computed in one pass, and each alone."""
 
 _logger = logging.getLogger(__name__)
 
@@ -60,8 +64,35 @@ def _tried(adapted: AdaptedModel) -> PlainDecoder | None:
         step = DecodePass(rows, alike_only=False, device=ids_B.device)
         ours = logits(partial(plain, ids_B, positions_B, step, is_exact=False))
         if all(map(torch.equal, own, ours)):
+            plain.prompts_alike = plain.rounds_alike and all(_computes_alike(adapted, each) for each in adapters)
             return plain
     return None
+
+
+def _computes_alike(adapted: AdaptedModel, low_ranks: LowRanks) -> bool:
+    """Tell whether prompts in one pass have the bits that each has alone; an adapted output layer is left out."""
+    names = {id(layer): name for name, layer in linear_layers(adapted.model).items()}
+    head = names.get(id(adapted.model.get_output_embeddings()))
+    alone, together = ([_prompt(adapted, tokens) for tokens in ALIKE_TOKENS] for _ in range(2))
+    with adapted.replaced({name: part for name, part in low_ranks.items() if name != head}):
+        prefill_alike(adapted, together)
+        for prompt in alone:
+            prefill(adapted.model, [prompt])
+    return all(
+        torch.equal(one, other)
+        for prompt, beside in zip(alone, together, strict=True)
+        for one, other in zip(_computed(prompt), _computed(beside), strict=True)
+    )
+
+
+def _computed(prompt: Prompt) -> list[Tensor]:
+    assert prompt.logits_V is not None
+    return [*prompt.keys, *prompt.values, prompt.logits_V]
+
+
+def _prompt(adapted: AdaptedModel, tokens: int) -> Prompt:
+    vocabulary = adapted.model.config.get_text_config().vocab_size
+    return Prompt(tuple(7 * place % vocabulary for place in range(tokens)))
 
 
 class _Listening(DecodePass):
@@ -79,7 +110,7 @@ class _Listening(DecodePass):
 def _rows(adapted: AdaptedModel) -> list[CachedRow]:
     """Give rows behind a prompt, each with its first token about to be stored."""
     vocabulary = adapted.model.config.get_text_config().vocab_size
-    prompt = Prompt(tuple(7 * place % vocabulary for place in range(PROMPT_TOKENS)))
+    prompt = _prompt(adapted, PROMPT_TOKENS)
     with adapted.replaced({}):
         prefill(adapted.model, [prompt])
     rows = Rows()

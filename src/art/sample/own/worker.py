@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from art.adapter.adapted import AdaptedModel, Span
-from art.adapter.rope import is_long, rope_limit
+from art.adapter.rope import rope_limit
 from art.errors import FormTooLargeError, InferenceError
 from art.footprint import capacity_of, padded
 from art.sample.generation import FinishReason, Generation, Outbox, Token
 from art.sample.own.cache import CachedRow, Prompt, Rows
 from art.sample.own.cohort import Cohort
-from art.sample.own.forward import PREFILL_TOKENS, decode, prefill
+from art.sample.own.forward import decode
+from art.sample.own.orders import Order, alike_orders, is_shared
+from art.sample.own.prefill import LEAST_TOKENS, packs_of, prefill, prefill_alike
 from art.sample.own.trial import plain_decoder
 from art.sample.sampling import Draw, Drawn, draw, uniform
 from art.sample.shaping import Shaper
@@ -41,18 +43,6 @@ class ChoiceRow(CachedRow):
     shaper: Shaper | None
     token_ids: list[int]
     """The tokens of the choice."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Order:
-    """Choices of one request that are to begin now."""
-
-    generation: Generation
-    cohort: Cohort
-    seed: int
-    choices: tuple[int, ...]
-    is_repeated: bool
-    """Whether other requests or choices are known that share the prompt."""
 
 
 class Worker:
@@ -86,15 +76,11 @@ class Worker:
         """Prefill the prompts that are not known yet, and sample the first token of every choice."""
         for cohort in dict.fromkeys(order.cohort for order in orders):
             ours = [order for order in orders if order.cohort is cohort]
-            # A seeded request's prompt is computed alone, because its numbers must not depend on its neighbours.
-            loose = [order for order in ours if order.generation.sampling.seed is None]
-            prompts = dict.fromkeys(order.generation.prompt_ids for order in loose)
-            fresh = [ids for ids in prompts if cohort.prompts.find(ids) is None]
-            for pack in _packs(fresh, self._rope_limit):
-                asking = [order for order in loose if order.generation.prompt_ids in pack]
-                with self._failing({cohort: [order.generation for order in asking]}):
-                    self._prefill(cohort, [Prompt(ids) for ids in pack], asking)
-            groups = [(alike, _is_shared(alike, fresh)) for alike in _alike(ours)]
+            fresh = self._prefill_fresh(cohort, [order for order in ours if order.generation.sampling.seed is None])
+            seeded = [order for order in ours if order.generation.sampling.seed is not None]
+            if self._computes_alike(cohort):
+                self._prefill_fresh(cohort, seeded, exact=True)
+            groups = [(alike, is_shared(alike, fresh)) for alike in alike_orders(ours)]
             coming = Counter(
                 self._capacity(order, shared=shared)
                 for alike, shared in groups for order in alike for _ in order.choices
@@ -183,7 +169,28 @@ class Worker:
     def _count_rows(self) -> None:
         self.row_count = sum(len(cohort.rows) for cohort in self._cohorts)
 
-    def _prefill(self, cohort: Cohort, prompts: list[Prompt], orders: Sequence[Order]) -> list[Prompt]:
+    def _computes_alike(self, cohort: Cohort) -> bool:
+        """Tell whether several of the cohort's prompts may be computed in one pass, each with the bits it has alone."""
+        plain = self._plain
+        return plain is not None and plain.prompts_alike and plain.head_name not in cohort.low_ranks
+
+    def _prefill_fresh(self, cohort: Cohort, orders: Sequence[Order], *, exact: bool = False) -> list[tuple[int, ...]]:
+        """Compute the prompts that are not known yet, several in a pass; gives them.
+
+        With `exact`, for seeded requests, numbers do not depend on the other prompts; a single token is left out.
+        """
+        prompts = dict.fromkeys(order.generation.prompt_ids for order in orders)
+        fresh = [ids for ids in prompts if cohort.prompts.find(ids, exact=exact) is None]
+        fresh = [ids for ids in fresh if len(ids) >= LEAST_TOKENS or not exact]
+        for pack in packs_of(fresh, self._rope_limit):
+            asking = [order for order in orders if order.generation.prompt_ids in pack]
+            with self._failing({cohort: [order.generation for order in asking]}):
+                self._prefill(cohort, [Prompt(ids) for ids in pack], asking, exact=exact)
+        return fresh
+
+    def _prefill(
+        self, cohort: Cohort, prompts: list[Prompt], orders: Sequence[Order], *, exact: bool = False
+    ) -> list[Prompt]:
         """Compute the prompts, unless everyone who asked has gone meanwhile: then they stay without logits."""
         position = 0
         while position < max(map(len, prompts)):
@@ -192,11 +199,14 @@ class Worker:
             if all(order.generation.is_cancelled(choice) for order in orders for choice in order.choices):
                 return prompts
             with self._adapted.replaced(cohort.low_ranks):
+                if exact and len(prompts) > 1:
+                    prefill_alike(self._adapted, prompts)
+                    break
                 position = prefill(self._adapted.model, prompts, start=position)
         self.prompts_prefilled += len(prompts)
         self.token_bytes = prompts[0].size_bytes // padded(len(prompts[0]))
         for prompt in prompts:
-            prompt.is_exact = len(prompts) == 1
+            prompt.is_exact |= len(prompts) == 1
             cohort.prompts.keep(prompt)
         return prompts
 
@@ -298,36 +308,6 @@ class Worker:
                 else:
                     cohort.rows, cohort.prompts = Rows(), type(cohort.prompts)()
                 self.fail(dict.fromkeys(generations), InferenceError(f"Sampling from {cohort.version} failed: {error}"))
-
-
-def _packs(prompts: Iterable[tuple[int, ...]], rope_limit: int | None) -> list[list[tuple[int, ...]]]:
-    """Put prompts together that may be computed in one pass, in their order."""
-    packs: list[list[tuple[int, ...]]] = []
-    room = 0
-    for prompt in prompts:
-        is_alone = is_long(len(prompt), rope_limit) or (packs and is_long(len(packs[-1][0]), rope_limit))
-        if not packs or is_alone or len(prompt) > room:
-            packs.append([])
-            room = PREFILL_TOKENS
-        packs[-1].append(prompt)
-        room -= len(prompt)
-    return packs
-
-
-def _is_shared(alike: Sequence[Order], fresh: Collection[tuple[int, ...]]) -> bool:
-    """Say whether rows that begin after one prompt read its own keys; one that nobody else asks for is copied."""
-    first = alike[0]
-    is_known = first.generation.prompt_ids not in fresh
-    return len(alike) > 1 or first.is_repeated or first.generation.sampling.seed is not None or is_known
-
-
-def _alike(orders: Iterable[Order]) -> Iterable[list[Order]]:
-    """Put orders of one prompt together, the seeded apart from the others."""
-    groups: dict[tuple[tuple[int, ...], bool], list[Order]] = {}
-    for order in orders:
-        generation = order.generation
-        groups.setdefault((generation.prompt_ids, generation.sampling.seed is not None), []).append(order)
-    return groups.values()
 
 
 def _is_exact(cohort: Cohort) -> bool:
