@@ -21,7 +21,7 @@ from art.sample.own.cache import Prompt
 from art.sample.own.forward import kept_in
 from art.sample.own.plain import LEAST_ALIKE
 from art.sample.own.segments import Pass
-from art.sample.own.steady import Apart
+from art.sample.own.steady import PartsApart
 
 PREFILL_TOKENS = 1024
 """A longer prompt is prefilled in pieces of this size."""
@@ -106,7 +106,7 @@ def prefill_alike(adapted: AdaptedModel, prompts: Sequence[Prompt]) -> None:
     products, functions of single numbers, and attention.
     """
     sizes = [len(prompt) for prompt in prompts]
-    with adapted.apart([slice(*ends) for ends in pairwise(accumulate(sizes, initial=0))]), Apart(sizes, dim=1):
+    with adapted.apart([slice(*ends) for ends in pairwise(accumulate(sizes, initial=0))]), PartsApart(sizes, dim=1):
         prefill(adapted.model, prompts)
     for prompt in prompts:
         prompt.is_exact = True

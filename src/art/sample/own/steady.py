@@ -28,7 +28,7 @@ WHOLE, STRETCH = 64, 32_768
 """A multiple of what any processor computes at a time; so many numbers torch leaves to one thread."""
 
 
-class Apart(TorchFunctionMode):
+class PartsApart(TorchFunctionMode):
     """While it is entered, each part of a batch goes through such a function by itself.
 
     The parts lie behind each other along `dim`; before that axis the batch has nothing but axes of one.
@@ -60,6 +60,6 @@ class Apart(TorchFunctionMode):
         return is_whole and (values.numel() <= STRETCH or torch.get_num_threads() == 1)
 
 
-def row_by_row(rows: int) -> Apart:
+def row_by_row(rows: int) -> PartsApart:
     """Give what lets each of a batch's rows go through such a function by itself."""
-    return Apart([1] * rows)
+    return PartsApart([1] * rows)
