@@ -71,7 +71,7 @@ def test_logprobs_are_those_of_a_plain_forward_pass(
 def test_a_prompt_longer_than_one_piece_is_prefilled_right(
     monkeypatch: pytest.MonkeyPatch, engines: Callable[..., Engine], tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    monkeypatch.setattr("art.sample.own.forward.PREFILL_TOKENS", 7)
+    monkeypatch.setattr("art.sample.own.prefill.PREFILL_TOKENS", 7)
     model = small_causal_lm(tokenizer, family="gemma3_text", **FAMILIES["gemma3_text"]).eval()
     engine, prompt = engines(model, tokenizer), prompt_of(50)
 
