@@ -130,7 +130,7 @@ def test_an_unknown_model_is_not_found(served: Served) -> None:
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
-            "messages.0.content.0.type",
+            "messages.0.content",
         ),
         ({"top_logprobs": 2}, None),
     ],
