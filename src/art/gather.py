@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,9 @@ from art.durations import timed
 from art.errors import ConfigurationError
 from art.sampled import find_sampled
 from art.trajectories import Rollout, Trajectory, TrajectoryGroup, as_choice, not_a, returned
+from art.visible import shown_value
 
+_log = logging.getLogger("art")
 T = TypeVar("T")
 AfterEach = Callable[[TrajectoryGroup], Awaitable[TrajectoryGroup | list[TrajectoryGroup] | None]]
 
@@ -160,10 +163,15 @@ async def gather_trajectory_groups(
     [[1.0, 3.0], [2.0]]
     """
     waiting = list(groups)
-    total = sum(max(1, _rollouts(group)) for group in waiting)
+    total = sum(max(1, len(group.pending)) if isinstance(group, TrajectoryGroup) else 1 for group in waiting)
     with _gathering(pbar_desc, total, max_exceptions=max_exceptions, max_metrics=max_metrics) as progress:
         lists = await _all([_run_group(group, progress, after_each) for group in waiting])
-    return [group for groups in lists for group in groups if len(group)]
+    gathered = [group for groups in lists for group in groups]
+    if failed := [group for group in gathered if not len(group) and group.exceptions]:
+        first = failed[0].exceptions[0]
+        words = "Groups left out because all of their rollouts failed: %d; one by %s(%s)."
+        _log.warning(words, len(failed), first.type, shown_value(first.message))
+    return [group for group in gathered if len(group)]
 
 
 @overload
@@ -254,10 +262,6 @@ def _discard(groups: Iterable[Awaitable[TrajectoryGroup]]) -> None:
         for awaitable in group.take_pending() if isinstance(group, TrajectoryGroup) else [group]:
             if isinstance(awaitable, Coroutine):
                 awaitable.close()
-
-
-def _rollouts(group: Awaitable[TrajectoryGroup]) -> int:
-    return len(group.pending) if isinstance(group, TrajectoryGroup) else 1
 
 
 def _allowed(max_exceptions: float, total: int) -> float:

@@ -192,7 +192,7 @@ def test_a_rollout_may_return_several_trajectories(kind: Callable[[list[art.Traj
     assert rewards([asyncio.run(alone())]) == [[1, 2]]
 
 
-def test_a_group_of_which_nothing_came_back_is_left_out_and_not_judged():
+def test_a_group_of_which_nothing_came_back_is_left_out_and_not_judged(caplog: pytest.LogCaptureFixture):
     judged: list[int] = []
 
     async def judge(group: art.TrajectoryGroup) -> art.TrajectoryGroup:
@@ -203,6 +203,8 @@ def test_a_group_of_which_nothing_came_back_is_left_out_and_not_judged():
 
     assert rewards(gathered) == [[1, 1]]
     assert judged == [2]
+    [said] = caplog.messages
+    assert said.startswith("Groups left out because all of their rollouts failed: 1; one by ")
 
 
 def test_the_bar_shows_as_many_metrics_as_asked_for(capsys: pytest.CaptureFixture[str]):
