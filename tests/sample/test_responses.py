@@ -11,8 +11,8 @@ from typing import Any
 import openai
 import pytest
 from openai.types.chat.chat_completion import Choice
-from openai.types.responses import Response
-from pydantic import BaseModel, ConfigDict
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 import art
@@ -219,3 +219,33 @@ def test_another_servers_response_is_a_message_without_tokens() -> None:
 
     assert choice is not None
     assert sampled_tokens(Choice.model_validate(choice)) is None
+
+
+ONE = {"type": "object", "properties": {"at": {"enum": [1]}}, "required": ["at"], "additionalProperties": False}
+FORM = {"format": {"type": "json_schema", "name": "one", "schema": ONE}}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"top_logprobs": 2},
+        {"text": FORM, "instructions": "Be brief.", "reasoning": {"effort": "low", "summary": "auto"}, "user": "ann"},
+        {
+            "tools": [{**TOOL, "parameters": ONE}],
+            "tool_choice": "required",
+            "metadata": {"a": "b"},
+            "truncation": "auto",
+        },
+    ],
+    ids=lambda asked: "-".join(asked) or "plain",
+)
+def test_every_part_has_openais_types_for_clients_that_check_them(served: Served, asked: dict[str, Any]) -> None:
+    body = {"model": "agent", "input": "Hello", "max_output_tokens": 60, "seed": 1, **asked}
+
+    whole = served.post(body, path="/v1/responses")
+    lines = served.post({**body, "stream": True}, path="/v1/responses").text.splitlines()
+
+    Response.model_validate_json(whole.text)
+    events = [TypeAdapter(ResponseStreamEvent).validate_json(line[6:]) for line in lines if line.startswith("data: {")]
+    assert events[0].type == "response.created"

@@ -67,7 +67,7 @@ NO_CONTENT = {
     # Of these, only values that change nothing are accepted.
     "add_generation_prompt", "best_of", "continue_final_message", "echo", "ignore_eos", "include_reasoning",
     "include_stop_str_in_output", "length_penalty", "min_tokens", "skip_special_tokens",
-    "spaces_between_special_tokens", "suffix", "use_beam_search",
+    "spaces_between_special_tokens", "suffix", "use_beam_search", "guided_decoding_backend",
 }  # fmt: skip
 """What a request may ask for without asking for another answer."""
 INSTEAD = {
@@ -139,7 +139,8 @@ class SamplingRequest(Strict):
     spaces_between_special_tokens: Literal[True] | None = None
     use_beam_search: Literal[False] | None = None
 
-    # Accepted, and without effect here: they are about accounts and transport.
+    # Accepted, and without effect here: they are about libraries, accounts and transport.
+    guided_decoding_backend: str | None = None
     priority: int | None = None
     timeout: float | None = None
     user: str | None = None

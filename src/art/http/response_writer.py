@@ -76,7 +76,7 @@ class ResponseWriter:
             yield from self._end()
             yield from self._begin(kind)
         self._text += text
-        shown = {"logprobs": self._question.tokens(drawn)} if kind == "message" else {}
+        shown = {"logprobs": self._logprobs(drawn)} if kind == "message" else {}
         yield self._event(f"response.{EVENTS[kind]}.delta", **self._place(), delta=text, **shown)
 
     def _begin(self, kind: Kind) -> Iterator[Json]:
@@ -115,7 +115,14 @@ class ResponseWriter:
     def _part(self, kind: Kind, text: str, drawn: Sequence[Drawn]) -> Json:
         if kind == "reasoning":
             return {"type": "reasoning_text", "text": text}
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": self._question.tokens(drawn)}
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": self._logprobs(drawn)}
+
+    def _logprobs(self, drawn: Sequence[Drawn]) -> list[Json]:
+        """Write the tokens as a chat does, but for bytes that nobody knows, which here are an empty list."""
+        return [
+            {**_with_bytes(token), "top_logprobs": [_with_bytes(top) for top in token["top_logprobs"]]}
+            for token in self._question.tokens(drawn)
+        ]
 
     def _item_id(self, kind: str, at: int) -> str:
         return f"{ {'reasoning': 'rs', 'message': 'msg'}.get(kind, 'fc') }_{self._question.id}_{at}"
@@ -166,6 +173,10 @@ class ResponseWriter:
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": count["total_tokens"],
         }
+
+
+def _with_bytes(token: Json) -> Json:
+    return {**token, "bytes": token["bytes"] or []}
 
 
 def _completed(repeated: Json) -> Json:
