@@ -154,7 +154,9 @@ def test_an_error_about_damage_says_how_to_go_on(small_model: Path, root: Path) 
         async with LocalBackend(path=root) as backend:
             await make(small_model).register(backend)
 
-    with pytest.raises(CorruptCheckpointError, match=r"`art verify p/one --repair`.*on_corrupt=\"previous\""):
+    with pytest.raises(
+        CorruptCheckpointError, match=r"`art verify p/one --repair --root \S+`.*on_corrupt=\"previous\""
+    ):
         asyncio.run(body())
 
 

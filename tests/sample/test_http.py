@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -305,16 +306,28 @@ def test_stopping_twice_is_harmless_and_closes_the_port(served: Served) -> None:
         httpx.get(served.base_url)
 
 
-def test_stopping_in_the_middle_of_a_request_is_bounded(
-    monkeypatch: pytest.MonkeyPatch, serve: Callable[..., Served], engine: Engine
+@pytest.mark.parametrize("stream", [False, True])
+def test_stopping_in_the_middle_of_a_request_is_bounded_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    serve: Callable[..., Served],
+    engine: Engine,
+    *,
+    stream: bool,
 ) -> None:
     monkeypatch.setattr("art.http.server.GRACE_S", 0.2)
     served = serve(engine)
 
-    async def interrupted(client: openai.AsyncOpenAI) -> BaseException | None:
-        asked = asyncio.ensure_future(
-            client.chat.completions.create(model="agent", messages=HELLO, n=50, max_tokens=900, temperature=2)
+    async def whole(client: openai.AsyncOpenAI) -> None:
+        answer: Any = await client.chat.completions.create(
+            model="agent", messages=HELLO, n=50, max_tokens=900, temperature=2, stream=stream
         )
+        if stream:
+            async for _ in answer:
+                pass
+
+    async def interrupted(client: openai.AsyncOpenAI) -> BaseException | None:
+        asked = asyncio.ensure_future(whole(client))
         while not engine.load().rows:
             await asyncio.sleep(0.001)
         await asyncio.wait_for(asyncio.to_thread(served.stop), timeout=20)
@@ -323,4 +336,5 @@ def test_stopping_in_the_middle_of_a_request_is_bounded(
     answer = served.ask(interrupted)
 
     assert isinstance(answer, openai.APIError)
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
     assert "art-http" not in {thread.name for thread in threading.enumerate()}

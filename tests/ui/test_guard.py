@@ -1,7 +1,10 @@
 """Who may ask the page's server: its own page on this machine, and nobody else."""
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -173,3 +176,20 @@ def test_more_pages_than_can_be_told_are_refused(small: CheckpointStore, monkeyp
 def test_without_allow_fork_there_is_nothing_to_post_to(small: CheckpointStore):
     with served(small, allow_fork=False) as page:
         assert wish(page, b"{}", x_art_token=TOKEN).status_code == 404
+
+
+def test_ctrl_c_ends_the_page_quietly_while_somebody_has_it_open(small: CheckpointStore):
+    command = [sys.executable, "-c", "from art.cli import main; main()", "--root", str(small.root), "ui"]
+
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        with httpx.stream("GET", f"{address}api/events", timeout=30) as events:
+            lines = events.iter_lines()
+            assert next(lines) == ": watching"
+            process.send_signal(signal.SIGINT)
+            rest = list(lines)
+        _, said = process.communicate(timeout=30)
+
+    assert rest
+    assert said == "art: interrupted; everything is as before, or as after.\n"

@@ -47,9 +47,11 @@ class ForkWish(BaseModel):
     reset: list[str] = []
 
 
-def create_app(desk: Desk, *, port: int, token: str, allow_fork: bool = False) -> PageGuard:
-    """Build the guarded application over the documents of one root."""
-    service = _Service(desk, allow_fork=allow_fork)
+def create_app(
+    desk: Desk, *, port: int, token: str, allow_fork: bool = False, is_ending: Callable[[], bool] = lambda: False
+) -> PageGuard:
+    """Build the guarded application over the documents of one root; streams end once `is_ending`."""
+    service = _Service(desk, allow_fork=allow_fork, is_ending=is_ending)
     routes = [
         Route("/", service.page),
         Route("/api/status", service.answer(lambda _: desk.status())),
@@ -88,9 +90,10 @@ class PageNews:
 
 
 class _Service:
-    def __init__(self, desk: Desk, *, allow_fork: bool) -> None:
+    def __init__(self, desk: Desk, *, allow_fork: bool, is_ending: Callable[[], bool]) -> None:
         self._desk = desk
         self._allow_fork = allow_fork
+        self._is_ending = is_ending
         self._streams = 0
 
     def page(self, _: Request) -> Response:
@@ -139,7 +142,7 @@ class _Service:
         if news := told.news(await anyio.to_thread.run_sync(self._desk.first)):
             yield _event("overview", news)
         silent_s = 0.0
-        while not await request.is_disconnected():
+        while not (self._is_ending() or await request.is_disconnected()):
             await anyio.sleep(LOOK_EVERY_S)
             seen = await anyio.to_thread.run_sync(watch.look)
             silent_s += LOOK_EVERY_S

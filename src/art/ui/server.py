@@ -32,10 +32,17 @@ def serve(desk: Desk, *, port: int, allow_fork: bool, announce: Callable[[str], 
     listener = open_listener(port)
     port = listener.getsockname()[1]
     token = secrets.token_urlsafe(16)
-    app = create_app(desk, port=port, token=token, allow_fork=allow_fork)
+    served: list[uvicorn.Server] = []
+
+    def is_ending() -> bool:
+        # A page that is open listens for ever: what does not end by itself is cut off, with a traceback.
+        return any(server.should_exit for server in served)
+
+    app = create_app(desk, port=port, token=token, allow_fork=allow_fork, is_ending=is_ending)
+    served.append(uvicorn.Server(configured(app)))
     announce(f"http://{HOST}:{port}/" + (f"#token={token}" if allow_fork else ""))
     with listener:
-        uvicorn.Server(configured(app)).run(sockets=[listener])
+        served[0].run(sockets=[listener])
 
 
 def configured(app: ASGIApp, limits: Limits = LIMITS) -> uvicorn.Config:
