@@ -219,3 +219,19 @@ def _read(reader: int) -> bytes:
         return os.read(reader, 65536)
     except OSError:  # how Linux says that nobody writes any more
         return b""
+
+
+@pytest.mark.parametrize("command", [("log",), ("log", "--lanes"), ("log", "--graph"), ("status",)])
+def test_an_empty_root_is_said_to_be_empty(art: Art, tmp_path: Path, command: tuple[str, ...]):
+    (tmp_path / "empty").mkdir()
+
+    shown = art(*command, root=tmp_path / "empty")
+
+    assert (shown.returncode, shown.stderr.strip()) == (0, f"There are no models below {tmp_path / 'empty'} yet.")
+
+
+def test_rollouts_that_nobody_recorded_are_missed_of_the_model_that_is_there(art: Art):
+    of_none, of_nobody = (art("show", name, "--rollouts") for name in ("shop/agent-1", "shop/nobody"))
+
+    assert of_none.stderr == "art: No rollouts of train were recorded for shop/agent-1.\n"
+    assert of_nobody.stderr.startswith("art: There is no model shop/nobody; there are shop/agent-1")

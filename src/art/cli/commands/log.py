@@ -97,6 +97,8 @@ def _show_lanes(invocation: Invocation, place: "Place[Any]", wanted: "list[Model
         branches, lanes = read_tree(place, wanted, metric=metric), {}
         _check_known(metric, branches)
     width = shutil.get_terminal_size().columns
+    if not branches:
+        output.say(f"There are no models below {place} yet.")
     output.print_lines(lane_lines(branches, lanes, metric=metric, width=width))
 
 

@@ -44,16 +44,23 @@ def show(
 def _show_rollouts(invocation: Invocation, text: str, split: str) -> None:
     from art.cli.render import conversation
     from art.errors import NotFoundError
+    from art.format.pick import pick_of
     from art.ops import documents
     from art.ops.rollouts import read_rollouts, rollout_steps
 
     address, store = invocation.local_address(text, "show --rollouts"), invocation.existing_store
     recorded = rollout_steps(store.root, address.model.at(0), split)
-    step = address.step if address.step is not None else max(recorded, default=0)
+    if not recorded:
+        # A model that is not there is said to be not there.
+        store.select(address.model, pick_of())
+        raise NotFoundError(f"No rollouts of {split} were recorded for {address.model}.")
+    step = address.step if address.step is not None else max(recorded)
     if step not in recorded:
         near = sorted(recorded, key=lambda other: abs(other - step))[:3]
-        others = f"; steps nearby that have some: {', '.join(map(str, sorted(near)))}" if near else ""
-        raise NotFoundError(f"No rollouts of {split} were recorded at {address.model}@{step}{others}.")
+        raise NotFoundError(
+            f"No rollouts of {split} were recorded at {address.model}@{step}; steps nearby that have some: "
+            f"{', '.join(map(str, sorted(near)))}."
+        )
     ref = address.model.at(step)
     groups = read_rollouts(store.root, ref, split)
     if invocation.as_json:

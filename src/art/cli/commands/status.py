@@ -38,6 +38,8 @@ def status(
     if invocation.as_json:
         output.print_json(documents.status_document(overview, root=str(store.root), price=price))
     else:
+        if not overview.lanes:
+            output.say(f"There are no models below {store.root} yet.")
         output.print_lines(render.status_lines(overview, root=store.root, price=price))
     if any(alarm.life is Life.OPEN for alarm in overview.alarms):
         raise typer.Exit(ALARM_IS_OPEN)
