@@ -115,7 +115,11 @@ def test_a_bucket_has_lanes_too(art: Art, tmp_path: Path):
     assert art("log", url, "--lanes", "--json").returncode == 2
 
 
-def test_the_documents_of_the_program_are_those_of_the_page(art: Art, story: CheckpointStore):
+def test_the_documents_of_the_program_are_those_of_the_page(
+    art: Art, story: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+):
+    # Both are asked from one shell: the commands in them are the same.
+    monkeypatch.setenv("ART_ROOT", str(story.root))
     desk, fallen = Desk(story), ModelRef("shop", "agent-004")
 
     def printed(*words: str) -> Any:
