@@ -45,3 +45,17 @@ def test_a_script_that_fails_is_told_with_its_last_words(art: Art):
 
     assert (done.returncode, done.stdout) == (1, "")
     assert "the reward has no server" in done.stderr
+
+
+def test_a_script_that_fails_is_quoted_line_by_line(art: Art, tmp_path: Path):
+    loud, quiet = tmp_path / "loud.py", tmp_path / "quiet.py"
+    loud.write_text(r"print('one'); print('art: \x1b[31mtwo'); raise SystemExit(3)")
+    quiet.write_text("raise SystemExit(3)")
+
+    told, silent = (
+        art("certify", f"{sys.executable} {script} {{out}} {{resume}}", "--at", "1", "--end", "2")
+        for script in (loud, quiet)
+    )
+
+    assert told.stderr.splitlines()[-2:] == ["  one", r"  art: \x1b[31mtwo"]
+    assert silent.stderr.splitlines()[-1] == "art: The whole run ended with status 3, and said nothing."

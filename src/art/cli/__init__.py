@@ -92,7 +92,9 @@ def _complain(error: Exception) -> None:
     from art.ops.ways_out import PROGRAM, say_way_out
 
     words = str(error) if isinstance(error, ArtError) else _refused(error)
-    say(f"art: {say_way_out(words, PROGRAM)}", style="red")
+    # What an error quotes line by line stays so, indented: none of it looks like a line of ours.
+    for place, line in enumerate(say_way_out(words, PROGRAM).rstrip().split("\n")):
+        say(f"  {line}" if place else f"art: {line}", style="red")
 
 
 def _refused(error: Exception) -> str:
