@@ -157,10 +157,10 @@ class _Runs:
             except OSError as error:
                 raise ConfigurationError(f"{words[0]} cannot be run: {error.strerror}.") from error
         if status:
-            said = _last_lines(log)
+            lines = _last_lines(log)
             raise ConfigurationError(
                 f"The {name} run ended with status {status}"
-                + (f". {log} has what it said:\n{said}" if said.strip() else ", and said nothing.")
+                + (f". {log} has what it said:\n{lines}" if lines.strip() else ", and said nothing.")
             )
         needed = {self.script.end} if start else {self.script.at, self.script.end}
         if missing := sorted(needed - set(self.saved(out))):
