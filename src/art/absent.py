@@ -241,9 +241,12 @@ class _Signature:
 class SaysInstead:
     """Says of an attribute that ART's class has, and ours has not, what to use instead."""
 
-    __signature__ = _Signature()
-
     if not TYPE_CHECKING:  # a type checker would believe that there is every attribute
+
+        def __init_subclass__(cls, **options: Any) -> None:
+            super().__init_subclass__(**options)
+            # Each has one of its own, or it would have that of the class above once that one is built.
+            cls.__signature__ = _Signature()
 
         def __getattr__(self, name: str) -> Any:
             if name in NAMES:
