@@ -7,9 +7,10 @@ import math
 import os
 import resource
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,34 @@ def test_a_closed_backend_says_so(small_model: Path, tmp_path: Path) -> None:
                 await call
 
     asyncio.run(body())
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_of_the_process_is_told_that_its_backend_lives_elsewhere(small_model: Path, tmp_path: Path) -> None:
+    backend, one = LocalBackend(path=tmp_path), make(small_model)
+
+    async def train() -> int:
+        return (await backend.train(one, [])).step
+
+    async def in_the_child() -> int:
+        with pytest.raises(BackendClosedError, match=f"lives in process {os.getppid()}"):
+            await train()
+        await backend.close()
+        return 0
+
+    asyncio.run(one.register(backend))
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        failed = 1
+        with suppress(BaseException):
+            failed = asyncio.run(in_the_child())
+        os._exit(failed)
+    _, status = os.waitpid(child, 0)
+
+    assert status == 0
+    assert asyncio.run(train()) == 1
+    asyncio.run(backend.close())
 
 
 def test_a_base_model_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -85,6 +85,41 @@ def test_half_a_request_is_not_waited_for(hasty: Served, connect: Callable[[], s
     assert hasty.get("/v1/models").status_code == 200
 
 
+@pytest.mark.usefixtures("many_files")
+def test_connections_leave_the_process_half_of_its_files(
+    base: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as opened:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        try:
+            served = opened.enter_context(serving(base, tokenizer))
+        finally:
+            # The clients are in this process as well.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        clients = [opened.enter_context(socket.create_connection(served.address, timeout=20)) for _ in range(400)]
+        for client in clients:
+            client.setblocking(False)
+            with suppress(ConnectionError):
+                client.sendall(HALVES["half a header"].encode())
+        ends = time.monotonic() + 8
+
+        while (left := sum(map(is_connected, clients))) > 128 and time.monotonic() < ends:
+            time.sleep(0.05)
+
+        assert 0 < left <= 128
+        assert served.get("/v1/models").status_code == 200
+
+
+def is_connected(client: socket.socket) -> bool:
+    try:
+        return client.recv(1, socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+
+
 @pytest.mark.parametrize("half", ["half a header", "half a body"])
 def test_a_trickle_of_bytes_buys_no_time(connect: Callable[[], socket.socket], half: str) -> None:
     client = connect()

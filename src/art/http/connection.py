@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import resource
 import socket
 import struct
 import time
@@ -25,13 +26,17 @@ BODY_GRACE_S = 5.0
 HEADER_BYTES = 64 * 1024
 FREE_CHUNKS, MEAN_CHUNK_BYTES = 1024, 64
 """A chunk costs as much time as a whole block, so a body of more chunks than this many has so many bytes in each."""
+MANY_FILES = 1 << 16
 YOUNG_S = 1.0
 """Many clients may connect at once: none is turned away before it could have spoken."""
 
 
 def guarded(app: ASGIApp, limits: Limits, **settings: Any) -> uvicorn.Config:
     """Say how an application is served whose connections keep to these limits, and tell nothing of the server."""
-    protocol: Any = functools.partial(Connection, limits=limits, resting=Resting(limits.resting))
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = MANY_FILES if files == resource.RLIM_INFINITY else min(files, MANY_FILES)
+    resting = Resting(limits.resting, all_at_most=files // 2)
+    protocol: Any = functools.partial(Connection, limits=limits, resting=resting)
     return uvicorn.Config(
         _cut_off_quietly(app),
         http=protocol,
@@ -40,6 +45,8 @@ def guarded(app: ASGIApp, limits: Limits, **settings: Any) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        # So many are accepted at a time, before any of them could be turned away.
+        backlog=max(16, min(2048, files // 8)),
         **settings,
     )
 
@@ -76,22 +83,41 @@ class Framing(h11.Connection):
 
 
 class Resting:
-    """Connections that have sent no whole request, the oldest first. At most so many stay."""
+    """Connections that have sent no whole request, the oldest first. At most so many stay.
 
-    def __init__(self, at_most: int) -> None:
+    Of all connections there are fewer than the process may have files: what trains and stores in it needs some too.
+    """
+
+    def __init__(self, at_most: int, *, all_at_most: int) -> None:
         self._at_most = at_most
+        self._all_at_most = all_at_most
+        self._all = 0
         self._since: OrderedDict[Connection, float] = OrderedDict()
+
+    def begin(self, connection: Connection) -> None:
+        """Count a connection that was made; the oldest that rests makes room for it."""
+        self._all += 1
+        self.enter(connection)
+        if self._all > self._all_at_most:
+            self._turn_away(next(iter(self._since)))
+
+    def end(self, connection: Connection) -> None:
+        self._all -= 1
+        self.leave(connection)
 
     def enter(self, connection: Connection) -> None:
         """Count a connection from now on, unless it is counted already."""
         self._since.setdefault(connection, time.monotonic())
         oldest, since = next(iter(self._since.items()))
         if len(self._since) > self._at_most and time.monotonic() - since > YOUNG_S:
-            self.leave(oldest)
-            oldest.transport.abort()
+            self._turn_away(oldest)
 
     def leave(self, connection: Connection) -> None:
         self._since.pop(connection, None)
+
+    def _turn_away(self, connection: Connection) -> None:
+        self.leave(connection)
+        connection.transport.abort()
 
 
 class Connection(H11Protocol):
@@ -108,11 +134,11 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._resting.enter(self)
+        self._resting.begin(self)
         self._watch(self._limits.header_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._resting.leave(self)
+        self._resting.end(self)
         self._watch(None)
         if self._unread:
             self._unread.cancel()

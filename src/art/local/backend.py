@@ -14,7 +14,7 @@ from art.absent import SaysInstead
 from art.backend import AnyModel, Inference, Trainable, TrainResult
 from art.config import TrainConfig, TrainSFTConfig
 from art.dev.meaning import EXPERT_REPLAY, ignore
-from art.errors import BackendClosedError, ConfigurationError
+from art.errors import ConfigurationError
 from art.format.pick import Mode, Pick, pick_of
 from art.guard import Guard
 from art.http.limits import Limits
@@ -26,6 +26,7 @@ from art.local.following import Following
 from art.local.given import groups_of, trajectories_of
 from art.local.interrupted import say_it_in_one_line
 from art.local.logbook import Logbook
+from art.local.openness import Openness
 from art.local.pruning import prune
 from art.local.reports import Reports, ReportTo
 from art.local.samplers import OWN, Chosen, Samplers
@@ -106,7 +107,7 @@ class LocalBackend(SaysInstead):
             listen=self._listen,
             seeds=Seeds(training=seed, requests=seed if deterministic else None),
         )
-        self._settling, self._closed = Settling(), False
+        self._settling, self._openness = Settling(), Openness(self.store.root)
 
     def __enter__(self) -> Self:
         return self
@@ -341,10 +342,8 @@ class LocalBackend(SaysInstead):
         return self._sessions.of(model)
 
     def _require_open(self) -> None:
-        if self._closed:
-            raise BackendClosedError(f"The backend of {self.store.root} is closed; create a new LocalBackend.")
+        self._openness.require()
 
     def _close(self) -> None:
-        if not self._closed:
-            self._closed = True
+        if self._openness.end():
             self._sessions.close()
