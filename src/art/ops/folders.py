@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from art.errors import ArtError, CheckpointExistsError, ConfigurationError, ConflictError, IncompatibleError
-from art.format.fields import path_problem
+from art.format.fields import colliding, path_problem
 from art.format.kinds import ADAPTER, FILES, INDEX, NAMES, carried_by, kind_of, unfinished
 from art.format.layout import MANIFEST
 from art.format.manifest import finite_metrics
@@ -220,6 +220,11 @@ def _paths_of(folder: Path) -> Sequence[str]:
     for path in paths:
         if problem := path_problem(path):
             raise ConfigurationError(f"{folder / path} cannot be kept: {problem}. Rename it.")
+    if (path := colliding([MANIFEST, *paths])) is not None:
+        raise ConfigurationError(
+            f"{folder / path} cannot be kept: some systems do not keep its name and another one there apart, which "
+            "differs in case or in how its letters are composed. Rename it."
+        )
     return paths
 
 
