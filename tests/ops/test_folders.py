@@ -103,7 +103,10 @@ def test_the_next_one_continues_it_and_the_same_again_does_nothing(
         (lambda folder: make_socket(folder / "socket"), 6, StorageError, "no regular file"),
         (lambda folder: folder.rename(folder.parent / "gone"), 6, ConfigurationError, "is no folder"),
     ],
-    ids=["other files", "behind", "other kind", "our name", "control", "no text", "pipe", "link", "socket", "gone"],
+    ids=[
+        *("other files", "behind", "other kind", "our name", "control", "case", "composed", "our name in case"),
+        *("no text", "pipe", "link", "socket", "gone"),
+    ],
 )
 def test_what_cannot_be_kept_is_one_error_and_changes_nothing(
     store: CheckpointStore, folder: Path, change: Callable[[Path], object], step: int, error: type[ArtError], words: str
