@@ -1,15 +1,16 @@
 """Folders that a stranger made: reading them touches nothing outside, and nothing in them that is not a step."""
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
 
-from art.errors import CorruptCheckpointError
+from art.errors import CheckpointNotFoundError, CorruptCheckpointError
 from art.names import ModelRef
 from art.store.store import CheckpointStore
 
-from .conftest import tree, write_checkpoint, write_run
+from .conftest import tree, write_checkpoint, write_foreign, write_run
 
 MODEL = "shop/models/agent-1"
 STEP = f"{MODEL}/checkpoints/0002"
@@ -108,3 +109,21 @@ def test_a_journal_whose_number_is_none_is_named(store: CheckpointStore, main: M
         store.steps(main)
 
     assert tree(home.parent) == before
+
+
+def test_weights_that_are_a_terabyte_of_holes_are_not_read(store: CheckpointStore, main: ModelRef):
+    write_run(store, main, 1)
+    folder = write_foreign(store.root / MODEL / "checkpoints/0002")
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1 << 38], "data_offsets": [0, 1 << 40]}}).encode()
+    weights = folder / "adapter_model.safetensors"
+    with weights.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        try:
+            file.truncate(file.tell() + (1 << 40))
+        except OSError:
+            pytest.skip("this file system has no file of a terabyte")
+
+    assert store.newest(main).ref.step == 1
+    with pytest.raises(CheckpointNotFoundError, match=r"1,099,511,627,868 bytes, and the disk .* holes.*has step 1\."):
+        store.open(main.at(2))
+    assert weights.stat().st_size > 1 << 40

@@ -23,6 +23,9 @@ from art.store import disk, regular
 
 FILES = (layout.ADAPTER_CONFIG, layout.ADAPTER_WEIGHTS)
 MAX_CONFIG_BYTES = 1024**2
+MOST_UNASKED_BYTES = 64 << 20
+BLOCK_BYTES, LEAST_KEPT = 512, 16
+"""The unit of `st_blocks`, and what part of its size a file takes at least; a disk that compresses saves less."""
 _WEIGHTS = f"its {layout.ADAPTER_WEIGHTS}"
 
 
@@ -44,6 +47,7 @@ def describe(ref: CheckpointRef, folder: Path) -> Manifest:
     with _opened(folder, layout.ADAPTER_WEIGHTS) as file:
         status = os.fstat(file.fileno())
         check_safetensors(status.st_size, file.read)
+        _require_written(status)
     return manifest_of(ref, config, [_entry(folder / name) for name in FILES], written_s=status.st_mtime)
 
 
@@ -67,7 +71,9 @@ def check_whole(folder: Path) -> None:
     """
     _config_of(folder)
     with _opened(folder, layout.ADAPTER_WEIGHTS) as file:
-        safetensors.check_length(os.fstat(file.fileno()).st_size, file.read, where=_WEIGHTS)
+        status = os.fstat(file.fileno())
+        safetensors.check_length(status.st_size, file.read, where=_WEIGHTS)
+        _require_written(status)
 
 
 def has_weights(folder: Path) -> bool:
@@ -124,6 +130,15 @@ def read_tensors(path: Path) -> Mapping[str, safetensors.TensorEntry]:
         raise CorruptCheckpointError(f"{path} is gone, though its checkpoint needs it.")
     with file:
         return safetensors.read_header(os.fstat(file.fileno()).st_size, file.read, where=str(path))
+
+
+def _require_written(status: os.stat_result) -> None:
+    """Refuse weights that are mostly holes: they take no place on a disk, and hours to read."""
+    kept_bytes = status.st_blocks * BLOCK_BYTES
+    if status.st_size >= MOST_UNASKED_BYTES and kept_bytes < status.st_size // LEAST_KEPT:
+        raise CorruptCheckpointError(
+            f"{_WEIGHTS} has {status.st_size:,} bytes, and the disk {kept_bytes:,} of them; the rest is holes"
+        )
 
 
 def _opened(folder: Path, name: str) -> BinaryIO:
