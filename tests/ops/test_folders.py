@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -138,6 +139,20 @@ def test_shards_whose_index_is_not_written_yet_are_kept_only_when_that_is_asked_
     assert (kept.manifest.kind, whole.manifest.kind) == ("files", "hf-trainer" if above else "dcp")
 
 
+@pytest.mark.parametrize("above", ["", "unwrapped/"])
+def test_a_model_in_shards_of_which_one_is_not_there_is_unfinished(store: CheckpointStore, tmp_path: Path, above: str):
+    names = [f"model-0000{each}-of-00002.safetensors" for each in (1, 2)]
+    weights = {"weight_map": {"a": names[0], "b": names[1]}}
+    files = {f"{above}model.safetensors.index.json": json.dumps(weights).encode(), f"{above}{names[0]}": b"1"}
+    folder = write(tmp_path / "step-3", files)
+
+    with pytest.raises(ConfigurationError, match=rf"index\.json names {names[1]}, which is not beside it"):
+        commit_folder(store, folder, RUN.at(3))
+    assert not store.root.exists()
+    write(folder, {f"{above}{names[1]}": b"2"})
+    assert len(commit_folder(store, folder, RUN.at(3)).checkpoint.names) == 3
+
+
 @pytest.mark.parametrize("kind", ["adapter", "HF", "nothing"])
 def test_a_kind_that_is_none_is_refused(store: CheckpointStore, folder: Path, kind: str):
     with pytest.raises(ConfigurationError, match="there are hf-trainer, accelerate, verl, lightning, prime"):
@@ -219,3 +234,18 @@ def test_what_a_model_has_trained_beyond_is_not_written_again(store: CheckpointS
 def test_a_step_is_no_metric(store: CheckpointStore, folder: Path):
     with pytest.raises(ConfigurationError, match="A metric cannot be called 'step'"):
         commit_folder(store, folder, RUN.at(3), metrics={"step": 7.0})
+
+
+@pytest.mark.parametrize("place", ["models/run/checkpoints/0004", "models/other", "models/run/mine/deep"])
+def test_files_are_taken_out_to_no_place_among_the_models(
+    store: CheckpointStore, folder: Path, tmp_path: Path, place: str
+):
+    checkpoint = commit_folder(store, folder, RUN.at(3)).checkpoint
+    before = tree(store.root)
+    link = tmp_path / "link"
+    link.symlink_to(store.root / RUN.project)
+
+    with pytest.raises(ConfigurationError, match="lies among the models"):
+        checkout(checkpoint, link / place)
+
+    assert tree(store.root) == before

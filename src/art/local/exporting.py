@@ -81,7 +81,7 @@ def _written(store: CheckpointStore, checkpoint: Checkpoint, folder: Path, write
         raise IncompatibleError(
             f"{checkpoint.ref} is of kind {checkpoint.manifest.kind}; take its files out with art checkout."
         )
-    with reading(checkpoint), new_folder(folder) as unfinished:
+    with reading(checkpoint), new_folder(folder, of=checkpoint) as unfinished:
         store.verify(checkpoint)
         write(unfinished)
     return sum(path.stat().st_size for path in disk.files_below(folder))

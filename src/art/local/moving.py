@@ -67,7 +67,7 @@ def pull_checkpoint(
         return checkpoint.path
     if local_path.exists() and any(local_path.iterdir()):
         raise ConflictError(f"{local_path} is not empty; give a folder that is new.")
-    with new_folder(local_path) as unfinished:
+    with new_folder(local_path, of=checkpoint) as unfinished:
         write_out(checkpoint, unfinished)
         if not checkpoint.is_foreign:
             take_out(checkpoint.path / layout.MANIFEST, unfinished / layout.MANIFEST)

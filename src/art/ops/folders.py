@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from art.errors import ArtError, CheckpointExistsError, ConfigurationError, ConflictError, IncompatibleError
 from art.format.fields import colliding, path_problem
+from art.format.json import parse_object
 from art.format.kinds import ADAPTER, FILES, INDEX, NAMES, carried_by, kind_of, unfinished
-from art.format.layout import MANIFEST
+from art.format.layout import MANIFEST, MODELS
 from art.format.manifest import finite_metrics
 from art.names import CheckpointRef, ModelRef
 from art.ops import trainer_log
 from art.ops.trainer_log import Line
-from art.store import disk
+from art.store import disk, regular
 from art.store.checkpoint import Checkpoint, check_file, check_size, reading
 from art.store.history import HistoryStore
 from art.store.refusal import explained
 from art.store.sharing import Sharing, take_out
 from art.store.stage import Stage
 from art.store.store import CheckpointStore
+from art.visible import visible
+
+SHARD_INDEX = ".safetensors.index.json"
+MAX_INDEX_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +178,7 @@ def checkout(checkpoint: Checkpoint, folder: Path) -> int:
     They are the user's own, to be changed. Every digest is checked on the way. Raises `ConfigurationError` for a folder
     with something in it, `CorruptCheckpointError` for a damaged file; then the folder is not made.
     """
-    with new_folder(folder) as unfinished:
+    with new_folder(folder, of=checkpoint) as unfinished:
         write_out(checkpoint, unfinished)
     return checkpoint.manifest.size_bytes
 
@@ -188,16 +193,20 @@ def write_out(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 @contextmanager
-def new_folder(folder: Path) -> Generator[Path]:
-    """Yield a folder to write in, which becomes `folder` at the end, or nothing of it does.
+def new_folder(folder: Path, *, of: Checkpoint) -> Generator[Path]:
+    """Yield a folder to write a checkpoint's files in, which becomes `folder` at the end, or nothing of it does.
 
-    Raises `ConfigurationError` for one with something in it, and for the one that this process is in.
+    Raises `ConfigurationError` for one with something in it, for the one that this process is in, and for one among the
+    models of the checkpoint's root.
     """
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise ConfigurationError(f"{folder} is there already; name a folder that is new or empty.")
     if folder.exists() and folder.samefile(Path.cwd()):
         # Another folder would take its place, and the shell would stay in the one that is gone.
         raise ConfigurationError(f"{folder} is the folder that this runs in; name a folder that is new.")
+    models = of.path.parents[2].resolve()
+    if models.name == MODELS and folder.resolve().is_relative_to(models):
+        raise ConfigurationError(f"{folder} lies among the models in {models}; name a folder elsewhere.")
     unfinished = folder.with_name(f".{uuid.uuid4().hex}.unfinished")
     try:
         with explained("write in", folder.parent):
@@ -234,7 +243,21 @@ def _told_kind(paths: Sequence[str], folder: Path) -> str:
             f"{', '.join(str(folder / above) for above in lacking)}: there are shards without the {INDEX} that torch "
             f"writes last, so it is unfinished. Commit it once it is whole; --kind {FILES} keeps it as it is."
         )
+    for index in (path for path in paths if path.endswith(SHARD_INDEX)):
+        _require_shards(folder, index, paths)
     return kind_of(paths)
+
+
+def _require_shards(folder: Path, index: str, paths: Collection[str]) -> None:
+    """Refuse a model in shards of which one is not there."""
+    content = parse_object(regular.read(folder / index, max_bytes=MAX_INDEX_BYTES), where=str(folder / index))
+    weights = content.get("weight_map")
+    shards = {str(shard) for shard in weights.values()} if isinstance(weights, dict) else set[str]()
+    if lacking := sorted(shard for shard in shards if str(PurePosixPath(index).parent / shard) not in paths):
+        raise ConfigurationError(
+            f"{folder / index} names {visible(lacking[0])}, which is not beside it, so the checkpoint is unfinished. "
+            f"Commit it once it is whole; --kind {FILES} keeps it as it is."
+        )
 
 
 def _checked_kind(kind: str, folder: Path) -> str:
