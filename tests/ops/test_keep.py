@@ -82,7 +82,7 @@ def test_what_is_no_policy_is_refused(text: str):
 
 
 def test_a_metric_without_a_direction_asks_for_one():
-    with pytest.raises(ConfigurationError, match="mode='min' or 'max'"):
+    with pytest.raises(ConfigurationError, match="write best:val/zeal:min or best:val/zeal:max"):
         policies_of("best:val/zeal")
 
 

@@ -168,22 +168,22 @@ const Fork = () => {
   return html`<${ForkBox} source=${S.fork ?? ((S.step === null && each.go_on_from) || `${id(each)}@${S.step ?? each.newest}`)} title=${`Fork ${clean(each.model)}`} isView />`;
 };
 const ForkBox = ({ source, title, isView }) => {
-  const each = model(S.focus), [fromProject, fromModel] = holderOf(source).split("/"), step = source.slice(source.lastIndexOf("@") + 1), name = S.forkName ?? freeName(each), part = S.forkReset || "";
+  const each = model(S.focus), [itsProject, itsModel] = holderOf(source).split("/"), step = source.slice(source.lastIndexOf("@") + 1), name = S.forkName ?? freeName(each), part = S.forkReset || "";
   const command = commandOf("fork", source, `${each.project}/${name}`, ...(part ? ["--reset", part] : []));
   const python = [`model = art.TrainableModel(name=${JSON.stringify(name)}, project=${JSON.stringify(each.project)}, base_model=${JSON.stringify(each.base_model || "...")})`,
-    `await backend._experimental_fork_checkpoint(model, from_model=${JSON.stringify(fromModel)}${fromProject === each.project ? "" : `, from_project=${JSON.stringify(fromProject)}`}, not_after_step=${step}${part ? `, reset=[${JSON.stringify(part)}]` : ""})`, "await model.register(backend)"].join("\n");
+    `await backend._experimental_fork_checkpoint(model, from_model=${JSON.stringify(itsModel)}${itsProject === each.project ? "" : `, from_project=${JSON.stringify(itsProject)}`}, not_after_step=${step}${part ? `, reset=[${JSON.stringify(part)}]` : ""})`, "await model.register(backend)"].join("\n");
   const text = S.python ? python : command;
   const act = async () => {
     const answer = await fetch("/api/fork", { method: "POST", headers: { "Content-Type": "application/json", "X-Art-Token": token }, body: JSON.stringify({ source, destination: `${each.project}/${name}`, reset: part ? [part] : [] }) });
     const found = await answer.json();
-    set(found.error ? { forkRefused: { name, words: found.error } } : { forkName: null, forkRefused: null });
+    set(found.error ? { refused: { name, words: found.error } } : { forkName: null, refused: null });
     if (!found.error) say(`${clean(found.forked)} was made by: ${clean(found.command)}`);
   };
   return html`<div class="block">${isView ? html`<h2>${title}</h2>` : html`<h3>${title}</h3>`}<div class="fields"><label>from<input readonly title=${clean(nameOf(source))} value=${clean(nameOf(source))} /></label><label>new branch<input value=${name} onInput=${(event) => set({ forkName: event.currentTarget.value })} /></label>
       <label>reset<select onChange=${(event) => set({ forkReset: event.currentTarget.value })}>${["", "optimizer", "schedule", "random", "state"].map((each) => html`<option value=${each} selected=${each === part}>${each || "nothing"}</option>`)}</select></label></div>
     <p class="split"><span><button class=${`plain ${S.python ? "" : "on"}`} aria-pressed=${!S.python} onClick=${() => set({ python: false })}>Command</button><button class=${`plain ${S.python ? "on" : ""}`} aria-pressed=${Boolean(S.python)} onClick=${() => set({ python: true })}>Python</button></span>
       <span class="dim">${each.checkpoint_bytes ? `shares ${bytes(each.checkpoint_bytes)}` : ""} · undo: art rm</span></p>
-    ${S.forkRefused?.name === name && html`<p class="red" role="alert">${clean(S.forkRefused.words)}</p>`}
+    ${S.refused?.name === name && html`<p class="red" role="alert">${clean(S.refused.words)}</p>`}
     <${Command} text=${text} act=${S.page.allow_fork ? act : null} /></div>`;
 };
 // A name may hold what a shell would obey.

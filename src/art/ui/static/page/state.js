@@ -2,7 +2,7 @@
 const S = {
   status: null, tree: null, page: { allow_fork: false }, live: "", problem: null,
   focus: null, selected: [], tab: "why", step: null, compare: null, fork: null, rollout: null,
-  zoom: null, hover: null, smooth: false, points: false, dark: false, find: "", help: false, keep: "", disk: null, forkRefused: null, unfolded: false, width: 0, paper: false, said: "",
+  zoom: null, hover: null, smooth: false, points: false, dark: false, find: "", help: false, keep: "", disk: null, refused: null, unfolded: false, width: 0, paper: false, said: "",
 };
 const COLOURS = 6;
 const documents = new Map();
@@ -10,7 +10,7 @@ const asked = new Set();
 let draw = () => {};
 
 // What was about to be forked was of the branch and the step that were looked at.
-const leaving = (patch) => ("focus" in patch && patch.focus !== S.focus ? { fork: null, forkName: null, forkRefused: null } : "step" in patch ? { fork: null } : {});
+const leaving = (patch) => ("focus" in patch && patch.focus !== S.focus ? { fork: null, forkName: null, refused: null } : "step" in patch ? { fork: null } : {});
 const set = (patch) => { Object.assign(S, leaving(patch), patch); writeAddress(); draw(); };
 // What is worked out of a tree once, and again when another one came.
 const ofTree = (work) => { let tree = null, found; return () => { if (tree !== S.tree) { tree = S.tree; found = work(tree); } return found; }; };
