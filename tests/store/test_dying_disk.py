@@ -20,7 +20,7 @@ from .conftest import write_run
 from .crash import BRANCH, MAIN, OPERATIONS
 from .test_crash import seen
 
-QUICK = {("commit", "fsync"), ("overwrite", "fstat"), ("rewind", "stat")}
+QUICK = {("commit", "fsync"), ("commit", "stat"), ("overwrite", "fstat"), ("rewind", "stat")}
 CALLS = [
     pytest.param(operation, call, marks=[] if (operation, call) in QUICK else pytest.mark.long)
     for operation in ("commit", "fork", "overwrite", "rewind", "restore", "delete")

@@ -250,9 +250,9 @@ def _prune(folder: Path, parts: Iterable[str]) -> None:
 
     Nothing behind a link: what is empty there may be another program's.
     """
-    if any(path.is_symlink() for path in (folder, folder.parent, folder.parent.parent)):
-        return
     with suppress(OSError):
+        if any(path.is_symlink() for path in (folder, folder.parent, folder.parent.parent)):
+            return
         for part in parts:
             with suppress(OSError):
                 (folder / part).rmdir()
