@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from art.errors import ConfigurationError
-from art.ops.folders import new_folder
+from art.names import ModelRef
+from art.ops.folders import checkout
 from art.store.store import CheckpointStore
-from store.conftest import tree
+from store.conftest import tree, write_checkpoint
 
 from .conftest import Art
 
@@ -34,13 +35,15 @@ def test_an_empty_word_is_no_path(art: Art, tmp_path: Path, command: tuple[str, 
 
 
 def test_the_folder_one_is_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
+    checkpoint = write_checkpoint(CheckpointStore(tmp_path / "root"), ModelRef("shop", "agent-1"), 1)
+    (folder := tmp_path / "here").mkdir()
+    monkeypatch.chdir(folder)
 
-    for here in (Path(), tmp_path):
-        with pytest.raises(ConfigurationError, match="is the folder that this runs in"), new_folder(here):
-            pass
+    for here in (Path(), folder):
+        with pytest.raises(ConfigurationError, match="is the folder that this runs in"):
+            checkout(checkpoint, here)
 
-    assert Path().samefile(tmp_path)
+    assert Path().samefile(folder)
 
 
 def test_an_empty_word_is_no_root():

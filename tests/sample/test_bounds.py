@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -90,24 +91,26 @@ def test_connections_leave_the_process_half_of_its_files(
     base: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # What other tests of this process have open is in the way of none.
+    files = 256 + len(list(Path("/dev/fd").iterdir()))
     with ExitStack() as opened:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
         try:
             served = opened.enter_context(serving(base, tokenizer))
         finally:
             # The clients are in this process as well.
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        clients = [opened.enter_context(socket.create_connection(served.address, timeout=20)) for _ in range(400)]
+        clients = [opened.enter_context(socket.create_connection(served.address, timeout=20)) for _ in range(files)]
         for client in clients:
             client.setblocking(False)
             with suppress(ConnectionError):
                 client.sendall(HALVES["half a header"].encode())
         ends = time.monotonic() + 8
 
-        while (left := sum(map(is_connected, clients))) > 128 and time.monotonic() < ends:
+        while (left := sum(map(is_connected, clients))) > files // 2 and time.monotonic() < ends:
             time.sleep(0.05)
 
-        assert 0 < left <= 128
+        assert 0 < left <= files // 2
         assert served.get("/v1/models").status_code == 200
 
 
