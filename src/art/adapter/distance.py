@@ -7,8 +7,7 @@ O output, R rank.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,22 +77,6 @@ def adapter_distance(first: Path, second: Path) -> AdapterDistance:
 
     A layer that one of them lacks counts as not updated there.
     """
-    with _one_thread():
-        return _distance(first, second)
-
-
-@contextmanager
-def _one_thread() -> Generator[None]:
-    """Compute in one thread: thousands of small products gain nothing by more, and wait for them on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _distance(first: Path, second: Path) -> AdapterDistance:
     ours, theirs = (
         low_ranks_of(read_tensors(folder), read_adapter_shape(folder), device=CPU) for folder in (first, second)
     )

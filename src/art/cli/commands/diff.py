@@ -1,5 +1,6 @@
 """`art diff`: how two checkpoints differ, in what was set, what they earned, what they weigh and what they answer."""
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +32,8 @@ def diff(
     """Compare two checkpoints: where they part, what was set otherwise, how far apart their updates are, and the same
     prompts through both.
     """
+    # Thousands of small products gain nothing by more threads; torch reads this when it is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from art.cli.render import diff as render
     from art.local.apart import apart, apart_document
     from art.ops import documents
