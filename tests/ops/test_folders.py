@@ -140,10 +140,13 @@ def test_shards_whose_index_is_not_written_yet_are_kept_only_when_that_is_asked_
 
 
 @pytest.mark.parametrize("above", ["", "unwrapped/"])
-def test_a_model_in_shards_of_which_one_is_not_there_is_unfinished(store: CheckpointStore, tmp_path: Path, above: str):
-    names = [f"model-0000{each}-of-00002.safetensors" for each in (1, 2)]
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_a_model_in_shards_of_which_one_is_not_there_is_unfinished(
+    store: CheckpointStore, tmp_path: Path, above: str, ending: str
+):
+    names = [f"model-0000{each}-of-00002.{ending}" for each in (1, 2)]
     weights = {"weight_map": {"a": names[0], "b": names[1]}}
-    files = {f"{above}model.safetensors.index.json": json.dumps(weights).encode(), f"{above}{names[0]}": b"1"}
+    files = {f"{above}model.{ending}.index.json": json.dumps(weights).encode(), f"{above}{names[0]}": b"1"}
     folder = write(tmp_path / "step-3", files)
 
     with pytest.raises(ConfigurationError, match=rf"index\.json names {names[1]}, which is not beside it"):

@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -30,7 +31,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     if most == resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, most))
+        # macOS takes no limit of this kind.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, most))
     threading.stack_size(STACK_BYTES)
     opening = json.loads(sys.stdin.readline())
     vocabulary = LLTokenizer(opening["tokenizer"], eos_token=opening["stop_ids"])

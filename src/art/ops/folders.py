@@ -30,7 +30,7 @@ from art.store.stage import Stage
 from art.store.store import CheckpointStore
 from art.visible import visible
 
-SHARD_INDEX = ".safetensors.index.json"
+SHARD_INDICES = (".safetensors.index.json", ".bin.index.json")
 MAX_INDEX_BYTES = 16 << 20
 
 
@@ -243,7 +243,7 @@ def _told_kind(paths: Sequence[str], folder: Path) -> str:
             f"{', '.join(str(folder / above) for above in lacking)}: there are shards without the {INDEX} that torch "
             f"writes last, so it is unfinished. Commit it once it is whole; --kind {FILES} keeps it as it is."
         )
-    for index in (path for path in paths if path.endswith(SHARD_INDEX)):
+    for index in (path for path in paths if path.endswith(SHARD_INDICES)):
         _require_shards(folder, index, paths)
     return kind_of(paths)
 

@@ -47,7 +47,7 @@ def describe(ref: CheckpointRef, folder: Path) -> Manifest:
     with _opened(folder, layout.ADAPTER_WEIGHTS) as file:
         status = os.fstat(file.fileno())
         check_safetensors(status.st_size, file.read)
-        _require_written(status)
+        _require_written(file.fileno())
     return manifest_of(ref, config, [_entry(folder / name) for name in FILES], written_s=status.st_mtime)
 
 
@@ -71,9 +71,8 @@ def check_whole(folder: Path) -> None:
     """
     _config_of(folder)
     with _opened(folder, layout.ADAPTER_WEIGHTS) as file:
-        status = os.fstat(file.fileno())
-        safetensors.check_length(status.st_size, file.read, where=_WEIGHTS)
-        _require_written(status)
+        safetensors.check_length(os.fstat(file.fileno()).st_size, file.read, where=_WEIGHTS)
+        _require_written(file.fileno())
 
 
 def has_weights(folder: Path) -> bool:
@@ -132,10 +131,20 @@ def read_tensors(path: Path) -> Mapping[str, safetensors.TensorEntry]:
         return safetensors.read_header(os.fstat(file.fileno()).st_size, file.read, where=str(path))
 
 
-def _require_written(status: os.stat_result) -> None:
-    """Refuse weights that are mostly holes: they take no place on a disk, and hours to read."""
+def _require_written(handle: int) -> None:
+    """Refuse weights that are mostly holes: they take no place on a disk, and hours to read.
+
+    A file system that counts no blocks, or none yet, names no hole either, and is believed.
+    """
+    status = os.fstat(handle)
     kept_bytes = status.st_blocks * BLOCK_BYTES
-    if status.st_size >= MOST_UNASKED_BYTES and kept_bytes < status.st_size // LEAST_KEPT:
+    if status.st_size < MOST_UNASKED_BYTES or kept_bytes >= status.st_size // LEAST_KEPT:
+        return
+    try:
+        has_hole = os.lseek(handle, 0, os.SEEK_HOLE) < status.st_size
+    except OSError:
+        return
+    if has_hole:
         raise CorruptCheckpointError(
             f"{_WEIGHTS} has {status.st_size:,} bytes, and the disk {kept_bytes:,} of them; the rest is holes"
         )
