@@ -37,6 +37,13 @@ def test_help_is_fast(program: Art):
     assert min(took_s) < HELP_LIMIT_S
 
 
+def printed_by(program: str, store: CheckpointStore) -> str:
+    """Give what a program prints in a process of its own."""
+    environment = {**os.environ, "ART_ROOT": str(store.root)}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+
+
 def test_commands_import_neither_tensors_nor_the_client(store: CheckpointStore):
     program = (
         "import sys; from art.cli import main; sys.argv = ['art', 'log', '--graph']\n"
@@ -45,15 +52,7 @@ def test_commands_import_neither_tensors_nor_the_client(store: CheckpointStore):
         "print('loaded:', *sys.modules)"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "ART_ROOT": str(store.root)},
-        check=True,
-    )
-
-    shown, _, loaded = done.stdout.partition("loaded:")
+    shown, _, loaded = printed_by(program, store).partition("loaded:")
     assert "agent-1" in shown
     assert {"torch", "transformers", "peft", "openai", "obstore"}.isdisjoint(loaded.split())
     # These are for the page and `art status`.
@@ -70,15 +69,7 @@ def test_a_command_does_not_look_for_cycles_while_it_ends(store: CheckpointStore
         "main()"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "ART_ROOT": str(store.root)},
-        check=True,
-    )
-
-    kept, left = (int(word) for word in done.stdout.rpartition("kept: ")[2].split(" left: "))
+    kept, left = (int(word) for word in printed_by(program, store).rpartition("kept: ")[2].split(" left: "))
     assert left < kept / 10
 
 

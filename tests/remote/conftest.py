@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from art.store.store import CheckpointStore
+
 from . import servers
 from .proxy import FaultProxy
 from .servers import AzureServer, S3Server
@@ -53,6 +55,17 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
 def server(request: pytest.FixtureRequest) -> S3Server:
     """Each server in turn."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> CheckpointStore:
+    return CheckpointStore(tmp_path / "here")
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> CheckpointStore:
+    """The disk of another machine."""
+    return CheckpointStore(tmp_path / "there")
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import math
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -26,16 +25,6 @@ from .proxy import Answer, Call, Delay, FaultProxy, Request, is_method, is_put_o
 
 DESTINATION = ModelRef("shop", "agent 2")
 DIGEST = "0" * 64
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "here")
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "there")
 
 
 class Files:

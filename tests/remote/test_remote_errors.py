@@ -34,16 +34,6 @@ from .servers import S3Server, free_port
 SHORT = Patience(retries=2, timeout_s=2, silence_s=1)
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "here")
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "there")
-
-
 def test_a_typo_in_the_bucket_creates_nothing(bucket: str, server: S3Server, there: CheckpointStore):
     remote = Remote.open(f"{bucket}-typo")
 

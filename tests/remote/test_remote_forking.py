@@ -25,16 +25,6 @@ from .servers import S3Server
 DESTINATION = ModelRef("shop", "agent 2 + ü")
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "here")
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "there")
-
-
 def test_a_fork_inside_a_bucket_moves_no_byte_through_this_machine(
     bucket: str, here: CheckpointStore, there: CheckpointStore
 ):

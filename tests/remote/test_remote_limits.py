@@ -24,16 +24,6 @@ from .proxy import Delay, FaultProxy, is_get_of, is_list, is_put_of
 MEMORY_LIMIT_BYTES = 300 * 1024**2
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "here")
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "there")
-
-
 def test_choosing_among_ten_thousand_steps_takes_eleven_requests(
     proxy: FaultProxy, moto_bucket: str, here: CheckpointStore
 ):

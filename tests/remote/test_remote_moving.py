@@ -34,17 +34,6 @@ DESTINATION = ModelRef("shop", "agent 2")
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "here")
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> CheckpointStore:
-    """Another machine."""
-    return CheckpointStore(tmp_path / "there")
-
-
-@pytest.fixture
 def remote(bucket: str) -> Remote:
     return Remote.open(bucket, prefix="a prefix/of ü")
 

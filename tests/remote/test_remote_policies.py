@@ -26,11 +26,6 @@ def policies() -> list[str]:
     return re.findall(r"```json\n(\{.*?\})\n```", GUIDE.read_text(), re.DOTALL)
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "here")
-
-
 def as_guest(server: S3Server, bucket: str, policy: str, monkeypatch: pytest.MonkeyPatch) -> Remote:
     document = json.loads(policy.replace("my-bucket", bucket))
     for statement in document["Statement"]:
