@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from art.format import layout
 from art.names import ModelRef
 from art.store.history import HistoryStore
@@ -45,7 +47,8 @@ def test_a_history_without_checkpoints_is_exported_too(art: Art, store: Checkpoi
     assert done.stdout == "shop/judge -> jsonl, run judge: 1 point.\n"
 
 
-def test_a_past_is_exported_with_what_it_cost_until_each_step(art: Art, store: CheckpointStore):
+@pytest.mark.parametrize("price", [2.5, 0.0001])
+def test_a_past_is_exported_with_what_it_cost_until_each_step(art: Art, store: CheckpointStore, price: float):
     lines = [
         {"step": step, "split": "train", "time": f"2026-01-01T0{step}:00:00Z", "train/reward": 0.5} for step in range(4)
     ]
@@ -53,11 +56,12 @@ def test_a_past_is_exported_with_what_it_cost_until_each_step(art: Art, store: C
     path.parent.mkdir(parents=True)
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
-    art("export", "priced", "--to", "jsonl", "--price", "2.5")
-    status = json.loads(art("status", "--price", "2.5", "--json").stdout)
+    art("export", "priced", "--to", "jsonl", "--price", str(price))
+    status, hourly = (json.loads(art("status", "--price", str(each), "--json").stdout) for each in (price, 1))
 
     told = [
         json.loads(line) for line in (store.root / "trackers/jsonl/shop/priced/history.jsonl").read_text().splitlines()
     ]
-    assert [line["costs/clock"] for line in told] == [0.0, 2.5, 5.0, 7.5]
-    assert status["cost"]["price"] >= 7.5
+    assert [line["costs/clock"] for line in told] == pytest.approx([step * price for step in range(4)])
+    assert hourly["cost"]["price"] >= 3
+    assert status["cost"]["price"] == pytest.approx(price * hourly["cost"]["price"])

@@ -178,7 +178,8 @@ def test_without_allow_fork_there_is_nothing_to_post_to(small: CheckpointStore):
         assert wish(page, b"{}", x_art_token=TOKEN).status_code == 404
 
 
-def test_ctrl_c_ends_the_page_quietly_while_somebody_has_it_open(small: CheckpointStore):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_page_ends_without_an_error_while_somebody_has_it_open(small: CheckpointStore, number: signal.Signals):
     command = [sys.executable, "-c", "from art.cli import main; main()", "--root", str(small.root), "ui"]
 
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -187,9 +188,10 @@ def test_ctrl_c_ends_the_page_quietly_while_somebody_has_it_open(small: Checkpoi
         with httpx.stream("GET", f"{address}api/events", timeout=30) as events:
             lines = events.iter_lines()
             assert next(lines) == ": watching"
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             rest = list(lines)
         _, said = process.communicate(timeout=30)
 
     assert rest
-    assert said == "art: interrupted; everything is as before, or as after.\n"
+    assert said == "The page is not served any more.\n"
+    assert process.returncode == 0

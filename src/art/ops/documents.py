@@ -291,7 +291,7 @@ def _cost(lanes: Iterable[Lane], price: float | None) -> Json:
         "rollout_seconds": short(sum(own.rollout_seconds for own in owns)),
         "clock_seconds": short(clock_s),
         **_tokens(owns),
-        "price": None if price is None else round(clock_s / 3600 * price, 2),
+        "price": None if price is None else clock_s / 3600 * price,
     }
 
 

@@ -10,7 +10,6 @@ from art.ops.summary import read_clock
 from art.store.history import Entry
 
 COST = "costs/clock"
-DIGITS = 4
 HOUR_S = 3600
 
 
@@ -25,6 +24,6 @@ def cost_by_clock(entries: Iterable[Entry], price: float) -> Callable[[float], f
 
     def cost(time_s: float) -> float:
         place = bisect_right(moments, time_s) - 1
-        return round(clock[place][1] / HOUR_S * price, DIGITS) if place >= 0 else 0.0
+        return clock[place][1] / HOUR_S * price if place >= 0 else 0.0
 
     return cost

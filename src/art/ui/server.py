@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ LIMITS = Limits(resting=128)
 
 
 def serve(desk: Desk, *, port: int, allow_fork: bool, announce: Callable[[str], None]) -> None:
-    """Serve the page until it is interrupted; `announce` is told its address."""
+    """Serve the page until Ctrl-C or SIGTERM, which end it without an error; `announce` is told its address."""
     listener = open_listener(port)
     port = listener.getsockname()[1]
     token = secrets.token_urlsafe(16)
@@ -40,9 +41,20 @@ def serve(desk: Desk, *, port: int, allow_fork: bool, announce: Callable[[str], 
 
     app = create_app(desk, port=port, token=token, allow_fork=allow_fork, is_ending=is_ending)
     served.append(uvicorn.Server(configured(app)))
-    announce(f"http://{HOST}:{port}/" + (f"#token={token}" if allow_fork else ""))
-    with listener:
+    with listener, _ended_by_signals(served[0]):
+        announce(f"http://{HOST}:{port}/" + (f"#token={token}" if allow_fork else ""))
         served[0].run(sockets=[listener])
+
+
+@contextmanager
+def _ended_by_signals(server: uvicorn.Server) -> Generator[None]:
+    """Let a signal end the server and nothing else: uvicorn raises it again for the handler that stood before."""
+    before = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def configured(app: ASGIApp, limits: Limits = LIMITS) -> uvicorn.Config:

@@ -45,6 +45,7 @@ def ui(
             _tell_file(export, size_bytes, rollouts)
         return
     serve(Desk(store, project=invocation.project, price=price), port=port, allow_fork=allow_fork, announce=_announce)
+    output.say("The page is not served any more.")
 
 
 def _tell_file(target: Path, size_bytes: int, rollouts: Rollouts) -> None:
