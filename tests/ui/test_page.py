@@ -21,6 +21,8 @@ from .story import Branch, group, tell, write_checkpoint
 from .visit import CHROMIUM, PHONE, Visit
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+PAUSE_MS = 450
+"""What comes quicker than this, as from a held arrow key, may be one view to go back to."""
 
 
 def test_the_page_says_what_is_wrong_since_when_and_what_to_do(browser: playwright.Browser, page: Page):
@@ -192,6 +194,30 @@ def test_a_link_shows_a_colleague_the_same_view(browser: playwright.Browser, pag
         visit.wait(".panel h2", "agent-004@69")
         visit.wait(".points .dim", "16 steps")
         visit.wait(".toolbar", "Whole axis")
+
+
+def test_back_and_forward_lead_from_view_to_view(browser: playwright.Browser, page: Page):
+    with Visit(browser, page.url) as visit:
+        visit.wait("h2", "agent-004 collapsed")
+        views = [("n", "agent-005 held-out"), ("g", "agent-005@"), ("c", "Compare")]
+        for key, words in views:
+            visit.tab.wait_for_timeout(PAUSE_MS)
+            visit.tab.keyboard.press(key)
+            visit.wait(".panel h2", words)
+        visit.tab.wait_for_timeout(PAUSE_MS)
+        for key in ("ArrowLeft", "ArrowLeft", "ArrowLeft", "p", "s"):
+            visit.tab.keyboard.press(key)
+        visit.wait(".panel h2", "agent-005@")
+
+        for _, words in reversed(views):
+            visit.tab.go_back()
+            visit.wait(".panel h2", words)
+        visit.tab.go_back()
+        visit.wait(".panel h2", "agent-004 collapsed")
+        for _, words in views:
+            visit.tab.go_forward()
+            visit.wait(".panel h2", words)
+        assert [url for url in visit.requests if url == page.url] == [page.url]
 
 
 def test_a_merge_a_pin_damage_and_a_rewind_are_drawn_and_said(browser: playwright.Browser, tmp_path: Path):

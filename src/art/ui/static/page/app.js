@@ -5,7 +5,7 @@ const verdict = () => {
   if (open.length) return { kind: open[0].state === "collapsed" ? "red" : "amber", icon: "!", alert: open[0], head: `${clean(open[0].model)} ${open[0].state === "collapsed" ? "collapsed" : STATE_WORDS[open[0].state]} at step ${open[0].onset}, ${open[0].state === "held-out fell" ? "held-out reward" : "reward"} ${value(open[0].level)} → ${value(open[0].now)}` };
   const answered = S.status.alerts.find((each) => each.life === "answered");
   if (!S.tree.models.length) return { kind: "green", icon: "·", head: "No models yet" };
-  if (stalled.length) return { kind: "amber", icon: "Ⅱ", head: `${stalled.map((key) => clean(nameOf(key))).join(", ")} ${stalled.length === 1 ? "lives and writes" : "live and write"} no step`, answered };
+  if (stalled.length) return { kind: "amber", icon: "Ⅱ", head: `${stalled.map(called).join(", ")} ${stalled.length === 1 ? "lives and writes" : "live and write"} no step`, answered };
   const text = running.length ? `${count(running.length, "run")} ${running.length === 1 ? "is" : "are"} running and healthy` : "Nothing is wrong";
   return { kind: "green", icon: "✓", head: text, answered };
 };
@@ -13,7 +13,6 @@ const Verdict = () => {
   const { kind, icon, alert, head, answered } = verdict(), { steps, clock_seconds: seconds, tokens, tokens_in: read, tokens_out: written, price, rollout_seconds: rollouts, seconds: training } = S.status.cost;
   const each = alert && model(id(alert)), origin = each?.forked_from;
   const stalled = S.status.stalled || [], healthy = S.status.running.filter((key) => S.status.states[key] === "healthy" && !stalled.includes(key)).length;
-  const jump = (key) => set({ focus: key, selected: family(key), tab: "why", step: null });
   const answers = S.status.alerts.filter((one) => one.life === "answered");
   return html`<header class=${`verdict v-${kind}`}><span class="big" aria-hidden="true">${icon}</span>
     <div class="grow" role="status" aria-live="polite"><h1>${head}</h1><p>
@@ -21,7 +20,7 @@ const Verdict = () => {
       ${alert && alert.last_good !== null && html`Last good step <b>${alert.last_good}</b>. `}
       ${alert && alert.is_running && html`<b>${stalled.includes(id(alert)) ? "Its process lives, without a step" : "Still running"}</b>${alert.since ? `, ${ago(alert.since)} past it` : ""}. `}
       ${alert && healthy > 0 && `${healthy} other${healthy === 1 ? "" : "s"} running and healthy. `}
-      ${(answered || alert) && answers.map((one) => html`<span class="word"><button class="link" onClick=${() => jump(id(one))}>${clean(one.model)}</button>’s</span> drop was answered by <span class="word">${clean(nameOf(one.answered_by))}</span>. `)}
+      ${(answered || alert) && answers.map((one) => html`<span class="word"><button class="link" onClick=${() => jump(id(one))}>${clean(one.model)}</button>’s</span> drop was answered by <span class="word">${called(one.answered_by)}</span>. `)}
     </p></div>
     ${!narrow() && html`<dl class="cost"><dt>steps</dt><dd>${steps.toLocaleString("en")}</dd><dt>compute</dt><dd>${duration(seconds)}</dd>${rollouts > 0 && html`<dt>rollouts</dt><dd>${duration(rollouts)}</dd><dt>training</dt><dd>${duration(training)}</dd>`}${price !== null && price !== undefined && html`<dt>price</dt><dd>${price.toLocaleString("en")}</dd>`}<dt>tokens</dt><dd>${written ? `${amount(read)} in, ${amount(written)} out` : amount(tokens)}</dd>${S.disk !== null && html`<dt>disk</dt><dd>${bytes(S.disk)}</dd>`}</dl>`}
     ${alert && alert.go_on_from !== null && html`<button class="fork" onClick=${() => set({ focus: id(alert), selected: family(id(alert)), tab: "fork", fork: alert.go_on_from })}>Fork from ${alert.last_good}</button>`}</header>`;

@@ -106,7 +106,7 @@ const pointsText = (names) => {
 };
 const Points = ({ names }) => {
   const key = chosen().includes(S.focus) ? S.focus : chosen()[0], rows = rowsOf(key, names), shown = rows.slice(-MOST_ROWS);
-  return html`<section class="card charts points" aria-label="Points"><div class="blockhead"><h2>Points of ${clean(nameOf(key))}</h2><span class="grow dim">${rows.length > shown.length ? `the last ${shown.length} of ${rows.length}; Copy takes all` : count(rows.length, "step")}</span>
+  return html`<section class="card charts points" aria-label="Points"><div class="blockhead"><h2>Points of ${called(key)}</h2><span class="grow dim">${rows.length > shown.length ? `the last ${shown.length} of ${rows.length}; Copy takes all` : count(rows.length, "step")}</span>
       <button onClick=${() => copy(pointsText(names))}>Copy ${count(chosen().length, "branch").replace("branchs", "branches")}</button></div>
     <div class="scrolled" tabindex="0" role="region" aria-label="Table of points"><table><thead><tr><th scope="col">step</th>${names.map((name) => html`<th scope="col">${clean(name)}</th>`)}</tr></thead><tbody>
       ${shown.map(([step, ...numbers]) => html`<tr key=${step}><th scope="row">${step}</th>${numbers.map((number) => html`<td>${value(number)}</td>`)}</tr>`)}</tbody></table></div></section>`;
@@ -130,9 +130,9 @@ const Chart = ({ metric, height }) => {
   useEffect(() => () => { kept.current?.plot.destroy(); kept.current = null; }, []);
   const newest = (part) => drawnPoints(metric, part.key).at(-1)?.[1] ?? null;
   const shown = drawnParts().filter(({ colour }) => colour >= 0), listed = height === TALL ? shown : shown.slice(0, 1);
-  return html`<div class="chart" role="img" aria-label=${`${title} ${note} of ${shown.map((part) => `${clean(nameOf(part.key))}, newest ${value(newest(part))}`).join("; ")}`}>
+  return html`<div class="chart" role="img" aria-label=${`${title} ${note} of ${shown.map((part) => `${called(part.key)}, newest ${value(newest(part))}`).join("; ")}`}>
     <div class="legend" aria-hidden="true" style=${{ width: `${left - 60}px` }}><b>${title}</b> <small>${note}</small>
-      ${!phone() && listed.map((part) => html`<div class=${`entry k${part.colour}`}><svg width="18" height="8"><line x1="0" x2="18" y1="4" y2="4" /></svg><span>${clean(nameOf(part.key))}</span><b>${value(newest(part))}</b></div>`)}
+      ${!phone() && listed.map((part) => html`<div class=${`entry k${part.colour}`}><svg width="18" height="8"><line x1="0" x2="18" y1="4" y2="4" /></svg><span>${called(part.key)}</span><b>${value(newest(part))}</b></div>`)}
     </div>
     <div ref=${box}></div>
   </div>`;
@@ -215,7 +215,7 @@ const drawMarks = (plot, metric) => {
 };
 // Beside the end of its curve, or under it where the card ends.
 const nameAt = (part, ctx, x, y, bbox) => {
-  const ratio = devicePixelRatio, text = clean(nameOf(part.key)), wide = ctx.measureText(text).width, fits = x + wide + 6 * ratio < bbox.left + bbox.width + geometry().right * ratio;
+  const ratio = devicePixelRatio, text = called(part.key), wide = ctx.measureText(text).width, fits = x + wide + 6 * ratio < bbox.left + bbox.width + geometry().right * ratio;
   return { part, text, wide, left: fits ? x + 6 * ratio : x - wide - 6 * ratio, top: fits ? y : y + 12 * ratio };
 };
 // Names at the curves' ends, pushed apart; the marks' names in the strip above.
@@ -229,7 +229,7 @@ const drawNames = (plot, metric) => {
     ctx.fillStyle = colour; ctx.textAlign = side; ctx.fillText(text, x + (side === "right" ? -5 : 5) * ratio, strip);
   };
   if (alert && alert.last_good !== null) mark(alert.last_good, `last good ${alert.last_good}`, css("--good"), "right");
-  if (S.step !== null && S.focus) mark(S.step, `${clean(nameOf(S.focus))}@${S.step}`, css("--ink"), "left");
+  if (S.step !== null && S.focus) mark(S.step, `${called(S.focus)}@${S.step}`, css("--ink"), "left");
   if (!phone()) {
     const ends = drawnParts().filter(({ colour }) => colour >= 0).map((part) => ({ part, last: drawnPoints(metric, part.key).filter(([step]) => inside(step)).pop() })).filter(({ last }) => last)
       .map(({ part, last }) => nameAt(part, ctx, plot.valToPos(last[0], "x", true), plot.valToPos(last[1], "y", true), bbox)).sort((a, b) => a.top - b.top);

@@ -16,7 +16,7 @@ const nextAlarm = () => {
   const alerts = S.status.alerts;
   if (!alerts.length) return say("No alarms.");
   const next = alerts[(alerts.findIndex((each) => id(each) === S.focus) + 1) % alerts.length];
-  set({ focus: id(next), selected: family(id(next)), tab: "why", step: null });
+  jump(id(next));
 };
 const stepBy = (way) => { const each = model(S.focus); if (each) openStep((S.step ?? each.newest) + way); };
 const forkPoint = (way) => {

@@ -2,6 +2,7 @@
 const TABS = ["why", "step", "compare", "fork", "disk"];
 const titleOf = (tab) => tab[0].toUpperCase() + tab.slice(1);
 const Waiting = ({ found }) => html`<div class="block"><p class="dim">${found && found.error ? clean(found.error) : "Reading ..."}</p></div>`;
+const headOf = (...words) => html`<thead><tr>${words.map((word) => word && html`<th scope="col">${word}</th>`)}</tr></thead>`;
 
 const Panel = () => {
   const body = { why: Why, step: Step, compare: Compare, fork: Fork, disk: Disk }[S.tab === "tree" ? "why" : S.tab] || Why;
@@ -35,7 +36,7 @@ const whyWords = (each, alert) => {
   if (!alert) return each.newest_value === null ? `There is no reward in its history. ${life}` : `Reward ${value(each.newest_value)} at step ${each.newest}${each.best === null ? "" : `, best ${value(each.best_value)} at step ${each.best}`}. ${life}`;
   if (alert.state === "drifted") return `The trainer's distance from the sampler rose from ${value(alert.level)} to ${value(alert.now)} nats a token; from step ${alert.onset} on it has not come back. ${life}`;
   const what = alert.state === "held-out fell" ? "Held-out reward" : "Reward";
-  const answered = alert.answered_by ? ` It was answered by ${clean(nameOf(alert.answered_by))}.` : "";
+  const answered = alert.answered_by ? ` It was answered by ${called(alert.answered_by)}.` : "";
   return `${what} fell from ${value(alert.level)} to ${value(alert.now)}; from step ${alert.onset} on it has not come back. ${life}${answered}`;
 };
 // The nearest steps with recorded rollouts: the last good one or before it, and the onset or after it.
@@ -73,7 +74,7 @@ const Asides = ({ each }) => html`<div class="block"><h3>Set aside</h3>${each.se
 const OtherAlarms = () => {
   const others = S.status.alerts.filter((each) => id(each) !== S.focus && each.life !== "old").slice(0, 8);
   if (!others.length) return null;
-  return html`<div class="block"><h3>Other alarms</h3>${others.map((each) => html`<p><button class="link" onClick=${() => set({ focus: id(each), selected: family(id(each)), tab: "why", step: null })}>${clean(each.model)}</button> ${STATE_WORDS[each.state]} at step ${each.onset}${each.answered_by ? `, answered by ${clean(nameOf(each.answered_by))}` : ""}</p>`)}</div>`;
+  return html`<div class="block"><h3>Other alarms</h3>${others.map((each) => html`<p><button class="link" onClick=${() => jump(id(each))}>${clean(each.model)}</button> ${STATE_WORDS[each.state]} at step ${each.onset}${each.answered_by ? `, answered by ${called(each.answered_by)}` : ""}</p>`)}</div>`;
 };
 
 const Step = () => {
@@ -89,7 +90,7 @@ const Step = () => {
         ${checkpoint?.foreign && html`<span class="badge">foreign</span>`}${found.problem && html`<span class="badge red">damaged</span>`}
         ${checkpoint && html`<button class="link" onClick=${() => set({ tab: "fork", fork: `${id(each)}@${step}` })}>Fork from here</button>`}</p>
       ${found.problem && html`<p>${clean(found.problem)}</p><${Command} text=${commandOf("verify", `${id(each)}@${step}`)} /><${Command} text=${commandOf("rm", `${id(each)}@${step}`)} />`}</div>
-    <div class="block">${names.length ? html`<table><thead><tr><th scope="col">earned by these weights</th><th scope="col">here</th><th scope="col">${found.before ? `step ${found.before.step}` : "before"}</th><th scope="col">change</th></tr></thead><tbody>
+    <div class="block">${names.length ? html`<table>${headOf("earned by these weights", "here", found.before ? `step ${found.before.step}` : "before", "change")}<tbody>
       ${names.map((name) => { const here = found.earned[name], before = found.before?.metrics[name]; return html`<tr><th scope="row">${clean(name)}</th><td><b>${value(here)}</b></td><td>${value(before)}</td><td>${typeof before === "number" && typeof here === "number" ? here === before ? "0" : `${here > before ? "+" : "−"}${value(Math.abs(here - before))}` : "–"}</td></tr>`; })}</tbody></table>` : html`<p class="dim">${step === each.newest ? "What these weights earn, the next step measures." : "Nothing was recorded at this step."}</p>`}</div>
     ${rollouts?.groups?.length ? html`<${Rollouts} groups=${rollouts.groups} />` : html`<div class="block"><p class="dim">${rollouts ? nearest(found.rollout_steps, step) : "Reading ..."}</p></div>`}
     ${checkpoint && html`<${About} checkpoint=${checkpoint} />`}`;
@@ -130,7 +131,7 @@ const Compare = () => {
   const found = need(`compare?a=${encodeURIComponent(pair.a)}&b=${encodeURIComponent(pair.b)}`);
   const choose = (side) => html`<input class="ref" aria-label=${side === "a" ? "First checkpoint" : "Second checkpoint"} list="refs" value=${pair[side]} onChange=${(event) => set({ compare: { ...pair, [side]: event.currentTarget.value.trim() }, rollout: null })} />`;
   return html`<div class="block"><div class="blockhead wrap"><h2>Compare</h2>${choose("a")} with ${choose("b")}<datalist id="refs">${S.tree.models.flatMap((each) => [each.newest, each.best, each.last_good].filter((step) => step !== null && step !== undefined).map((step) => html`<option value=${`${id(each)}@${step}`} />`))}</datalist></div>
-    ${found && !found.error && html`<p>${found.part_at ? `They part at ${clean(nameOf(found.part_at))}.` : "They have no past in common."} ${found.settings.length ? html`Settings: ${found.settings.map(([key, before, after]) => html`<b>${clean(key)} ${setting(before)} → ${setting(after)}</b> `)}` : "The same settings."}</p>`}</div>
+    ${found && !found.error && html`<p>${found.part_at ? `They part at ${called(found.part_at)}.` : "They have no past in common."} ${found.settings.length ? html`Settings: ${found.settings.map(([key, before, after]) => html`<b>${clean(key)} ${setting(before)} → ${setting(after)}</b> `)}` : "The same settings."}</p>`}</div>
     ${!found || found.error ? html`<${Waiting} found=${found} />` : html`<${Compared} found=${found} pair=${pair} />`}`;
 };
 const Compared = ({ found, pair }) => {
@@ -144,10 +145,10 @@ const Compared = ({ found, pair }) => {
     ${found.prompts.length > 0 && html`<div class="block"><h3>Prompts, worst change first <span class="dim">○ left, ● right</span></h3>
       ${found.prompts.map((each) => html`<button class=${`promptrow ${each === current ? "focus" : ""}`} onClick=${() => set({ rollout: { key: each.key, place: 0 } })}><span class="prompt">${promptWords(each.a)}</span><${Dumbbell} one=${each.a.mean} other=${each.b.mean} /><span>${value(each.a.mean)}</span><b>${value(each.b.mean)}</b><b class=${each.delta < 0 ? "red" : "good"}>${each.delta < 0 ? "▼" : each.delta > 0 ? "▲" : "="} ${value(Math.abs(each.delta))}</b></button>`)}</div>
     <div class="block"><h3>The prompt</h3><${Conversation} turns=${current.a.prompt} /><div class="pair">
-      ${[["a", "ok"], ["b", "no"]].map(([side, kind]) => { const group = current[side], rollout = [...group.trajectories].sort((x, y) => side === "a" ? y.reward - x.reward : x.reward - y.reward)[0]; return html`<div class=${`said ${kind}`}><header>${clean(nameOf(pair[side]))}<b>reward ${value(rollout.reward)}</b></header><${Conversation} turns=${rollout.messages} /></div>`; })}</div></div>`}`;
+      ${[["a", "ok"], ["b", "no"]].map(([side, kind]) => { const group = current[side], rollout = [...group.trajectories].sort((x, y) => side === "a" ? y.reward - x.reward : x.reward - y.reward)[0]; return html`<div class=${`said ${kind}`}><header>${called(pair[side])}<b>reward ${value(rollout.reward)}</b></header><${Conversation} turns=${rollout.messages} /></div>`; })}</div></div>`}`;
 };
 const unpaired = (found, pair) => {
-  const without = ["a", "b"].filter((side, place) => !found.recorded[place]).map((side) => clean(nameOf(pair[side])));
+  const without = ["a", "b"].filter((side, place) => !found.recorded[place]).map((side) => called(pair[side]));
   return without.length ? `No rollouts were recorded at ${without.join(" and at ")}.` : "No prompt was recorded at both steps.";
 };
 const rolloutsOf = (found, side) => found.prompts.reduce((sum, each) => sum + each[side].trajectories.length, 0);
@@ -179,7 +180,7 @@ const ForkBox = ({ source, title, isView }) => {
     set(found.error ? { refused: { name, words: found.error } } : { forkName: null, refused: null });
     if (!found.error) say(`${clean(found.forked)} was made by: ${clean(found.command)}`);
   };
-  return html`<div class="block">${isView ? html`<h2>${title}</h2>` : html`<h3>${title}</h3>`}<div class="fields"><label>from<input readonly title=${clean(nameOf(source))} value=${clean(nameOf(source))} /></label><label>new branch<input value=${name} onInput=${(event) => set({ forkName: event.currentTarget.value })} /></label>
+  return html`<div class="block">${isView ? html`<h2>${title}</h2>` : html`<h3>${title}</h3>`}<div class="fields"><label>from<input readonly title=${called(source)} value=${called(source)} /></label><label>new branch<input value=${name} onInput=${(event) => set({ forkName: event.currentTarget.value })} /></label>
       <label>reset<select onChange=${(event) => set({ forkReset: event.currentTarget.value })}>${["", "optimizer", "schedule", "random", "state"].map((each) => html`<option value=${each} selected=${each === part}>${each || "nothing"}</option>`)}</select></label></div>
     <p class="split"><span><button class=${`plain ${S.python ? "" : "on"}`} aria-pressed=${!S.python} onClick=${() => set({ python: false })}>Command</button><button class=${`plain ${S.python ? "on" : ""}`} aria-pressed=${Boolean(S.python)} onClick=${() => set({ python: true })}>Python</button></span>
       <span class="dim">${each.checkpoint_bytes ? `shares ${bytes(each.checkpoint_bytes)}` : ""} · undo: art rm</span></p>
@@ -204,8 +205,8 @@ const Disk = () => {
       <p class="split"><span>${legendOf("kept", "stays", found.kept_bytes - goes)}</span><span>${plan?.rows ? legendOf("going", "could go", goes) : plan?.error ? "" : "planning ..."}</span><span>${legendOf("aside", "set aside", found.aside_bytes)}</span></p><p class="dim">A file that several branches share counts once, with the first of them.</p></div>
     <div class="block"><h3>What a clean-up would free</h3><div class="fields two"><label>keep of each branch<input value=${rule} onChange=${(event) => set({ keep: event.currentTarget.value.trim() })} /></label></div>
       ${plan?.error ? html`<p class="red">${clean(plan.error)}</p>` : html`<p class="dim">Beside that, in any case: the newest, what is pinned, what a branch was forked from, what is damaged or foreign. The command only lists; --yes in the place of --plan deletes.</p><${Command} text=${plan?.command || commandOf("gc", "--keep", rule, "--plan")} />`}</div>
-    <div class="block"><table><thead><tr><th scope="col">branch</th><th scope="col">stays</th><th scope="col">goes</th><th scope="col">frees</th>${!phone() && html`<th scope="col">own</th>`}<th scope="col">set aside</th></tr></thead><tbody>
-      ${found.rows.map((row) => { const of = plan?.rows?.find((each) => each.model === row.model); return html`<tr title=${of ? of.why.map(clean).join(", ") : ""}><th scope="row">${clean(nameOf(row.model))}</th><td>${of ? of.stays : row.checkpoints}</td><td>${of ? of.goes : "–"}</td><td><b>${of ? bytes(of.freed_bytes) : "–"}</b></td>${!phone() && html`<td>${bytes(row.kept_bytes)}</td>`}<td>${bytes(row.aside_bytes)}</td></tr>`; })}</tbody></table></div>`;
+    <div class="block"><table>${headOf("branch", "stays", "goes", "frees", !phone() && "own", "set aside")}<tbody>
+      ${found.rows.map((row) => { const of = plan?.rows?.find((each) => each.model === row.model); return html`<tr title=${of ? of.why.map(clean).join(", ") : ""}><th scope="row">${called(row.model)}</th><td>${of ? of.stays : row.checkpoints}</td><td>${of ? of.goes : "–"}</td><td><b>${of ? bytes(of.freed_bytes) : "–"}</b></td>${!phone() && html`<td>${bytes(row.kept_bytes)}</td>`}<td>${bytes(row.aside_bytes)}</td></tr>`; })}</tbody></table></div>`;
 };
 const Empty = () => html`<div class="block"><h2>No models yet</h2><p>They appear here by themselves.</p><pre>${`import art
 from art.local import LocalBackend

@@ -68,6 +68,7 @@ const readInline = async () => {
 };
 
 let token = "";
+const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 const known = (key) => (key && model(key) ? key : null);
 const firstFocus = () => {
   const first = S.status.alerts.find((each) => each.life === "open") || S.status.alerts[0];
@@ -80,8 +81,14 @@ const leaveGone = () => {
   set({ focus, selected: focus ? family(focus) : [], step: null, rollout: null, compare: null, fork: null });
   say(`${clean(gone)} is gone.`);
 };
+const jump = (key) => set({ focus: key, selected: family(key), tab: "why", step: null });
+// What Back goes back to: one view of many quick changes, as of a held arrow key, and none of how it is drawn.
+const QUICK_MS = 400;
+let shown, changed = -QUICK_MS;
+const view = () => JSON.stringify([S.focus, S.tab, S.step, S.selected, S.compare]);
 const readAddress = () => {
   const asks = new URLSearchParams(location.hash.slice(1));
+  Object.assign(S, { rollout: null, fork: null, forkName: null, refused: null });
   token = asks.get("token") || token;
   S.focus = known(asks.get("m")) || firstFocus();
   S.tab = asks.get("t") || "why";
@@ -90,9 +97,9 @@ const readAddress = () => {
   const zoomed = /^(\d{1,9})-(\d{1,9})$/.exec(asks.get("z") || "");
   S.zoom = zoomed && Number(zoomed[1]) < Number(zoomed[2]) ? [Number(zoomed[1]), Number(zoomed[2])] : null;
   for (const name of ["smooth", "points"]) S[name] = asks.get(name) === "1";
-  const listed = asks.get("sel");
-  S.selected = (listed ? listed.split(",") : S.focus ? family(S.focus) : []).filter(known);
-  S.dark = asks.has("dark") ? asks.get("dark") === "1" : matchMedia("(prefers-color-scheme: dark)").matches;
+  S.selected = (asks.get("sel")?.split(",") || (S.focus ? family(S.focus) : [])).filter(known);
+  S.dark = asks.has("dark") ? asks.get("dark") === "1" : isDark();
+  shown = view();
 };
 // The branch, and where it came from: what a first look at it needs.
 const family = (key) => {
@@ -106,12 +113,14 @@ const writeAddress = () => {
   if (S.focus) says.set("m", S.focus);
   says.set("t", S.tab);
   if (S.step !== null) says.set("s", S.step);
-  if (S.selected.length) says.set("sel", S.selected.join(","));
+  says.set("sel", S.selected.join(","));
   if (S.compare) { says.set("a", S.compare.a); says.set("b", S.compare.b); }
   if (S.zoom) says.set("z", S.zoom.join("-"));
   for (const name of ["smooth", "points"]) if (S[name]) says.set(name, "1");
-  if (S.dark !== matchMedia("(prefers-color-scheme: dark)").matches) says.set("dark", S.dark ? "1" : "0");
-  history.replaceState(null, "", `#${says}`);
+  if (S.dark !== isDark()) says.set("dark", S.dark ? "1" : "0");
+  const now = view(), time = performance.now(), isNew = now !== shown;
+  history[isNew && time - changed > QUICK_MS ? "pushState" : "replaceState"](null, "", `#${says}`);
+  if (isNew) { shown = now; changed = time; }
 };
 
 // Live: whole lines are added to what is shown, and the tree is replaced when it changed.

@@ -147,7 +147,7 @@ const TreeRow = ({ row, top }) => {
 // A merge resets everything but the weights: that it is one says so.
 const changedWords = ({ forked_from: origin }) => {
   if (!origin) return "";
-  const began = origin.merged_with ? [`merged with ${clean(nameOf(origin.merged_with))}`] : origin.reset.map((part) => `${part} reset`);
+  const began = origin.merged_with ? [`merged with ${called(origin.merged_with)}`] : origin.reset.map((part) => `${part} reset`);
   return [...began, ...origin.changed.map(change)].join(" · ");
 };
 // A click on the axis opens the step under it; a click on the name opens the branch.

@@ -40,3 +40,4 @@ const amount = (number) => number >= 1e9 ? `${(number / 1e9).toFixed(1)} G` : nu
 const id = (model) => `${model.project}/${model.model}`;
 const holderOf = (ref) => ref && ref.slice(0, ref.lastIndexOf("@"));
 const nameOf = (key) => key.slice(key.indexOf("/") + 1);
+const called = (key) => clean(nameOf(key));
