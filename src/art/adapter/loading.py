@@ -30,7 +30,7 @@ def load_base(
     """
     try:
         _refuse_adapter(base_model)
-        with _quiet():
+        with quiet():
             tokenizer: Any = AutoTokenizer.from_pretrained(base_model)
             config = AutoConfig.from_pretrained(base_model)
             told = four_bits.loading(base_model, config, device=device, dtype=dtype, in_4bit=in_4bit)
@@ -63,8 +63,8 @@ def _refuse_adapter(base_model: str) -> None:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
-    """Leave the terminal to the script: transformers draws a bar for every load."""
+def quiet() -> Generator[None]:
+    """Leave the terminal to the script: transformers draws a bar for whatever it loads or saves."""
     was_on = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

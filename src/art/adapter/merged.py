@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from art.adapter.files import read_adapter
 from art.adapter.four_bits import quantisation_of
 from art.adapter.layers import linear_layers, sizes_of
-from art.adapter.loading import load_base
+from art.adapter.loading import load_base, quiet
 from art.adapter.product import LowRank
 from art.errors import ConfigurationError, StorageError
 
@@ -60,7 +60,8 @@ def write_merged(base_model: str, adapter: Path, folder: Path, *, dtype: torch.d
         wanted += update.square().sum().item()
         lost += (layer.weight.float() - before - update).square().sum().item()
     try:
-        module.save_pretrained(folder)
+        with quiet():
+            module.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     except (OSError, SafetensorError) as error:
         raise StorageError(f"The merged model cannot be written into {folder}: {error}") from error
