@@ -131,9 +131,9 @@ class Branch:
 
     def _newest(self) -> Checkpoint | None:
         newest = self._store.newest(self.model)
-        if newest and newest.manifest.kind != KIND:
+        if newest and newest.description.kind != KIND:
             raise IncompatibleError(
-                f"{newest.ref} is a checkpoint of kind {newest.manifest.kind}, which no Trainer resumes from. "
+                f"{newest.ref} is a checkpoint of kind {newest.description.kind}, which no Trainer resumes from. "
                 "Name another model."
             )
         return newest

@@ -90,7 +90,7 @@ class Logbook:
 
     def _metrics_of_update(self, model: ModelRef, step: int) -> Mapping[str, float | None]:
         checkpoint = self._store.find(model.at(step))
-        return checkpoint.manifest.metrics if checkpoint else {}
+        return checkpoint.description.metrics if checkpoint else {}
 
 
 def means(groups: Sequence[TrajectoryGroup]) -> dict[str, float]:

@@ -224,8 +224,8 @@ class Session:
     def _resume(self) -> None:
         newest = self._standing.newest_sound(self._model.ref, self._parent)
         if newest:
-            check_base(self._model, newest.manifest, self._base.info)
-            check_shape(self._model, newest.manifest)
+            check_base(self._model, newest.description, self._base.info)
+            check_shape(self._model, newest.description)
         lora = self._shape(newest)
         check_rank(self._model, lora, most=self._base.sampler.traits.max_rank)
         if lora != self._lora:
@@ -246,18 +246,18 @@ class Session:
 
     def _shape(self, newest: Checkpoint | None) -> LoRAConfig:
         # Other programs may name the layers by a pattern, which a fork keeps; the tensors say which they are.
-        if newest and (newest.is_foreign or names_layers_by_pattern(newest.manifest)):
+        if newest and (newest.is_foreign or names_layers_by_pattern(newest.description)):
             return lora_config_of(read_adapter_shape(newest.path))
-        return adapter_shape(self._model, newest.manifest if newest else None)
+        return adapter_shape(self._model, newest.description if newest else None)
 
     def _load(self, checkpoint: Checkpoint) -> None:
-        afresh = self._trainer.load(checkpoint.path, reset=frozenset(checkpoint.manifest.reset))
+        afresh = self._trainer.load(checkpoint.path, reset=frozenset(checkpoint.description.reset))
         if checkpoint.is_foreign:
             _log.warning("%s has no manifest; these parts start afresh: %s.", checkpoint.ref, ", ".join(afresh))
         self._model.state = self._trainer.state
         where = str(checkpoint.path / TRAINER)
         seen = read_seen(self._trainer.seen, step=checkpoint.ref.step, where=where)
-        self._seen = seen.without_positions() if "state" in checkpoint.manifest.reset else seen
+        self._seen = seen.without_positions() if "state" in checkpoint.description.reset else seen
         self._complete_history(checkpoint)
 
     def _new_trainer(self) -> Learner:
@@ -287,13 +287,13 @@ class Session:
         """Write the update's metrics and trajectories at the step whose weights earned them: the one before."""
         model, step = checkpoint.ref.model, checkpoint.ref.step - 1
         self._history.append_trajectories(model, step, split="train", trajectories=lines)
-        self._history.append(model, step, split="train", metrics=checkpoint.manifest.metrics)
+        self._history.append(model, step, split="train", metrics=checkpoint.description.metrics)
 
     def _complete_history(self, newest: Checkpoint) -> None:
         """Write the metrics of a checkpoint that was committed right before a crash."""
-        parent = newest.manifest.parent
+        parent = newest.description.parent
         model, step = newest.ref.model, newest.ref.step - 1
         is_own_step = not newest.is_foreign and (parent is None or parent.ref.model == model)
         if is_own_step:
-            measured = (step, "train", newest.manifest.metrics)
+            measured = (step, "train", newest.description.metrics)
             self._history.append_missing(model, [measured])

@@ -122,7 +122,7 @@ def lane_document(lane: Lane, metric: str) -> Json:
         "set_aside": _asides(lane, metric),
         "spark": spark(points),
         "base_model": manifest.base_model.id if manifest and manifest.base_model else None,
-        "checkpoint_bytes": manifest.size_bytes if manifest else None,
+        "checkpoint_bytes": newest.size_bytes if newest else None,
         "seconds": short(lane.own.seconds),
         "rollout_seconds": short(lane.own.rollout_seconds),
         "clock_seconds": short(lane.own.clock_s),
@@ -223,7 +223,7 @@ def _tail_document(tail: Sequence[StepRow], names: Sequence[str]) -> Json:
 
 
 def _checkpoint_document(checkpoint: Checkpoint, lane: Lane) -> Json:
-    manifest, step = checkpoint.manifest, checkpoint.ref.step
+    manifest, step = checkpoint.description, checkpoint.ref.step
     promised = Edge.CERTIFIED if step in lane.branch.certified else edge_of(manifest, checkpoint.digest, {})
     return {
         "edge": None if promised is None else str(promised),
@@ -231,13 +231,13 @@ def _checkpoint_document(checkpoint: Checkpoint, lane: Lane) -> Json:
         "digest": checkpoint.digest,
         "foreign": checkpoint.is_foreign,
         "created_at": manifest.created_at,
-        "size_bytes": manifest.size_bytes,
+        "size_bytes": checkpoint.size_bytes,
         "carried": list(manifest.carried),
         "reset": list(manifest.reset),
         "settings": manifest.settings,
         "environment": manifest.environment,
         "update": {name: short(value) for name, value in manifest.metrics.items()},
-        "files": [[entry.path, entry.size_bytes] for entry in manifest.files],
+        "files": [list(file) for file in checkpoint.sizes],
     }
 
 

@@ -120,7 +120,7 @@ class OnDisk:
             state = StepState.DEBRIS if is_debris(folder) else StepState.UNKNOWN
             return NoCheckpoint(state, outcome.reason) if isinstance(outcome, Skipped) else outcome
         manifest = read_manifest(content, where=str(folder / layout.MANIFEST))
-        return Checkpoint(ref=ref, path=folder, manifest=manifest, digest=digest_bytes(content))
+        return Checkpoint(ref=ref, path=folder, description=manifest, digest=digest_bytes(content))
 
     def measure(self, checkpoint: Checkpoint, entry: FileEntry) -> tuple[int, str | None] | None:
         size_bytes = regular.find_size_bytes_below(checkpoint.path, entry.path)

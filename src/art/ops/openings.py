@@ -31,7 +31,7 @@ def find_opening(store: CheckpointStore, checkpoint: Checkpoint) -> FirstMessage
     Raises `CorruptCheckpointError` for rollouts that are none.
     """
     histories, step = HistoryStore(store.root), checkpoint.ref.step
-    for part in reversed(segments(checkpoint.ref.model, checkpoint.manifest)):
+    for part in reversed(segments(checkpoint.ref.model, checkpoint.description)):
         recorded = histories.trajectory_steps(part.model, split=TRAIN)
         if steps := [each for each in recorded if each in part and each <= step]:
             ref = part.model.at(max(steps))

@@ -85,7 +85,7 @@ def _hops(place: Place[Any]) -> list[tuple[ModelRef, Hop]]:
 def _newest(place: Place[Any], model: ModelRef) -> Manifest | None:
     # A model that cannot be listed may be a fork of any other: nothing can be deleted then, and the error says so.
     checkpoints = (_open(place, model.at(step)) for step in reversed(place.steps(model)))
-    return next((checkpoint.manifest for checkpoint in checkpoints if checkpoint), None)
+    return next((checkpoint.description for checkpoint in checkpoints if checkpoint), None)
 
 
 def _open(place: Place[Any], ref: CheckpointRef) -> Held | None:
@@ -100,12 +100,12 @@ def _facts(place: Place[Any], model: ModelRef, needs: _Needs, *, now: datetime) 
     place.read_ahead(model.at(step) for step in steps)
     opened = {step: _open(place, model.at(step)) for step in steps}
     newest = next((opened[step] for step in reversed(steps) if opened[step]), None)
-    reference = _reference(newest.manifest) if newest else None
-    past = segments(model, newest.manifest if newest else None)
+    reference = _reference(newest.description) if newest else None
+    past = segments(model, newest.description if newest else None)
     return Facts(
         steps=steps,
         created={
-            step: datetime.fromisoformat(checkpoint.manifest.created_at)
+            step: datetime.fromisoformat(checkpoint.description.created_at)
             for step, checkpoint in opened.items()
             if checkpoint and checkpoint.digest is not None
         },

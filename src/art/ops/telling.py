@@ -233,7 +233,7 @@ def _run_name(model: ModelRef, number: int) -> str:
 def _newest(store: CheckpointStore, model: ModelRef) -> Manifest | None:
     """Read the newest manifest; damage to a checkpoint keeps nobody from its model's history."""
     checkpoints = (_open(store, model.at(step)) for step in reversed(store.steps(model)))
-    return next((checkpoint.manifest for checkpoint in checkpoints if checkpoint), None)
+    return next((checkpoint.description for checkpoint in checkpoints if checkpoint), None)
 
 
 def _open(store: CheckpointStore, ref: CheckpointRef) -> Checkpoint | None:

@@ -82,7 +82,7 @@ def read_trained(where: AnyPlace, ref: CheckpointRef, *, prompts: bool = True) -
             by_key.setdefault(key, []).append(step.ref)
     inherited = _inherited(place, checkpoint)
     told = _prompts(where, steps, set(seen.trained)) if prompts and isinstance(where, CheckpointStore) else {}
-    hops = checkpoint.manifest.ancestry
+    hops = checkpoint.description.ancestry
     return Trained(
         ref=checkpoint.ref,
         since=seen.since,
@@ -126,7 +126,7 @@ def _way(place: Place[Any], checkpoint: Held) -> tuple[list[Held], Held | None]:
             ahead.add(checkpoint.ref.model)
             earlier = (step for step in place.named_steps(checkpoint.ref.model) if step < checkpoint.ref.step)
             place.read_ahead(checkpoint.ref.model.at(step) for step in earlier)
-        manifest, parent = checkpoint.manifest, checkpoint.manifest.parent
+        manifest, parent = checkpoint.manifest, checkpoint.description.parent
         is_fork = parent is not None and parent.ref.model != checkpoint.ref.model
         if is_fork and manifest.ancestry[-1].merge is not None:
             break  # its weights are new, and it carries no sums
@@ -154,7 +154,7 @@ def _find(place: Place[Any], parent: Any) -> Held | None:
 
 def _inherited(place: Place[Any], checkpoint: Held) -> Mapping[str, int] | None:
     """Give what was trained on before the branch began: the sums of its first checkpoint, or of that one's source."""
-    hops = checkpoint.manifest.ancestry
+    hops = checkpoint.description.ancestry
     if not hops:
         return {}
     for ref in (checkpoint.ref.model.at(hops[-1].step), hops[-1].ref):

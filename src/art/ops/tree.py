@@ -236,7 +236,7 @@ def _open(place: Place[Any], ref: CheckpointRef, certificates: Certificates) -> 
         checkpoint = place.open(ref)
     except ArtError as error:
         return BranchStep(step=ref.step, problem=str(error))
-    manifest, digest = checkpoint.manifest, checkpoint.digest
+    manifest, digest = checkpoint.description, checkpoint.digest
     edge = edge_of(manifest, digest, certificates)
     return BranchStep(step=ref.step, manifest=manifest, size_bytes=checkpoint.size_bytes, digest=digest, edge=edge)
 

@@ -141,7 +141,7 @@ def known_identity(where: AnyPlace, ref: CheckpointRef) -> str | None:
         child = place.look(ref.model.at(min(later))) if later else None
     except ArtError:
         return None
-    parent = None if child is None or isinstance(child, NoCheckpoint) else child.manifest.parent
+    parent = None if child is None or isinstance(child, NoCheckpoint) else child.description.parent
     return parent.digest if parent and parent.ref == ref else None
 
 
@@ -173,8 +173,8 @@ def _altered_manifest(place: Place[Held], checkpoint: Held) -> Iterator[Fault]:
 
 def _faults(place: Place[Held], checkpoint: Held) -> Iterator[Fault]:
     yield from filter(None, (_compare(place, checkpoint, entry) for entry in checkpoint.manifest.files))
-    if checkpoint.manifest.ref != checkpoint.ref:
-        problem = f"it belongs to {checkpoint.manifest.ref}: this folder was copied by hand"
+    if checkpoint.description.ref != checkpoint.ref:
+        problem = f"it belongs to {checkpoint.description.ref}: this folder was copied by hand"
         yield Fault(file=layout.MANIFEST, problem=problem)
 
 

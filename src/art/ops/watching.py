@@ -65,7 +65,7 @@ class Watcher:
         since = self._gone_since()
         for path, (step, _) in self._folders().items():
             checkpoint = self.store.find(self.model.at(step))
-            stamp, told_at = _stamp(path), checkpoint.manifest.created_at if checkpoint else since(step)
+            stamp, told_at = _stamp(path), checkpoint.description.created_at if checkpoint else since(step)
             if told_at and not _is_newer(stamp, told_at):
                 self._dealt[path] = stamp
                 self._gone += [] if checkpoint else [step]
@@ -121,7 +121,7 @@ class Watcher:
         if newest is None:
             return lambda step: None
         aside = {step: each.time for each in self.store.set_aside(self.model) for step in each.steps}
-        return lambda step: newest.manifest.created_at if step < newest.ref.step else aside.get(step)
+        return lambda step: newest.description.created_at if step < newest.ref.step else aside.get(step)
 
     def _seen_steps(self) -> dict[Path, int]:
         return {path: step for path in self._stamps if (step := step_of(path)) is not None}

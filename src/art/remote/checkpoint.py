@@ -53,6 +53,11 @@ class RemoteCheckpoint:
         return None if self.content is None else digest_bytes(self.content)
 
     @property
+    def description(self) -> Manifest:
+        """What is told of it without reading weights: its manifest, for that reads none here."""
+        return self.manifest
+
+    @property
     def is_foreign(self) -> bool:
         return self.content is None
 

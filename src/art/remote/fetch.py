@@ -210,7 +210,7 @@ def _require_same_run(checkpoint: RemoteCheckpoint, store: CheckpointStore) -> N
 
 
 def _described(source: RemoteCheckpoint, stage: Stage) -> Manifest:
-    return foreign.describe(source.ref, stage.path)
+    return foreign.describe_with_files(source.ref, stage.path)
 
 
 def _differs(source: RemoteCheckpoint, local_copy: Checkpoint) -> CheckpointExistsError:

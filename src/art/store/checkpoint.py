@@ -10,7 +10,9 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from art.errors import CheckpointNotFoundError, CorruptCheckpointError, StorageError
 from art.format import layout
@@ -19,6 +21,9 @@ from art.format.selection import Skipped
 from art.names import CheckpointRef
 from art.store import disk, regular
 from art.store.refusal import explained
+
+if TYPE_CHECKING:
+    from art.store.foreign import FileTrace
 
 # `foreign` is imported where a folder has no manifest: who reads checkpoints of ours does not wait for it.
 
@@ -29,9 +34,30 @@ class Checkpoint:
 
     ref: CheckpointRef
     path: Path
-    manifest: Manifest
+    description: Manifest
+    """Of a foreign checkpoint: what its adapter configuration says, without files, for no weights were read."""
     digest: str | None
     """Identity: the digest of the manifest's bytes. None for a foreign checkpoint, which has no manifest."""
+    traces: tuple[FileTrace, ...] = ()
+    """The files of a foreign checkpoint, as they lay when it was opened."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Everything about it; of a foreign one every byte is read once, for nobody wrote its digests down.
+
+        Raises `CheckpointNotFoundError` when a foreign one was deleted or replaced since it was opened.
+        """
+        return self._digested if self.is_foreign else self.description
+
+    @cached_property
+    def _digested(self) -> Manifest:
+        from art.store import foreign
+
+        try:
+            files = tuple(foreign.entry_of(self.path, trace) for trace in self.traces)
+        except CorruptCheckpointError as error:
+            raise CheckpointNotFoundError(f"{self.ref} was deleted or replaced meanwhile.") from error
+        return self.description.model_copy(update={"files": files})
 
     @property
     def is_foreign(self) -> bool:
@@ -45,11 +71,18 @@ class Checkpoint:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of its files, without the manifest."""
-        return self.manifest.names
+        return tuple(name for name, _ in self.sizes)
+
+    @property
+    def sizes(self) -> tuple[tuple[str, int], ...]:
+        """Its files and their sizes in bytes, without the manifest."""
+        if self.is_foreign:
+            return tuple((trace.name, trace.size_bytes) for trace in self.traces)
+        return tuple((entry.path, entry.size_bytes) for entry in self.description.files)
 
     @property
     def size_bytes(self) -> int:
-        return self.manifest.size_bytes
+        return sum(size_bytes for _, size_bytes in self.sizes)
 
 
 Stamp = tuple[tuple[int, int], ...]
@@ -115,7 +148,7 @@ def look(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
         if os.path.lexists(folder / layout.MANIFEST):
             raise
         return Skipped(ref.step, "it was just deleted")
-    return Checkpoint(ref=ref, path=folder, manifest=manifest, digest=digest_bytes(content))
+    return Checkpoint(ref=ref, path=folder, description=manifest, digest=digest_bytes(content))
 
 
 def find_manifest(folder: Path) -> bytes | None:
@@ -195,7 +228,10 @@ def _look_foreign(ref: CheckpointRef, folder: Path) -> Checkpoint | Skipped:
     from art.store import foreign
 
     try:
-        checkpoint = Checkpoint(ref=ref, path=folder, manifest=foreign.describe(ref, folder), digest=None)
+        traces = tuple(foreign.trace_of(folder, name) for name in foreign.FILES)
+        checkpoint = Checkpoint(
+            ref=ref, path=folder, description=foreign.describe(ref, folder), digest=None, traces=traces
+        )
     except CorruptCheckpointError as error:
         return Skipped(ref.step, str(error))
     foreign.require_foreign([name for name in layout.OWN_FILES if os.path.lexists(folder / name)], where=str(folder))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -29,6 +30,16 @@ BLOCK_BYTES, LEAST_KEPT = 512, 16
 _WEIGHTS = f"its {layout.ADAPTER_WEIGHTS}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileTrace:
+    """A file of a foreign checkpoint, as it lay when it was looked at; another file in its place has another one."""
+
+    name: str
+    size_bytes: int
+    inode: int
+    written_ns: int
+
+
 class AdapterConfig(BaseModel):
     """What an adapter's configuration says that a manifest would; PEFT's defaults where it says nothing."""
 
@@ -42,13 +53,39 @@ class AdapterConfig(BaseModel):
 
 
 def describe(ref: CheckpointRef, folder: Path) -> Manifest:
-    """Say about a foreign checkpoint what its manifest would; raises `CorruptCheckpointError` when it is not whole."""
+    """Say what the manifest of a foreign checkpoint would, but its files; raises `CorruptCheckpointError`.
+
+    Reads its configuration and the header of its weights: whoever lists a model waits for no weights.
+    """
     config = _config_of(folder)
     with _opened(folder, layout.ADAPTER_WEIGHTS) as file:
         status = os.fstat(file.fileno())
         check_safetensors(status.st_size, file.read)
         _require_written(file.fileno())
-    return manifest_of(ref, config, [_entry(folder / name) for name in FILES], written_s=status.st_mtime)
+    return manifest_of(ref, config, [], written_s=status.st_mtime)
+
+
+def describe_with_files(ref: CheckpointRef, folder: Path) -> Manifest:
+    """Say what the manifest of a foreign checkpoint would, its files too: every byte is read for their digests."""
+    traces = [trace_of(folder, name) for name in FILES]
+    files = tuple(entry_of(folder, trace) for trace in traces)
+    return describe(ref, folder).model_copy(update={"files": files})
+
+
+def trace_of(folder: Path, name: str) -> FileTrace:
+    """Look at a file of a foreign checkpoint without reading it; raises `CorruptCheckpointError` when it is gone."""
+    with _opened(folder, name) as file:
+        status = os.fstat(file.fileno())
+    return FileTrace(name=name, size_bytes=status.st_size, inode=status.st_ino, written_ns=status.st_mtime_ns)
+
+
+def entry_of(folder: Path, trace: FileTrace) -> FileEntry:
+    """Read a file of a foreign checkpoint for its digest; raises `CorruptCheckpointError` when it is another by now."""
+    with _opened(folder, trace.name):
+        digest = disk.digest(folder / trace.name)
+    if trace_of(folder, trace.name) != trace:
+        raise CorruptCheckpointError(f"{folder / trace.name} was replaced or altered since its checkpoint was opened.")
+    return FileEntry(path=trace.name, size_bytes=trace.size_bytes, blake3=digest)
 
 
 def require_foreign(names: Collection[str], *, where: str) -> None:
@@ -168,10 +205,3 @@ def _time(written_s: float) -> str:
     except (ValueError, OverflowError, OSError) as error:
         raise CorruptCheckpointError(f"{_WEIGHTS} was written in no year of the calendar ({error})") from error
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _entry(path: Path) -> FileEntry:
-    size_bytes = regular.find_size_bytes(path)
-    if size_bytes is None:
-        raise CorruptCheckpointError(f"its {path.name} was just deleted")
-    return FileEntry(path=path.name, size_bytes=size_bytes, blake3=disk.digest(path))

@@ -137,8 +137,8 @@ class CheckpointReader:
         """Yield `ref` and its ancestors, newest first, across forks; None beside one that is gone."""
         checkpoint: Checkpoint | None = self.open(ref)
         yield ref, checkpoint
-        while checkpoint and checkpoint.manifest.parent:
-            child, parent = checkpoint.manifest, checkpoint.manifest.parent
+        while checkpoint and checkpoint.description.parent:
+            child, parent = checkpoint.description, checkpoint.description.parent
             ancestor = self.find(parent.ref)
             # After a rewind another checkpoint may lie where the parent was.
             checkpoint = ancestor if ancestor and ancestor.digest == parent.digest else None
@@ -149,12 +149,12 @@ class CheckpointReader:
     def segments(self, model: ModelRef) -> list[lineage.Segment]:
         """Cut the past of a model at its forks, oldest first."""
         newest = self.newest(model)
-        return lineage.segments(model, newest.manifest if newest else None)
+        return lineage.segments(model, newest.description if newest else None)
 
     def ancestor(self, model: ModelRef, step: int) -> Checkpoint:
         """Open a step of a model's past, also one from before a fork; raises `CheckpointNotFoundError`."""
         newest = self.newest(model)
-        places = lineage.locate(model, newest.manifest if newest else None, step)
+        places = lineage.locate(model, newest.description if newest else None, step)
         return next(filter(None, map(self.find, places)), None) or self.open(places[-1])
 
     def _folder(self, model: ModelRef) -> Path:

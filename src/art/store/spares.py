@@ -70,7 +70,7 @@ def _files_of(ref: CheckpointRef, folder: Path, holder: str, *, is_near: bool) -
         if content is not None:
             described = read_manifest(content, where=str(folder / layout.MANIFEST))
         elif is_near and not folder.is_symlink():
-            described = foreign.describe(ref, folder)
+            described = foreign.describe_with_files(ref, folder)
         else:
             return
         for entry in described.files:

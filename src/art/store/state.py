@@ -47,7 +47,7 @@ class States:
     def find(self, model: ModelRef, at: Checkpoint | None) -> dict[str, JsonValue] | None:
         """Give the newest note of a checkpoint; of a fresh fork, that of the checkpoint that it was forked from."""
         noted = self._newest(model, at.digest if at else None)
-        parent = at.manifest.parent if at else None
+        parent = at.description.parent if at else None
         if noted is None and parent is not None and parent.ref.model != model:
             return self._newest(parent.ref.model, parent.digest)
         return noted

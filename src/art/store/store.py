@@ -70,7 +70,7 @@ class CheckpointStore(CheckpointReader):
         newest = self.newest(destination)
         if newest is None:
             return None
-        forks = newest.manifest.ancestry
+        forks = newest.description.ancestry
         if forks and lineage.is_same_fork(forks[-1], hop):
             checkpoint = self.find(destination.at(forks[-1].step)) or newest
             return Forked(checkpoint=checkpoint, newest_step=newest.ref.step, repeated=True)
@@ -241,7 +241,7 @@ class CheckpointStore(CheckpointReader):
         return put_aside(self.root, draft.ref.model, names, cause, then=then)
 
     def _placed(self, draft: Draft) -> Checkpoint:
-        return Checkpoint(ref=draft.ref, path=self._place(draft.ref), manifest=draft.manifest, digest=draft.digest)
+        return Checkpoint(ref=draft.ref, path=self._place(draft.ref), description=draft.manifest, digest=draft.digest)
 
     def _place(self, ref: CheckpointRef) -> Path:
         return self.root / layout.checkpoint_path(ref)
