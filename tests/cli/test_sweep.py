@@ -73,6 +73,7 @@ def test_a_script_that_fails_is_told_and_the_program_fails(art: Art, script: str
     ("arguments", "problem"),
     [
         (("--set", "learning_rate"), "sets nothing"),
+        (("--set", "learning_rate=1e-5", "--set", "learning_rate=5e-6"), "learning_rate is given twice"),
         (("--set", "learning_rat=1"), "Did you mean learning_rate"),
         (("--set", "beta=0.1", "--executor", "slurm"), "slurm is no executor"),
     ],

@@ -9,7 +9,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 import typer
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from art.store.checkpoint import Checkpoint
     from art.store.store import CheckpointStore
 
+T = TypeVar("T")
 Root = Annotated[
     Path | None,
     typer.Option("--root", metavar="PATH", help="Root folder [ART_ROOT, or ./.art]."),
@@ -138,3 +139,13 @@ def _refuse_what_is_no_path(values: Iterable[object]) -> None:
             is_empty = value == Path() and "" in sys.argv
             if problem := local_path_problem("" if is_empty else value):
                 raise typer.BadParameter(problem)
+
+
+def named_once(pairs: Iterable[tuple[str, T]], option: str) -> dict[str, T]:
+    """Gather what a repeated option gives by name; raises `BadParameter` for a name that is given twice."""
+    values: dict[str, T] = {}
+    for name, value in pairs:
+        if name in values:
+            raise typer.BadParameter(f"{name} is given twice; give it once.", param_hint=option)
+        values[name] = value
+    return values

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from art.cli.completion import name_argument
-from art.cli.invocation import AsJson, Project, Root, settle
+from art.cli.invocation import AsJson, Project, Root, named_once, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def commit(
     address = invocation.local_address(name, "commit")
     if address.ref is None:
         raise typer.BadParameter(f"{name} names no step; write {address.model}@500.")
-    measured = dict(map(_metric, metrics or ()))
+    measured = named_once(map(_metric, metrics or ()), "--metric")
     with output.working(f"committing {folder}"):
         committed = commit_folder(invocation.store, folder, address.ref, kind=kind, metrics=measured)
     manifest = committed.checkpoint.manifest

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from art.cli.completion import name_argument
-from art.cli.invocation import AsJson, Invocation, Project, Root, settle
+from art.cli.invocation import AsJson, Invocation, Project, Root, named_once, settle
 from art.cli.render import output
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def sweep(
     backend: dict[str, Any] = {"path": str(invocation.existing_store.root), "deterministic": True}
     tasks = plan_tasks(
         str(start),
-        combinations(dict(_axis(text) for text in settings)),
+        combinations(named_once(map(_axis, settings), "--set")),
         backend=backend if remote is None else {**backend, "remote": remote},
         budget=Budget(steps=steps, tokens=tokens, seconds=seconds),
         threads=threads,
