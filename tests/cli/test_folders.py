@@ -57,8 +57,9 @@ def test_what_cannot_be_is_said_and_changes_nothing(
     assert tree(store.root) == before
 
 
-def test_a_run_is_watched_until_it_is_idle(art: Art, store: CheckpointStore, folder: Path):
-    done = art("watch", str(folder.parent), "shop/watched", "--every", "0.05", "--idle", "0.5")
+@pytest.mark.parametrize(("every", "idle"), [("0.05", "0.5"), ("0.5", "0.1")], ids=["looks", "a look is longer"])
+def test_a_run_is_watched_until_it_is_idle(art: Art, store: CheckpointStore, folder: Path, every: str, idle: str):
+    done = art("watch", str(folder.parent), "shop/watched", "--every", every, "--idle", idle)
 
     assert (done.returncode, done.stdout) == (0, "shop/watched@500  committed\n")
 

@@ -52,20 +52,25 @@ def _events(watcher: "Watcher", every_s: float, idle_s: float | None, *, is_told
             f"Passed over: {steps}. Since they were written, {watcher.model} was committed beyond them, or rewound."
         )
     events: list[Seen] = []
+
+    def look() -> bool:
+        events.extend(fresh := watcher.look())
+        if is_told:
+            output.print_lines([_line(watcher, event) for event in fresh])
+        return bool(fresh)
+
     changed = time.monotonic()
     pending: list[int] = []
     try:
-        while idle_s is None or time.monotonic() - changed <= idle_s:
-            fresh = watcher.look()
-            if fresh or watcher.pending != pending:
+        while True:
+            if look() or watcher.pending != pending:
                 changed, pending = time.monotonic(), watcher.pending
-            events += fresh
-            if is_told:
-                output.print_lines([_line(watcher, event) for event in fresh])
+            if idle_s is not None and time.monotonic() - changed > idle_s:
+                break
             time.sleep(every_s)
     except KeyboardInterrupt:
         # What came to an end meanwhile is taken too.
-        events += watcher.look()
+        look()
     return events
 
 
