@@ -34,6 +34,7 @@ from machine import print_header
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from art.adapter.neighbours import lay_together
+from art.adapter.packed import pack
 from art.sample.base import LoadedBase
 from art.sample.own.engine import Engine
 from art.sample.sampler import Sampler
@@ -187,15 +188,21 @@ def measure(sides: Sides) -> None:
 
 def loaded(folder: Path) -> Any:
     """Give the model as a backend holds it."""
-    module: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    module = as_loaded(folder)
+    pack(module)
     lay_together(module)
     return module
+
+
+def as_loaded(folder: Path) -> Any:
+    """Give the model as transformers loads it, for its own `generate`."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
 def main(counts: list[int]) -> None:
     print_header("Tokens a second, beside transformers.generate")
     folder = prepare_smollm2()
-    module: Any = in_a_thread_that_ends(loaded, folder)
+    module, plain = (in_a_thread_that_ends(load, folder) for load in (loaded, as_loaded))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for threads in counts:
         torch.set_num_threads(threads)
@@ -203,7 +210,7 @@ def main(counts: list[int]) -> None:
         engine: Engine = in_a_thread_that_ends(Engine, module, tokenizer)
         engine.publish(BASE, None)
         own: Sides = {
-            "generate": lambda case: in_a_thread_that_ends(by_generate, module, case),
+            "generate": lambda case: in_a_thread_that_ends(by_generate, plain, case),
             "engine": lambda case, engine=engine: by_sampler(engine, case),
             "seeded": lambda case, engine=engine: by_sampler(engine, case, seed=1),
         }

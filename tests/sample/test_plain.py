@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from art.adapter.adapted import AdaptedModel, LowRanks
 from art.adapter.attention import Rules, use_own_attention
 from art.adapter.neighbours import joined, lay_together
+from art.adapter.packed import pack
 from art.adapter.product import LowRank, float32_products
 from art.sample.own.attention import part, part_alike, rounds_alike
 from art.sample.own.cache import CachedRow, Prompt, Rows
@@ -71,13 +72,18 @@ def decoded(adapted: AdaptedModel, plain: PlainDecoder | None, *, exact_places: 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("is_adapted", [False, True])
+@pytest.mark.parametrize("lay", [lay_together, pack])
 @torch.no_grad()
 def test_a_step_has_the_bits_of_the_models_own_code(
-    tokenizer: PreTrainedTokenizerFast, family: str, dtype: torch.dtype, is_adapted: bool
+    tokenizer: PreTrainedTokenizerFast,
+    family: str,
+    dtype: torch.dtype,
+    is_adapted: bool,
+    lay: Callable[[PreTrainedModel], None],
 ) -> None:
     base: Any = small_causal_lm(tokenizer, family=family, **FAMILIES[family])
     base.to(dtype)
-    lay_together(base)
+    lay(base)
     adapted = adapted_model(base)
     adapted.set(adapter_of(adapted) if is_adapted else {})
 
@@ -151,7 +157,7 @@ def test_an_exact_row_has_the_same_bits_in_a_pass_of_any_size(
     tokenizer: PreTrainedTokenizerFast, threads: int, shape: dict[str, Any], is_adapted: bool
 ) -> None:
     base = small_causal_lm(tokenizer, **shape)
-    lay_together(base)
+    pack(base)
     adapted = adapted_model(base)
     adapted.set(adapter_of(adapted) if is_adapted else {})
     plain = plain_decoder(adapted)
@@ -176,6 +182,7 @@ def test_prompts_in_one_pass_have_the_bits_that_each_has_alone(
     tokenizer: PreTrainedTokenizerFast, threads: int, shape: dict[str, Any], is_adapted: bool
 ) -> None:
     base = small_causal_lm(tokenizer, family="llama", **shape)
+    pack(base)
     adapted = adapted_model(base)
     plain = plain_decoder(adapted)
     assert plain is not None

@@ -12,11 +12,21 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+
+def _has_maker(name: str) -> bool:
+    """Tell whether the processor says that this is its maker."""
+    try:
+        return name in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return name in platform.processor()
+
 
 ADAPTER_DTYPE = torch.float32
 HAS_ONEDNN = (
@@ -25,6 +35,7 @@ HAS_ONEDNN = (
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 )
 HAS_BFLOAT16 = HAS_ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+IS_AMDS = _has_maker("AuthenticAMD")
 MANY_TOKENS = 512
 """From so many on oneDNN is the faster one for the adapter's narrow matrices; below, it takes longer to begin."""
 
@@ -44,12 +55,17 @@ def float32_products(device: torch.device) -> str:
 
 
 def multiply(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
-    """Give the base's part of a layer's output; the weights get no gradient."""
+    """Give the base's part of a layer's output; the weights, packed for oneDNN or not, get no gradient."""
     if not _is_onednns(x, weight_OI):
         return functional.linear(x, weight_OI, bias_O)
     if torch.is_grad_enabled() and x.requires_grad:
         return _Product.apply(x, weight_OI, bias_O)  # pyright: ignore[reportReturnType]
     return _onednn(x, weight_OI, bias_O)
+
+
+def input_gradient(gradient: Tensor, weight_OI: Tensor) -> Tensor:
+    """Give what oneDNN's product gives back to its input."""
+    return _onednn(gradient, weight_OI.T)
 
 
 def add_low_rank(y: Tensor, x: Tensor, part: LowRank) -> Tensor:
@@ -71,7 +87,7 @@ def _is_onednns(x: Tensor, weight_OI: Tensor) -> bool:
 def _onednn(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
     x_TI = x.reshape(-1, x.shape[-1])
     tokens = len(x_TI)
-    if tokens == 1 and x.dtype == torch.float32:
+    if tokens == 1 and x.dtype == torch.float32 and not weight_OI.is_mkldnn:
         return _of_one(x_TI, weight_OI, bias_O).reshape(*x.shape[:-1], -1)
     if (places := _places(tokens)) > tokens:
         x_TI = functional.pad(x_TI, (0, 0, 0, places - tokens))
@@ -81,7 +97,12 @@ def _onednn(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tenso
 
 
 def _of_one(x_1I: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
-    """Multiply for a lone row, which stands there twice: for two columns the weights are read at twice the speed."""
+    """Multiply for a lone row by MKL, which reads the weights faster than oneDNN does.
+
+    On a processor of AMD the row stands there twice: MKL takes half the time for two columns, and twice on Intel's.
+    """
+    if not IS_AMDS:
+        return functional.linear(x_1I, weight_OI, bias_O)
     y_O2 = torch.mm(weight_OI, x_1I.repeat(2, 1).T)
     y_1O = y_O2[:, 0].contiguous()[None]
     return y_1O if bias_O is None else y_1O.add_(bias_O)
@@ -129,7 +150,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         [weight_OI] = ctx.saved_tensors
-        return _onednn(gradients[0], weight_OI.T), None, None
+        return input_gradient(gradients[0], weight_OI), None, None
 
 
 class _Sum(torch.autograd.Function):

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from art.adapter.four_bits import quantisation_of
 from art.adapter.loading import load_base
 from art.adapter.neighbours import lay_together
+from art.adapter.packed import pack
 from art.errors import ConfigurationError
 from art.format.manifest import BaseModelInfo
 from art.local.agreement import check_agreement
@@ -82,6 +83,7 @@ class Bases:
         module, tokenizer = load_base(base_model, device=self._device, dtype=self._dtype, in_4bit=in_4bit)
         if self._ranks > 1 and quantisation_of(module):
             raise ConfigurationError(f"A base in 4 bits is trained in one process; leave ranks={self._ranks} out.")
+        pack(module)
         lay_together(module)
         check_agreement(module)
         info = BaseModelInfo(

@@ -19,24 +19,18 @@ from art.adapter.adapted import AdaptedModel
 from art.adapter.attention import ForwardPass, Rules
 from art.adapter.layers import linear_layers
 from art.adapter.neighbours import joined
+from art.adapter.packed import PackedGroup, PackedLinear
 from art.adapter.product import float32_products, multiply
 from art.sample.own.steady import WHOLE
 
 LEAST_ALIKE, ADAPTED_ROWS = 2, 16
 """From so many rows on oneDNN's products in float32 round alike; an adapter's narrow ones do with a fixed number."""
-FAMILIES = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 
 
 class KeepingPass(ForwardPass, Protocol):
     """A forward pass that keeps the new keys and values as well."""
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int) -> Any: ...
-
-
-def is_plain(model: nn.Module) -> bool:
-    """Say whether a model is of a family that is decoded here, its layers all in plain numbers."""
-    layers = linear_layers(model).values()
-    return type(model).__name__ in FAMILIES and all(type(layer) is nn.Linear for layer in layers)
 
 
 class PlainDecoder:
@@ -137,14 +131,15 @@ class _Product:
         for layer in layers:
             start, end = end, end + layer.out_features
             self._columns.append(_Columns(names[id(layer)], slice(start, end)))
-        self._parts = (at_once and _at_once(layers)) or [(layer.weight, layer.bias) for layer in layers]
+        # Not the layers themselves: they add the adapter's part as well.
+        self._parts = (at_once and _at_once(layers)) or [layer.forward for layer in layers]
 
     @property
     def names(self) -> list[str]:
         return [each.name for each in self._columns]
 
     def __call__(self, x_BI: Tensor, *, is_exact: bool) -> Tensor:
-        parts = [multiply(x_BI, weight, bias) for weight, bias in self._parts]
+        parts = [multiplied(x_BI) for multiplied in self._parts]
         y_BO = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         if self._adapted.is_bare:
             return y_BO
@@ -165,13 +160,17 @@ class _Product:
         return y_BO
 
 
-def _at_once(layers: Sequence[nn.Linear]) -> list[tuple[Tensor, Tensor | None]] | None:
+def _at_once(layers: Sequence[nn.Linear]) -> list[Callable[[Tensor], Tensor]] | None:
     """Give what multiplies for all of the layers; None where their weights lie apart."""
+    groups: list[PackedGroup] = [layer.group for layer in layers if isinstance(layer, PackedLinear)]
+    if groups:
+        is_whole = len(groups) == len(layers) == len(groups[0].columns) and len(set(groups)) == 1
+        return [partial(multiply, weight_OI=groups[0].packed, bias_O=groups[0].bias_O)] if is_whole else None
     weight = joined([layer.weight for layer in layers])
     biases: list[Any] = [layer.bias for layer in layers]
     if weight is None or len({bias is None for bias in biases}) > 1:
         return None
-    return [(weight, None if biases[0] is None else torch.cat(biases))]
+    return [partial(multiply, weight_OI=weight, bias_O=None if biases[0] is None else torch.cat(biases))]
 
 
 class _Norm:

@@ -15,10 +15,11 @@ from torch import Tensor
 from art.adapter.adapted import AdaptedModel, LowRanks
 from art.adapter.attention import Rules
 from art.adapter.layers import linear_layers
+from art.adapter.packed import is_plain
 from art.adapter.product import ADAPTER_DTYPE, LowRank
 from art.sample.own.cache import CachedRow, Prompt, Rows
 from art.sample.own.forward import decode_by_model
-from art.sample.own.plain import PlainDecoder, is_plain
+from art.sample.own.plain import PlainDecoder
 from art.sample.own.prefill import prefill, prefill_alike
 from art.sample.own.segments import DecodePass
 
