@@ -50,7 +50,15 @@ class Processes:
         with ExitStack() as stack:
             logs = Path(self.logs or stack.enter_context(tempfile.TemporaryDirectory(prefix="art-branches-")))
             logs.mkdir(parents=True, exist_ok=True)
-            return await asyncio.gather(*(self._in_room(task, reference, logs, room) for task in tasks))
+            works = [asyncio.create_task(self._in_room(task, reference, logs, room)) for task in tasks]
+            try:
+                return await asyncio.gather(*works)
+            finally:
+                # One that fails, or a Ctrl-C, ends all. Each is told once, and waited for until its worker has stopped.
+                for each in works:
+                    if not each.cancelling():
+                        each.cancel()
+                await asyncio.gather(*works, return_exceptions=True)
 
     async def _in_room(self, task: Task, reference: dict[str, str], logs: Path, room: asyncio.Semaphore) -> Result:
         async with room:
