@@ -164,9 +164,9 @@ def branching(alternatives: int) -> list[dict[str, Any]]:
     ]
 
 
-LARGE = [{"guided_json": {"type": "object", "properties": FIELDS}}, branching(200)[0]]
-BRANCHING = branching(1000)
-"""Minutes of one mask each, in which nobody else would get a token."""
+LARGE = [{"guided_json": {"type": "object", "properties": FIELDS}}, branching(150)[0]]
+BRANCHING = [*branching(1000), *branching(250)]
+"""Minutes of one mask each, in which nobody else would get a token, and a second or two."""
 NEVER_ENDS = {str(byte_tokenizer().eos_token_id): -100}
 
 

@@ -29,7 +29,7 @@ LIMITS: Mapping[str, Any] = {
     "initial_lexer_fuel": 200_000,
     # Of one mask, in which no other row gets a token: some hundredths of a second where forms in use take one.
     "step_lexer_fuel": 20_000,
-    "step_max_items": 5000,
+    "step_max_items": 2000,
     # What a parser follows at once. 250 optional fields fit.
     "max_items_in_row": 1000,
 }
