@@ -99,6 +99,19 @@ def test_the_failure_of_one_branch_is_its_result_and_the_others_go_on(root: Path
     assert report.failed == (failed,)
 
 
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [(3, "RuntimeError: sys.exit(3) was called"), ("no", "RuntimeError: sys.exit('no') was called")],
+)
+def test_a_branch_that_ends_the_program_ends_itself_alone(root: Path, code: int | str, problem: str):
+    report = fork_many(root, [{"exits": code}, {"exits": 0}, {"learning_rate": 1e-3}], training.learn_or_exit)
+
+    failed, ended, other = report.results
+    assert (failed.outcome, failed.problem) == (Outcome.FAILED, problem)
+    assert (ended.outcome, ended.problem, ended.step) == (Outcome.FINISHED, None, 2)
+    assert (other.outcome, other.step) == (Outcome.FINISHED, 4)
+
+
 @pytest.mark.slow
 def test_a_killed_worker_costs_the_step_it_was_in_and_no_bit(root: Path, trunk: Path, tmp_path: Path):
     other = shutil.copytree(trunk, tmp_path / "b")

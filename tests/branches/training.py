@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ async def learn_or_fail(branch: Branch) -> int:
         if branch.settings.get("fails"):
             raise KeyError("no such tool")
     return 0
+
+
+async def learn_or_exit(branch: Branch) -> int:
+    """End the program where the setting `exits` says how."""
+    if "exits" in branch.settings:
+        sys.exit(branch.settings["exits"])  # pyright: ignore[reportArgumentType]
+    return await learn(branch)
 
 
 async def learn_with_defaults(branch: Branch) -> None:

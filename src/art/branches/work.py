@@ -142,7 +142,14 @@ def threads(count: int) -> Generator[None]:
 
 
 async def _trained(task: Task, train: Train, backend: LocalBackend) -> Any:
-    return await train(await open_branch(task, backend))
+    branch = await open_branch(task, backend)
+    try:
+        return await train(branch)
+    except SystemExit as end:
+        # It would end the loop that the other branches are trained on.
+        if end.code in (None, 0):
+            return None
+        raise RuntimeError(f"sys.exit({end.code!r}) was called") from end
 
 
 def _unapplied(task: Task, newest: Manifest) -> tuple[str, ...]:

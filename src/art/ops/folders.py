@@ -199,7 +199,9 @@ def new_folder(folder: Path, *, of: Checkpoint) -> Generator[Path]:
     Raises `ConfigurationError` for one with something in it, for the one that this process is in, and for one among the
     models of the checkpoint's root.
     """
-    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+    if folder.is_symlink():
+        raise ConfigurationError(f"{folder} is a link, which would be replaced; name the folder that it leads to.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigurationError(f"{folder} is there already; name a folder that is new or empty.")
     if folder.exists() and folder.samefile(Path.cwd()):
         # Another folder would take its place, and the shell would stay in the one that is gone.
