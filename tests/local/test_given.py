@@ -6,13 +6,17 @@ import asyncio
 import math
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import art
 from art.errors import ConfigurationError, TrainingDataError
+from art.format.layout import ADAPTER_WEIGHTS
 from art.local import LocalBackend
 from art.local.given import rollout_seconds
+from art.store.history import HistoryStore
+from art.store.store import CheckpointStore
 
 
 @pytest.mark.parametrize(
@@ -91,3 +95,59 @@ def test_a_rollout_that_nobody_gathered_says_by_itself_how_long_it_took(
     )
 
     assert rollout_seconds([group]) == ({} if seconds is None else {"rollout_seconds": seconds})
+
+
+def given_groups() -> list[art.TrajectoryGroup]:
+    return [
+        art.TrajectoryGroup(
+            art.Trajectory(
+                messages_and_choices=[{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": answer}],
+                reward=reward,
+                metadata={"answer": answer},
+                start_time=datetime(2026, 1, 1, tzinfo=UTC),
+            )
+            for answer, reward in (("4", 1.0), ("5", 0.0), ("four", 0.5))
+        )
+    ]
+
+
+def spoil(groups: list[art.TrajectoryGroup]) -> None:
+    """Change a batch as its owner may who goes on with it."""
+    first, second, _ = groups[0].trajectories
+    first.reward, first.metadata["answer"] = -5.0, "other"
+    messages: Any = first.messages_and_choices
+    messages[0]["content"] = "something else"
+    messages.append({"role": "user", "content": "and now?"})
+    second.metrics["late"] = 1.0
+    groups[0].metadata["late"] = True
+    groups[0].trajectories.pop()
+    groups.clear()
+
+
+@pytest.mark.parametrize("kind", ["groups", "answers"])
+def test_what_its_owner_changes_meanwhile_is_neither_trained_nor_written_down(
+    small_model: Path, tmp_path: Path, kind: str
+) -> None:
+    async def trained(root: Path, *, spoilt: bool) -> None:
+        model = art.TrainableModel(name="one", project="p", base_model=str(small_model))
+        async with LocalBackend(path=root, seed=1) as backend:
+            await model.register(backend)
+            groups = given_groups()
+            trajectories = groups[0].trajectories
+            step = model.train(groups) if kind == "groups" else backend.train_sft(model, trajectories)
+            running = asyncio.create_task(step)
+            await asyncio.sleep(0)
+            if spoilt:
+                spoil(groups)
+            await running
+
+    lines: list[str] = []
+    for name, spoilt in (("quiet", False), ("spoilt", True)):
+        asyncio.run(trained(tmp_path / name, spoilt=spoilt))
+        written = HistoryStore(tmp_path / name).read_trajectories(art.ModelRef("p", "one"), 0, split="train")
+        lines.append(str(list(written)))
+
+    stores = [CheckpointStore(tmp_path / name) for name in ("quiet", "spoilt")]
+    one, other = (store.open(art.ModelRef("p", "one").at(1)).path / ADAPTER_WEIGHTS for store in stores)
+    assert one.read_bytes() == other.read_bytes()
+    assert lines[0] == lines[1]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from art.durations import Period, covered_s
 from art.errors import TrainingDataError
@@ -11,6 +14,7 @@ from art.trajectories import Trajectory, TrajectoryGroup
 from art.visible import shown_value
 
 Given = TypeVar("Given")
+Copied = TypeVar("Copied", bound=BaseModel)
 
 
 def groups_of(given: Iterable[TrajectoryGroup | None]) -> list[TrajectoryGroup]:
@@ -38,6 +42,34 @@ def trajectories_of(given: Iterable[Trajectory]) -> list[Trajectory]:
         if not isinstance(trajectory, Trajectory):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise _none("Trajectory", trajectory)
     return trajectories
+
+
+def as_now(groups: Iterable[TrajectoryGroup]) -> list[TrajectoryGroup]:
+    """Copy groups as they are now, so that what is trained on is what is written down, whatever their owner does next.
+
+    Answers are not copied, nor what lies deeper in a message than its fields.
+    """
+    copies = list(map(_copied, groups))
+    for group in copies:
+        group.trajectories = list(map(_trajectory_as_now, group.trajectories))
+    return copies
+
+
+def _trajectory_as_now(trajectory: Trajectory) -> Trajectory:
+    copied = _copied(trajectory)
+    copied.additional_histories = list(map(_copied, copied.additional_histories))
+    for history in (copied, *copied.additional_histories):
+        items: list[Any] = history.messages_and_choices
+        items[:] = [item.copy() if isinstance(item, dict) else item for item in items]
+    return copied
+
+
+def _copied(model: Copied) -> Copied:
+    """Copy an object with its lists and mappings, but not what they hold."""
+    copied = copy.copy(model)
+    changing = {name: value.copy() for name, value in vars(copied).items() if isinstance(value, list | dict)}
+    vars(copied).update(changing)
+    return copied
 
 
 def rollout_seconds(groups: Iterable[TrajectoryGroup]) -> dict[str, float]:

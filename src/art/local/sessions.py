@@ -22,6 +22,7 @@ from art.http.recent import RecentAnswers
 from art.http.server import Listen, Server
 from art.local.bases import Base, Bases
 from art.local.following import Following
+from art.local.given import as_now
 from art.local.knowing import known_again
 from art.local.naming import Naming
 from art.local.neighbours import say_neighbours
@@ -103,22 +104,34 @@ class Sessions:
 
     async def train(self, model: AnyModel, groups: Sequence[TrajectoryGroup], *, config: TrainConfig) -> TrainResult:
         """Take a training step, under the guard if there is one; see `LocalBackend.train`."""
-        return await self.in_training_thread(self._train, self.of(model), model.ref, groups=groups, config=config)
+        session = self.of(model)
+        with uncommitted("the next step"):
+            taken, given = as_now(groups), [trajectory for group in groups for trajectory in group]
+        train = partial(self._train, session, model.ref, groups=taken, given=given)
+        return await self.in_training_thread(train, config=config)
 
     async def train_sft(
         self, session: Session, trajectories: Sequence[Trajectory], config: TrainSFTConfig
     ) -> TrainResult:
         """Take a training step on the answers of conversations; see `LocalBackend.train_sft`."""
+        with uncommitted("the next step"):
+            taken = as_now([TrajectoryGroup(trajectories)])
 
         def train() -> TrainResult:
             with uncommitted("the next step"):
-                (known,) = known_again([TrajectoryGroup(trajectories)], self._recent)
+                (known,) = known_again(taken, self._recent)
             return session.train_sft(known.trajectories, config)
 
         return await self.in_training_thread(train)
 
     def _train(
-        self, session: Session, model: ModelRef, *, groups: Sequence[TrajectoryGroup], config: TrainConfig
+        self,
+        session: Session,
+        model: ModelRef,
+        *,
+        groups: Sequence[TrajectoryGroup],
+        given: Sequence[Trajectory],
+        config: TrainConfig,
     ) -> TrainResult:
         guarding = self._following.guarding
         with uncommitted("the next step"):
@@ -127,7 +140,7 @@ class Sessions:
                 config = guarding.config(model, config)
             known = known_again(groups, self._recent)
         result = session.train(known, config)
-        for trajectory in (trajectory for group in groups for trajectory in group):
+        for trajectory in given:
             trajectory.learned_at = result.step - 1
         try:
             return self._guarded(session, model, result, config) if guarding else result
