@@ -1,7 +1,13 @@
 """`art certify`: the verdict in words, and as an exit status."""
 
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 from .conftest import Art
 
@@ -59,3 +65,33 @@ def test_a_script_that_fails_is_quoted_line_by_line(art: Art, tmp_path: Path):
 
     assert told.stderr.splitlines()[-2:] == ["  one", r"  art: \x1b[31mtwo"]
     assert silent.stderr.splitlines()[-1] == "art: The whole run ended with status 3, and said nothing."
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_who_is_told_to_stop_leaves_no_script_that_runs_and_no_file(tmp_path: Path, name: str):
+    mark, script, scratch = tmp_path / "pid", tmp_path / "slow.py", tmp_path / "scratch"
+    scratch.mkdir()
+    script.write_text(
+        f"import os, pathlib, time\npathlib.Path({str(mark)!r}).write_text(f'{{os.getpid()}}\\n')\ntime.sleep(600)"
+    )
+    told = [
+        str(Path(sys.executable).with_name("art")),
+        "certify",
+        f"{sys.executable} {script} {{out}} {{resume}}",
+        "--at",
+        "1",
+        "--end",
+        "2",
+    ]
+    number = signal.Signals[name]
+    with subprocess.Popen(told, env={**os.environ, "TMPDIR": str(scratch)}, cwd=tmp_path) as process:
+        deadline = time.monotonic() + 60
+        while not (mark.exists() and mark.read_text().endswith("\n")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
+
+    states = subprocess.run(["ps", "-o", "stat=", "-p", mark.read_text()], capture_output=True, text=True, check=False)
+    # One that has ended may wait there for its parent's look.
+    assert states.stdout.strip()[:1] in ("", "Z")
+    assert not list(scratch.iterdir())

@@ -1,6 +1,9 @@
 """`art certify`: proves that a script of another trainer resumes exactly, or names what differs."""
 
+import signal
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +36,7 @@ def certify(
 
     invocation = settle(context, root, project, as_json)
     script = ResumedScript(command=command, at=at, end=end)
-    with tempfile.TemporaryDirectory(prefix="art-certify-") as temporary:
+    with _stopped_as_by_ctrl_c(), tempfile.TemporaryDirectory(prefix="art-certify-") as temporary:
         folder = work.absolute() if work else Path(temporary)
         certificate = certify(script, folder, told=ignored if invocation.as_json else output.say)
     if invocation.as_json:
@@ -42,3 +45,20 @@ def certify(
         output.print_lines(render.lines(certificate))
     if not certificate.is_state_exact:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _stopped_as_by_ctrl_c() -> Generator[None]:
+    """Let SIGTERM and SIGHUP end the script that runs, and remove what it wrote; `nohup` passes over SIGHUP."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+    for each in numbers:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
