@@ -38,6 +38,7 @@ def test_a_folder_is_committed_measured_forked_and_checked_out(
         (("commit", "{}", "shop/run"), "names no step"),
         (("commit", "{}", "shop/run@1", "--metric", "loss"), "'loss' has no value"),
         (("commit", "{}", "shop/run@1", "--metric", "loss=low"), "'loss=low' is no metric"),
+        (("commit", "{}", "shop/run@1", "--metric", "=1"), "'=1' has no name"),
         (("commit", "{}", "shop/run@1", "--metric", "loss=1", "--metric", "loss=2"), "loss is given twice"),
         (("commit", "{}", "shop/run@1", "--kind", "adapter"), "cannot be committed as kind 'adapter'"),
         (("commit", "{}/none", "shop/run@1"), "is no folder"),

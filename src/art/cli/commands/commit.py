@@ -97,6 +97,8 @@ def checkout(
 
 def _metric(text: str) -> tuple[str, float]:
     name, equals, value = text.partition("=")
+    if equals and not name.strip():
+        raise typer.BadParameter(f"{text!r} has no name; write reward=0.5.")
     try:
         return name, float(value)
     except ValueError:
