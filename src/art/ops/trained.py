@@ -126,7 +126,7 @@ def _way(place: Place[Any], checkpoint: Held) -> tuple[list[Held], Held | None]:
             ahead.add(checkpoint.ref.model)
             earlier = (step for step in place.named_steps(checkpoint.ref.model) if step < checkpoint.ref.step)
             place.read_ahead(checkpoint.ref.model.at(step) for step in earlier)
-        manifest, parent = checkpoint.manifest, checkpoint.description.parent
+        manifest, parent = checkpoint.manifest, checkpoint.manifest.parent
         is_fork = parent is not None and parent.ref.model != checkpoint.ref.model
         if is_fork and manifest.ancestry[-1].merge is not None:
             break  # its weights are new, and it carries no sums
