@@ -60,7 +60,7 @@ def compare(store: CheckpointStore, first: CheckpointRef, second: CheckpointRef)
         first=first,
         second=second,
         part_at=_part_at(one, other),
-        settings=tuple(changes_between(one.manifest.settings, other.manifest.settings)),
+        settings=tuple(changes_between(one.description.settings, other.description.settings)),
         metrics={name: (before.get(name), after.get(name)) for name in names},
         prompts=tuple(prompts),
         recorded=recorded,
@@ -70,7 +70,7 @@ def compare(store: CheckpointStore, first: CheckpointRef, second: CheckpointRef)
 def _earned(store: CheckpointStore, checkpoint: Checkpoint) -> Mapping[str, float]:
     """Give what the weights of a checkpoint earned, from the history of its whole past."""
     history = HistoryStore(store.root)
-    parts = segments(checkpoint.ref.model, checkpoint.manifest)
+    parts = segments(checkpoint.ref.model, checkpoint.description)
     past = stitched(_part(history, part.model).between(part.first, part.last) for part in parts)
     return next((row.metrics for row in past.rows if row.step == checkpoint.ref.step), {})
 
@@ -92,7 +92,7 @@ def _part_at(one: Checkpoint, other: Checkpoint) -> CheckpointRef | None:
 
 def _stretches(checkpoint: Checkpoint) -> dict[ModelRef, tuple[int, int]]:
     newest = checkpoint.ref.step
-    parts = segments(checkpoint.ref.model, checkpoint.manifest)
+    parts = segments(checkpoint.ref.model, checkpoint.description)
     return {part.model: (part.first, newest if part.last is None else part.last) for part in parts}
 
 
